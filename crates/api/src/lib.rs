@@ -1,0 +1,18 @@
+//! The words that the RGrid daemon and its clients exchange over HTTP.
+//!
+//! Plain `serde` types, one file a subject, and the few rules about names and units that both sides
+//! must agree on. The formats are fixed by the contract: a change here is a change for every client.
+
+pub mod execution;
+pub mod names;
+pub mod output;
+pub mod problem;
+pub mod server;
+pub mod submission;
+pub mod units;
+
+pub use execution::{Execution, ExecutionList, FailureKind, Status, Usage};
+pub use output::{OutputFile, OutputList, Stream};
+pub use problem::{FieldError, Problem};
+pub use server::{Health, Runtime, RuntimeList};
+pub use submission::{InputFile, Script, Submission};

@@ -1,0 +1,46 @@
+//! What a server tells of itself.
+
+use serde::{Deserialize, Serialize};
+
+/// One line of the runtime table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runtime {
+    /// As in `--runtime`, such as `python:3.11`.
+    pub name: String,
+    /// The image that it runs in, such as `python:3.11-slim`.
+    pub image: String,
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// File endings that choose it by themselves, without the dot, such as `py`.
+    #[serde(default)]
+    pub extensions: Vec<String>,
+    #[serde(default)]
+    pub default: bool,
+}
+
+/// `GET /runtimes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeList {
+    pub items: Vec<Runtime>,
+}
+
+/// `GET /healthz` and `GET /readyz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// `ok`, or `unavailable` with 503.
+    pub status: String,
+    /// Version of the daemon, such as `0.1.0`.
+    pub version: String,
+    /// What is looked at, in the order database, docker, images.
+    #[serde(default)]
+    pub checks: Vec<Check>,
+}
+
+/// One thing that the server needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    pub name: String,
+    pub ok: bool,
+    /// What is wrong and what to do, or a word on what was found.
+    pub detail: String,
+}

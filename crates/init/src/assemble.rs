@@ -1,0 +1,85 @@
+//! What is kept of an output that was longer than its limit.
+
+use crate::event::StreamEnd;
+
+/// The text of a stream and whether something was cut from it. `head` is all that came live, `limit` the
+/// job's `output_limit`. Up to the limit the text is whole; beyond it the first and the last half of the
+/// limit are kept, with a line between them that says how much is missing.
+pub fn assemble(head: &str, end: &StreamEnd, limit: u64) -> (String, bool) {
+    if end.total <= limit {
+        return (head.to_owned(), false);
+    }
+    let half = usize::try_from(limit / 2).unwrap_or(usize::MAX);
+    let first = head.get(..char_floor(head, half)).unwrap_or_default();
+    let kept = (first.len() + end.tail.len()) as u64;
+    let cut = human_size(end.total.saturating_sub(kept));
+    (format!("{first}\n[… {cut} cut by RGrid …]\n{}", end.tail), true)
+}
+
+/// The largest character border of `text` that is not after `at` (a byte offset).
+pub fn char_floor(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|&border| text.is_char_boundary(border)).unwrap_or(0)
+}
+
+fn human_size(bytes: u64) -> String {
+    const KIB: f64 = 1024.0;
+    let size = bytes as f64;
+    match bytes {
+        1 => "1 byte".to_owned(),
+        0..1024 => format!("{bytes} bytes"),
+        1024..1_048_576 => format!("{:.1} KiB", size / KIB),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", size / KIB / KIB),
+        _ => format!("{:.1} GiB", size / KIB / KIB / KIB),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn end(total: u64, tail: &str) -> StreamEnd {
+        StreamEnd { total, tail: tail.to_owned() }
+    }
+
+    #[test]
+    fn exactly_the_limit_is_whole() {
+        assert_eq!(assemble("12345678", &end(8, ""), 8), ("12345678".to_owned(), false));
+    }
+
+    #[test]
+    fn one_byte_more_is_cut() {
+        let expected = "1234\n[… 1 byte cut by RGrid …]\n6789";
+        assert_eq!(assemble("12345678", &end(9, "6789"), 8), (expected.to_owned(), true));
+    }
+
+    #[test]
+    fn a_character_on_the_border_is_left_out_whole() {
+        let expected = "aä\n[… 6 bytes cut by RGrid …]\nöz";
+        assert_eq!(assemble("aäübcdü", &end(12, "öz"), 8), (expected.to_owned(), true));
+    }
+
+    #[test]
+    fn a_limit_of_nothing_keeps_nothing() {
+        assert_eq!(assemble("", &end(3, ""), 0).0, "\n[… 3 bytes cut by RGrid …]\n");
+    }
+
+    #[test]
+    fn sizes_are_readable() {
+        let sizes = [1023, 1024, 3 << 20, 5 << 30].map(human_size);
+        assert_eq!(sizes, ["1023 bytes", "1.0 KiB", "3.0 MiB", "5.0 GiB"]);
+    }
+
+    proptest! {
+        #[test]
+        fn never_much_more_than_the_limit(head in ".{0,40}", tail in ".{0,9}", total: u64, limit in 0u64..60) {
+            let (text, cut) = assemble(&head, &end(total, &tail), limit);
+            prop_assert_eq!(cut, total > limit);
+            if cut {
+                prop_assert!(text.ends_with(&tail));
+                prop_assert!(text.len() <= limit as usize / 2 + tail.len() + 60);
+            }
+        }
+    }
+}

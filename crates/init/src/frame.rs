@@ -1,0 +1,173 @@
+//! Frames, and finding the beginning of a connection in a stream that may be torn anywhere.
+
+use std::collections::VecDeque;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::token::Token;
+
+/// The largest payload of a frame, in bytes.
+pub const MAX_FRAME: usize = 1024 * 1024 + 64 * 1024;
+
+const HEADER: usize = 4;
+
+/// Ends each frame. It is not a hexadecimal digit: a frame that was torn and then "completed" by the first
+/// bytes of a new connection's token ends with a digit, and so is never taken for a whole one.
+const TRAILER: u8 = b'\n';
+
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    #[error("a frame of {0} bytes is larger than the {MAX_FRAME} bytes allowed")]
+    TooLarge(usize),
+    #[error("the message could not be encoded")]
+    Encode(#[source] postcard::Error),
+    #[error("a frame could not be read")]
+    Decode(#[source] postcard::Error),
+    #[error("a frame of {0} bytes does not end where it should")]
+    Torn(usize),
+}
+
+/// One frame: length of the payload (`u32`, little endian), payload (postcard), trailer (`\n`).
+pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
+    let mut frame = postcard::to_extend(message, vec![0; HEADER]).map_err(FrameError::Encode)?;
+    let length = frame.len() - HEADER;
+    if length > MAX_FRAME {
+        return Err(FrameError::TooLarge(length));
+    }
+    let header = u32::try_from(length).map_err(|_| FrameError::TooLarge(length))?;
+    frame.splice(..HEADER, header.to_le_bytes());
+    frame.push(TRAILER);
+    Ok(frame)
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Received<T> {
+    /// The token: a new connection begins, what was torn before it is gone.
+    Connected,
+    Frame(T),
+}
+
+/// Turns bytes, cut anywhere, into messages. Nothing comes out before the token was seen. After an error
+/// nothing comes out until the token is seen again: the borders of the frames are lost.
+///
+/// ```
+/// # use rgrid_init::{Command, Decoder, Received, Token, encode};
+/// let token = Token::from_random([7; 16]);
+/// let mut decoder = Decoder::<Command>::new(token.clone());
+/// decoder.push(b"torn rest of an older connection");
+/// decoder.push(token.as_bytes());
+/// decoder.push(&encode(&Command::Cancel)?);
+/// assert_eq!(decoder.next()?, Some(Received::Connected));
+/// assert_eq!(decoder.next()?, Some(Received::Frame(Command::Cancel)));
+/// assert_eq!(decoder.next()?, None);
+/// # Ok::<(), rgrid_init::FrameError>(())
+/// ```
+pub struct Decoder<T> {
+    token: Token,
+    /// The last bytes that came in, whatever they belonged to: the token may begin in them.
+    recent: Vec<u8>,
+    /// What follows the last whole frame.
+    partial: Vec<u8>,
+    /// False before the first token and after an error.
+    in_step: bool,
+    ready: VecDeque<Result<Received<T>, FrameError>>,
+}
+
+impl<T: DeserializeOwned> Decoder<T> {
+    pub fn new(token: Token) -> Self {
+        Self { token, recent: Vec::new(), partial: Vec::new(), in_step: false, ready: VecDeque::new() }
+    }
+
+    pub fn push(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some((before, after)) = self.split_at_token(rest) {
+            self.read_frames(before);
+            self.connect();
+            rest = after;
+        }
+        self.read_frames(rest);
+    }
+
+    /// What came in, in order. Call until it answers `Ok(None)`. An error may be followed by more: a torn
+    /// frame is an error, and the token of the new connection comes after it.
+    #[expect(clippy::should_implement_trait, reason = "an iterator that ends and goes on would mislead")]
+    pub fn next(&mut self) -> Result<Option<Received<T>>, FrameError> {
+        self.ready.pop_front().transpose()
+    }
+
+    /// What lies before the first token that ends in `bytes`, and what lies after it.
+    fn split_at_token<'a>(&mut self, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        let carried = self.recent.len();
+        self.recent.extend_from_slice(bytes);
+        match find(&self.recent, self.token.as_bytes()) {
+            Some(start) => {
+                self.recent.clear();
+                let before = bytes.get(..start.saturating_sub(carried))?;
+                let after = bytes.get(start + Token::LENGTH - carried..)?;
+                Some((before, after))
+            }
+            None => {
+                let old = self.recent.len().saturating_sub(Token::LENGTH - 1);
+                self.recent.drain(..old);
+                None
+            }
+        }
+    }
+
+    fn connect(&mut self) {
+        self.partial.clear();
+        self.in_step = true;
+        self.ready.push_back(Ok(Received::Connected));
+    }
+
+    fn read_frames(&mut self, bytes: &[u8]) {
+        if !self.in_step {
+            return;
+        }
+        self.partial.extend_from_slice(bytes);
+        let mut read = 0;
+        while let Some(frame) = self.partial.get(read..).and_then(|rest| first_frame(rest).transpose()) {
+            match frame {
+                Ok((message, length)) => {
+                    read += length;
+                    self.ready.push_back(Ok(Received::Frame(message)));
+                }
+                Err(error) => return self.lose_step(error),
+            }
+        }
+        self.partial.drain(..read);
+    }
+
+    fn lose_step(&mut self, error: FrameError) {
+        self.partial = Vec::new();
+        self.in_step = false;
+        self.ready.push_back(Err(error));
+    }
+}
+
+/// The first frame of `bytes` and its whole length, when all of it is there.
+fn first_frame<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, usize)>, FrameError> {
+    let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else { return Ok(None) };
+    let length = u32::from_le_bytes(*header) as usize;
+    if length > MAX_FRAME {
+        return Err(FrameError::TooLarge(length));
+    }
+    let Some((payload, [trailer, ..])) = rest.split_at_checked(length) else { return Ok(None) };
+    if *trailer != TRAILER {
+        return Err(FrameError::Torn(length));
+    }
+    match postcard::take_from_bytes(payload) {
+        Ok((message, [])) => Ok(Some((message, HEADER + length + 1))),
+        Ok(_) => Err(FrameError::Torn(length)),
+        Err(error) => Err(FrameError::Decode(error)),
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    // Comparing the first byte first keeps this a walk, not a memcmp for each byte.
+    haystack.windows(needle.len()).position(|window| window.first() == needle.first() && window == needle)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! What this worker runs at the moment, and the orders for it.
+//!
+//! The list outlives the tasks that work on it: whoever dies, the claims are kept until their runs
+//! have ended, and nobody's lease is extended but theirs.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::execution::{Claim, ExecutionId};
+
+/// What a run is to do. Later ones are stronger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Order {
+    GoOn,
+    /// Its user wants it to end.
+    Cancel,
+    /// The drain has no more time: give it back.
+    Release,
+    /// Somebody else owns it: stop, write nothing.
+    Lost,
+}
+
+/// Cloning shares the list.
+#[derive(Clone, Default)]
+pub struct Claims {
+    running: Arc<Mutex<HashMap<(ExecutionId, i32), (Claim, watch::Sender<Order>)>>>,
+    changed: Arc<tokio::sync::Notify>,
+}
+
+/// A claim on the list; dropping it takes it off, also when a panic does the dropping.
+pub struct Held {
+    pub claim: Claim,
+    pub orders: watch::Receiver<Order>,
+    claims: Claims,
+}
+
+impl Claims {
+    pub fn hold(&self, claim: Claim) -> Held {
+        let (sender, orders) = watch::channel(Order::GoOn);
+        self.lock().insert(key(&claim), (claim.clone(), sender));
+        Held { claim, orders, claims: self.clone() }
+    }
+
+    pub fn all(&self) -> Vec<Claim> {
+        self.lock().values().map(|(claim, _)| claim.clone()).collect()
+    }
+
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// An order never gets weaker.
+    pub fn order(&self, claim: &Claim, order: Order) {
+        if let Some((_, sender)) = self.lock().get(&key(claim)) {
+            sender.send_if_modified(|current| {
+                let stronger = order > *current;
+                if stronger {
+                    *current = order;
+                }
+                stronger
+            });
+        }
+    }
+
+    pub fn order_all(&self, order: Order) {
+        for claim in self.all() {
+            self.order(&claim, order);
+        }
+    }
+
+    /// Returns when nothing runs any more.
+    pub async fn none_left(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.is_empty() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(ExecutionId, i32), (Claim, watch::Sender<Order>)>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.claims.lock().remove(&key(&self.claim));
+        self.claims.changed.notify_waiters();
+    }
+}
+
+fn key(claim: &Claim) -> (ExecutionId, i32) {
+    (claim.execution.clone(), claim.attempt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::WorkerId;
+
+    fn claim() -> Claim {
+        Claim { execution: ExecutionId::generate(), attempt: 1, worker: WorkerId::generate() }
+    }
+
+    #[test]
+    fn an_order_never_gets_weaker() {
+        let claims = Claims::default();
+        let held = claims.hold(claim());
+        claims.order(&held.claim, Order::Lost);
+        claims.order(&held.claim, Order::Cancel);
+        assert_eq!(*held.orders.borrow(), Order::Lost);
+    }
+
+    #[test]
+    fn a_panic_takes_its_claim_off_the_list() {
+        let claims = Claims::default();
+        let held = claims.hold(claim());
+        let panicked = std::thread::spawn(move || {
+            let _held = held;
+            panic!("as a bug would");
+        });
+        assert!(panicked.join().is_err());
+        assert!(claims.is_empty());
+    }
+}

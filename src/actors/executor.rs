@@ -1,0 +1,154 @@
+//! An Executor is one slot: it runs one claim at a time and keeps one sandbox parked for the next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture, WrapFuture};
+use slog::{error, warn};
+
+use super::Worker;
+use super::recorder::Finish;
+use super::run::{self, Nest, Run, Start};
+use crate::execution::{Claim, Claimed, Conclusion, FailureKind};
+use crate::sandbox::{Network, Profile, Sandbox};
+use crate::settings::NetworkPolicy;
+use crate::store::Chunk;
+
+use super::claims::Held;
+
+/// How often a parked sandbox is looked at for its age, and a failed parking is tried again.
+const TIDY_EVERY: Duration = Duration::from_secs(20);
+
+/// Run this claim. The answer is the credit for the next one.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Execute {
+    pub claimed: Claimed,
+    pub held: Held,
+    pub resume: Option<Resume>,
+}
+
+/// The sandbox that an earlier daemon left running, and what it had stored.
+pub struct Resume {
+    pub sandbox: Box<Sandbox>,
+    pub stored: Vec<Chunk>,
+}
+
+/// Let go of the parked sandbox; answered when it is gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Retire;
+
+pub struct Executor {
+    worker: Arc<Worker>,
+    nest: Nest,
+    /// What this slot is likeliest to need next.
+    likeliest: Option<Profile>,
+    busy: bool,
+}
+
+impl Executor {
+    pub(super) fn new(worker: Arc<Worker>) -> Self {
+        Self { worker, nest: Nest::default(), likeliest: None, busy: false }
+    }
+
+    fn tidy(&mut self, ctx: &mut Context<Self>) {
+        if !self.busy && (self.nest.is_empty() || self.nest.is_stale(&self.worker)) {
+            let old = std::mem::take(&mut self.nest);
+            actix_rt::spawn(old.clear());
+            self.park(ctx);
+        }
+        ctx.run_later(TIDY_EVERY, Self::tidy);
+    }
+
+    fn park(&mut self, ctx: &mut Context<Self>) {
+        if let Some(profile) = self.likeliest.clone() {
+            self.nest = Nest::prepare(&self.worker, profile);
+            return;
+        }
+        let worker = Arc::clone(&self.worker);
+        let default = async move { default_profile(&worker).await };
+        ctx.spawn(default.into_actor(self).map(|profile, executor, ctx| {
+            if profile.is_some() && executor.likeliest.is_none() && executor.nest.is_empty() && !executor.busy {
+                executor.likeliest = profile;
+                executor.park(ctx);
+            }
+        }));
+    }
+}
+
+impl Actor for Executor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.tidy(ctx);
+    }
+}
+
+impl Handler<Execute> for Executor {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, message: Execute, _: &mut Context<Self>) -> Self::Result {
+        self.busy = true;
+        let worker = Arc::clone(&self.worker);
+        let claim = message.claimed.claim.clone();
+        let start = match message.resume {
+            Some(Resume { sandbox, stored }) => Start::Resumed { sandbox, stored },
+            None => Start::Fresh(std::mem::take(&mut self.nest)),
+        };
+        let job = Run { claimed: message.claimed, held: message.held, start };
+        // A task of its own: its handle tells a panic from a result.
+        let task = actix_rt::spawn(run::run(Arc::clone(&worker), job));
+        let watched = async move {
+            match task.await {
+                Ok(profile) => profile,
+                Err(stopped) => {
+                    answer_for(&worker, claim, stopped.is_panic()).await;
+                    None
+                }
+            }
+        };
+        Box::pin(watched.into_actor(self).map(|profile, executor, ctx| {
+            executor.busy = false;
+            executor.likeliest = profile.or(executor.likeliest.take());
+            if executor.nest.is_empty() {
+                executor.park(ctx);
+            }
+        }))
+    }
+}
+
+impl Handler<Retire> for Executor {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, _: Retire, _: &mut Context<Self>) -> Self::Result {
+        let nest = std::mem::take(&mut self.nest);
+        Box::pin(nest.clear().into_actor(self))
+    }
+}
+
+/// A run that panicked has lost its sandbox (dropping it removes it), so nothing of its result can be
+/// known; it gets the answer that there is.
+async fn answer_for(worker: &Worker, claim: Claim, panicked: bool) {
+    if !panicked {
+        return;
+    }
+    error!(worker.log, "a run panicked"; "execution" => %claim.execution, "attempt" => claim.attempt);
+    let words = "RGrid itself failed while it ran this script; the daemon's log says where. Submit it again";
+    let conclusion = Arc::new(Conclusion::failed(FailureKind::Internal, words));
+    if let Err(error) = worker.recorder.send(Finish { claim, conclusion }).await {
+        warn!(worker.log, "the recorder is gone"; "error" => %error);
+    }
+}
+
+/// What a submission that asks for nothing runs in.
+async fn default_profile(worker: &Worker) -> Option<Profile> {
+    let settings = &worker.settings.sandbox;
+    let runtime = worker.runtimes.get(worker.runtimes.default_name())?;
+    let image = worker.docker.image(&runtime.image, runtime.pull.into()).await.ok()?;
+    let network = match settings.network {
+        NetworkPolicy::Internet => Network::Internet,
+        NetworkPolicy::None => Network::None,
+    };
+    Some(Profile { image, memory_bytes: settings.memory.0, cpus_milli: (settings.cpus * 1000.0) as u32, network })
+}

@@ -1,0 +1,98 @@
+//! Keeping claims: heartbeats, cancels, rescues, and the worker's own sign of life.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slog::{info, warn};
+use tokio::time::Instant;
+
+use super::{Order, Worker};
+use crate::execution::Claim;
+use crate::store::{Pulse, StoreError};
+
+/// How often a cancel of a running script is looked for.
+const PULSE_EVERY: Duration = Duration::from_millis(500);
+
+/// Never returns: claims must be kept to the very end of a drain.
+pub(super) async fn keep(worker: Arc<Worker>) {
+    let lease = worker.settings.worker.lease.0;
+    let beat_every = lease / 3;
+    let mut next_beat = Instant::now();
+    let mut next_rescue = Instant::now();
+    loop {
+        let now = Instant::now();
+        let result = if now >= next_beat {
+            next_beat = now + beat_every;
+            beat(&worker, lease).await
+        } else {
+            look(&worker).await
+        };
+        match result {
+            Ok(()) if Instant::now() >= next_rescue => {
+                next_rescue = Instant::now() + worker.settings.worker.poll_interval.0.min(beat_every);
+                rescue(&worker).await;
+            }
+            Ok(()) => {}
+            Err(error) => {
+                warn!(worker.log, "the claims could not be looked after"; "error" => %error);
+                // Nobody else's claims are called lost by a worker that has lost the database itself:
+                // when it is back, all of them get time to say that they live.
+                next_rescue = Instant::now() + lease;
+                next_beat = Instant::now();
+            }
+        }
+        tokio::time::sleep(PULSE_EVERY).await;
+    }
+}
+
+async fn beat(worker: &Worker, lease: Duration) -> Result<(), StoreError> {
+    worker.store.worker_seen(&worker.id, worker.is_draining()).await?;
+    let claims = worker.claims.all();
+    if claims.is_empty() {
+        return Ok(());
+    }
+    let pulses = worker.store.heartbeat(&worker.id, &claims, lease).await?;
+    pass_on(worker, &claims, &pulses);
+    Ok(())
+}
+
+async fn look(worker: &Worker) -> Result<(), StoreError> {
+    let claims = worker.claims.all();
+    if claims.is_empty() {
+        return Ok(());
+    }
+    let pulses = worker.store.pulses(&worker.id, &claims).await?;
+    pass_on(worker, &claims, &pulses);
+    Ok(())
+}
+
+/// What the database no longer knows as this worker's has ended, or is somebody else's.
+fn pass_on(worker: &Worker, asked: &[Claim], pulses: &[Pulse]) {
+    let alive: HashSet<_> = pulses.iter().map(|pulse| (&pulse.execution, pulse.attempt)).collect();
+    for claim in asked {
+        if !alive.contains(&(&claim.execution, claim.attempt)) {
+            worker.claims.order(claim, Order::Lost);
+        }
+    }
+    for pulse in pulses.iter().filter(|pulse| pulse.cancel_requested) {
+        let claim = Claim {
+            execution: pulse.execution.clone(),
+            attempt: pulse.attempt,
+            worker: worker.id.clone(),
+        };
+        worker.claims.order(&claim, Order::Cancel);
+    }
+}
+
+async fn rescue(worker: &Worker) {
+    match worker.store.rescue(worker.settings.worker.lease.0).await {
+        Ok(rescued) => {
+            for one in rescued {
+                info!(worker.log, "rescued: its lease had run out"; "execution" => %one.execution,
+                    "attempt" => one.attempt, "becomes" => one.status);
+            }
+        }
+        Err(error) => warn!(worker.log, "expired claims could not be looked for"; "error" => %error),
+    }
+}

@@ -1,0 +1,22 @@
+//! The actors and their messages: Poller → Executor × N → Recorder.
+//!
+//! Data flows one way, and the reply to a message is the credit for the next one. An actor here is a
+//! thin owner: its work runs in tasks whose `JoinHandle` tells a panic from a result, because actix
+//! closes the mailbox of an actor that panics without a word.
+
+mod bench;
+mod claims;
+mod executor;
+mod keeper;
+mod poller;
+mod recorder;
+mod run;
+mod tended;
+mod worker;
+
+pub use claims::{Claims, Order};
+pub use executor::{Executor, Resume};
+pub use poller::{Drain, Poller, TakeOver};
+pub use recorder::Recorder;
+pub use tended::Fatal;
+pub use worker::Worker;

@@ -1,0 +1,178 @@
+//! The Poller: as many claims as there are idle Executors, no more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
+use slog::{error, info, warn};
+
+use super::executor::{Execute, Resume, Retire};
+use super::keeper;
+use super::tended::tend;
+use super::worker::Phase;
+use super::{Executor, Order, Worker};
+use crate::execution::Claimed;
+
+/// After a claim that failed, so that a database that is away is not asked in a spin.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
+
+/// Claim nothing new, finish what runs within `drain_timeout`, give the rest back, remove what is
+/// parked. Answered when all of that is done.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Drain {
+    /// Turns true when there is no more patience.
+    pub at_once: tokio::sync::watch::Receiver<bool>,
+}
+
+/// Go on with a run that an earlier daemon left.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct TakeOver {
+    pub claimed: Claimed,
+    pub resume: Resume,
+}
+
+pub struct Poller {
+    worker: Arc<Worker>,
+}
+
+impl Poller {
+    pub fn new(worker: Arc<Worker>) -> Self {
+        Self { worker }
+    }
+}
+
+impl Actor for Poller {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        for _ in 0..self.worker.settings.worker.slots {
+            self.worker.bench.sit(Executor::new(Arc::clone(&self.worker)).start());
+        }
+        let (first, second) = (Arc::clone(&self.worker), Arc::clone(&self.worker));
+        let polling = tend("poller", self.worker.log.clone(), move || poll(Arc::clone(&first)));
+        let keeping = tend("keeper", self.worker.log.clone(), move || keeper::keep(Arc::clone(&second)));
+        let fatal = self.worker.fatal.clone();
+        let kept_alive = async move {
+            // The poller returns at a drain; claims are kept to the very end.
+            let ended = tokio::try_join!(polling, keeping);
+            if let Err(reason) = ended {
+                fatal.tell(reason);
+            }
+        };
+        ctx.spawn(kept_alive.into_actor(self));
+    }
+}
+
+impl Handler<TakeOver> for Poller {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, message: TakeOver, _: &mut Context<Self>) -> Self::Result {
+        // A run that is there already needs an Executor even when all slots are taken.
+        let executor = self.worker.bench.call();
+        let executor = executor.unwrap_or_else(|| Executor::new(Arc::clone(&self.worker)).start());
+        assign(&self.worker, executor, message.claimed, Some(message.resume));
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl Handler<Drain> for Poller {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, message: Drain, _: &mut Context<Self>) -> Self::Result {
+        let worker = Arc::clone(&self.worker);
+        Box::pin(async move { drain(&worker, message.at_once).await })
+    }
+}
+
+async fn drain(worker: &Worker, mut at_once: tokio::sync::watch::Receiver<bool>) {
+    worker.phase.send_replace(Phase::Draining);
+    drop(worker.claiming.lock().await);
+    let patience = worker.settings.worker.drain_timeout.0;
+    info!(worker.log, "draining"; "running" => worker.claims.len(), "patience_s" => patience.as_secs());
+    tokio::select! {
+        () = worker.claims.none_left() => {}
+        () = tokio::time::sleep(patience) => warn!(worker.log, "drain_timeout has passed"),
+        _ = at_once.wait_for(|now| *now) => warn!(worker.log, "told to stop at once"),
+    }
+    if !worker.claims.is_empty() {
+        info!(worker.log, "giving claims back"; "running" => worker.claims.len());
+        worker.claims.order_all(Order::Release);
+        worker.claims.none_left().await;
+    }
+    while let Some(executor) = worker.bench.call() {
+        if executor.send(Retire).await.is_err() {
+            warn!(worker.log, "an executor was gone before it could retire");
+        }
+    }
+}
+
+async fn poll(worker: Arc<Worker>) {
+    let interval = worker.settings.worker.poll_interval.0;
+    let mut phase = worker.phase.subscribe();
+    loop {
+        if worker.is_draining() {
+            return;
+        }
+        let again_soon = claim_and_assign(&worker).await;
+        if again_soon {
+            continue;
+        }
+        tokio::select! {
+            () = worker.store.queued() => {}
+            () = worker.bench.freed() => {}
+            () = tokio::time::sleep(interval) => {}
+            _ = phase.changed() => {}
+        }
+    }
+}
+
+/// Whether there may be more to claim right now.
+async fn claim_and_assign(worker: &Arc<Worker>) -> bool {
+    let _claiming = worker.claiming.lock().await;
+    if worker.is_draining() {
+        return false;
+    }
+    // Runs that were taken over may fill more than the slots there are.
+    let slots = worker.settings.worker.slots;
+    let free = worker.bench.len().min(slots.saturating_sub(worker.claims.len()));
+    if free == 0 {
+        return false;
+    }
+    let lease = worker.settings.worker.lease.0;
+    match worker.store.claim(&worker.id, &worker.name, free, lease).await {
+        Ok(claimed) => {
+            let all = claimed.len();
+            for claimed in claimed {
+                let executor = worker.bench.call();
+                let executor = executor.unwrap_or_else(|| Executor::new(Arc::clone(worker)).start());
+                assign(worker, executor, claimed, None);
+            }
+            all == free
+        }
+        Err(error) => {
+            warn!(worker.log, "nothing could be claimed"; "error" => %error);
+            tokio::time::sleep(PAUSE_AFTER_ERROR).await;
+            false
+        }
+    }
+}
+
+/// The claim is on the list before the Executor has it: from now on somebody keeps its lease.
+fn assign(worker: &Arc<Worker>, executor: actix::Addr<Executor>, claimed: Claimed, resume: Option<Resume>) {
+    let held = worker.claims.hold(claimed.claim.clone());
+    let worker = Arc::clone(worker);
+    actix_rt::spawn(async move {
+        let answer = executor.send(Execute { claimed, held, resume }).await;
+        let executor = match answer {
+            Ok(()) => executor,
+            Err(error) => {
+                // Its claim is off the list now, so its lease runs out and it is rescued.
+                error!(worker.log, "an executor died and is replaced"; "error" => %error);
+                Executor::new(Arc::clone(&worker)).start()
+            }
+        };
+        worker.bench.sit(executor);
+    });
+}

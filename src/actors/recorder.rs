@@ -1,0 +1,257 @@
+//! The Recorder: everything that runs leave behind goes through it to the store.
+//!
+//! It holds what it cannot store yet, in order, and tries again until it can. What it holds is
+//! bounded: an Executor has one entry here at a time and goes on when it is answered; the rest waits
+//! in the sandbox's init.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
+use slog::{Logger, error, info, warn};
+use tokio::sync::{Notify, oneshot};
+
+use super::tended::{Fatal, tend};
+use crate::execution::{Claim, Conclusion, FailureKind, Verdict};
+use crate::store::{Chunk, Recorded, Store, StoreError};
+
+/// First pause after a failure; doubles up to [`LONGEST_PAUSE`], each with up to half of it at random.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Output of a run that goes on.
+#[derive(Message)]
+#[rtype(result = "Verdict")]
+pub struct Append {
+    pub claim: Claim,
+    pub chunks: Vec<Chunk>,
+}
+
+/// The end of a run.
+#[derive(Message)]
+#[rtype(result = "Recorded")]
+pub struct Finish {
+    pub claim: Claim,
+    pub conclusion: Arc<Conclusion>,
+}
+
+/// A claim goes back to the queue.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Release {
+    pub claim: Claim,
+}
+
+enum Entry {
+    Append { claim: Claim, chunks: Vec<Chunk>, answer: oneshot::Sender<Verdict> },
+    Finish { claim: Claim, conclusion: Arc<Conclusion>, answer: oneshot::Sender<Recorded> },
+    Release { claim: Claim, answer: oneshot::Sender<()> },
+}
+
+#[derive(Default)]
+struct Inbox {
+    entries: Mutex<VecDeque<Entry>>,
+    news: Notify,
+}
+
+impl Inbox {
+    fn push(&self, entry: Entry) {
+        self.lock().push_back(entry);
+        self.news.notify_one();
+    }
+
+    fn take_all(&self) -> VecDeque<Entry> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub struct Recorder {
+    store: Store,
+    inbox: Arc<Inbox>,
+    fatal: Fatal,
+    log: Logger,
+}
+
+impl Recorder {
+    pub fn new(store: Store, fatal: Fatal, log: &Logger) -> Self {
+        Self { store, inbox: Arc::default(), fatal, log: log.new(slog::o!("actor" => "recorder")) }
+    }
+}
+
+impl Actor for Recorder {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let (store, inbox, log) = (self.store.clone(), Arc::clone(&self.inbox), self.log.clone());
+        let tended = tend("recorder", self.log.clone(), move || {
+            write_all(store.clone(), Arc::clone(&inbox), log.clone())
+        });
+        let fatal = self.fatal.clone();
+        let kept_alive = async move {
+            if let Err(reason) = tended.await {
+                fatal.tell(reason);
+            }
+        };
+        ctx.spawn(kept_alive.into_actor(self));
+    }
+}
+
+impl Handler<Append> for Recorder {
+    type Result = ResponseFuture<Verdict>;
+
+    fn handle(&mut self, message: Append, _: &mut Context<Self>) -> Self::Result {
+        let inbox = Arc::clone(&self.inbox);
+        Box::pin(async move {
+            let Append { claim, chunks } = message;
+            answered(&inbox, |answer| Entry::Append { claim: claim.clone(), chunks: chunks.clone(), answer }).await
+        })
+    }
+}
+
+impl Handler<Finish> for Recorder {
+    type Result = ResponseFuture<Recorded>;
+
+    fn handle(&mut self, message: Finish, _: &mut Context<Self>) -> Self::Result {
+        let inbox = Arc::clone(&self.inbox);
+        Box::pin(async move {
+            let Finish { claim, conclusion } = message;
+            let entry = |answer| {
+                let conclusion = Arc::clone(&conclusion);
+                Entry::Finish { claim: claim.clone(), conclusion, answer }
+            };
+            answered(&inbox, entry).await
+        })
+    }
+}
+
+impl Handler<Release> for Recorder {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, message: Release, _: &mut Context<Self>) -> Self::Result {
+        let inbox = Arc::clone(&self.inbox);
+        Box::pin(async move {
+            answered(&inbox, |answer| Entry::Release { claim: message.claim.clone(), answer }).await;
+        })
+    }
+}
+
+/// An answer that never comes means that the writer panicked over it: the entry is put in again.
+async fn answered<T>(inbox: &Inbox, entry: impl Fn(oneshot::Sender<T>) -> Entry) -> T {
+    loop {
+        let (sender, answer) = oneshot::channel();
+        inbox.push(entry(sender));
+        if let Ok(answer) = answer.await {
+            return answer;
+        }
+    }
+}
+
+async fn write_all(store: Store, inbox: Arc<Inbox>, log: Logger) {
+    loop {
+        let mut entries = inbox.take_all();
+        if entries.is_empty() {
+            inbox.news.notified().await;
+            continue;
+        }
+        let mut ended = Vec::new();
+        while let Some(entry) = entries.pop_front() {
+            match entry {
+                Entry::Finish { claim, conclusion, answer } => ended.push((claim, conclusion, answer)),
+                Entry::Append { claim, chunks, answer } => {
+                    let verdict = append(&store, &claim, chunks, &log).await;
+                    let _ = answer.send(verdict);
+                }
+                Entry::Release { claim, answer } => {
+                    release(&store, &claim, &log).await;
+                    let _ = answer.send(());
+                }
+            }
+        }
+        finish(&store, ended, &log).await;
+    }
+}
+
+async fn append(store: &Store, claim: &Claim, chunks: Vec<Chunk>, log: &Logger) -> Verdict {
+    let stored = patiently(log, || store.append(claim, chunks.clone())).await;
+    stored.unwrap_or_else(|error| {
+        error!(log, "output could not be stored"; "execution" => %claim.execution, "error" => %error);
+        // The text is in the run's transcript and goes into the final write.
+        Verdict::Continue
+    })
+}
+
+async fn release(store: &Store, claim: &Claim, log: &Logger) {
+    match patiently(log, || store.release(claim)).await {
+        Ok(()) => info!(log, "released"; "execution" => %claim.execution, "attempt" => claim.attempt),
+        Err(error) => {
+            // Its lease will run out, and it will be rescued.
+            error!(log, "a claim could not be released"; "execution" => %claim.execution, "error" => %error);
+        }
+    }
+}
+
+type Ended = (Claim, Arc<Conclusion>, oneshot::Sender<Recorded>);
+
+async fn finish(store: &Store, ended: Vec<Ended>, log: &Logger) {
+    if ended.is_empty() {
+        return;
+    }
+    let rows: Vec<_> = ended.iter().map(|(claim, end, _)| (claim.clone(), Arc::clone(end))).collect();
+    match patiently(log, || store.finish(rows.clone())).await {
+        Ok(recorded) => {
+            for ((_, _, answer), recorded) in ended.into_iter().zip(recorded) {
+                let _ = answer.send(recorded);
+            }
+        }
+        Err(error) => {
+            warn!(log, "results could not be stored together, so one by one"; "error" => %error);
+            for (claim, conclusion, answer) in ended {
+                let _ = answer.send(finish_one(store, claim, conclusion, log).await);
+            }
+        }
+    }
+}
+
+/// The last resort is to store that the result could not be stored: accepted means answered.
+async fn finish_one(store: &Store, claim: Claim, conclusion: Arc<Conclusion>, log: &Logger) -> Recorded {
+    let whole = vec![(claim.clone(), conclusion)];
+    let error = match patiently(log, || store.finish(whole.clone())).await {
+        Ok(recorded) => return recorded.first().copied().unwrap_or(Recorded::ClaimLost),
+        Err(error) => error,
+    };
+    error!(log, "a result could not be stored"; "execution" => %claim.execution, "error" => %error);
+    let words = "the script ran, but its result could not be stored; the daemon's log says why";
+    let reason = vec![(claim, Arc::new(Conclusion::failed(FailureKind::Internal, words)))];
+    let recorded = patiently(log, || store.finish(reason.clone())).await.unwrap_or_default();
+    recorded.first().copied().unwrap_or(Recorded::ClaimLost)
+}
+
+/// Tries again for as long as the database is away.
+async fn patiently<T, F>(log: &Logger, mut attempt: impl FnMut() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match attempt().await {
+            Err(error) if error.is_passing() => {
+                warn!(log, "the database is away; trying again"; "error" => %error, "in_ms" => pause.as_millis() as u64);
+                tokio::time::sleep(pause + jitter(pause)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Up to half of the pause, so that many daemons do not come back in step.
+fn jitter(pause: Duration) -> Duration {
+    let mut byte = [0u8; 1];
+    let random = getrandom::fill(&mut byte).map_or(128, |()| u32::from(byte[0]));
+    pause * random / 512
+}

@@ -1,0 +1,96 @@
+//! What is recorded of an attempt, for each way in which it can end.
+
+use rgrid_init::Exit;
+use slog::{Logger, warn};
+
+use super::transcript::{Streams, Transcript};
+use crate::actors::Worker;
+use crate::execution::{Claimed, Conclusion, FailureKind, Outcome, StoredOutput, Usage};
+use crate::sandbox::{Judged, Sandbox, SandboxError, judge};
+
+/// The script has ended by itself, at its deadline, or by a cancel: the init tells which.
+pub(super) async fn exited(
+    worker: &Worker,
+    claimed: &Claimed,
+    sandbox: &mut Sandbox,
+    transcript: &Transcript,
+    exit: Exit,
+    log: &Logger,
+) -> Conclusion {
+    let limit = worker.settings.execution.output_limit.0;
+    let Judged { mut outcome, exit_code } =
+        judge(&exit, claimed.timeout, claimed.memory_bytes, worker.settings.install.timeout.0, transcript.install_text());
+    let outputs = match outputs(sandbox, &exit).await {
+        Ok(outputs) => outputs,
+        Err(reason) => {
+            warn!(log, "the output files could not be fetched"; "reason" => %reason);
+            if outcome == Outcome::Completed {
+                let error = format!("the script ended well, but its files could not be brought back: {reason}");
+                outcome = Outcome::Failed { kind: FailureKind::Output, error };
+            }
+            Vec::new()
+        }
+    };
+    let usage = Usage { cpu_ms: exit.cpu_ms, peak_memory_bytes: exit.peak_memory_bytes };
+    let mut conclusion = with(outcome, transcript.ended(&exit, limit));
+    conclusion.exit_code = exit_code;
+    conclusion.usage = Some(usage);
+    conclusion.outputs = outputs;
+    conclusion
+}
+
+/// The container ended without a word of the init.
+pub(super) fn broken(claimed: &Claimed, transcript: &Transcript, reason: &SandboxError) -> Conclusion {
+    let outcome = match reason {
+        SandboxError::Gone { oom_killed: true, .. } => Outcome::Failed {
+            kind: FailureKind::OutOfMemory,
+            error: format!(
+                "the script needed more than its {} of memory; ask for more with --memory",
+                rgrid_api::units::format_size(claimed.memory_bytes)
+            ),
+        },
+        other => Outcome::Failed {
+            kind: FailureKind::Lost,
+            error: format!("the sandbox was ended from outside while the script ran ({other}); submit it again"),
+        },
+    };
+    with(outcome, transcript.cut_off())
+}
+
+pub(super) fn overdue(claimed: &Claimed, transcript: &Transcript) -> Conclusion {
+    let error = format!(
+        "the script was still running after {}, its time limit, and had to be killed from outside",
+        rgrid_api::units::format_duration(claimed.timeout)
+    );
+    with(Outcome::Failed { kind: FailureKind::Timeout, error }, transcript.cut_off())
+}
+
+/// Cancelled before anything ran.
+pub(super) fn cancelled() -> Conclusion {
+    with(Outcome::Cancelled, Transcript::default().cut_off())
+}
+
+fn with(outcome: Outcome, streams: Streams) -> Conclusion {
+    Conclusion {
+        outcome,
+        exit_code: None,
+        stdout: streams.stdout,
+        stderr: streams.stderr,
+        install: streams.install,
+        usage: None,
+        outputs: Vec::new(),
+    }
+}
+
+/// Names were checked by the init; they come from the sandbox, so they are checked again.
+async fn outputs(sandbox: &mut Sandbox, exit: &Exit) -> Result<Vec<StoredOutput>, SandboxError> {
+    let mut stored = Vec::new();
+    for (number, file) in (0u32..).zip(&exit.outputs) {
+        let plain = file.name.split('/').all(|part| rgrid_api::names::check_file_name(part).is_ok());
+        if plain {
+            let content = sandbox.fetch(number, file.size).await?;
+            stored.push(StoredOutput { name: file.name.clone(), content });
+        }
+    }
+    Ok(stored)
+}

@@ -1,0 +1,176 @@
+//! From a claim to a sandbox that runs its job.
+
+use std::time::Duration;
+
+use slog::{Logger, warn};
+
+use super::job::{self, CA_BUNDLE_FILE, REQUIREMENTS_FILE};
+use super::nest::Nest;
+use super::{Ending, conclude};
+use crate::actors::claims::Held;
+use crate::actors::{Order, Worker};
+use crate::execution::{Claimed, Conclusion, FailureKind};
+use crate::sandbox::{DockerError, Profile, Sandbox, SandboxError};
+use crate::settings::RuntimeEntry;
+use crate::store::StoreError;
+
+/// How long a claim waits for a Docker that does not answer before another worker may have it.
+const DOCKER_PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(500);
+/// Sandboxes that may break before their job has started until something is wrong with the job.
+const SANDBOXES_AT_MOST: u32 = 3;
+
+/// Nothing of the script has run while this fails, so every way out is safe: end, release, try again.
+pub(super) async fn hand_over(
+    worker: &Worker,
+    claimed: &Claimed,
+    held: &mut Held,
+    nest: Nest,
+    log: &Logger,
+) -> Result<(Sandbox, Profile), Ending> {
+    let Some(runtime) = worker.runtimes.get(&claimed.runtime) else {
+        return Err(unknown_runtime(claimed, worker));
+    };
+    let mut nest = Some(nest);
+    let mut broken = 0;
+    let since = tokio::time::Instant::now();
+    loop {
+        let tried = tokio::select! {
+            tried = attempt(worker, claimed, runtime, nest.take().unwrap_or_default()) => tried,
+            ending = ordered(held) => return Err(ending),
+        };
+        let failure = match tried {
+            Ok(handed_over) => return Ok(handed_over),
+            Err(failure) => failure,
+        };
+        warn!(log, "the job could not be handed over"; "error" => %failure);
+        match failure {
+            Failure::Final(conclusion) => return Err(Ending::Concluded(conclusion, None, 0)),
+            Failure::Sandbox(reason) => {
+                broken += 1;
+                if broken >= SANDBOXES_AT_MOST {
+                    let words = format!("the sandbox broke before the script could start: {reason}");
+                    return Err(concluded(Conclusion::failed(FailureKind::Internal, words)));
+                }
+            }
+            Failure::Passing(_) if since.elapsed() > DOCKER_PATIENCE => return Err(Ending::Released),
+            Failure::Passing(_) => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            ending = ordered(held) => return Err(ending),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The same again would end the same.
+    #[error("{}", .0.outcome.error().unwrap_or_default())]
+    Final(Box<Conclusion>),
+    /// Docker or the database are away.
+    #[error("{0}")]
+    Passing(String),
+    /// This one sandbox is of no use.
+    #[error("{0}")]
+    Sandbox(String),
+}
+
+async fn attempt(
+    worker: &Worker,
+    claimed: &Claimed,
+    runtime: &RuntimeEntry,
+    nest: Nest,
+) -> Result<(Sandbox, Profile), Failure> {
+    let image = worker.docker.image(&runtime.image, runtime.pull.into()).await?;
+    let profile = job::profile(claimed, image);
+    let mut sandbox = nest.sandbox(worker, &profile).await?;
+    sandbox.put(&claimed.script_name, &claimed.script).await?;
+    put_inputs(worker, claimed, &mut sandbox).await?;
+    put_requirements(worker, claimed, &mut sandbox).await?;
+    sandbox.start(job::job(claimed, runtime, &worker.settings)).await?;
+    Ok((sandbox, profile))
+}
+
+async fn put_inputs(worker: &Worker, claimed: &Claimed, sandbox: &mut Sandbox) -> Result<(), Failure> {
+    if !claimed.has_inputs {
+        return Ok(());
+    }
+    let execution = &claimed.claim.execution;
+    for name in worker.store.input_names(execution).await? {
+        let file = worker.store.input(execution, &name).await?;
+        sandbox.put(&file.name, &file.content).await?;
+    }
+    Ok(())
+}
+
+async fn put_requirements(worker: &Worker, claimed: &Claimed, sandbox: &mut Sandbox) -> Result<(), Failure> {
+    if let Some(requirements) = &claimed.requirements {
+        sandbox.put(REQUIREMENTS_FILE, requirements.as_bytes()).await?;
+    }
+    let bundle = &worker.settings.install.ca_bundle;
+    if !bundle.as_os_str().is_empty() {
+        let content = tokio::fs::read(bundle).await.map_err(|error| {
+            let words = format!("install.ca_bundle {} can't be read: {error}", bundle.display());
+            Failure::Final(Box::new(Conclusion::failed(FailureKind::Install, words)))
+        })?;
+        sandbox.put(CA_BUNDLE_FILE, &content).await?;
+    }
+    Ok(())
+}
+
+/// Returns only when the run is not to go on.
+async fn ordered(held: &mut Held) -> Ending {
+    loop {
+        match *held.orders.borrow_and_update() {
+            Order::GoOn => {}
+            Order::Cancel => return concluded(conclude::cancelled()),
+            Order::Release => return Ending::Released,
+            Order::Lost => return Ending::ClaimLost,
+        }
+        if held.orders.changed().await.is_err() {
+            return Ending::Released;
+        }
+    }
+}
+
+fn concluded(conclusion: Conclusion) -> Ending {
+    Ending::Concluded(Box::new(conclusion), None, 0)
+}
+
+fn unknown_runtime(claimed: &Claimed, worker: &Worker) -> Ending {
+    let words = format!(
+        "worker {} has no runtime {}: its settings lack [runtimes.\"{}\"]",
+        worker.name, claimed.runtime, claimed.runtime
+    );
+    concluded(Conclusion::failed(FailureKind::Image, words))
+}
+
+impl From<DockerError> for Failure {
+    fn from(error: DockerError) -> Self {
+        match &error {
+            DockerError::ImageMissing { .. } => {
+                Failure::Final(Box::new(Conclusion::failed(FailureKind::Image, error.to_string())))
+            }
+            _ => Failure::Passing(error.to_string()),
+        }
+    }
+}
+
+impl From<SandboxError> for Failure {
+    fn from(error: SandboxError) -> Self {
+        match error {
+            SandboxError::Refused(reason) => {
+                let words = format!("{reason}; ask for more with --memory, half of it is for files");
+                Failure::Final(Box::new(Conclusion::failed(FailureKind::OutOfMemory, words)))
+            }
+            other => Failure::Sandbox(other.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Failure::Passing(error.to_string())
+    }
+}

@@ -1,0 +1,158 @@
+//! What goes into the sandbox: the script's command line, its environment and its limits.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rgrid_init::{Job, Limits, Setup};
+
+use crate::execution::Claimed;
+use crate::sandbox::{Network, Profile};
+use crate::settings::{Ecosystem, RuntimeEntry, Settings};
+
+/// Where the install step puts what the requirements name. On the sandbox's tmpfs, like all it writes.
+const PACKAGES: &str = "/tmp/.rgrid-packages";
+/// The requirements as pip reads them.
+pub(super) const REQUIREMENTS_FILE: &str = ".rgrid-requirements.txt";
+/// Where a configured CA bundle lies in the sandbox.
+pub(super) const CA_BUNDLE_FILE: &str = ".rgrid-ca-bundle.pem";
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The container that a claimed execution needs.
+pub(super) fn profile(claimed: &Claimed, image: String) -> Profile {
+    Profile {
+        image,
+        memory_bytes: claimed.memory_bytes,
+        cpus_milli: claimed.cpus_milli,
+        network: if claimed.network { Network::Internet } else { Network::None },
+    }
+}
+
+pub(super) fn job(claimed: &Claimed, runtime: &RuntimeEntry, settings: &Settings) -> Job {
+    let mut argv = runtime.command.clone();
+    argv.push(claimed.script_name.clone());
+    argv.extend(claimed.args.iter().cloned());
+    Job {
+        id: claimed.claim.job_id(),
+        setup: setup(claimed, runtime, settings),
+        argv,
+        env: environment(claimed, runtime, settings).into_iter().collect(),
+        limits: Limits {
+            timeout_ms: millis(claimed.timeout),
+            grace_ms: millis(settings.execution.grace.0),
+            output_limit: settings.execution.output_limit.0,
+            max_outputs: settings.execution.max_outputs,
+            max_output_bytes: settings.execution.max_output_size.0,
+        },
+    }
+}
+
+/// Longest time from the hand-over until the init must have told the end, with room to spare: the
+/// init keeps the deadline itself, this one is for an init that cannot.
+pub(super) fn outer_deadline(job: &Job) -> Duration {
+    const ROOM: Duration = Duration::from_secs(30);
+    let setup = job.setup.as_ref().map_or(0, |setup| setup.timeout_ms);
+    Duration::from_millis(setup + job.limits.timeout_ms + 2 * job.limits.grace_ms) + ROOM
+}
+
+/// The script's own variables win over these.
+fn environment(claimed: &Claimed, runtime: &RuntimeEntry, settings: &Settings) -> BTreeMap<String, String> {
+    let mut env: BTreeMap<String, String> = BTreeMap::new();
+    let mut set = |name: &str, value: &str| env.insert(name.to_owned(), value.to_owned());
+    set("PATH", PATH);
+    set("HOME", "/tmp");
+    set("LANG", "C.UTF-8");
+    set("RGRID_EXECUTION_ID", claimed.claim.execution.as_str());
+    if runtime.ecosystem() == Ecosystem::Python {
+        set("PYTHONUNBUFFERED", "1");
+        set("PYTHONDONTWRITEBYTECODE", "1");
+        if claimed.requirements.is_some() {
+            set("PYTHONPATH", PACKAGES);
+            set("PATH", &format!("{PACKAGES}/bin:{PATH}"));
+        }
+    }
+    env.extend(ca_bundle(settings));
+    env.extend(claimed.env.0.clone());
+    env
+}
+
+fn setup(claimed: &Claimed, runtime: &RuntimeEntry, settings: &Settings) -> Option<Setup> {
+    claimed.requirements.as_ref()?;
+    let mut argv = runtime.command.clone();
+    let pip = ["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--no-cache-dir"];
+    argv.extend(pip.map(str::to_owned));
+    argv.extend(["--root-user-action=ignore", "--target", PACKAGES].map(str::to_owned));
+    for (option, value) in
+        [("--index-url", &settings.install.index_url), ("--extra-index-url", &settings.install.extra_index_url)]
+    {
+        if !value.is_empty() {
+            argv.extend([option.to_owned(), value.clone()]);
+        }
+    }
+    argv.extend(["-r".to_owned(), REQUIREMENTS_FILE.to_owned()]);
+    let mut env = ca_bundle(settings);
+    env.extend([("PATH", PATH), ("HOME", "/tmp"), ("LANG", "C.UTF-8")].map(owned));
+    let timeout_ms = millis(settings.install.timeout.0);
+    Some(Setup { argv, env: env.into_iter().collect(), timeout_ms })
+}
+
+/// The names under which programs look for certificates to trust.
+fn ca_bundle(settings: &Settings) -> BTreeMap<String, String> {
+    if settings.install.ca_bundle.as_os_str().is_empty() {
+        return BTreeMap::new();
+    }
+    let path = format!("/workspace/{CA_BUNDLE_FILE}");
+    ["PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"]
+        .map(|name| (name.to_owned(), path.clone()))
+        .into()
+}
+
+fn owned((name, value): (&str, &str)) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::{Claim, Environment, ExecutionId, WorkerId};
+
+    fn claimed(env: &[(&str, &str)]) -> Claimed {
+        Claimed {
+            claim: Claim { execution: ExecutionId::generate(), attempt: 1, worker: WorkerId::generate() },
+            runtime: "python:3.11".to_owned(),
+            script_name: "a.py".to_owned(),
+            script: Vec::new(),
+            args: vec!["--follow".to_owned()],
+            env: Environment(env.iter().copied().map(owned).collect()),
+            requirements: None,
+            timeout: Duration::from_secs(5),
+            memory_bytes: 1 << 29,
+            cpus_milli: 1000,
+            network: false,
+            has_inputs: false,
+            waited: Duration::ZERO,
+        }
+    }
+
+    fn made(claimed: &Claimed) -> Job {
+        let settings = crate::settings::load(None, []).unwrap();
+        let table = settings.runtimes();
+        job(claimed, table.get(&claimed.runtime).unwrap(), &settings)
+    }
+
+    #[test]
+    fn the_scripts_own_variables_win() {
+        let job = made(&claimed(&[("LANG", "de_DE"), ("EMPTY", "")]));
+        assert!(job.env.contains(&owned(("LANG", "de_DE"))));
+        assert!(job.env.contains(&owned(("EMPTY", ""))));
+        assert!(job.env.contains(&owned(("PYTHONUNBUFFERED", "1"))));
+    }
+
+    #[test]
+    fn arguments_follow_the_script() {
+        assert_eq!(made(&claimed(&[])).argv, ["python3", "a.py", "--follow"]);
+    }
+}

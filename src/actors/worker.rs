@@ -1,0 +1,90 @@
+//! What everything that executes in this process shares.
+
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError};
+
+use actix::Addr;
+use slog::Logger;
+use tokio::sync::{Mutex, watch};
+
+use super::bench::Bench;
+use super::{Claims, Fatal, Recorder};
+use crate::execution::WorkerId;
+use crate::sandbox::Docker;
+use crate::settings::{RuntimeTable, Settings};
+use crate::store::Store;
+
+/// How far the way to the end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Working,
+    /// Nothing new is claimed.
+    Draining,
+}
+
+/// One running `rgridd` that executes. Shared by reference; everything in it may be used at once.
+pub struct Worker {
+    pub id: WorkerId,
+    pub name: String,
+    pub settings: Arc<Settings>,
+    pub runtimes: RuntimeTable,
+    pub store: Store,
+    pub docker: Docker,
+    pub recorder: Addr<Recorder>,
+    pub(super) fatal: Fatal,
+    pub claims: Claims,
+    pub(super) bench: Bench,
+    pub(super) phase: watch::Sender<Phase>,
+    /// Held from asking for claims until they are on the list, so that a drain sees them all.
+    pub(super) claiming: Mutex<()>,
+    /// Containers whose label names a former worker, but which are this one's now.
+    taken_over: std::sync::Mutex<HashSet<String>>,
+    pub log: Logger,
+}
+
+impl Worker {
+    pub fn new(
+        id: WorkerId,
+        settings: Arc<Settings>,
+        store: Store,
+        docker: Docker,
+        recorder: Addr<Recorder>,
+        fatal: Fatal,
+        log: &Logger,
+    ) -> Arc<Self> {
+        let name = settings.worker.name.clone();
+        Arc::new(Self {
+            log: log.new(slog::o!("worker" => name.clone())),
+            runtimes: settings.runtimes(),
+            claims: Claims::default(),
+            bench: Bench::default(),
+            phase: watch::channel(Phase::Working).0,
+            claiming: Mutex::new(()),
+            taken_over: std::sync::Mutex::default(),
+            id,
+            name,
+            settings,
+            store,
+            docker,
+            recorder,
+            fatal,
+        })
+    }
+
+    pub fn is_draining(&self) -> bool {
+        *self.phase.borrow() == Phase::Draining
+    }
+
+    pub fn note_taken_over(&self, container: &str) {
+        self.taken_over.lock().unwrap_or_else(PoisonError::into_inner).insert(container.to_owned());
+    }
+
+    pub fn took_over(&self, container: &str) -> bool {
+        self.taken_over.lock().unwrap_or_else(PoisonError::into_inner).contains(container)
+    }
+
+    /// A logger for one attempt.
+    pub fn log_for(&self, claim: &crate::execution::Claim) -> Logger {
+        self.log.new(slog::o!("execution" => claim.execution.to_string(), "attempt" => claim.attempt))
+    }
+}

@@ -1,0 +1,66 @@
+//! The database of this daemon: the given one, or a private Postgres.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use slog::{Logger, info, warn};
+
+use crate::settings::Settings;
+use crate::store::embedded::EmbeddedPostgres;
+use crate::store::{Store, StoreError};
+
+/// How long a start waits for a database that does not answer yet: one that starts at the same time.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(500);
+
+pub(super) struct Database {
+    pub store: Store,
+    embedded: Option<EmbeddedPostgres>,
+}
+
+impl Database {
+    /// Blocking for the private Postgres; does not look at the schema.
+    pub fn open(settings: &Settings, log: &Logger) -> anyhow::Result<Self> {
+        if !settings.embedded_database() {
+            let store = Store::new(&settings.database.url, settings.database.connections);
+            return Ok(Self { store, embedded: None });
+        }
+        let begun = std::time::Instant::now();
+        let postgres = EmbeddedPostgres::start(&settings.data_dir, &settings.database.bin_dir)?;
+        info!(log, "private Postgres runs"; "took_ms" => begun.elapsed().as_millis() as u64);
+        let store = Store::new(&postgres.url(), settings.database.connections);
+        Ok(Self { store, embedded: Some(postgres) })
+    }
+
+    /// Waits until it answers, then brings the schema up to date.
+    pub async fn prepare(&self, log: &Logger) -> anyhow::Result<()> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match self.store.migrate().await {
+                Ok(applied) => {
+                    for step in applied {
+                        info!(log, "schema step applied"; "step" => step);
+                    }
+                    return Ok(());
+                }
+                Err(StoreError::Conflict(words)) => bail!(words),
+                Err(error) if error.is_passing() && tokio::time::Instant::now() < deadline => {
+                    warn!(log, "the database does not answer yet"; "error" => %error);
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => {
+                    return Err(error).context("the database can't be used (database.url, DATABASE_URL)");
+                }
+            }
+        }
+    }
+
+    /// Blocking. The given one is not ours to stop.
+    pub fn close(self, log: &Logger) {
+        if let Some(postgres) = self.embedded
+            && let Err(error) = postgres.stop()
+        {
+            warn!(log, "the private Postgres did not stop"; "error" => %error);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! `rgridd doctor`: everything the daemon needs, each with what to do when it is missing.
+
+use std::process::ExitCode;
+
+use slog::{Discard, Logger, o};
+
+use super::database::Database;
+use super::engine;
+use super::home::Home;
+use crate::sandbox::Docker;
+use crate::settings::Settings;
+
+/// Prints a line a check; fails when one of them does.
+pub fn examine(settings: Settings) -> anyhow::Result<ExitCode> {
+    let mut report = Report::default();
+    report.add("settings", Ok(format!("worker {}, {} slots", settings.worker.name, settings.worker.slots)));
+    actix_rt::System::new().block_on(async {
+        examine_database(&settings, &mut report).await;
+        examine_docker(&settings, &mut report).await;
+    });
+    Ok(if report.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+#[derive(Default)]
+struct Report {
+    failed: bool,
+}
+
+impl Report {
+    fn add(&mut self, name: &str, result: Result<String, String>) {
+        match result {
+            Ok(found) => println!("ok      {name}: {found}"),
+            Err(wrong) => {
+                self.failed = true;
+                println!("failed  {name}: {wrong}");
+            }
+        }
+    }
+}
+
+async fn examine_database(settings: &Settings, report: &mut Report) {
+    let home = if settings.embedded_database() { Home::open(&settings.data_dir).map(Some) } else { Ok(None) };
+    if let Err(error) = home {
+        // A daemon that runs answers for its own database.
+        return report.add("database", Ok(format!("not looked at: {error:#}")));
+    }
+    let log = Logger::root(Discard, o!());
+    let database = match Database::open(settings, &log) {
+        Ok(database) => database,
+        Err(error) => return report.add("database", Err(format!("{error:#}"))),
+    };
+    let steps = database.store.migration_steps().await;
+    report.add(
+        "database",
+        match steps {
+            Ok(steps) => {
+                let pending = steps.iter().filter(|step| !step.applied).count();
+                Ok(format!("answers; {} schema steps, {pending} pending", steps.len()))
+            }
+            Err(error) => Err(format!("{error}; check database.url (DATABASE_URL)")),
+        },
+    );
+    database.close(&log);
+}
+
+async fn examine_docker(settings: &Settings, report: &mut Report) {
+    let log = Logger::root(Discard, o!());
+    let identity = engine::docker_settings(settings, "doctor".to_owned(), "doctor");
+    let docker = match Docker::connect(identity, log).await {
+        Ok(docker) => docker,
+        Err(error) => return report.add("docker", Err(error.to_string())),
+    };
+    match docker.ping().await {
+        Ok(engine) => report.add("docker", Ok(format!("engine {}", engine.version))),
+        Err(error) => return report.add("docker", Err(error.to_string())),
+    }
+    let table = settings.runtimes();
+    for (name, runtime) in table.iter() {
+        let found = docker.image(&runtime.image, crate::sandbox::PullPolicy::Never).await;
+        let line = match found {
+            Ok(_) => Ok(runtime.image.clone()),
+            // The others are got when they are first needed.
+            Err(error) if runtime.default => Err(error.to_string()),
+            Err(_) => Ok(format!("{} is not here yet; it is pulled when it is first needed", runtime.image)),
+        };
+        report.add(&format!("runtime {name}"), line);
+    }
+}

@@ -1,0 +1,48 @@
+//! The log: structured, to stderr, as lines for people or as JSON for machines.
+
+use std::io::{IsTerminal, stderr};
+
+use slog::{Drain, Level, LevelFilter, Logger, o};
+
+use crate::settings::{Log, LogFormat, LogLevel};
+
+/// Records wait in memory at most this many; beyond it the oldest are dropped and counted, because
+/// a log that nobody reads must not stop the work.
+const BUFFER: usize = 8192;
+
+/// The logger, and what must live as long as anything may log. Made in the sync `main`: a guard
+/// inside the async part would be gone before the runtime logs its last.
+pub(super) struct Logging {
+    pub log: Logger,
+    _guards: (slog_scope::GlobalLoggerGuard, slog_async::AsyncGuard),
+}
+
+pub(super) fn start(settings: &Log) -> Logging {
+    let level = match settings.level {
+        LogLevel::Error => Level::Error,
+        LogLevel::Warning => Level::Warning,
+        LogLevel::Info => Level::Info,
+        LogLevel::Debug => Level::Debug,
+    };
+    let json = match settings.format {
+        LogFormat::Json => true,
+        LogFormat::Terminal => false,
+        LogFormat::Auto => !stderr().is_terminal(),
+    };
+    let (drain, flushed) = if json {
+        let drain = slog_json::Json::default(stderr()).fuse();
+        slog_async::Async::new(LevelFilter::new(drain, level).fuse()).chan_size(BUFFER).build_with_guard()
+    } else {
+        let decorator = slog_term::TermDecorator::new().stderr().build();
+        let drain = slog_term::FullFormat::new(decorator).use_utc_timestamp().build().fuse();
+        slog_async::Async::new(LevelFilter::new(drain, level).fuse()).chan_size(BUFFER).build_with_guard()
+    };
+    let log = Logger::root(drain.fuse(), o!());
+    let scope = slog_scope::set_global_logger(log.new(o!("from" => "library")));
+    // Libraries at info at most: bollard writes whole API answers, with environments, at debug.
+    if let Err(error) = slog_stdlog::init_with_level(log::Level::Warn) {
+        slog::warn!(log, "the log of libraries is not shown"; "error" => %error);
+    }
+    Logging { log, _guards: (scope, flushed) }
+}
+

@@ -1,0 +1,13 @@
+//! The daemon as a whole: the order in which its parts start and stop.
+
+mod database;
+pub mod doctor;
+mod engine;
+mod home;
+mod logging;
+pub mod migrate;
+mod resume;
+mod serve;
+mod signals;
+
+pub use serve::{Role, serve};

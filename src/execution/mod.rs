@@ -1,0 +1,15 @@
+//! What an execution is and what may become of it. Plain types and rules: no I/O, no framework.
+
+mod id;
+mod outcome;
+mod run;
+mod status;
+mod submission;
+
+pub use id::{ExecutionId, WorkerId};
+pub use outcome::{Conclusion, Outcome, RunText, StoredOutput};
+pub use run::{Claim, Claimed, Verdict};
+pub use status::may_become;
+pub use submission::{Environment, FileContent, IdempotencyKey, Limits, NewExecution};
+
+pub use rgrid_api::{FailureKind, Status, Stream, Usage};

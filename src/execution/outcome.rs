@@ -1,0 +1,89 @@
+//! How an attempt ended and what is kept of it.
+
+use rgrid_api::{FailureKind, Status, Usage};
+
+/// How an attempt ended, as it is told to users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Completed,
+    Failed { kind: FailureKind, error: String },
+    Cancelled,
+}
+
+impl Outcome {
+    pub fn status(&self) -> Status {
+        match self {
+            Outcome::Completed => Status::Completed,
+            Outcome::Failed { .. } => Status::Failed,
+            Outcome::Cancelled => Status::Cancelled,
+        }
+    }
+
+    pub fn failure_kind(&self) -> Option<FailureKind> {
+        match self {
+            Outcome::Failed { kind, .. } => Some(*kind),
+            Outcome::Completed | Outcome::Cancelled => None,
+        }
+    }
+
+    /// One sentence that a person can act on.
+    pub fn error(&self) -> Option<&str> {
+        match self {
+            Outcome::Failed { error, .. } => Some(error),
+            Outcome::Completed | Outcome::Cancelled => None,
+        }
+    }
+}
+
+/// One text stream as it is kept: whole, or its first and last half.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunText {
+    pub text: String,
+    /// Bytes of text that were written in all.
+    pub total: u64,
+    pub truncated: bool,
+}
+
+/// An output file whose content is at hand.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredOutput {
+    pub name: String,
+    pub content: Vec<u8>,
+}
+
+impl std::fmt::Debug for StoredOutput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} ({} bytes)", self.name, self.content.len())
+    }
+}
+
+/// Everything that the final write records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conclusion {
+    pub outcome: Outcome,
+    pub exit_code: Option<i32>,
+    pub stdout: RunText,
+    pub stderr: RunText,
+    pub install: RunText,
+    pub usage: Option<Usage>,
+    pub outputs: Vec<StoredOutput>,
+}
+
+impl Conclusion {
+    /// An attempt of which there is nothing but the reason.
+    pub fn failed(kind: FailureKind, error: impl Into<String>) -> Self {
+        Self {
+            outcome: Outcome::Failed { kind, error: error.into() },
+            exit_code: None,
+            stdout: RunText::default(),
+            stderr: RunText::default(),
+            install: RunText::default(),
+            usage: None,
+            outputs: Vec::new(),
+        }
+    }
+
+    pub fn output_truncated(&self) -> bool {
+        self.stdout.truncated || self.stderr.truncated
+    }
+}

@@ -1,0 +1,63 @@
+//! A submission that has been checked: what is in here can be run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::ExecutionId;
+
+/// Names and values of environment variables. The values never show in a log.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Environment(pub BTreeMap<String, String>);
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.keys().map(|key| (key, "***"))).finish()
+    }
+}
+
+/// A file of the submission.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FileContent {
+    pub name: String,
+    pub content: Vec<u8>,
+}
+
+impl fmt::Debug for FileContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} ({} bytes)", self.name, self.content.len())
+    }
+}
+
+/// What a run may use at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub timeout: Duration,
+    pub memory_bytes: u64,
+    /// Thousandths of a core.
+    pub cpus_milli: u32,
+    pub network: bool,
+    pub max_attempts: u32,
+}
+
+/// The caller's word for "this is the same submission", and a digest of what it stood for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    pub key: String,
+    pub body_sha256: Vec<u8>,
+}
+
+#[derive(Debug, Clone)]
+pub struct NewExecution {
+    pub id: ExecutionId,
+    /// The name in the runtime table, not what the user called it.
+    pub runtime: String,
+    pub script: FileContent,
+    pub args: Vec<String>,
+    pub env: Environment,
+    pub requirements: Option<String>,
+    pub inputs: Vec<FileContent>,
+    pub limits: Limits,
+    pub labels: BTreeMap<String, String>,
+    pub idempotency: Option<IdempotencyKey>,
+}

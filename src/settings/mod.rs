@@ -1,0 +1,188 @@
+//! The settings of the daemon: `config/default.toml`, a file, the environment, flags.
+//!
+//! Values are parsed into types that cannot be wrong when the daemon starts; a wrong one stops the
+//! start with its name, where it stands and what is allowed.
+
+mod load;
+mod runtimes;
+mod values;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+pub use load::{SettingsError, load};
+pub use runtimes::{Ecosystem, PullPolicy, RuntimeEntry, RuntimeTable, UnknownRuntime};
+pub use values::{Bytes, Listen, Period};
+
+/// The defaults with their explanations, as they are shipped.
+pub const DEFAULTS: &str = include_str!("../../config/default.toml");
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub data_dir: PathBuf,
+    pub http: Http,
+    pub database: Database,
+    pub worker: Worker,
+    pub execution: Execution,
+    pub submission: Submission,
+    pub queue: Queue,
+    pub install: Install,
+    pub docker: DockerEngine,
+    pub sandbox: Sandbox,
+    pub auth: Auth,
+    pub log: Log,
+    runtimes: BTreeMap<String, RuntimeEntry>,
+}
+
+impl Settings {
+    /// Checked when the settings were loaded.
+    pub fn runtimes(&self) -> RuntimeTable {
+        RuntimeTable::new(self.runtimes.clone())
+    }
+
+    pub fn embedded_database(&self) -> bool {
+        self.database.url.is_empty()
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    pub listen: Listen,
+    pub workers: usize,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    pub url: String,
+    pub connections: usize,
+    pub bin_dir: PathBuf,
+}
+
+// The URL may hold a password.
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("connections", &self.connections).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Worker {
+    pub name: String,
+    pub slots: usize,
+    pub poll_interval: Period,
+    pub lease: Period,
+    pub drain_timeout: Period,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Execution {
+    pub timeout: Period,
+    pub max_timeout: Period,
+    pub max_attempts: u32,
+    pub grace: Period,
+    pub output_limit: Bytes,
+    pub max_outputs: u32,
+    pub max_output_size: Bytes,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Submission {
+    pub max_script: Bytes,
+    pub max_files: usize,
+    pub max_files_size: Bytes,
+    pub max_args: usize,
+    pub max_args_size: Bytes,
+    pub max_env: usize,
+    pub max_env_size: Bytes,
+    pub max_requirements: Bytes,
+    pub max_labels: usize,
+    pub max_attempts: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Queue {
+    pub max_queued: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Install {
+    pub timeout: Period,
+    pub index_url: String,
+    pub extra_index_url: String,
+    pub ca_bundle: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DockerEngine {
+    pub host: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sandbox {
+    pub memory: Bytes,
+    pub cpus: f64,
+    pub max_memory: Bytes,
+    pub max_cpus: f64,
+    pub pids: u32,
+    pub network: NetworkPolicy,
+    pub runtime: String,
+    pub parked: u8,
+    pub park_ttl: Period,
+    pub orphan_ttl: Period,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkPolicy {
+    Internet,
+    None,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    pub mode: AuthMode,
+    pub i_know_this_is_open: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    None,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: LogLevel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Auto,
+    Terminal,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    Error,
+    Warning,
+    Info,
+    Debug,
+}

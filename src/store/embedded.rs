@@ -1,0 +1,232 @@
+//! The private Postgres of a daemon that was given no database.
+//!
+//! Made with the installed binaries in `data_dir/postgres`, reached by a Unix socket only, never run
+//! as root. It is a process of its own: when the daemon is killed it goes on, and the next start
+//! finds it. Same SQL, same migrations as any other Postgres.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use diesel::prelude::*;
+use diesel::sql_query;
+use thiserror::Error;
+
+/// Longest path of a Unix socket on Linux, less the name that Postgres gives it.
+const SOCKET_FOLDER_MAX: usize = 80;
+/// Seconds that `pg_ctl` waits for a start (crash recovery included) or a stop.
+const WAIT_SECONDS: &str = "60";
+const DATABASE: &str = "rgrid";
+const ROLE: &str = "rgrid";
+
+#[derive(Debug, Error)]
+pub enum EmbeddedError {
+    #[error(
+        "no Postgres server is installed, and no database.url is set: install one \
+         (`apt-get install postgresql`, or `make setup`), or set database.url (DATABASE_URL)"
+    )]
+    NotInstalled,
+    #[error("Postgres does not run as root, and there is no user `postgres` to run it: install postgresql")]
+    NoUser,
+    #[error("{what}: {source}")]
+    Io { what: String, source: std::io::Error },
+    #[error("{what} failed: {said}")]
+    Failed { what: String, said: String },
+}
+
+/// A private Postgres that is running.
+pub struct EmbeddedPostgres {
+    programs: PathBuf,
+    data: PathBuf,
+    socket: PathBuf,
+    /// Whom it runs as, when the daemon is root.
+    user: Option<(u32, u32)>,
+}
+
+impl EmbeddedPostgres {
+    /// Blocking. Makes it on the first start, repairs and starts it on every other.
+    pub fn start(data_dir: &Path, bin_dir: &Path) -> Result<Self, EmbeddedError> {
+        let home = data_dir.join("postgres");
+        let postgres = Self {
+            programs: find_programs(bin_dir).ok_or(EmbeddedError::NotInstalled)?,
+            data: home.join("data"),
+            socket: socket_folder(&home),
+            user: unprivileged_user()?,
+        };
+        postgres.make_folder(&home, 0o755)?;
+        postgres.make_folder(&postgres.data, 0o700)?;
+        postgres.make_folder(&postgres.socket, 0o700)?;
+        if !postgres.data.join("PG_VERSION").exists() {
+            postgres.init()?;
+        }
+        if !postgres.is_running() {
+            postgres.launch()?;
+        }
+        postgres.make_database()?;
+        Ok(postgres)
+    }
+
+    /// Where a client finds it.
+    pub fn url(&self) -> String {
+        self.url_for(ROLE, DATABASE)
+    }
+
+    /// Blocking. Ends it in good order.
+    pub fn stop(&self) -> Result<(), EmbeddedError> {
+        self.pg_ctl(&["stop", "--mode=fast", "--wait", "--timeout", WAIT_SECONDS], "stopping Postgres")
+    }
+
+    fn init(&self) -> Result<(), EmbeddedError> {
+        let mut initdb = self.command("initdb");
+        initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]);
+        initdb.arg("--pgdata").arg(&self.data);
+        run(initdb, "making the private Postgres")
+    }
+
+    fn launch(&self) -> Result<(), EmbeddedError> {
+        let options = format!(
+            "-c listen_addresses= -c unix_socket_directories={} -c unix_socket_permissions=0700 \
+             -c max_connections=50 -c shared_buffers=32MB -c max_wal_size=256MB",
+            self.socket.display()
+        );
+        let log = self.data.join("server.log");
+        let log = log.to_string_lossy();
+        let start = ["start", "--wait", "--timeout", WAIT_SECONDS, "--log", &log, "--options", &options];
+        self.pg_ctl(&start, "starting the private Postgres")
+    }
+
+    fn is_running(&self) -> bool {
+        self.pg_ctl(&["status"], "looking for the private Postgres").is_ok()
+            && PgConnection::establish(&self.url_for("postgres", "postgres")).is_ok()
+    }
+
+    /// The daemon's own role owns its database and nothing else.
+    fn make_database(&self) -> Result<(), EmbeddedError> {
+        let failed = |said: String| EmbeddedError::Failed { what: "making the database".to_owned(), said };
+        let mut admin = PgConnection::establish(&self.url_for("postgres", "postgres"))
+            .map_err(|error| failed(error.to_string()))?;
+        let mut make = |exists: &str, statement: &str| -> Result<(), EmbeddedError> {
+            let known = sql_query(exists).execute(&mut admin).map_err(|error| failed(error.to_string()))?;
+            if known == 0 {
+                sql_query(statement).execute(&mut admin).map_err(|error| failed(error.to_string()))?;
+            }
+            Ok(())
+        };
+        make("SELECT FROM pg_roles WHERE rolname = 'rgrid'", "CREATE ROLE rgrid LOGIN")?;
+        make("SELECT FROM pg_database WHERE datname = 'rgrid'", "CREATE DATABASE rgrid OWNER rgrid")
+    }
+
+    fn url_for(&self, role: &str, database: &str) -> String {
+        let folder: String = self.socket.to_string_lossy().replace('%', "%25").replace('/', "%2F");
+        format!("postgres://{role}@{folder}/{database}")
+    }
+
+    fn pg_ctl(&self, arguments: &[&str], what: &str) -> Result<(), EmbeddedError> {
+        let mut command = self.command("pg_ctl");
+        command.arg("--pgdata").arg(&self.data).args(arguments);
+        run(command, what)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        // The daemon's own folder may be closed to that user.
+        command.current_dir("/").stdin(std::process::Stdio::null());
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        // A signal for the daemon's terminal is not one for the database.
+        command.process_group(0);
+        command
+    }
+
+    fn make_folder(&self, path: &Path, mode: u32) -> Result<(), EmbeddedError> {
+        let failed = |source| EmbeddedError::Io { what: format!("making {}", path.display()), source };
+        fs::create_dir_all(path).map_err(failed)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
+        if let Some((uid, gid)) = self.user {
+            chown(path, Some(uid), Some(gid)).map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+fn run(mut command: Command, what: &str) -> Result<(), EmbeddedError> {
+    // pg_ctl leaves a server behind that would hold a pipe open for ever, so output goes to files.
+    let failed = |source| EmbeddedError::Io { what: what.to_owned(), source };
+    let said = tempfile::tempfile().map_err(failed)?;
+    command.stdout(said.try_clone().map_err(failed)?).stderr(said.try_clone().map_err(failed)?);
+    let status = command.status().map_err(failed)?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(EmbeddedError::Failed { what: what.to_owned(), said: last_lines(said) })
+}
+
+fn last_lines(mut file: fs::File) -> String {
+    use std::io::{Read, Seek};
+    let mut text = String::new();
+    let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
+    if read.is_err() {
+        return "it said nothing that can be read".to_owned();
+    }
+    let lines: Vec<&str> = text.lines().rev().take(5).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
+}
+
+/// A socket's path is limited to 107 bytes, so a deep data folder gets a short one elsewhere.
+fn socket_folder(home: &Path) -> PathBuf {
+    let inside = home.join("socket");
+    if inside.as_os_str().len() <= SOCKET_FOLDER_MAX {
+        return inside;
+    }
+    use sha2::{Digest, Sha256};
+    let digest = hex::encode(Sha256::digest(home.as_os_str().as_encoded_bytes()));
+    PathBuf::from("/tmp").join(format!("rgrid-{}", digest.get(..12).unwrap_or_default()))
+}
+
+/// The given folder, PATH, or the newest of the usual folders.
+fn find_programs(bin_dir: &Path) -> Option<PathBuf> {
+    let has_all = |folder: &PathBuf| ["initdb", "pg_ctl", "postgres"].iter().all(|p| folder.join(p).is_file());
+    if !bin_dir.as_os_str().is_empty() {
+        return Some(bin_dir.to_owned()).filter(has_all);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).find(has_all);
+    on_path.or_else(|| {
+        let mut versions: Vec<PathBuf> = ["/usr/lib/postgresql", "/usr/pgsql", "/opt/homebrew/opt"]
+            .iter()
+            .filter_map(|folder| fs::read_dir(folder).ok())
+            .flatten()
+            .filter_map(|entry| entry.ok().map(|entry| entry.path().join("bin")))
+            .filter(has_all)
+            .collect();
+        versions.sort_by_key(|path| version_in(path));
+        versions.pop()
+    })
+}
+
+fn version_in(path: &Path) -> u32 {
+    let name = path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    name.and_then(|name| name.split(['.', '@']).find_map(|part| part.parse().ok())).unwrap_or(0)
+}
+
+/// The user `postgres` when the daemon is root; nobody else's rights otherwise.
+fn unprivileged_user() -> Result<Option<(u32, u32)>, EmbeddedError> {
+    let own = fs::metadata("/proc/self").map_err(|source| EmbeddedError::Io {
+        what: "looking up the own user".to_owned(),
+        source,
+    })?;
+    if own.uid() != 0 {
+        return Ok(None);
+    }
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut fields = users.lines().map(|line| line.split(':'));
+    let ids = fields.find_map(|mut user| {
+        let name = user.next()?;
+        let (uid, gid) = (user.nth(1)?, user.next()?);
+        (name == "postgres").then(|| Some((uid.parse().ok()?, gid.parse().ok()?)))?
+    });
+    ids.map(Some).ok_or(EmbeddedError::NoUser)
+}

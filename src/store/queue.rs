@@ -1,0 +1,340 @@
+//! The queue: claim, keep, give back, take over. All statements that move an execution between
+//! `queued` and `running` are in this file; `recording.rs` has the one that ends it.
+//!
+//! Leases and times are by the database's clock alone; no statement takes a time from a worker.
+
+use std::time::Duration;
+
+use diesel::RunQueryDsl;
+use diesel::sql_query;
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
+
+use super::{Store, StoreError};
+use crate::execution::{Claim, Claimed, Environment, ExecutionId, WorkerId};
+
+/// Oldest first. `SKIP LOCKED`: workers that claim at once take different rows instead of waiting.
+const CLAIM: &str = "
+    WITH next AS (
+        SELECT id FROM executions WHERE status = 'queued'
+        ORDER BY created_at, id LIMIT $1 FOR UPDATE SKIP LOCKED)
+    UPDATE executions e
+    SET status = 'running', attempt = attempt + 1, worker_id = $2, worker_name = $3,
+        started_at = clock_timestamp(), lease_until = clock_timestamp() + $4 * interval '1 ms'
+    FROM next WHERE e.id = next.id
+    RETURNING e.id, e.attempt, e.runtime, e.script_name, e.args, e.env, e.requirements, e.timeout_ms,
+        e.memory_bytes, e.cpus_milli, e.network,
+        (extract(epoch FROM clock_timestamp() - e.created_at) * 1000)::bigint AS waited_ms,
+        (SELECT b.content FROM execution_files f JOIN blobs b USING (sha256)
+         WHERE f.execution_id = e.id AND f.role = 'script') AS script,
+        EXISTS (SELECT FROM execution_files f WHERE f.execution_id = e.id AND f.role = 'input') AS has_inputs";
+
+/// Only claims that the worker names are kept: one whose answer got lost on the way to the worker
+/// is kept by nobody, so its lease runs out and it is rescued.
+const HEARTBEAT: &str = "
+    UPDATE executions e SET lease_until = clock_timestamp() + $4 * interval '1 ms'
+    FROM unnest($1::text[], $2::int[]) AS mine (id, attempt)
+    WHERE e.id = mine.id AND e.attempt = mine.attempt AND e.worker_id = $3 AND e.status = 'running'
+    RETURNING e.id, e.attempt, e.cancel_requested";
+
+/// The same look without the write, for what must be known sooner than the next heartbeat.
+const PULSES: &str = "
+    SELECT e.id, e.attempt, e.cancel_requested
+    FROM executions e JOIN unnest($1::text[], $2::int[]) AS mine (id, attempt)
+        ON e.id = mine.id AND e.attempt = mine.attempt
+    WHERE e.worker_id = $3 AND e.status = 'running'";
+
+/// Back to its place in the queue; the attempt doesn't count. One that was to be cancelled ends here.
+const RELEASE: &str = "
+    WITH gone AS (DELETE FROM output_chunks WHERE execution_id = $1)
+    UPDATE executions
+    SET status = CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END,
+        completed_at = CASE WHEN cancel_requested THEN clock_timestamp() END,
+        released = released + 1, worker_id = NULL, worker_name = NULL, lease_until = NULL,
+        started_at = NULL
+    WHERE id = $1 AND attempt = $2 AND worker_id = $3 AND status = 'running'";
+
+/// Claims whose lease has run out: nobody can know what became of them. With attempts left they are
+/// queued again; otherwise they end as lost, with what they had said so far. (The chunks are read in
+/// the state before this statement, so it may delete them itself.) After a restart of Postgres all
+/// workers get half a lease to say that they live.
+const RESCUE: &str = "
+    WITH expired AS (
+        SELECT id, CASE WHEN cancel_requested THEN 'cancelled'
+                        WHEN attempt - released < max_attempts THEN 'queued'
+                        ELSE 'failed' END AS becomes
+        FROM executions WHERE status = 'running' AND lease_until < clock_timestamp()
+            AND pg_postmaster_start_time() < clock_timestamp() - $1 * interval '1 ms'
+        ORDER BY lease_until LIMIT 1000 FOR UPDATE SKIP LOCKED),
+    said AS (
+        SELECT c.execution_id AS id,
+            coalesce(string_agg(text, '' ORDER BY seq) FILTER (WHERE stream = 'stdout'), '') AS stdout,
+            coalesce(string_agg(text, '' ORDER BY seq) FILTER (WHERE stream = 'stderr'), '') AS stderr,
+            coalesce(string_agg(text, '' ORDER BY seq) FILTER (WHERE stream = 'install'), '') AS install
+        FROM output_chunks c JOIN expired ON expired.id = c.execution_id WHERE becomes <> 'queued'
+        GROUP BY c.execution_id),
+    gone AS (DELETE FROM output_chunks c USING expired WHERE c.execution_id = expired.id)
+    UPDATE executions e
+    SET status = becomes,
+        failure_kind = CASE becomes WHEN 'failed' THEN 'lost' END,
+        execution_error = CASE becomes WHEN 'failed' THEN
+            'worker ' || worker_name || ' was lost while the script ran (attempt ' || attempt - released
+            || ' of ' || max_attempts || '); submit it again, or allow more with --max-attempts' END,
+        completed_at = CASE WHEN becomes <> 'queued' THEN clock_timestamp() END,
+        started_at = CASE WHEN becomes <> 'queued' THEN started_at END,
+        worker_name = CASE WHEN becomes <> 'queued' THEN worker_name END,
+        worker_id = NULL, lease_until = NULL,
+        stdout = coalesce(said.stdout, ''), stdout_bytes = coalesce(octet_length(said.stdout), 0),
+        stderr = coalesce(said.stderr, ''), stderr_bytes = coalesce(octet_length(said.stderr), 0),
+        install_output = coalesce(said.install, '')
+    FROM expired LEFT JOIN said ON said.id = expired.id WHERE e.id = expired.id
+    RETURNING e.id, e.attempt, e.status";
+
+/// A worker that starts again takes over what its dead predecessor on this host still runs. The
+/// attempt stays: it is the same run, in the same sandbox. No row: somebody else was faster.
+const ADOPT: &str = "
+    UPDATE executions SET worker_id = $3, worker_name = $4,
+        lease_until = clock_timestamp() + $5 * interval '1 ms'
+    WHERE id = $1 AND attempt = $2 AND status = 'running' AND worker_id = $6
+    RETURNING id, attempt, runtime, script_name, args, env, requirements, timeout_ms, memory_bytes,
+        cpus_milli, network, 0::bigint AS waited_ms, ''::bytea AS script, false AS has_inputs";
+
+const DEPTH: &str = "
+    SELECT count(*) AS queued,
+        coalesce((extract(epoch FROM clock_timestamp() - min(created_at)) * 1000)::bigint, 0) AS oldest_ms
+    FROM executions WHERE status = 'queued'";
+
+/// What the database says of a claim that a worker asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulse {
+    pub execution: ExecutionId,
+    pub attempt: i32,
+    pub cancel_requested: bool,
+}
+
+/// What became of a claim whose lease had run out.
+#[derive(Debug, Clone)]
+pub struct Rescue {
+    pub execution: ExecutionId,
+    pub attempt: i32,
+    /// `queued`, `failed` or `cancelled`.
+    pub status: String,
+}
+
+#[derive(Debug, Clone, Copy, diesel::QueryableByName)]
+pub struct QueueDepth {
+    #[diesel(sql_type = BigInt)]
+    pub queued: i64,
+    /// How long the first in the queue has waited.
+    #[diesel(sql_type = BigInt)]
+    pub oldest_ms: i64,
+}
+
+impl Store {
+    /// Takes up to `count` executions, oldest first.
+    pub async fn claim(
+        &self,
+        worker: &WorkerId,
+        worker_name: &str,
+        count: usize,
+        lease: Duration,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let (worker, name) = (worker.clone(), worker_name.to_owned());
+        self.run(move |conn| {
+            let rows: Vec<ClaimedRow> = sql_query(CLAIM)
+                .bind::<BigInt, _>(count as i64)
+                .bind::<Text, _>(worker.as_str())
+                .bind::<Text, _>(name)
+                .bind::<BigInt, _>(millis(lease))
+                .load(conn)?;
+            rows.into_iter().map(|row| row.into_claimed(&worker)).collect()
+        })
+        .await
+    }
+
+    /// Extends the leases of these claims; those that are missing in the answer are lost.
+    pub async fn heartbeat(
+        &self,
+        worker: &WorkerId,
+        claims: &[Claim],
+        lease: Duration,
+    ) -> Result<Vec<Pulse>, StoreError> {
+        let (ids, attempts) = keys(claims);
+        let worker = worker.clone();
+        self.run(move |conn| {
+            let rows: Vec<PulseRow> = sql_query(HEARTBEAT)
+                .bind::<Array<Text>, _>(ids)
+                .bind::<Array<Integer>, _>(attempts)
+                .bind::<Text, _>(worker.as_str())
+                .bind::<BigInt, _>(millis(lease))
+                .load(conn)?;
+            Ok(rows.into_iter().map(Pulse::from).collect())
+        })
+        .await
+    }
+
+    /// Which of these claims are still owned, and which are to be cancelled.
+    pub async fn pulses(&self, worker: &WorkerId, claims: &[Claim]) -> Result<Vec<Pulse>, StoreError> {
+        let (ids, attempts) = keys(claims);
+        let worker = worker.clone();
+        self.run(move |conn| {
+            let rows: Vec<PulseRow> = sql_query(PULSES)
+                .bind::<Array<Text>, _>(ids)
+                .bind::<Array<Integer>, _>(attempts)
+                .bind::<Text, _>(worker.as_str())
+                .load(conn)?;
+            Ok(rows.into_iter().map(Pulse::from).collect())
+        })
+        .await
+    }
+
+    /// Gives a claim back unfinished. A claim that is lost already is no error.
+    pub async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
+        let claim = claim.clone();
+        self.run(move |conn| {
+            sql_query(RELEASE)
+                .bind::<Text, _>(claim.execution.as_str())
+                .bind::<Integer, _>(claim.attempt)
+                .bind::<Text, _>(claim.worker.as_str())
+                .execute(conn)?;
+            Ok(())
+        })
+        .await
+    }
+
+    pub async fn rescue(&self, lease: Duration) -> Result<Vec<Rescue>, StoreError> {
+        self.run(move |conn| {
+            let rows: Vec<RescueRow> =
+                sql_query(RESCUE).bind::<BigInt, _>(millis(lease / 2)).load(conn)?;
+            Ok(rows.into_iter().map(Rescue::from).collect())
+        })
+        .await
+    }
+
+    /// Takes over a running attempt from a worker that is gone; none when it is not its any more.
+    pub async fn adopt(
+        &self,
+        abandoned: &Claim,
+        worker: &WorkerId,
+        worker_name: &str,
+        lease: Duration,
+    ) -> Result<Option<Claimed>, StoreError> {
+        let (abandoned, worker, name) = (abandoned.clone(), worker.clone(), worker_name.to_owned());
+        self.run(move |conn| {
+            let rows: Vec<ClaimedRow> = sql_query(ADOPT)
+                .bind::<Text, _>(abandoned.execution.as_str())
+                .bind::<Integer, _>(abandoned.attempt)
+                .bind::<Text, _>(worker.as_str())
+                .bind::<Text, _>(name)
+                .bind::<BigInt, _>(millis(lease))
+                .bind::<Text, _>(abandoned.worker.as_str())
+                .load(conn)?;
+            rows.into_iter().next().map(|row| row.into_claimed(&worker)).transpose()
+        })
+        .await
+    }
+
+    pub async fn queue_depth(&self) -> Result<QueueDepth, StoreError> {
+        self.run(|conn| Ok(sql_query(DEPTH).get_result(conn)?)).await
+    }
+}
+
+fn keys(claims: &[Claim]) -> (Vec<String>, Vec<i32>) {
+    claims.iter().map(|claim| (claim.execution.as_str().to_owned(), claim.attempt)).unzip()
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[derive(diesel::QueryableByName)]
+struct ClaimedRow {
+    #[diesel(sql_type = Text)]
+    id: String,
+    #[diesel(sql_type = Integer)]
+    attempt: i32,
+    #[diesel(sql_type = Text)]
+    runtime: String,
+    #[diesel(sql_type = Text)]
+    script_name: String,
+    #[diesel(sql_type = Jsonb)]
+    args: serde_json::Value,
+    #[diesel(sql_type = Jsonb)]
+    env: serde_json::Value,
+    #[diesel(sql_type = Nullable<Text>)]
+    requirements: Option<String>,
+    #[diesel(sql_type = BigInt)]
+    timeout_ms: i64,
+    #[diesel(sql_type = BigInt)]
+    memory_bytes: i64,
+    #[diesel(sql_type = Integer)]
+    cpus_milli: i32,
+    #[diesel(sql_type = Bool)]
+    network: bool,
+    #[diesel(sql_type = BigInt)]
+    waited_ms: i64,
+    #[diesel(sql_type = Nullable<Binary>)]
+    script: Option<Vec<u8>>,
+    #[diesel(sql_type = Bool)]
+    has_inputs: bool,
+}
+
+impl ClaimedRow {
+    fn into_claimed(self, worker: &WorkerId) -> Result<Claimed, StoreError> {
+        let unreadable = |error: serde_json::Error| StoreError::Internal(format!("stored job: {error}"));
+        Ok(Claimed {
+            claim: Claim {
+                execution: ExecutionId::from_stored(self.id),
+                attempt: self.attempt,
+                worker: worker.clone(),
+            },
+            runtime: self.runtime,
+            script_name: self.script_name,
+            script: self.script.unwrap_or_default(),
+            args: serde_json::from_value(self.args).map_err(unreadable)?,
+            env: Environment(serde_json::from_value(self.env).map_err(unreadable)?),
+            requirements: self.requirements,
+            timeout: Duration::from_millis(self.timeout_ms.unsigned_abs()),
+            memory_bytes: self.memory_bytes.unsigned_abs(),
+            cpus_milli: self.cpus_milli.unsigned_abs(),
+            network: self.network,
+            has_inputs: self.has_inputs,
+            waited: Duration::from_millis(self.waited_ms.max(0).unsigned_abs()),
+        })
+    }
+}
+
+#[derive(diesel::QueryableByName)]
+struct PulseRow {
+    #[diesel(sql_type = Text)]
+    id: String,
+    #[diesel(sql_type = Integer)]
+    attempt: i32,
+    #[diesel(sql_type = Bool)]
+    cancel_requested: bool,
+}
+
+impl From<PulseRow> for Pulse {
+    fn from(row: PulseRow) -> Self {
+        Self {
+            execution: ExecutionId::from_stored(row.id),
+            attempt: row.attempt,
+            cancel_requested: row.cancel_requested,
+        }
+    }
+}
+
+#[derive(diesel::QueryableByName)]
+struct RescueRow {
+    #[diesel(sql_type = Text)]
+    id: String,
+    #[diesel(sql_type = Integer)]
+    attempt: i32,
+    #[diesel(sql_type = Text)]
+    status: String,
+}
+
+impl From<RescueRow> for Rescue {
+    fn from(row: RescueRow) -> Self {
+        Self { execution: ExecutionId::from_stored(row.id), attempt: row.attempt, status: row.status }
+    }
+}

@@ -1,0 +1,260 @@
+//! Executions as the API shows them.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::{Bool, Text};
+use rgrid_api::{Execution, OutputFile, Status, Stream, Usage};
+
+use super::files::Role;
+use super::schema::{execution_files, executions, output_chunks};
+use super::{Store, StoreError};
+use crate::execution::ExecutionId;
+
+/// What a list is narrowed down to.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub status: Option<Status>,
+    /// All of these must be there.
+    pub labels: BTreeMap<String, String>,
+    /// Only what was submitted before this one.
+    pub before: Option<ExecutionId>,
+    pub limit: usize,
+}
+
+/// One page of a list, newest first.
+#[derive(Debug, Clone)]
+pub struct Page {
+    pub items: Vec<Execution>,
+    pub next: Option<ExecutionId>,
+}
+
+/// A stream as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamText {
+    pub text: String,
+    pub ended: bool,
+}
+
+impl Store {
+    /// The one execution whose id begins so.
+    pub async fn resolve(&self, prefix: &str) -> Result<ExecutionId, StoreError> {
+        let prefix = prefix.to_owned();
+        self.run(move |conn| {
+            // The prefix has letters and digits alone, so nothing in it is a wildcard but `_`, escaped.
+            let pattern = format!("{}%", prefix.replace('_', "\\_"));
+            let found: Vec<String> = executions::table
+                .filter(executions::id.like(pattern))
+                .order(executions::id)
+                .limit(20)
+                .select(executions::id)
+                .load(conn)?;
+            match found.len() {
+                0 => Err(StoreError::NotFound),
+                1 => found.into_iter().next().map(ExecutionId::from_stored).ok_or(StoreError::NotFound),
+                many => Err(StoreError::Ambiguous(many)),
+            }
+        })
+        .await
+    }
+
+    pub async fn execution(&self, id: &ExecutionId) -> Result<Execution, StoreError> {
+        let id = id.clone();
+        self.run(move |conn| {
+            let row: Row =
+                executions::table.find(id.as_str()).select(Row::as_select()).first(conn)?;
+            let (stdout, stderr) = executions::table
+                .find(id.as_str())
+                .select((executions::stdout, executions::stderr))
+                .first::<(String, String)>(conn)?;
+            let outputs = outputs(conn, &id)?;
+            let mut execution = row.into_execution()?;
+            execution.stdout = Some(stdout);
+            execution.stderr = Some(stderr);
+            execution.outputs = outputs;
+            Ok(execution)
+        })
+        .await
+    }
+
+    pub async fn status(&self, id: &ExecutionId) -> Result<Status, StoreError> {
+        let id = id.clone();
+        self.run(move |conn| {
+            let text: String =
+                executions::table.find(id.as_str()).select(executions::status).first(conn)?;
+            parse_status(&text)
+        })
+        .await
+    }
+
+    pub async fn list(&self, filter: Filter) -> Result<Page, StoreError> {
+        self.run(move |conn| {
+            let mut query = executions::table.select(Row::as_select()).into_boxed();
+            if let Some(status) = filter.status {
+                query = query.filter(executions::status.eq(status.as_str()));
+            }
+            if !filter.labels.is_empty() {
+                let labels = serde_json::json!(filter.labels).to_string();
+                query = query.filter(sql::<Bool>("labels @> ").bind::<Text, _>(labels).sql("::jsonb"));
+            }
+            if let Some(before) = &filter.before {
+                query = query.filter(executions::id.lt(before.as_str().to_owned()));
+            }
+            let page = filter.limit;
+            let rows: Vec<Row> =
+                query.order(executions::id.desc()).limit(page as i64 + 1).load(conn)?;
+            let more = rows.len() > page;
+            let items =
+                rows.into_iter().take(page).map(Row::into_execution).collect::<Result<Vec<_>, _>>()?;
+            let last = items.last().map(|item| ExecutionId::from_stored(item.id.clone()));
+            Ok(Page { items, next: last.filter(|_| more) })
+        })
+        .await
+    }
+
+    /// A stream of the current attempt: from its chunks while it runs, from its row when it has ended.
+    pub async fn stream(&self, id: &ExecutionId, stream: Stream) -> Result<StreamText, StoreError> {
+        let id = id.clone();
+        self.run(move |conn| {
+            conn.build_transaction().read_only().repeatable_read().run(|conn| {
+                let (status, attempt): (String, i32) = executions::table
+                    .find(id.as_str())
+                    .select((executions::status, executions::attempt))
+                    .first(conn)?;
+                let ended = parse_status(&status)?.is_final();
+                let text = if ended {
+                    stored_text(conn, &id, stream)?
+                } else {
+                    output_chunks::table
+                        .filter(output_chunks::execution_id.eq(id.as_str()))
+                        .filter(output_chunks::attempt.eq(attempt))
+                        .filter(output_chunks::stream.eq(stream.as_str()))
+                        .order(output_chunks::seq)
+                        .select(output_chunks::text)
+                        .load::<String>(conn)?
+                        .concat()
+                };
+                Ok(StreamText { text, ended })
+            })
+        })
+        .await
+    }
+
+    pub async fn outputs(&self, id: &ExecutionId) -> Result<Vec<OutputFile>, StoreError> {
+        let id = id.clone();
+        self.run(move |conn| outputs(conn, &id)).await
+    }
+}
+
+fn stored_text(conn: &mut PgConnection, id: &ExecutionId, stream: Stream) -> Result<String, StoreError> {
+    let row = executions::table.find(id.as_str());
+    Ok(match stream {
+        Stream::Stdout => row.select(executions::stdout).first(conn)?,
+        Stream::Stderr => row.select(executions::stderr).first(conn)?,
+        Stream::Install => row.select(executions::install_output).first(conn)?,
+    })
+}
+
+fn outputs(conn: &mut PgConnection, id: &ExecutionId) -> Result<Vec<OutputFile>, StoreError> {
+    let rows: Vec<(String, i64, Vec<u8>)> = execution_files::table
+        .filter(execution_files::execution_id.eq(id.as_str()))
+        .filter(execution_files::role.eq(Role::Output.as_str()))
+        .order(execution_files::name)
+        .select((execution_files::name, execution_files::size, execution_files::sha256))
+        .load(conn)?;
+    let file = |(name, size, sha256): (String, i64, Vec<u8>)| OutputFile {
+        name,
+        size: size.unsigned_abs(),
+        sha256: hex::encode(sha256),
+    };
+    Ok(rows.into_iter().map(file).collect())
+}
+
+fn parse_status(text: &str) -> Result<Status, StoreError> {
+    Status::ALL
+        .into_iter()
+        .find(|status| status.as_str() == text)
+        .ok_or_else(|| StoreError::Internal(format!("unknown status {text:?}")))
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = executions, check_for_backend(diesel::pg::Pg))]
+struct Row {
+    id: String,
+    status: String,
+    runtime: String,
+    script_name: String,
+    args: serde_json::Value,
+    env: serde_json::Value,
+    labels: serde_json::Value,
+    timeout_ms: i64,
+    attempt: i32,
+    max_attempts: i32,
+    worker_name: Option<String>,
+    created_at: DateTime<Utc>,
+    started_at: Option<DateTime<Utc>>,
+    completed_at: Option<DateTime<Utc>>,
+    exit_code: Option<i32>,
+    failure_kind: Option<String>,
+    execution_error: Option<String>,
+    stdout_bytes: i64,
+    stderr_bytes: i64,
+    output_truncated: bool,
+    cpu_ms: Option<i64>,
+    peak_memory_bytes: Option<i64>,
+}
+
+impl Row {
+    fn into_execution(self) -> Result<Execution, StoreError> {
+        let unreadable = |error: serde_json::Error| StoreError::Internal(format!("stored row: {error}"));
+        let env_keys = match self.env {
+            serde_json::Value::Object(map) => map.into_iter().map(|(key, _)| key).collect(),
+            _ => Vec::new(),
+        };
+        let usage = match (self.cpu_ms, self.peak_memory_bytes) {
+            (Some(cpu), Some(peak)) => {
+                Some(Usage { cpu_ms: cpu.unsigned_abs(), peak_memory_bytes: peak.unsigned_abs() })
+            }
+            _ => None,
+        };
+        let duration = match (self.started_at, self.completed_at) {
+            (Some(start), Some(end)) => Some((end - start).num_milliseconds().max(0).unsigned_abs()),
+            _ => None,
+        };
+        Ok(Execution {
+            status: parse_status(&self.status)?,
+            failure_kind: self
+                .failure_kind
+                .and_then(|text| rgrid_api::FailureKind::ALL.into_iter().find(|k| k.as_str() == text)),
+            id: self.id,
+            runtime: self.runtime,
+            script: self.script_name,
+            args: serde_json::from_value(self.args).map_err(unreadable)?,
+            env_keys,
+            created_at: rfc3339(self.created_at),
+            started_at: self.started_at.map(rfc3339),
+            completed_at: self.completed_at.map(rfc3339),
+            duration_ms: duration,
+            exit_code: self.exit_code,
+            stdout: None,
+            stderr: None,
+            stdout_bytes: self.stdout_bytes.unsigned_abs(),
+            stderr_bytes: self.stderr_bytes.unsigned_abs(),
+            output_truncated: self.output_truncated,
+            execution_error: self.execution_error,
+            attempt: self.attempt.unsigned_abs(),
+            max_attempts: self.max_attempts.unsigned_abs(),
+            worker: self.worker_name,
+            timeout_seconds: self.timeout_ms as f64 / 1000.0,
+            labels: serde_json::from_value(self.labels).map_err(unreadable)?,
+            outputs: Vec::new(),
+            usage,
+        })
+    }
+}
+
+fn rfc3339(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}

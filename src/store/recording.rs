@@ -1,0 +1,146 @@
+//! What a run leaves behind: chunks while it goes on, its end once.
+
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text};
+use diesel::{Connection, PgConnection, RunQueryDsl, sql_query};
+
+use super::files::{FileRows, Role};
+use super::{Chunk, Store, StoreError};
+use crate::execution::{Claim, Conclusion, Verdict};
+
+/// The row is locked while its chunks go in, so that no chunk can follow the end of its attempt.
+const APPEND: &str = "
+    WITH mine AS (
+        SELECT id, attempt, cancel_requested FROM executions
+        WHERE id = $1 AND attempt = $2 AND worker_id = $3 AND status = 'running' FOR NO KEY UPDATE),
+    stored AS (
+        INSERT INTO output_chunks (execution_id, attempt, seq, stream, text)
+        SELECT mine.id, mine.attempt, c.seq, c.stream, c.text
+        FROM mine, unnest($4::bigint[], $5::text[], $6::text[]) AS c (seq, stream, text)
+        ON CONFLICT DO NOTHING)
+    SELECT cancel_requested FROM mine";
+
+/// The only statement that ends a run. It names the attempt: a worker that comes back late changes
+/// nothing. The chunks are folded into the row by the caller, who has them all, and go away here.
+const FINISH: &str = "
+    WITH ended AS (
+        UPDATE executions
+        SET status = $4, exit_code = $5, failure_kind = $6, execution_error = $7, stdout = $8, stderr = $9,
+            install_output = $10, stdout_bytes = $11, stderr_bytes = $12, output_truncated = $13,
+            cpu_ms = $14, peak_memory_bytes = $15, completed_at = clock_timestamp(), lease_until = NULL
+        WHERE id = $1 AND attempt = $2 AND worker_id = $3 AND status = 'running'
+        RETURNING id),
+    gone AS (DELETE FROM output_chunks USING ended WHERE execution_id = ended.id)
+    SELECT id FROM ended";
+
+/// Whether the final write took effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    Stored,
+    ClaimLost,
+}
+
+impl Store {
+    /// Stores output of a run that goes on. Storing a chunk again changes nothing.
+    pub async fn append(&self, claim: &Claim, chunks: Vec<Chunk>) -> Result<Verdict, StoreError> {
+        let claim = claim.clone();
+        self.run(move |conn| {
+            let mut seqs = Vec::with_capacity(chunks.len());
+            let mut streams = Vec::with_capacity(chunks.len());
+            let mut texts = Vec::with_capacity(chunks.len());
+            for chunk in chunks {
+                seqs.push(i64::try_from(chunk.seq).unwrap_or(i64::MAX));
+                streams.push(chunk.stream.as_str());
+                texts.push(chunk.text);
+            }
+            let rows: Vec<CancelRow> = sql_query(APPEND)
+                .bind::<Text, _>(claim.execution.as_str())
+                .bind::<Integer, _>(claim.attempt)
+                .bind::<Text, _>(claim.worker.as_str())
+                .bind::<Array<BigInt>, _>(seqs)
+                .bind::<Array<Text>, _>(streams)
+                .bind::<Array<Text>, _>(texts)
+                .load(conn)?;
+            Ok(match rows.first() {
+                None => Verdict::ClaimLost,
+                Some(row) if row.cancel_requested => Verdict::CancelRequested,
+                Some(_) => Verdict::Continue,
+            })
+        })
+        .await
+    }
+
+    /// Ends several runs in one transaction; the answers are in the order of the claims.
+    pub async fn finish(
+        &self,
+        ended: Vec<(Claim, std::sync::Arc<Conclusion>)>,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        let claims: Vec<_> = ended.iter().map(|(claim, _)| claim.execution.clone()).collect();
+        let recorded: Vec<Recorded> = self
+            .run(move |conn| {
+            if let [(claim, conclusion)] = ended.as_slice()
+                && conclusion.outputs.is_empty()
+            {
+                return Ok(vec![finish_one(conn, claim, conclusion)?]);
+            }
+            conn.transaction(|conn| {
+                ended.iter().map(|(claim, conclusion)| finish_with_outputs(conn, claim, conclusion)).collect()
+            })
+        })
+        .await?;
+        for (execution, _) in claims.iter().zip(&recorded).filter(|(_, r)| **r == Recorded::Stored) {
+            self.tell_ended(execution);
+        }
+        Ok(recorded)
+    }
+}
+
+fn finish_with_outputs(
+    conn: &mut PgConnection,
+    claim: &Claim,
+    conclusion: &Conclusion,
+) -> Result<Recorded, StoreError> {
+    let recorded = finish_one(conn, claim, conclusion)?;
+    if recorded == Recorded::Stored && !conclusion.outputs.is_empty() {
+        let files = conclusion.outputs.iter().map(|f| (Role::Output, f.name.as_str(), f.content.as_slice()));
+        FileRows::new(files).insert(conn, &claim.execution)?;
+    }
+    Ok(recorded)
+}
+
+fn finish_one(conn: &mut PgConnection, claim: &Claim, end: &Conclusion) -> Result<Recorded, StoreError> {
+    let rows: Vec<IdRow> = sql_query(FINISH)
+        .bind::<Text, _>(claim.execution.as_str())
+        .bind::<Integer, _>(claim.attempt)
+        .bind::<Text, _>(claim.worker.as_str())
+        .bind::<Text, _>(end.outcome.status().as_str())
+        .bind::<Nullable<Integer>, _>(end.exit_code)
+        .bind::<Nullable<Text>, _>(end.outcome.failure_kind().map(|kind| kind.as_str()))
+        .bind::<Nullable<Text>, _>(end.outcome.error())
+        .bind::<Text, _>(&end.stdout.text)
+        .bind::<Text, _>(&end.stderr.text)
+        .bind::<Text, _>(&end.install.text)
+        .bind::<BigInt, _>(signed(end.stdout.total))
+        .bind::<BigInt, _>(signed(end.stderr.total))
+        .bind::<Bool, _>(end.output_truncated())
+        .bind::<Nullable<BigInt>, _>(end.usage.map(|usage| signed(usage.cpu_ms)))
+        .bind::<Nullable<BigInt>, _>(end.usage.map(|usage| signed(usage.peak_memory_bytes)))
+        .load(conn)?;
+    Ok(if rows.is_empty() { Recorded::ClaimLost } else { Recorded::Stored })
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[derive(diesel::QueryableByName)]
+struct CancelRow {
+    #[diesel(sql_type = Bool)]
+    cancel_requested: bool,
+}
+
+#[derive(diesel::QueryableByName)]
+struct IdRow {
+    #[diesel(sql_type = Text)]
+    #[allow(dead_code, reason = "that there is a row is the answer")]
+    id: String,
+}
