@@ -26,7 +26,7 @@ demo: setup build ## run the tour: a daemon, a few scripts, what came of them
 
 test: setup ## run all tests, against a real Postgres and a real Docker
 	cargo build --workspace
-	cargo test --workspace
+	scripts/with-postgres cargo test --workspace
 
 check: ## what must pass before a commit: format, lints, docs
 	cargo fmt --all --check

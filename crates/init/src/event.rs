@@ -77,7 +77,7 @@ pub enum Ending {
 }
 
 /// How a stream ended. `tail` is empty unless `total` is more than the limit: then it is the last limit/2
-/// bytes of the text, beginning at a character. See [`crate::assemble`].
+/// bytes of the text (but at most [`crate::MAX_TAIL`]), beginning at a character. See [`crate::assemble`].
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamEnd {
     /// Bytes of text in all.

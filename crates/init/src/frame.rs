@@ -7,8 +7,9 @@ use serde::de::DeserializeOwned;
 
 use crate::token::Token;
 
-/// The largest payload of a frame, in bytes.
-pub const MAX_FRAME: usize = 1024 * 1024 + 64 * 1024;
+/// The largest payload of a frame, in bytes. The largest message is [`crate::Event::Exit`], with three tails of
+/// [`crate::MAX_TAIL`] and up to [`crate::MAX_OUTPUTS`] names of 1 KiB.
+pub const MAX_FRAME: usize = 4 * 1024 * 1024;
 
 const HEADER: usize = 4;
 

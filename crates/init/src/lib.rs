@@ -39,3 +39,9 @@ pub const MAX_PIECE: usize = 256 * 1024;
 
 /// The most text that one [`Event::Output`] carries, in bytes of UTF-8.
 pub const MAX_TEXT: usize = 64 * 1024;
+
+/// The most of a [`StreamEnd::tail`], in bytes, whatever half the limit may be.
+pub const MAX_TAIL: usize = 512 * 1024;
+
+/// The most output files that are told, whatever [`Limits::max_outputs`] may be.
+pub const MAX_OUTPUTS: usize = 1000;

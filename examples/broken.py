@@ -1,0 +1,4 @@
+"""Fails on purpose, to show how a failure is told."""
+prices = {"apple": 1.20, "pear": 0.90}
+print("looking up the price of a plum")
+print(prices["plum"])

@@ -1,0 +1,50 @@
+//! SIGTERM: what runs is finished, what waits stays in its place.
+
+use std::time::Duration;
+
+use crate::support::{DaemonBuilder, Database, wait_until};
+
+#[test]
+fn sigterm_finishes_what_runs_and_leaves_the_rest_queued() {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database).slots(1);
+    let daemon = builder.start();
+    let http = daemon.http();
+    let running = http.submit("import time; time.sleep(5); print('finished')");
+    wait_until("it runs", Duration::from_secs(30), || {
+        (http.execution(&running)["status"] == "running").then_some(())
+    });
+    let queued: Vec<String> = (0..10).map(|n| http.submit(&format!("print({n})"))).collect();
+
+    assert_eq!(daemon.stop(), 0);
+    let status = |id: &str| database.text(&format!("SELECT status FROM executions WHERE id = '{id}'"));
+    assert_eq!(status(&running), "completed");
+    for id in &queued {
+        assert_eq!(status(id), "queued");
+    }
+
+    let again = builder.start();
+    for (n, id) in queued.iter().enumerate() {
+        let end = again.http().wait(id);
+        assert_eq!((end["stdout"].as_str(), end["attempt"].as_u64()), (Some(&*format!("{n}\n")), Some(1)));
+    }
+}
+
+#[test]
+fn what_outlasts_the_drain_timeout_is_given_back_and_run_again() {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database).slots(1).with("RGRID_WORKER__DRAIN_TIMEOUT", "500ms");
+    let daemon = builder.start();
+    let id = daemon.http().submit("import time; time.sleep(4); print('done')");
+    wait_until("it runs", Duration::from_secs(30), || {
+        (daemon.http().execution(&id)["status"] == "running").then_some(())
+    });
+    assert_eq!(daemon.stop(), 0);
+    assert_eq!(database.text(&format!("SELECT status FROM executions WHERE id = '{id}'")), "queued");
+
+    let again = builder.start();
+    let end = again.http().wait(&id);
+    assert_eq!((end["status"].as_str(), end["stdout"].as_str()), (Some("completed"), Some("done\n")));
+    // The attempt that was given back does not count against max_attempts.
+    assert_eq!(database.number("SELECT attempt - released FROM executions"), 1);
+}

@@ -1,0 +1,16 @@
+//! The daemon and the CLI as their users meet them: real binaries, real Postgres, real Docker.
+//!
+//! `make test` brings what is needed. A missing service fails a test with the words that fix it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod architecture;
+mod bad_input;
+mod drain;
+mod main_job;
+mod many_daemons;
+mod migrations;
+mod output;
+mod restart;
+mod sandbox_profile;
+mod support;

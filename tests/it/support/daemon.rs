@@ -1,0 +1,156 @@
+//! A daemon of a test's own.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Cli, Database, Http, containers_of, docker, wait_until};
+
+const START: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(60);
+
+/// How a daemon is to be started. The data folder outlives the daemon, so that it can start again.
+pub struct DaemonBuilder {
+    settings: Vec<(String, String)>,
+    arguments: Vec<String>,
+    data: Arc<tempfile::TempDir>,
+}
+
+impl DaemonBuilder {
+    pub fn new() -> Self {
+        let data = tempfile::Builder::new().prefix("rgrid-test-").tempdir().unwrap();
+        // The embedded Postgres runs as another user when the tests run as root.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(data.path(), open).unwrap();
+        Self { settings: Vec::new(), arguments: vec!["serve".to_owned()], data: Arc::new(data) }
+    }
+
+    pub fn on(database: &Database) -> Self {
+        Self::new().with("RGRID_DATABASE__URL", &database.url())
+    }
+
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn slots(self, slots: usize) -> Self {
+        self.with("RGRID_WORKER__SLOTS", &slots.to_string())
+    }
+
+    pub fn data_dir(&self) -> &std::path::Path {
+        self.data.path()
+    }
+
+    pub fn start(&self) -> Daemon {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rgridd"));
+        command
+            .args(&self.arguments)
+            .env("RGRID_HTTP__LISTEN", "127.0.0.1:0")
+            .env("RGRID_DATA_DIR", self.data.path())
+            .env("RGRID_LOG__FORMAT", "json")
+            .env("RGRID_WORKER__SLOTS", "2")
+            .env_remove("DATABASE_URL")
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (lines, stderr) = (Arc::clone(&log), child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                lines.lock().unwrap().push(line);
+            }
+        });
+        let mut daemon = Daemon { child, log, url: String::new(), _data: Arc::clone(&self.data) };
+        daemon.url = daemon.wait_for_address();
+        daemon
+    }
+}
+
+pub struct Daemon {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    url: String,
+    _data: Arc<tempfile::TempDir>,
+}
+
+impl Daemon {
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn http(&self) -> Http {
+        Http::new(&self.url)
+    }
+
+    pub fn cli(&self) -> Cli {
+        Cli::new(&self.url)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All log lines so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// As power loss would.
+    pub fn kill_9(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn stop(mut self) -> i32 {
+        self.signal("-TERM");
+        self.wait_for_end()
+    }
+
+    pub fn wait_for_end(&mut self) -> i32 {
+        let ended = wait_until("the daemon ends", STOP, || self.child.try_wait().unwrap());
+        ended.code().unwrap_or(-1)
+    }
+
+    fn wait_for_address(&mut self) -> String {
+        wait_until("the daemon is ready", START, || {
+            if let Some(ended) = self.child.try_wait().unwrap() {
+                panic!("the daemon ended at its start ({ended}):\n{}", self.log().join("\n"));
+            }
+            self.log().iter().find_map(|line| {
+                let line: Value = serde_json::from_str(line).ok()?;
+                (line["msg"] == "ready").then(|| line["address"].as_str().unwrap().to_owned())
+            })
+        })
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.child.try_wait().ok().flatten().is_none() {
+            self.signal("-TERM");
+            let _ = self.child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- the daemon's log\n{}", self.log().join("\n"));
+        }
+    }
+}
+
+/// Removes what a killed daemon has left, for tests that do not start another one.
+pub fn remove_all(cluster: &str) {
+    for container in containers_of(cluster) {
+        docker(&["rm", "-f", &container]);
+    }
+}

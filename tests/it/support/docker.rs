@@ -1,0 +1,17 @@
+//! Docker as an operator sees it: through its own command.
+
+use std::process::Command;
+
+/// What `docker ARGS` prints; panics when it fails.
+pub fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).output().expect("no docker command: run `make setup`");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "docker {arguments:?}: {said}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Ids of all containers of a deployment.
+pub fn containers_of(cluster: &str) -> Vec<String> {
+    let filter = format!("label=rgrid.cluster={cluster}");
+    docker(&["ps", "-aq", "--no-trunc", "--filter", &filter]).lines().map(str::to_owned).collect()
+}

@@ -1,0 +1,97 @@
+//! A plain HTTP client that shows everything an API answers.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+pub struct Http {
+    base: String,
+    agent: ureq::Agent,
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub content_type: String,
+    pub location: Option<String>,
+    pub retry_after: Option<String>,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {self:?}"))
+    }
+}
+
+impl Http {
+    pub fn new(base: &str) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(120)))
+            .build();
+        Self { base: base.to_owned(), agent: config.into() }
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        read(self.agent.get(format!("{}{path}", self.base)).call())
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_raw(path, "application/json", &[], body.to_string().as_bytes())
+    }
+
+    pub fn post_raw(&self, path: &str, content_type: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut request = self.agent.post(format!("{}{path}", self.base)).header("content-type", content_type);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        read(request.send(body))
+    }
+
+    /// Submits a Python script; returns its id.
+    pub fn submit(&self, script: &str) -> String {
+        self.submit_with(script, Value::Null)
+    }
+
+    /// `more` is laid over the submission.
+    pub fn submit_with(&self, script: &str, more: Value) -> String {
+        let mut body = serde_json::json!({ "script": { "name": "script.py", "content": script } });
+        if let Value::Object(fields) = more {
+            body.as_object_mut().unwrap().extend(fields);
+        }
+        let answer = self.post("/api/v1/executions", &body);
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    pub fn execution(&self, id: &str) -> Value {
+        self.get(&format!("/api/v1/executions/{id}")).json()
+    }
+
+    /// The execution when it has ended.
+    pub fn wait(&self, id: &str) -> Value {
+        for _ in 0..6 {
+            let answer = self.get(&format!("/api/v1/executions/{id}?wait=20"));
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let execution = answer.json();
+            if !matches!(execution["status"].as_str(), Some("queued" | "running")) {
+                return execution;
+            }
+        }
+        panic!("{id} has not ended: {}", self.execution(id));
+    }
+}
+
+fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
+    let mut answer = answer.unwrap_or_else(|error| panic!("no answer: {error}"));
+    let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    Answer {
+        status: answer.status().as_u16(),
+        content_type: header("content-type").unwrap_or_default(),
+        location: header("location"),
+        retry_after: header("retry-after"),
+        body: String::from_utf8_lossy(&answer.body_mut().with_config().limit(64 << 20).read_to_vec().unwrap())
+            .into_owned(),
+    }
+}

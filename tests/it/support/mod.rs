@@ -1,0 +1,20 @@
+//! What the tests share: a database each, daemons that clean up behind themselves, the CLI, Docker.
+
+mod cli;
+mod daemon;
+mod database;
+mod docker;
+mod http;
+mod waiting;
+
+pub use cli::{Cli, Said};
+pub use daemon::{Daemon, DaemonBuilder};
+pub use database::Database;
+pub use docker::{containers_of, docker};
+pub use http::{Answer, Http};
+pub use waiting::wait_until;
+
+/// A file below `tests/fixtures/`.
+pub fn fixture(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
