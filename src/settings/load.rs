@@ -41,9 +41,10 @@ pub fn load<'a>(
     completed(settings)
 }
 
-/// `RGRID_WORKER__SLOTS` is `worker.slots`; the client's own variables are none of ours.
+/// `RGRID_WORKER__SLOTS` is `worker.slots`. What has no section is none of the daemon's, such as the
+/// client's `RGRID_API_URL`; the one setting without a section is `data_dir`.
 fn environment() -> Env {
-    Env::prefixed("RGRID_").ignore(&["api_url", "api_key", "commit", "state", "token"]).split("__")
+    Env::prefixed("RGRID_").filter(|name| name.as_str().contains("__") || name == "data_dir").split("__")
 }
 
 /// Fills in what depends on the host, and checks what depends on several settings.

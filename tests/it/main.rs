@@ -10,6 +10,7 @@ mod drain;
 mod main_job;
 mod many_daemons;
 mod migrations;
+mod model;
 mod output;
 mod restart;
 mod sandbox_profile;

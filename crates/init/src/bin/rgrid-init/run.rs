@@ -1,0 +1,253 @@
+//! A job from its start to its exit event: setup, then script.
+
+use std::collections::BTreeSet;
+use std::os::fd::BorrowedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use rgrid_init::{Ending, Event, Exit, Job, Limits, Phase, Setup, Stream, StreamEnd};
+
+use crate::host::Host;
+use crate::journal::Journal;
+use crate::meter::peak_memory_bytes;
+use crate::outputs;
+use crate::signals::Signals;
+use crate::spawn::Program;
+use crate::step::{Cause, Outcome, Step, Streams, Times};
+
+pub struct Run {
+    id: String,
+    script: Program,
+    limits: Limits,
+    inputs: BTreeSet<String>,
+    phase: Phase,
+    step: Option<Step>,
+    cancelled: bool,
+    /// What is known of the exit so far.
+    exit: Exit,
+}
+
+impl Run {
+    /// Starts the setup, if there is one, else the script.
+    pub fn start(
+        job: Job,
+        inputs: BTreeSet<String>,
+        host: &Host,
+        signals: &Signals,
+        journal: &mut Journal,
+    ) -> Self {
+        let mut run = Self {
+            id: job.id,
+            script: Program { argv: job.argv, env: job.env },
+            limits: job.limits,
+            inputs,
+            phase: Phase::Setup,
+            step: None,
+            cancelled: false,
+            exit: unknown_exit(),
+        };
+        match job.setup {
+            Some(setup) => run.start_setup(setup, host, signals, journal),
+            None => run.start_script(host, signals, journal),
+        }
+        run
+    }
+
+    /// A job that can't be started at all.
+    pub fn refused(reason: &str) -> Exit {
+        Exit { ending: Ending::CouldNotStart { reason: reason.to_owned() }, ..unknown_exit() }
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.step.iter().flat_map(Step::fds)
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.step.as_ref().and_then(Step::deadline)
+    }
+
+    pub fn cancel(&mut self, now: Instant) {
+        // Remembered too, for a setup that has just ended: no script follows it then.
+        self.cancelled = true;
+        if let Some(step) = &mut self.step {
+            step.stop(Cause::Cancelled, now);
+        }
+    }
+
+    /// The exit, once the run has ended.
+    pub fn advance(
+        &mut self,
+        buffer: &mut [u8],
+        host: &Host,
+        signals: &Signals,
+        journal: &mut Journal,
+    ) -> Option<Exit> {
+        let now = Instant::now();
+        if let Some(step) = &mut self.step {
+            step.advance(now, buffer, journal);
+            if !step.is_over(now) {
+                return None;
+            }
+        }
+        let outcome = self.step.take().and_then(|step| step.close(journal));
+        match (outcome, self.phase) {
+            (Some(setup), Phase::Setup) => self.after_setup(setup, host, signals, journal),
+            (Some(script), Phase::Script) => self.after_script(script, host),
+            // It never started: `exit` says why.
+            (None, _) => {}
+        }
+        self.step.is_none().then(|| self.exit())
+    }
+
+    fn start_setup(&mut self, setup: Setup, host: &Host, signals: &Signals, journal: &mut Journal) {
+        let program = Program { argv: setup.argv, env: setup.env };
+        let streams =
+            Streams { stdout: Stream::Install, stderr: Stream::Install, limit: self.limits.output_limit };
+        let times = self.times(setup.timeout_ms);
+        self.begin(Phase::Setup, Step::start(&program, &times, &streams, host, signals), journal);
+    }
+
+    fn start_script(&mut self, host: &Host, signals: &Signals, journal: &mut Journal) {
+        let streams =
+            Streams { stdout: Stream::Stdout, stderr: Stream::Stderr, limit: self.limits.output_limit };
+        let times = self.times(self.limits.timeout_ms);
+        self.begin(Phase::Script, Step::start(&self.script, &times, &streams, host, signals), journal);
+    }
+
+    fn begin(&mut self, phase: Phase, step: Result<Step, String>, journal: &mut Journal) {
+        self.phase = phase;
+        match step {
+            Ok(step) => {
+                journal.append(Event::Started { phase });
+                self.step = Some(step);
+            }
+            Err(reason) => self.exit.ending = Ending::CouldNotStart { reason },
+        }
+    }
+
+    fn after_setup(&mut self, setup: Outcome, host: &Host, signals: &Signals, journal: &mut Journal) {
+        self.exit.setup_ms = milliseconds(setup.wall);
+        let ending = ending_of_setup(&setup, self.cancelled);
+        self.keep_streams(setup.streams);
+        match ending {
+            Some(ending) => self.exit.ending = ending,
+            None => self.start_script(host, signals, journal),
+        }
+    }
+
+    fn after_script(&mut self, script: Outcome, host: &Host) {
+        self.exit.ending = ending_of_script(&script);
+        self.exit.wall_ms = milliseconds(script.wall);
+        self.exit.cpu_ms = milliseconds(script.cpu);
+        self.keep_streams(script.streams);
+        let found = outputs::collect(host, &self.inputs, &self.limits);
+        self.exit.outputs = found.files;
+        self.exit.outputs_left_out = found.left_out;
+    }
+
+    fn keep_streams(&mut self, streams: Vec<(Stream, StreamEnd)>) {
+        for (stream, end) in streams {
+            match stream {
+                Stream::Install => self.exit.install = end,
+                Stream::Stdout => self.exit.stdout = end,
+                Stream::Stderr => self.exit.stderr = end,
+            }
+        }
+    }
+
+    fn exit(&mut self) -> Exit {
+        self.exit.peak_memory_bytes = peak_memory_bytes();
+        self.exit.clone()
+    }
+
+    fn times(&self, timeout_ms: u64) -> Times {
+        Times {
+            timeout: Duration::from_millis(timeout_ms),
+            grace: Duration::from_millis(self.limits.grace_ms),
+        }
+    }
+}
+
+/// `None` when the script may follow.
+fn ending_of_setup(setup: &Outcome, cancelled: bool) -> Option<Ending> {
+    let code = setup.status.code().unwrap_or(128 + signal(setup.status));
+    match setup.stopped {
+        Some(Cause::TimedOut) => Some(Ending::SetupTimedOut),
+        Some(Cause::Cancelled) => Some(Ending::Cancelled),
+        None if code != 0 && setup.oom_killed => Some(Ending::OutOfMemory),
+        None if code != 0 => Some(Ending::SetupFailed { code }),
+        None => cancelled.then_some(Ending::Cancelled),
+    }
+}
+
+fn ending_of_script(script: &Outcome) -> Ending {
+    match (script.stopped, script.status.code()) {
+        (Some(Cause::TimedOut), _) => Ending::TimedOut,
+        (Some(Cause::Cancelled), _) => Ending::Cancelled,
+        (None, Some(0)) => Ending::Exited { code: 0 },
+        (None, _) if script.oom_killed => Ending::OutOfMemory,
+        (None, Some(code)) => Ending::Exited { code },
+        (None, None) => Ending::Signalled { signal: signal(script.status) },
+    }
+}
+
+fn signal(status: ExitStatus) -> i32 {
+    status.signal().unwrap_or(0)
+}
+
+fn unknown_exit() -> Exit {
+    Exit {
+        ending: Ending::CouldNotStart { reason: "Nothing was started.".to_owned() },
+        setup_ms: 0,
+        wall_ms: 0,
+        cpu_ms: 0,
+        peak_memory_bytes: 0,
+        stdout: StreamEnd::default(),
+        stderr: StreamEnd::default(),
+        install: StreamEnd::default(),
+        outputs: Vec::new(),
+        outputs_left_out: Vec::new(),
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(raw: i32, stopped: Option<Cause>, oom_killed: bool) -> Outcome {
+        let (wall, cpu) = (Duration::ZERO, Duration::ZERO);
+        Outcome { status: ExitStatus::from_raw(raw), stopped, oom_killed, wall, cpu, streams: vec![] }
+    }
+
+    const EXIT_3: i32 = 3 << 8;
+    const SIGKILL: i32 = 9;
+
+    #[test]
+    fn a_script_ends_by_the_first_reason_that_holds() {
+        let timed_out = outcome(0, Some(Cause::TimedOut), true);
+        assert_eq!(ending_of_script(&timed_out), Ending::TimedOut);
+        assert_eq!(ending_of_script(&outcome(SIGKILL, None, true)), Ending::OutOfMemory);
+        assert_eq!(ending_of_script(&outcome(EXIT_3, None, true)), Ending::OutOfMemory);
+        assert_eq!(ending_of_script(&outcome(0, None, true)), Ending::Exited { code: 0 });
+        assert_eq!(ending_of_script(&outcome(EXIT_3, None, false)), Ending::Exited { code: 3 });
+        assert_eq!(ending_of_script(&outcome(SIGKILL, None, false)), Ending::Signalled { signal: 9 });
+    }
+
+    #[test]
+    fn a_script_follows_only_a_setup_that_succeeded_and_was_not_cancelled() {
+        assert_eq!(ending_of_setup(&outcome(0, None, true), false), None);
+        assert_eq!(ending_of_setup(&outcome(0, None, false), true), Some(Ending::Cancelled));
+        assert_eq!(ending_of_setup(&outcome(SIGKILL, None, true), false), Some(Ending::OutOfMemory));
+        let failed = Some(Ending::SetupFailed { code: 137 });
+        assert_eq!(ending_of_setup(&outcome(SIGKILL, None, false), false), failed);
+    }
+}

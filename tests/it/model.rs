@@ -1,0 +1,210 @@
+//! The state machine under random interleavings: two workers that claim, finish, come back late,
+//! crash; leases that run out; cancels. Checked against the real statements in a real Postgres.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use proptest::prelude::*;
+use rgridd::execution::{
+    Claim, Conclusion, Environment, ExecutionId, FailureKind, FileContent, Limits, NewExecution, WorkerId,
+};
+use rgridd::store::{Chunk, Recorded, Store};
+
+use crate::support::Database;
+
+const LEASE: Duration = Duration::from_secs(3600);
+const MAX_ATTEMPTS: u32 = 2;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Submit,
+    Claim(usize),
+    Heartbeat(usize),
+    Append(usize),
+    Finish(usize),
+    Release(usize),
+    /// The worker forgets its claims without a word.
+    Crash(usize),
+    /// All leases run out at once.
+    Expire,
+    Rescue,
+    Cancel,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let worker = 0..2usize;
+    prop_oneof![
+        3 => Just(Step::Submit),
+        4 => worker.clone().prop_map(Step::Claim),
+        2 => worker.clone().prop_map(Step::Heartbeat),
+        2 => worker.clone().prop_map(Step::Append),
+        4 => worker.clone().prop_map(Step::Finish),
+        1 => worker.clone().prop_map(Step::Release),
+        1 => worker.prop_map(Step::Crash),
+        2 => Just(Step::Expire),
+        3 => Just(Step::Rescue),
+        1 => Just(Step::Cancel),
+    ]
+}
+
+/// What the test knows: who believes to own what, and which result was told to be stored.
+struct World {
+    store: Store,
+    database: Database,
+    workers: [WorkerId; 2],
+    believed: [Vec<Claim>; 2],
+    submitted: Vec<ExecutionId>,
+    stored: HashMap<ExecutionId, String>,
+    written: u64,
+}
+
+impl World {
+    async fn new() -> Self {
+        let database = Database::new();
+        let store = Store::new(&database.url(), 2);
+        store.migrate().await.unwrap();
+        Self {
+            store,
+            database,
+            workers: [WorkerId::generate(), WorkerId::generate()],
+            believed: [Vec::new(), Vec::new()],
+            submitted: Vec::new(),
+            stored: HashMap::new(),
+            written: 0,
+        }
+    }
+
+    async fn take(&mut self, step: Step) {
+        match step {
+            Step::Submit => self.submit().await,
+            Step::Claim(who) => {
+                let claimed = self.store.claim(&self.workers[who], "w", 2, LEASE).await.unwrap();
+                self.believed[who].extend(claimed.into_iter().map(|claimed| claimed.claim));
+            }
+            Step::Heartbeat(who) => {
+                let pulses = self.store.heartbeat(&self.workers[who], &self.believed[who], LEASE).await.unwrap();
+                self.believed[who].retain(|claim| {
+                    pulses.iter().any(|p| p.execution == claim.execution && p.attempt == claim.attempt)
+                });
+            }
+            Step::Append(who) => {
+                if let Some(claim) = self.believed[who].first() {
+                    let chunk =
+                        Chunk { seq: 1, stream: rgridd::execution::Stream::Stdout, text: "said".to_owned() };
+                    self.store.append(claim, vec![chunk]).await.unwrap();
+                }
+            }
+            Step::Finish(who) => self.finish(who).await,
+            Step::Release(who) => {
+                if let Some(claim) = self.believed[who].pop() {
+                    self.store.release(&claim).await.unwrap();
+                }
+            }
+            Step::Crash(who) => self.believed[who].clear(),
+            Step::Expire => {
+                let expire = "UPDATE executions SET lease_until = now() - interval '1 s' WHERE status = 'running'";
+                self.database.connect().batch_execute(expire).unwrap();
+            }
+            Step::Rescue => drop(self.store.rescue(Duration::ZERO).await.unwrap()),
+            Step::Cancel => {
+                if let Some(id) = self.submitted.last() {
+                    // What has ended can't be cancelled: that is an answer too.
+                    let _ = self.store.cancel(id).await;
+                }
+            }
+        }
+    }
+
+    async fn submit(&mut self) {
+        let id = ExecutionId::generate();
+        let script = FileContent { name: "s.py".to_owned(), content: b"pass".to_vec() };
+        let limits = Limits {
+            timeout: Duration::from_secs(1),
+            memory_bytes: 1,
+            cpus_milli: 1,
+            network: false,
+            max_attempts: MAX_ATTEMPTS,
+        };
+        let new = NewExecution {
+            id: id.clone(),
+            runtime: "python:3.11".to_owned(),
+            script,
+            args: Vec::new(),
+            env: Environment::default(),
+            requirements: None,
+            inputs: Vec::new(),
+            limits,
+            labels: Default::default(),
+            idempotency: None,
+        };
+        self.store.submit(new).await.unwrap();
+        self.submitted.push(id);
+    }
+
+    /// Each result is a different text, so that the one that counts can be recognised.
+    async fn finish(&mut self, who: usize) {
+        let Some(claim) = self.believed[who].pop() else { return };
+        self.written += 1;
+        let text = format!("result {}", self.written);
+        let conclusion = Arc::new(Conclusion::failed(FailureKind::Exit, text.clone()));
+        let recorded = self.store.finish(vec![(claim.clone(), conclusion)]).await.unwrap();
+        if recorded == [Recorded::Stored] {
+            let before = self.stored.insert(claim.execution.clone(), text);
+            assert_eq!(before, None, "{claim} was recorded twice");
+        }
+    }
+
+    /// What was told to be stored stands; attempts keep to the rule; nothing final has chunks.
+    async fn check(&self) {
+        for (id, text) in &self.stored {
+            let execution = self.store.execution(id).await.unwrap();
+            assert_eq!(execution.execution_error.as_ref(), Some(text), "{id} was overwritten");
+        }
+        let broken = format!(
+            "SELECT count(*) FROM executions WHERE attempt - released NOT BETWEEN 0 AND {MAX_ATTEMPTS}"
+        );
+        assert_eq!(self.database.number(&broken), 0);
+        let left = "SELECT count(*) FROM output_chunks c JOIN executions e ON e.id = c.execution_id
+                    WHERE e.status NOT IN ('running') OR c.attempt <> e.attempt";
+        assert_eq!(self.database.number(left), 0, "chunks of an attempt that is over");
+    }
+
+    /// However it went, in the end everything that was accepted is answered.
+    async fn settle(&mut self) {
+        self.believed = [Vec::new(), Vec::new()];
+        for _ in 0..=2 * MAX_ATTEMPTS {
+            self.take(Step::Expire).await;
+            self.take(Step::Rescue).await;
+            for _ in 0..self.submitted.len() {
+                self.take(Step::Claim(0)).await;
+            }
+            while !self.believed[0].is_empty() {
+                self.take(Step::Finish(0)).await;
+            }
+        }
+        let open = "SELECT count(*) FROM executions WHERE status IN ('queued', 'running')";
+        assert_eq!(self.database.number(open), 0);
+        let all = self.database.number("SELECT count(*) FROM executions");
+        assert_eq!(all as usize, self.submitted.len());
+        self.check().await;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn at_most_one_writer_wins_and_everything_ends(steps in prop::collection::vec(step(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut world = World::new().await;
+            for step in steps {
+                world.take(step).await;
+                world.check().await;
+            }
+            world.settle().await;
+        });
+    }
+}
