@@ -145,7 +145,7 @@ async fn answer_for(worker: &Worker, claim: Claim, panicked: bool) {
 async fn default_profile(worker: &Worker) -> Option<Profile> {
     let settings = &worker.settings.sandbox;
     let runtime = worker.runtimes.get(worker.runtimes.default_name())?;
-    let image = worker.docker.image(&runtime.image, runtime.pull.into()).await.ok()?;
+    let image = worker.docker.image(&runtime.image, runtime.pull).await.ok()?;
     let network = match settings.network {
         NetworkPolicy::Internet => Network::Internet,
         NetworkPolicy::None => Network::None,

@@ -9,9 +9,9 @@ use actix::Addr;
 use slog::{Logger, info, warn};
 
 use crate::actors::{Poller, Resume, TakeOver, Worker};
-use crate::execution::{Claim, WorkerId};
+use crate::execution::{Claim, Claimed, ExecutionId, WorkerId};
 use crate::sandbox::{DockerError, Found};
-use crate::store::StoreError;
+use crate::store::{Chunk, StoreError};
 
 #[derive(Debug, thiserror::Error)]
 enum ResumeError {
@@ -68,7 +68,7 @@ async fn settle(
         return Ok(());
     }
     info!(log, "removing a left-over sandbox"; "container" => &found.container, "of" => %owner);
-    worker.docker.remove(&found.container).await;
+    worker.docker.remove(&found.container);
     Ok(())
 }
 
@@ -87,24 +87,63 @@ async fn take_over(
     let Ok((sandbox, _, job)) = worker.docker.reattach(found).await else {
         return Ok(false);
     };
-    let job = job.as_deref().and_then(Claim::parse_job_id);
-    let Some((execution, attempt)) = job else {
+    let Some((execution, attempt)) = job.as_deref().and_then(Claim::parse_job_id) else {
         return Ok(false);
     };
-    let Some(abandoned) = worker.store.owner(&execution, attempt).await? else {
-        return Ok(false);
+    let abandoned = match owner_of(worker, predecessor, &execution, attempt).await {
+        Ok(Owner::Gone(claim)) => claim,
+        Ok(Owner::Nobody) => return Ok(false),
+        Ok(Owner::Alive) => {
+            sandbox.abandon();
+            return Ok(true);
+        }
+        Err(error) => {
+            sandbox.abandon();
+            return Err(error.into());
+        }
     };
-    // Its label names who made it; somebody else may have taken it over since.
-    if abandoned.worker == worker.id || !gone(worker, predecessor, &abandoned.worker).await? {
+    let (claimed, stored) = match adopt(worker, &abandoned).await {
+        Ok(adopted) => adopted,
+        Err(error) => {
+            sandbox.abandon();
+            return Err(error.into());
+        }
+    };
+    // None: another daemon was faster, and it has attached for itself.
+    let Some(claimed) = claimed else {
+        sandbox.abandon();
         return Ok(true);
-    }
-    let lease = worker.settings.worker.lease.0;
-    let adopted = worker.store.adopt(&abandoned, &worker.id, &worker.name, lease).await?;
-    let Some(claimed) = adopted else {
-        return Ok(false);
     };
     worker.note_taken_over(&found.container);
-    let stored = worker.store.chunks(&claimed.claim).await?;
     let resume = Resume { sandbox: Box::new(sandbox), stored };
     Ok(poller.send(TakeOver { claimed, resume }).await.is_ok())
+}
+
+/// What is stored of it is read first: nobody adds to it any more, and then nothing can fail.
+async fn adopt(worker: &Worker, abandoned: &Claim) -> Result<(Option<Claimed>, Vec<Chunk>), StoreError> {
+    let stored = worker.store.chunks(abandoned).await?;
+    let lease = worker.settings.worker.lease.0;
+    Ok((worker.store.adopt(abandoned, &worker.id, &worker.name, lease).await?, stored))
+}
+
+/// Whose a running attempt is.
+enum Owner {
+    /// It has ended, or goes on elsewhere under another attempt.
+    Nobody,
+    Alive,
+    Gone(Claim),
+}
+
+async fn owner_of(
+    worker: &Worker,
+    predecessor: Option<&WorkerId>,
+    execution: &ExecutionId,
+    attempt: i32,
+) -> Result<Owner, StoreError> {
+    let Some(claim) = worker.store.owner(execution, attempt).await? else {
+        return Ok(Owner::Nobody);
+    };
+    // The container's label names who made it; somebody else may have taken it over since.
+    let alive = claim.worker == worker.id || !gone(worker, predecessor, &claim.worker).await?;
+    Ok(if alive { Owner::Alive } else { Owner::Gone(claim) })
 }

@@ -44,3 +44,27 @@ pub struct Check {
     /// What is wrong and what to do, or a word on what was found.
     pub detail: String,
 }
+
+/// One running daemon that executes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worker {
+    /// New at each start.
+    pub id: String,
+    /// Stable over restarts.
+    pub name: String,
+    /// Executions at once.
+    pub slots: u32,
+    /// Executions at the moment.
+    pub running: u64,
+    pub started_at: String,
+    /// By the database's clock.
+    pub last_seen: String,
+    /// It finishes what it runs and claims nothing new.
+    pub draining: bool,
+}
+
+/// `GET /workers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerList {
+    pub items: Vec<Worker>,
+}

@@ -180,11 +180,11 @@ impl<'a> Following<'a> {
                 Ending::Concluded(Box::new(conclude::overdue(claimed, &transcript)), Some(sandbox), 0)
             }
             End::Released => {
-                sandbox.remove().await;
+                drop(sandbox);
                 Ending::Released
             }
             End::ClaimLost => {
-                sandbox.remove().await;
+                drop(sandbox);
                 Ending::ClaimLost
             }
         }

@@ -82,7 +82,7 @@ async fn attempt(
     runtime: &RuntimeEntry,
     nest: Nest,
 ) -> Result<(Sandbox, Profile), Failure> {
-    let image = worker.docker.image(&runtime.image, runtime.pull.into()).await?;
+    let image = worker.docker.image(&runtime.image, runtime.pull).await?;
     let profile = job::profile(claimed, image);
     let mut sandbox = nest.sandbox(worker, &profile).await?;
     sandbox.put(&claimed.script_name, &claimed.script).await?;

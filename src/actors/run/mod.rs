@@ -94,7 +94,7 @@ async fn settle(worker: &Worker, held: &Held, ending: Ending, log: &Logger) {
             }
             if let Some(mut sandbox) = sandbox {
                 sandbox.ack(last_event).await;
-                sandbox.remove().await;
+                drop(sandbox);
             }
         }
         Ending::Released => {

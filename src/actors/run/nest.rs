@@ -62,7 +62,7 @@ impl Nest {
         if let Some(parked) = self.0.take()
             && let Ok(Ok(sandbox)) = parked.task.await
         {
-            sandbox.remove().await;
+            drop(sandbox);
         }
     }
 }

@@ -96,8 +96,11 @@ fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         any::<u64>().prop_map(|after| Command::Resume { after }),
         any::<u64>().prop_map(|upto| Command::Ack { upto }),
-        (".*", any::<u64>(), any::<Vec<u8>>())
-            .prop_map(|(name, offset, content)| Command::File { name, offset, content }),
+        (".*", any::<u64>(), any::<Vec<u8>>()).prop_map(|(name, offset, content)| Command::File {
+            name,
+            offset,
+            content
+        }),
         any::<(u32, u64, u32)>().prop_map(|(output, offset, max)| Command::Fetch { output, offset, max }),
         (".*", any::<Vec<String>>(), any::<Vec<(String, String)>>(), any::<u64>()).prop_map(run),
         Just(Command::Cancel),
@@ -121,8 +124,12 @@ fn message() -> impl Strategy<Value = Message> {
             job
         }),
         any::<(u64, String)>().prop_map(output),
-        any::<(u32, u64, Vec<u8>, bool)>()
-            .prop_map(|(output, offset, content, last)| Message::Piece { output, offset, content, last }),
+        any::<(u32, u64, Vec<u8>, bool)>().prop_map(|(output, offset, content, last)| Message::Piece {
+            output,
+            offset,
+            content,
+            last
+        }),
         ".*".prop_map(|reason| Message::Refused { reason }),
     ]
 }

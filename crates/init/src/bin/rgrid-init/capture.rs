@@ -76,8 +76,7 @@ mod tests {
 
     fn capture(text: &str, limit: u64, chunk: usize) -> (String, StreamEnd) {
         let mut capture = Capture::new(limit);
-        let mut live: String =
-            text.as_bytes().chunks(chunk).map(|piece| capture.push(piece)).collect();
+        let mut live: String = text.as_bytes().chunks(chunk).map(|piece| capture.push(piece)).collect();
         live.push_str(&capture.finish());
         (live, capture.end())
     }

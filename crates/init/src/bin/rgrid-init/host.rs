@@ -20,7 +20,8 @@ pub struct Host {
 
 impl Host {
     pub fn from_env() -> Result<Self, String> {
-        let token = Token::parse(&required("RGRID_TOKEN")?).map_err(|error| format!("RGRID_TOKEN: {error}"))?;
+        let token =
+            Token::parse(&required("RGRID_TOKEN")?).map_err(|error| format!("RGRID_TOKEN: {error}"))?;
         let user = parsed("RGRID_UID", env::var("RGRID_UID").unwrap_or_else(|_| "1000".to_owned()))?;
         Ok(Self {
             token,

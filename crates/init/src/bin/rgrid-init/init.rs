@@ -229,7 +229,9 @@ fn next_message(
     }
     let wanted = questions.pop_front()?;
     let Stage::Ended { outputs, .. } = stage else {
-        return Some(Message::Refused { reason: "There are no outputs before the run has ended.".to_owned() });
+        return Some(Message::Refused {
+            reason: "There are no outputs before the run has ended.".to_owned(),
+        });
     };
     Some(outputs::read(host, outputs, &wanted).unwrap_or_else(|reason| Message::Refused { reason }))
 }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 pub struct Signals {
@@ -34,12 +34,13 @@ impl Signals {
     }
 
     /// A program that is started inherits the mask; so it is lifted around the start. A SIGCHLD that
-    /// comes meanwhile is lost, so ask for ends afterwards.
+    /// comes meanwhile is lost, so one is raised afterwards in its place.
     pub fn lifted<T>(&self, start: impl FnOnce() -> T) -> T {
         // Neither call can fail for a valid set; a script with a blocked SIGTERM still meets SIGKILL.
         let _ = self.caught.thread_unblock();
         let started = start();
         let _ = self.caught.thread_block();
+        let _ = raise(Signal::SIGCHLD);
         started
     }
 }

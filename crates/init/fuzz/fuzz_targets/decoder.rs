@@ -1,0 +1,52 @@
+//! Any bytes, cut anywhere, before and after the token, in both directions; and as a script's text.
+//! `cargo +nightly fuzz run decoder` in `crates/init`.
+
+#![no_main]
+
+use std::fmt::Debug;
+
+use libfuzzer_sys::fuzz_target;
+use rgrid_init::{Command, Decoder, Message, Received, TextDecoder, Token, encode};
+use serde::{Serialize, de::DeserializeOwned};
+
+fuzz_target!(|input: (u8, bool, &[u8])| {
+    let (chunk, connected, bytes) = input;
+    let chunk = usize::from(chunk).max(1);
+    let token = Token::from_random([7; 16]);
+    decode::<Command>(&token, connected, bytes, chunk, &Command::Stop);
+    decode::<Message>(&token, connected, bytes, chunk, &Message::Refused { reason: String::new() });
+    decode_text(bytes, chunk);
+});
+
+/// Whatever came before, a whole connection is understood.
+fn decode<T>(token: &Token, connected: bool, bytes: &[u8], chunk: usize, last: &T)
+where
+    T: Serialize + DeserializeOwned + PartialEq + Debug,
+{
+    let mut decoder = Decoder::<T>::new(token.clone());
+    if connected {
+        decoder.push(token.as_bytes());
+    }
+    bytes.chunks(chunk).for_each(|piece| decoder.push(piece));
+    decoder.push(token.as_bytes());
+    decoder.push(&encode(last).expect("a small message"));
+    let mut received = None;
+    loop {
+        match decoder.next() {
+            Ok(Some(item)) => received = Some(item),
+            Ok(None) => break,
+            Err(_) => {}
+        }
+    }
+    match received {
+        Some(Received::Frame(message)) => assert_eq!(&message, last),
+        other => panic!("{other:?} at the end"),
+    }
+}
+
+fn decode_text(bytes: &[u8], chunk: usize) {
+    let mut decoder = TextDecoder::new();
+    let mut text: String = bytes.chunks(chunk).map(|piece| decoder.push(piece)).collect();
+    text.push_str(&decoder.finish());
+    assert_eq!(text, String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}"));
+}

@@ -1,0 +1,115 @@
+//! Submitting an execution, looking at it, changing it.
+
+use std::time::Duration;
+
+use actix_web::http::header::LOCATION;
+use actix_web::web::{Data, Path, Payload, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use rgrid_api::{Execution, Stream};
+use serde::Deserialize;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, timeout_at};
+
+use super::problem::ApiError;
+use super::server::Api;
+use super::{admission, path, submission};
+use crate::execution::ExecutionId;
+use crate::store::Submitted;
+
+/// Longest `wait`; a client asks again.
+const WAIT_MAX: u64 = 60;
+/// How often a waiting request looks for an end that another process recorded.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+pub(super) async fn submit(
+    api: Data<Api>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, ApiError> {
+    let body = submission::read(&api, &request, payload).await?;
+    let admitted = admission::admit(body.submission, &api.settings, &api.runtimes);
+    let mut new = admitted.map_err(ApiError::Unprocessable)?;
+    new.idempotency = submission::idempotency_key(&request, body.sha256)?;
+    api.gate.admit(&api).await?;
+    let (mut response, id) = match api.store.submit(new).await? {
+        Submitted::New(id) => (HttpResponse::Created(), id),
+        Submitted::Known(id) => (HttpResponse::Ok(), id),
+    };
+    let execution = api.store.execution(&id).await?;
+    Ok(response.insert_header((LOCATION, location(&id))).json(execution))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Wait {
+    wait: Option<String>,
+}
+
+pub(super) async fn get(api: Data<Api>, id: Path<String>, query: Query<Wait>) -> Result<HttpResponse, ApiError> {
+    let id = path::execution(&api, &id).await?;
+    let execution = match seconds(query.wait.as_deref())? {
+        0 => api.store.execution(&id).await?,
+        seconds => ended(&api, &id, Duration::from_secs(seconds)).await?,
+    };
+    Ok(HttpResponse::Ok().json(execution))
+}
+
+fn seconds(asked: Option<&str>) -> Result<u64, ApiError> {
+    let Some(text) = asked else { return Ok(0) };
+    let wrong = || ApiError::field("wait", format!("{text:?} is no number of seconds; write it like wait=30"));
+    text.parse::<u64>().map(|seconds| seconds.min(WAIT_MAX)).map_err(|_| wrong())
+}
+
+/// The execution as soon as it has ended, or as it is after that time.
+async fn ended(api: &Api, id: &ExecutionId, patience: Duration) -> Result<Execution, ApiError> {
+    let deadline = Instant::now() + patience;
+    // Before the first look, so that no ending falls in between.
+    let mut endings = api.store.endings();
+    while !api.store.status(id).await?.is_final() && Instant::now() < deadline {
+        let next_look = (Instant::now() + LOOK_EVERY).min(deadline);
+        loop {
+            match timeout_at(next_look, endings.recv()).await {
+                Ok(Ok(ended)) if ended != *id => continue,
+                // It is this one, or some were missed: look. A closed channel never wakes anybody.
+                Ok(Ok(_) | Err(RecvError::Lagged(_))) | Err(_) => break,
+                Ok(Err(RecvError::Closed)) => {
+                    tokio::time::sleep_until(next_look).await;
+                    break;
+                }
+            }
+        }
+    }
+    Ok(api.store.execution(id).await?)
+}
+
+#[derive(Deserialize)]
+pub(super) struct Which {
+    stream: Option<String>,
+}
+
+pub(super) async fn logs(api: Data<Api>, id: Path<String>, query: Query<Which>) -> Result<HttpResponse, ApiError> {
+    let id = path::execution(&api, &id).await?;
+    let stream = match &query.stream {
+        None => Stream::Stdout,
+        Some(text) => text.parse().map_err(|message: String| ApiError::field("stream", message))?,
+    };
+    let found = api.store.stream(&id, stream).await?;
+    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(found.text))
+}
+
+pub(super) async fn cancel(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, ApiError> {
+    let id = path::execution(&api, &id).await?;
+    api.store.cancel(&id).await?;
+    Ok(HttpResponse::Accepted().json(api.store.execution(&id).await?))
+}
+
+pub(super) async fn retry(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, ApiError> {
+    let id = path::execution(&api, &id).await?;
+    api.gate.admit(&api).await?;
+    let again = api.store.retry(&id).await?;
+    let execution = api.store.execution(&again).await?;
+    Ok(HttpResponse::Created().insert_header((LOCATION, location(&again))).json(execution))
+}
+
+fn location(id: &ExecutionId) -> String {
+    format!("/api/v1/executions/{id}")
+}

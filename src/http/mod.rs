@@ -1,0 +1,18 @@
+//! The HTTP API: the only place that knows actix-web.
+//!
+//! Requests are parsed at the border (`submission.rs`, `admission.rs`, `path.rs`) into types that cannot
+//! be wrong; errors of all kinds become one [`problem::ApiError`] and leave as `application/problem+json`.
+
+mod admission;
+mod executions;
+mod listing;
+mod outputs;
+mod path;
+mod problem;
+mod readiness;
+mod server;
+mod service;
+mod submission;
+
+pub use readiness::Readiness;
+pub use server::{Api, Server, serve};

@@ -1,0 +1,37 @@
+//! Files that a script left: their list, and their bytes.
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{CONTENT_DISPOSITION, ContentDisposition, DispositionParam, DispositionType};
+use actix_web::web::{Data, Path};
+use rgrid_api::OutputList;
+
+use super::path;
+use super::problem::ApiError;
+use super::server::Api;
+use crate::store::StoreError;
+
+pub(super) async fn list(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, ApiError> {
+    let id = path::execution(&api, &id).await?;
+    // Tells an execution without outputs from one that does not exist.
+    api.store.status(&id).await?;
+    Ok(HttpResponse::Ok().json(OutputList { items: api.store.outputs(&id).await? }))
+}
+
+pub(super) async fn download(api: Data<Api>, asked: Path<(String, String)>) -> Result<HttpResponse, ApiError> {
+    let (id, name) = asked.into_inner();
+    let id = path::execution(&api, &id).await?;
+    let file = api.store.output(&id, &name).await.map_err(|error| match error {
+        StoreError::NotFound => ApiError::NotFound(format!("{id} has no output of that name")),
+        other => other.into(),
+    })?;
+    let base = name.rsplit('/').next().unwrap_or(&name).to_owned();
+    // Never shown in a browser: it is whatever a script wrote.
+    let attachment = ContentDisposition {
+        disposition: DispositionType::Attachment,
+        parameters: vec![DispositionParam::Filename(base)],
+    };
+    Ok(HttpResponse::Ok()
+        .content_type("application/octet-stream")
+        .insert_header((CONTENT_DISPOSITION, attachment))
+        .body(file.content))
+}

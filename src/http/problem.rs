@@ -1,0 +1,146 @@
+//! Every error of the API, and how it looks from outside.
+
+use actix_web::body::BoxBody;
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use rgrid_api::problem::PROBLEM_JSON;
+use rgrid_api::{FieldError, Problem};
+use thiserror::Error;
+
+use crate::store::StoreError;
+
+/// Seconds after which a client may ask again.
+const RETRY_AFTER: &str = "1";
+
+#[derive(Debug, Error)]
+pub(super) enum ApiError {
+    #[error("{0}")]
+    BadRequest(String),
+    #[error("{0}")]
+    NotFound(String),
+    #[error("{0} is not possible here")]
+    MethodNotAllowed(String),
+    #[error("{0}")]
+    Conflict(String),
+    #[error("{0}")]
+    TooLarge(String),
+    #[error("the body must be JSON, with content-type: application/json")]
+    UnsupportedMediaType,
+    #[error("the request is well-formed but wrong")]
+    Unprocessable(Vec<FieldError>),
+    #[error("{0}")]
+    TooManyRequests(String),
+    /// Passing: the database is away.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Our mistake; the words are for the log.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl ApiError {
+    pub fn field(field: &str, message: impl Into<String>) -> Self {
+        Self::Unprocessable(vec![FieldError { field: field.to_owned(), message: message.into() }])
+    }
+
+    fn title(&self) -> &'static str {
+        match self {
+            ApiError::BadRequest(_) => "bad request",
+            ApiError::NotFound(_) => "not found",
+            ApiError::MethodNotAllowed(_) => "method not allowed",
+            ApiError::Conflict(_) => "conflict",
+            ApiError::TooLarge(_) => "too large",
+            ApiError::UnsupportedMediaType => "unsupported media type",
+            ApiError::Unprocessable(_) => "unprocessable",
+            ApiError::TooManyRequests(_) => "too many requests",
+            ApiError::Unavailable(_) => "unavailable",
+            ApiError::Internal(_) => "internal error",
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            ApiError::Internal(_) => "something went wrong inside RGrid; the server's log says what".to_owned(),
+            ApiError::Unavailable(_) => "the database is not available at the moment".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            ApiError::Unavailable(_) => Some("nothing was accepted; ask again in a moment"),
+            ApiError::TooManyRequests(_) => Some("ask again when some of what waits has run"),
+            ApiError::NotFound(_) => Some("the API is described in the README"),
+            _ => None,
+        }
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            ApiError::BadRequest(_) => StatusCode::BAD_REQUEST,
+            ApiError::NotFound(_) => StatusCode::NOT_FOUND,
+            ApiError::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            ApiError::Conflict(_) => StatusCode::CONFLICT,
+            ApiError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            ApiError::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            ApiError::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            ApiError::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
+            ApiError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            ApiError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        if let ApiError::Internal(words) = self {
+            slog_scope::error!("a request failed"; "error" => words);
+        }
+        let status = self.status_code();
+        let errors = match self {
+            ApiError::Unprocessable(errors) => errors.clone(),
+            _ => Vec::new(),
+        };
+        let problem = Problem {
+            kind: "about:blank".to_owned(),
+            title: self.title().to_owned(),
+            status: status.as_u16(),
+            detail: self.detail(),
+            hint: self.hint().map(str::to_owned),
+            errors,
+        };
+        let mut response = HttpResponse::build(status);
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            response.insert_header((header::RETRY_AFTER, RETRY_AFTER));
+        }
+        // These types always serialise.
+        let body = serde_json::to_string(&problem).unwrap_or_default();
+        response.content_type(PROBLEM_JSON).body(body)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            passing if passing.is_passing() => ApiError::Unavailable(passing.to_string()),
+            StoreError::NotFound => ApiError::NotFound("there is no such execution".to_owned()),
+            StoreError::Ambiguous(count) => {
+                let many = if count >= 20 { "20 or more".to_owned() } else { count.to_string() };
+                ApiError::Conflict(format!("{many} executions begin with that id; write more of it"))
+            }
+            StoreError::KeyReused => {
+                ApiError::Conflict("this Idempotency-Key was used for another submission".to_owned())
+            }
+            StoreError::Conflict(words) => ApiError::Conflict(words),
+            other => ApiError::Internal(other.to_string()),
+        }
+    }
+}
+
+pub(super) async fn no_such_path(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::NotFound(format!("there is nothing at {}", request.path())))
+}
+
+pub(super) async fn no_such_method(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::MethodNotAllowed(request.method().to_string()))
+}

@@ -1,0 +1,182 @@
+//! The Docker engine of this worker: found, asked whether it lives, and searched for containers.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions};
+use slog::Logger;
+
+use super::error::is_missing;
+use super::images::Images;
+use super::reaper::Reaper;
+use super::{DockerError, SandboxError};
+
+/// For one call. Making a container on a busy machine takes seconds; a Docker that needs longer hangs.
+const CALL_TIMEOUT_SECONDS: u64 = 60;
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) const CLUSTER_LABEL: &str = "rgrid.cluster";
+pub(super) const WORKER_LABEL: &str = "rgrid.worker";
+pub(super) const TOKEN_LABEL: &str = "rgrid.token";
+
+/// What is the same for all sandboxes of a worker.
+#[derive(Debug, Clone)]
+pub struct DockerSettings {
+    /// None: `DOCKER_HOST`, then the usual sockets.
+    pub host: Option<String>,
+    /// Such as `runsc`; none: Docker's default.
+    pub runtime: Option<String>,
+    /// Processes and threads of a sandbox.
+    pub pids: i64,
+    /// Id of this deployment.
+    pub cluster: String,
+    /// Id of this worker.
+    pub worker: String,
+    pub park_ttl: Duration,
+    pub orphan_ttl: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct EngineInfo {
+    pub version: String,
+}
+
+/// A container of this deployment, whoever made it.
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub container: String,
+    /// Id of the worker that made it.
+    pub worker: String,
+    pub token: String,
+    pub running: bool,
+}
+
+/// A handle on the engine; cloning it is cheap.
+#[derive(Clone)]
+pub struct Docker {
+    pub(super) api: bollard::Docker,
+    pub(super) address: Arc<str>,
+    pub(super) settings: Arc<DockerSettings>,
+    pub(super) images: Arc<Images>,
+    pub(super) init_volume: Arc<std::sync::OnceLock<String>>,
+    pub(super) reaper: Reaper,
+    pub(super) log: Logger,
+}
+
+impl Docker {
+    /// Asks nothing of the engine but its version. Must be called within the async runtime.
+    pub async fn connect(settings: DockerSettings, log: Logger) -> Result<Self, DockerError> {
+        let address = address(settings.host.as_deref());
+        let away = |error: bollard::errors::Error| DockerError::Unreachable {
+            address: address.clone(),
+            reason: error.to_string(),
+        };
+        let api = client(&address).map_err(away)?;
+        let asked = tokio::time::timeout(PING_TIMEOUT, api.negotiate_version()).await;
+        let api = asked.map_err(|_| silent(&address))?.map_err(away)?;
+        let reaper = Reaper::start(api.clone(), log.clone());
+        Ok(Self {
+            api,
+            address: address.into(),
+            settings: Arc::new(settings),
+            images: Arc::default(),
+            init_volume: Arc::default(),
+            reaper,
+            log,
+        })
+    }
+
+    /// Whether the engine answers, within seconds.
+    pub async fn ping(&self) -> Result<EngineInfo, DockerError> {
+        let asked = tokio::time::timeout(PING_TIMEOUT, self.api.version()).await;
+        let version = asked.map_err(|_| silent(&self.address))?.map_err(|error| self.failed("tell its version", error))?;
+        Ok(EngineInfo { version: version.version.unwrap_or_else(|| "of unknown version".to_owned()) })
+    }
+
+    /// All containers of this deployment on this engine.
+    pub async fn find(&self) -> Result<Vec<Found>, DockerError> {
+        let filter = format!("{CLUSTER_LABEL}={}", self.settings.cluster);
+        let options = ListContainersOptions {
+            all: true,
+            filters: Some(HashMap::from([("label".to_owned(), vec![filter])])),
+            ..Default::default()
+        };
+        let listed = self.api.list_containers(Some(options)).await;
+        let listed = listed.map_err(|error| self.failed("list containers", error))?;
+        let found = |one: bollard::models::ContainerSummary| {
+            let labels = one.labels.unwrap_or_default();
+            let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+            let running = one.state.is_some_and(|state| state.to_string() == "running");
+            Some(Found { container: one.id?, worker: label(WORKER_LABEL), token: label(TOKEN_LABEL), running })
+        };
+        Ok(listed.into_iter().filter_map(found).collect())
+    }
+
+    /// Removes a container that is nobody's any more.
+    pub fn remove(&self, container: &str) {
+        self.reaper.take(container.to_owned());
+    }
+
+    /// Returns when all removals are done.
+    pub async fn settled(&self) {
+        self.reaper.settled().await;
+    }
+
+    /// Docker's own word on a container that ended.
+    pub(super) async fn how_it_ended(&self, container: &str) -> Result<Option<SandboxError>, DockerError> {
+        match self.api.inspect_container(container, None::<InspectContainerOptions>).await {
+            Ok(inspected) => {
+                let state = inspected.state.unwrap_or_default();
+                if state.running == Some(true) {
+                    return Ok(None);
+                }
+                let oom_killed = state.oom_killed == Some(true);
+                Ok(Some(SandboxError::Gone { exit_code: state.exit_code, oom_killed }))
+            }
+            Err(error) if is_missing(&error) => {
+                Ok(Some(SandboxError::Gone { exit_code: None, oom_killed: false }))
+            }
+            Err(error) => Err(self.failed("inspect a container", error)),
+        }
+    }
+
+    pub(super) fn failed(&self, what: &'static str, error: bollard::errors::Error) -> DockerError {
+        DockerError::from_bollard(what, &self.address, error)
+    }
+}
+
+fn silent(address: &str) -> DockerError {
+    let reason = format!("no answer within {}s", PING_TIMEOUT.as_secs());
+    DockerError::Unreachable { address: address.to_owned(), reason }
+}
+
+/// The given address, `DOCKER_HOST`, or the first of the usual sockets that exists.
+fn address(given: Option<&str>) -> String {
+    if let Some(host) = given {
+        return host.to_owned();
+    }
+    if let Ok(host) = std::env::var("DOCKER_HOST")
+        && !host.is_empty()
+    {
+        return host;
+    }
+    let below = |variable: &str, rest: &str| std::env::var_os(variable).map(|base| PathBuf::from(base).join(rest));
+    let usual = [
+        Some(PathBuf::from("/var/run/docker.sock")),
+        below("XDG_RUNTIME_DIR", "docker.sock"),
+        below("HOME", ".docker/run/docker.sock"),
+    ];
+    let there = usual.into_iter().flatten().find(|path| path.exists());
+    let path = there.unwrap_or_else(|| Path::new("/var/run/docker.sock").to_owned());
+    format!("unix://{}", path.display())
+}
+
+fn client(address: &str) -> Result<bollard::Docker, bollard::errors::Error> {
+    let version = bollard::API_DEFAULT_VERSION;
+    match address.strip_prefix("unix://") {
+        Some(path) => bollard::Docker::connect_with_unix(path, CALL_TIMEOUT_SECONDS, version),
+        None => bollard::Docker::connect_with_http(address, CALL_TIMEOUT_SECONDS, version),
+    }
+}

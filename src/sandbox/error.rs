@@ -1,0 +1,57 @@
+//! What can go wrong with Docker and with a sandbox, sorted by what a caller does about it.
+
+use bollard::errors::Error as BollardError;
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub enum DockerError {
+    /// Docker is away or does not answer in time; it may come back.
+    #[error(
+        "no Docker answers at {address} ({reason}): start it (`systemctl start docker`, or `make setup`), \
+         or name another with docker.host or DOCKER_HOST"
+    )]
+    Unreachable { address: String, reason: String },
+    /// Final until somebody brings the image.
+    #[error("the image {image} is not here and cannot be pulled ({reason}): run `docker pull {image}` or `make images`")]
+    ImageMissing { image: String, reason: String },
+    /// Docker refused what it was asked.
+    #[error("Docker refused to {what}: {reason}")]
+    Refused { what: &'static str, reason: String },
+    /// The container started, but its init did not say hello.
+    #[error("the sandbox's init did not answer: {0}")]
+    Mute(String),
+}
+
+#[derive(Debug, Error)]
+pub enum SandboxError {
+    /// The container has ended without a word of its init.
+    #[error("the container is gone{}", .exit_code.map(|code| format!(", exit code {code}")).unwrap_or_default())]
+    Gone { exit_code: Option<i64>, oom_killed: bool },
+    /// The init would not take what it was given, such as a file for which there is no room.
+    #[error("{0}")]
+    Refused(String),
+    /// The conversation broke and could not be mended.
+    #[error("the connection to the sandbox broke: {0}")]
+    Broken(String),
+}
+
+impl DockerError {
+    pub(super) fn from_bollard(what: &'static str, address: &str, error: BollardError) -> Self {
+        match error {
+            BollardError::DockerResponseServerError { message, .. } => {
+                DockerError::Refused { what, reason: message }
+            }
+            other => DockerError::Unreachable { address: address.to_owned(), reason: other.to_string() },
+        }
+    }
+}
+
+/// 404: what was asked for is not there.
+pub(super) fn is_missing(error: &BollardError) -> bool {
+    matches!(error, BollardError::DockerResponseServerError { status_code: 404, .. })
+}
+
+/// 409: it is there already, or is just going away.
+pub(super) fn is_conflict(error: &BollardError) -> bool {
+    matches!(error, BollardError::DockerResponseServerError { status_code: 409, .. })
+}

@@ -1,0 +1,141 @@
+//! The init inside each sandbox: a static binary that the daemon carries, in a read-only volume named
+//! after its content. No host path is mounted: the daemon may be a container itself.
+
+use std::collections::HashMap;
+
+use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, VolumeCreateRequest};
+use bollard::query_parameters::{
+    CreateContainerOptions, DownloadFromContainerOptions, RemoveContainerOptions, UploadToContainerOptions,
+};
+use futures_util::TryStreamExt;
+use sha2::{Digest, Sha256};
+use slog::info;
+
+use super::{Docker, DockerError};
+
+const PROGRAM: &[u8] = include_bytes!(env!("RGRID_INIT_PATH"));
+/// Name of the program in the volume.
+const NAME: &str = "init";
+/// Where the volume lies in a container.
+pub(super) const FOLDER: &str = "/rgrid";
+
+impl Docker {
+    /// Puts the init into its volume unless it is there. `image` is any image: a container is needed to
+    /// write into a volume, though it never starts.
+    pub async fn install_init(&self, image: &str) -> Result<(), DockerError> {
+        let volume = format!("rgrid-init-{}", hash());
+        let request = VolumeCreateRequest {
+            name: Some(volume.clone()),
+            labels: Some(HashMap::from([("rgrid.init".to_owned(), hash())])),
+            ..Default::default()
+        };
+        // The same name again finds the volume that is there.
+        self.api.create_volume(request).await.map_err(|error| self.failed("make a volume", error))?;
+        let helper = self.helper(image, &volume).await?;
+        let filled = self.fill(&helper, &volume).await;
+        let options = RemoveContainerOptions { force: true, ..Default::default() };
+        let removed = self.api.remove_container(&helper, Some(options)).await;
+        filled?;
+        removed.map_err(|error| self.failed("remove a container", error))?;
+        // Set once; another call would have set the same.
+        let _ = self.init_volume.set(volume);
+        Ok(())
+    }
+
+    /// A container that is never started, with the volume writable.
+    async fn helper(&self, image: &str, volume: &str) -> Result<String, DockerError> {
+        let body = ContainerCreateBody {
+            image: Some(image.to_owned()),
+            entrypoint: Some(vec![format!("{FOLDER}/{NAME}")]),
+            network_disabled: Some(true),
+            host_config: Some(HostConfig { mounts: Some(vec![mount(volume, false)]), ..Default::default() }),
+            ..Default::default()
+        };
+        let made = self.api.create_container(None::<CreateContainerOptions>, body).await;
+        Ok(made.map_err(|error| self.failed("make a container", error))?.id)
+    }
+
+    async fn fill(&self, helper: &str, volume: &str) -> Result<(), DockerError> {
+        if self.is_there(helper).await {
+            return Ok(());
+        }
+        info!(self.log, "installing the sandboxes' init"; "volume" => volume);
+        let options = UploadToContainerOptions { path: FOLDER.to_owned(), ..Default::default() };
+        let archive = bollard::body_full(tar(NAME, PROGRAM).into());
+        let uploaded = self.api.upload_to_container(helper, Some(options), archive).await;
+        uploaded.map_err(|error| self.failed("fill a volume", error))
+    }
+
+    /// Compares the whole content: a daemon may have died over writing it.
+    async fn is_there(&self, helper: &str) -> bool {
+        let options = DownloadFromContainerOptions { path: format!("{FOLDER}/{NAME}") };
+        let archive = self.api.download_from_container(helper, Some(options));
+        let downloaded: Result<Vec<u8>, _> = archive
+            .try_fold(Vec::new(), |mut all, piece| async move {
+                all.extend_from_slice(&piece);
+                Ok(all)
+            })
+            .await;
+        // The archive has the content as it is, between a header and padding.
+        downloaded.is_ok_and(|all| all.get(BLOCK..BLOCK + PROGRAM.len()) == Some(PROGRAM))
+    }
+
+    /// The volume, read-only, for a sandbox.
+    pub(super) fn init_mount(&self) -> Result<Mount, DockerError> {
+        let volume = self.init_volume.get();
+        let volume = volume.ok_or(DockerError::Mute("its volume has not been installed".to_owned()))?;
+        Ok(mount(volume, true))
+    }
+}
+
+fn mount(volume: &str, read_only: bool) -> Mount {
+    Mount {
+        target: Some(FOLDER.to_owned()),
+        source: Some(volume.to_owned()),
+        typ: Some(MountType::VOLUME),
+        read_only: Some(read_only),
+        ..Default::default()
+    }
+}
+
+fn hash() -> String {
+    let digest = hex::encode(Sha256::digest(PROGRAM));
+    digest.get(..12).unwrap_or_default().to_owned()
+}
+
+const BLOCK: usize = 512;
+
+/// A tar archive (POSIX ustar) of one executable file that belongs to root.
+fn tar(name: &str, content: &[u8]) -> Vec<u8> {
+    let fields: [(usize, String); 9] = [
+        (0, name.to_owned()),
+        (100, "0000755\0".to_owned()),
+        (108, "0000000\0".to_owned()),
+        (116, "0000000\0".to_owned()),
+        (124, format!("{:011o}\0", content.len())),
+        (136, "00000000000\0".to_owned()),
+        // Counted as spaces while the sum is made.
+        (148, " ".repeat(8)),
+        (156, "0".to_owned()),
+        (257, "ustar\x0000".to_owned()),
+    ];
+    let mut header = vec![0u8; BLOCK];
+    let mut put = |at: usize, text: &str| {
+        for (place, byte) in header.iter_mut().skip(at).zip(text.bytes()) {
+            *place = byte;
+        }
+    };
+    for (at, text) in &fields {
+        put(*at, text);
+    }
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    let mut archive = header;
+    for (place, byte) in archive.iter_mut().skip(148).zip(format!("{sum:06o}\0 ").bytes()) {
+        *place = byte;
+    }
+    archive.extend_from_slice(content);
+    let padding = archive.len().next_multiple_of(BLOCK) - archive.len();
+    // Two empty blocks end an archive.
+    archive.resize(archive.len() + padding + 2 * BLOCK, 0);
+    archive
+}

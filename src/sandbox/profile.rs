@@ -1,0 +1,112 @@
+//! What every sandbox is locked down with. This is the one place; `tests/it/sandbox_profile.rs` looks
+//! at a live container for each line, and `SECURITY.md` says what it is for.
+
+use std::collections::HashMap;
+
+use bollard::models::{ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, ResourcesUlimits};
+
+use super::engine::{CLUSTER_LABEL, TOKEN_LABEL, WORKER_LABEL};
+use super::{Docker, DockerError, ImageId, init_volume, networks};
+
+/// Open files of one process.
+const OPEN_FILES: i64 = 1024;
+const SHM_BYTES: i64 = 16 * 1024 * 1024;
+
+/// What tells one kind of sandbox from another; equal profiles may stand in for each other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Profile {
+    pub image: ImageId,
+    pub memory_bytes: u64,
+    /// Thousandths of a core.
+    pub cpus_milli: u32,
+    pub network: Network,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Network {
+    Internet,
+    None,
+}
+
+impl Profile {
+    pub(super) fn container(&self, docker: &Docker, token: &str) -> Result<ContainerCreateBody, DockerError> {
+        let settings = &docker.settings;
+        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        Ok(ContainerCreateBody {
+            image: Some(self.image.clone()),
+            entrypoint: Some(vec![format!("{}/init", init_volume::FOLDER)]),
+            cmd: Some(Vec::new()),
+            hostname: Some("sandbox".to_owned()),
+            // The init drops to uid 1000 for everything that is the user's.
+            user: Some("0:0".to_owned()),
+            working_dir: Some("/workspace".to_owned()),
+            tty: Some(false),
+            open_stdin: Some(true),
+            // A connection that breaks must not close it: another one follows.
+            stdin_once: Some(false),
+            env: Some(vec![
+                format!("RGRID_TOKEN={token}"),
+                format!("RGRID_PARK_TTL_MS={}", settings.park_ttl.as_millis()),
+                format!("RGRID_ORPHAN_TTL_MS={}", settings.orphan_ttl.as_millis()),
+            ]),
+            labels: Some(HashMap::from([
+                label(CLUSTER_LABEL, &settings.cluster),
+                label(WORKER_LABEL, &settings.worker),
+                label(TOKEN_LABEL, token),
+            ])),
+            host_config: Some(self.host_config(docker)?),
+            ..Default::default()
+        })
+    }
+
+    fn host_config(&self, docker: &Docker) -> Result<HostConfig, DockerError> {
+        let settings = &docker.settings;
+        let memory = i64::try_from(self.memory_bytes).unwrap_or(i64::MAX);
+        Ok(HostConfig {
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            // For the init alone: to become uid 1000, and to end what the script leaves behind.
+            cap_add: Some(["SETUID", "SETGID", "KILL"].map(str::to_owned).to_vec()),
+            // seccomp and AppArmor stay at Docker's defaults.
+            security_opt: Some(vec!["no-new-privileges".to_owned()]),
+            readonly_rootfs: Some(true),
+            tmpfs: Some(self.tmpfs()),
+            shm_size: Some(SHM_BYTES),
+            memory: Some(memory),
+            // The same number means: no swap.
+            memory_swap: Some(memory),
+            nano_cpus: Some(i64::from(self.cpus_milli) * 1_000_000),
+            pids_limit: Some(settings.pids),
+            ulimits: Some(vec![ulimit("nofile", OPEN_FILES), ulimit("core", 0)]),
+            ipc_mode: Some("private".to_owned()),
+            cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
+            network_mode: Some(
+                match self.network {
+                    Network::Internet => networks::INTERNET,
+                    Network::None => "none",
+                }
+                .to_owned(),
+            ),
+            // Output goes through the init, bounded.
+            log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+            mounts: Some(vec![docker.init_mount()?]),
+            runtime: settings.runtime.clone(),
+            init: Some(false),
+            auto_remove: Some(false),
+            privileged: Some(false),
+            ..Default::default()
+        })
+    }
+
+    /// Half of the memory each: both count as the run's memory.
+    fn tmpfs(&self) -> HashMap<String, String> {
+        let size = self.memory_bytes / 2;
+        let folder = |path: &str| {
+            (path.to_owned(), format!("rw,exec,nosuid,nodev,mode=1777,size={size}"))
+        };
+        HashMap::from([folder("/workspace"), folder("/tmp")])
+    }
+}
+
+fn ulimit(name: &str, limit: i64) -> ResourcesUlimits {
+    ResourcesUlimits { name: Some(name.to_owned()), soft: Some(limit), hard: Some(limit) }
+}

@@ -1,0 +1,288 @@
+//! One container, used for one attempt.
+
+use std::time::Duration;
+
+use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions};
+use rgrid_init::{Command, Event, Job, MAX_PIECE, Message, PROTOCOL_VERSION, State, Token};
+use slog::{debug, warn};
+
+use super::error::is_missing;
+use super::wire::Wire;
+use super::{Docker, DockerError, Found, Profile, SandboxError};
+
+/// From the start of the container, or a new attach, to the init's hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
+/// Between two tries to attach again; the executor's own deadline ends them.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// A numbered event of the job.
+#[derive(Debug)]
+pub struct Step {
+    pub seq: u64,
+    pub event: Event,
+}
+
+/// Dropping it removes the container.
+pub struct Sandbox {
+    docker: Docker,
+    container: String,
+    token: Token,
+    /// None while the connection is broken.
+    wire: Option<Wire>,
+    /// What the init said of itself at the last hello.
+    state: State,
+    /// The event that told that the job has begun.
+    first: Option<Step>,
+    /// Number of the last event that came in.
+    last: u64,
+    /// A cancel must not get lost with a connection.
+    cancelled: bool,
+}
+
+struct Hello {
+    state: State,
+    job: Option<String>,
+}
+
+enum Incoming {
+    Message(Message),
+    /// The connection is another one now: what was asked on the old one has to be asked again.
+    Reconnected,
+}
+
+impl Docker {
+    /// A new container whose init waits for its job.
+    pub async fn park(&self, profile: &Profile) -> Result<Sandbox, DockerError> {
+        let token = new_token()?;
+        let body = profile.container(self, token.as_str())?;
+        let made = self.api.create_container(None::<CreateContainerOptions>, body).await;
+        let container = made
+            .map_err(|error| {
+                if is_missing(&error) {
+                    self.images.forget();
+                }
+                self.failed("make a sandbox", error)
+            })?
+            .id;
+        // From here on dropping it removes it.
+        let mut sandbox = Sandbox::unconnected(self.clone(), container, token);
+        let wire = Wire::attach(self, &sandbox.container, sandbox.token.clone()).await;
+        let started = self.api.start_container(&sandbox.container, None::<StartContainerOptions>).await;
+        started.map_err(|error| self.failed("start a sandbox", error))?;
+        let wire = wire.map_err(DockerError::Mute)?;
+        let hello = sandbox.greet(wire).await.map_err(DockerError::Mute)?;
+        match hello.state {
+            State::Parked => Ok(sandbox),
+            other => Err(DockerError::Mute(format!("a new sandbox says that it is {other:?}"))),
+        }
+    }
+
+    /// Connects to a container that another worker left; also tells the job it runs, if any.
+    pub async fn reattach(&self, found: &Found) -> Result<(Sandbox, State, Option<String>), DockerError> {
+        let token = Token::parse(&found.token).map_err(|error| DockerError::Mute(error.to_string()))?;
+        let mut sandbox = Sandbox::unconnected(self.clone(), found.container.clone(), token);
+        match sandbox.connect().await {
+            Ok(hello) => Ok((sandbox, hello.state, hello.job)),
+            Err(reason) => {
+                // Not ours to remove: the caller decides.
+                sandbox.container.clear();
+                Err(DockerError::Mute(reason))
+            }
+        }
+    }
+}
+
+impl Sandbox {
+    fn unconnected(docker: Docker, container: String, token: Token) -> Self {
+        Self { docker, container, token, wire: None, state: State::Parked, first: None, last: 0, cancelled: false }
+    }
+
+    pub fn container(&self) -> &str {
+        &self.container
+    }
+
+    /// Leaves the container to itself.
+    pub fn abandon(mut self) {
+        self.container.clear();
+    }
+
+    /// Puts a read-only file into the workspace. Only before the start.
+    pub async fn put(&mut self, name: &str, content: &[u8]) -> Result<(), SandboxError> {
+        let mut offset = 0;
+        // An empty file is one empty piece.
+        let pieces = content.chunks(MAX_PIECE).chain(content.is_empty().then_some(content));
+        for piece in pieces {
+            let command = Command::File { name: name.to_owned(), offset, content: piece.to_vec() };
+            self.send(&command).await?;
+            offset += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Hands over the job; returns when the init has begun it. An error means that it has not.
+    pub async fn start(&mut self, job: Job) -> Result<(), SandboxError> {
+        self.send(&Command::Run(job)).await?;
+        loop {
+            match self.incoming().await? {
+                Incoming::Message(Message::Event { seq, event }) => {
+                    self.last = seq;
+                    self.first = Some(Step { seq, event });
+                    return Ok(());
+                }
+                Incoming::Message(Message::Refused { reason }) => return Err(SandboxError::Refused(reason)),
+                Incoming::Message(_) => {}
+                // Whether the job got through before the connection broke, only the init can tell.
+                Incoming::Reconnected if self.state == State::Parked => {
+                    return Err(SandboxError::Broken("the job did not get through".to_owned()));
+                }
+                Incoming::Reconnected => return Ok(()),
+            }
+        }
+    }
+
+    /// The next event. A connection that breaks is mended as long as the container runs. May be dropped
+    /// at any time without losing anything.
+    pub async fn next(&mut self) -> Result<Step, SandboxError> {
+        if let Some(first) = self.first.take() {
+            return Ok(first);
+        }
+        loop {
+            match self.incoming().await? {
+                Incoming::Message(Message::Event { seq, event }) if seq > self.last => {
+                    self.last = seq;
+                    return Ok(Step { seq, event });
+                }
+                // Told once more after a new attach.
+                Incoming::Message(Message::Event { .. }) | Incoming::Reconnected => {}
+                Incoming::Message(Message::Refused { reason }) => return Err(SandboxError::Refused(reason)),
+                Incoming::Message(other) => debug!(self.docker.log, "unexpected message"; "message" => ?other),
+            }
+        }
+    }
+
+    /// These events are stored; the init may forget them. One that gets lost is made good by the next.
+    pub async fn ack(&mut self, upto: u64) {
+        if let Err(error) = self.send(&Command::Ack { upto }).await {
+            debug!(self.docker.log, "an ack got lost"; "error" => %error);
+        }
+    }
+
+    pub async fn cancel(&mut self) {
+        self.cancelled = true;
+        if let Err(error) = self.send(&Command::Cancel).await {
+            debug!(self.docker.log, "the cancel is sent again after the next attach"; "error" => %error);
+        }
+    }
+
+    /// A file that the script left, number `output` of the exit's list.
+    pub async fn fetch(&mut self, output: u32, size: u64) -> Result<Vec<u8>, SandboxError> {
+        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        let mut asked = false;
+        loop {
+            if !asked {
+                let offset = content.len() as u64;
+                let max = u32::try_from(MAX_PIECE).unwrap_or(u32::MAX);
+                asked = self.send(&Command::Fetch { output, offset, max }).await.is_ok();
+            }
+            match self.incoming().await? {
+                Incoming::Message(Message::Piece { output: number, offset, content: piece, last })
+                    if number == output && offset == content.len() as u64 =>
+                {
+                    content.extend_from_slice(&piece);
+                    if last {
+                        return Ok(content);
+                    }
+                    asked = false;
+                }
+                Incoming::Message(Message::Refused { reason }) => return Err(SandboxError::Refused(reason)),
+                Incoming::Message(_) => {}
+                Incoming::Reconnected => asked = false,
+            }
+        }
+    }
+
+    async fn incoming(&mut self) -> Result<Incoming, SandboxError> {
+        let Some(wire) = self.wire.as_mut() else {
+            self.mend().await?;
+            return Ok(Incoming::Reconnected);
+        };
+        match wire.receive().await {
+            Ok(message) => Ok(Incoming::Message(message)),
+            Err(reason) => {
+                debug!(self.docker.log, "the connection broke"; "container" => &self.container, "reason" => reason);
+                self.wire = None;
+                self.mend().await?;
+                Ok(Incoming::Reconnected)
+            }
+        }
+    }
+
+    /// Attaches again for as long as the container runs, or Docker does not say that it does not.
+    async fn mend(&mut self) -> Result<(), SandboxError> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.docker.how_it_ended(&self.container).await {
+                Ok(Some(gone)) => return Err(gone),
+                Ok(None) => match self.connect().await {
+                    Ok(_) => return Ok(()),
+                    Err(reason) => warn!(self.docker.log, "no attach yet"; "reason" => reason),
+                },
+                Err(error) => warn!(self.docker.log, "Docker is away"; "error" => %error),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Hello, String> {
+        let wire = Wire::attach(&self.docker, &self.container, self.token.clone()).await?;
+        let hello = self.greet(wire).await?;
+        if self.cancelled {
+            self.send(&Command::Cancel).await.map_err(|error| error.to_string())?;
+        }
+        Ok(hello)
+    }
+
+    async fn greet(&mut self, mut wire: Wire) -> Result<Hello, String> {
+        wire.begin(&self.token, self.last).await?;
+        let answered = tokio::time::timeout(HELLO_TIMEOUT, wire.receive()).await;
+        let message = answered.map_err(|_| format!("no hello within {}s", HELLO_TIMEOUT.as_secs()))??;
+        match message {
+            Message::Hello { version: PROTOCOL_VERSION, state, job } => {
+                self.wire = Some(wire);
+                self.state = state;
+                Ok(Hello { state, job })
+            }
+            Message::Hello { version, .. } => {
+                Err(format!("it speaks version {version} of the protocol, this daemon {PROTOCOL_VERSION}"))
+            }
+            other => Err(format!("it said {other:?} instead of hello")),
+        }
+    }
+
+    async fn send(&mut self, command: &Command) -> Result<(), SandboxError> {
+        let Some(wire) = self.wire.as_mut() else {
+            return Err(SandboxError::Broken("there is no connection".to_owned()));
+        };
+        let sent = wire.send(command).await;
+        sent.map_err(|reason| {
+            self.wire = None;
+            SandboxError::Broken(reason)
+        })
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if !self.container.is_empty() {
+            self.docker.remove(&std::mem::take(&mut self.container));
+        }
+    }
+}
+
+fn new_token() -> Result<Token, DockerError> {
+    let mut random = [0u8; 16];
+    getrandom::fill(&mut random).map_err(|error| DockerError::Mute(format!("no random numbers: {error}")))?;
+    Ok(Token::from_random(random))
+}

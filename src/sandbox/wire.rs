@@ -1,0 +1,79 @@
+//! One attached connection to a container's init.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bollard::container::{AttachContainerResults, LogOutput};
+use bollard::query_parameters::AttachContainerOptions;
+use futures_util::{Stream, StreamExt};
+use rgrid_init::{Command, Decoder, Message, Received, Token, encode};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::Docker;
+
+/// A write that takes longer is stuck: Docker hangs, or the container is frozen.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
+
+pub(super) struct Wire {
+    output: Output,
+    input: Pin<Box<dyn AsyncWrite + Send>>,
+    decoder: Decoder<Message>,
+}
+
+impl Wire {
+    pub async fn attach(docker: &Docker, container: &str, token: Token) -> Result<Self, String> {
+        let options = AttachContainerOptions {
+            stream: true,
+            stdin: true,
+            stdout: true,
+            stderr: true,
+            ..Default::default()
+        };
+        let attached = docker.api.attach_container(container, Some(options)).await;
+        let AttachContainerResults { output, input } = attached.map_err(|error| error.to_string())?;
+        Ok(Self { output, input, decoder: Decoder::new(token) })
+    }
+
+    /// The token begins a connection, and `Resume` is its first frame.
+    pub async fn begin(&mut self, token: &Token, after: u64) -> Result<(), String> {
+        self.write(token.as_bytes()).await?;
+        self.send(&Command::Resume { after }).await
+    }
+
+    pub async fn send(&mut self, command: &Command) -> Result<(), String> {
+        let frame = encode(command).map_err(|error| error.to_string())?;
+        self.write(&frame).await
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let written = async {
+            self.input.write_all(bytes).await?;
+            self.input.flush().await
+        };
+        match tokio::time::timeout(WRITE_TIMEOUT, written).await {
+            Ok(result) => result.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("nothing was taken for {}s", WRITE_TIMEOUT.as_secs())),
+        }
+    }
+
+    /// May be dropped at any time without losing anything.
+    pub async fn receive(&mut self) -> Result<Message, String> {
+        loop {
+            match self.decoder.next() {
+                Ok(Some(Received::Frame(message))) => return Ok(message),
+                Ok(Some(Received::Connected)) => continue,
+                Ok(None) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+            match self.output.next().await {
+                Some(Ok(LogOutput::StdOut { message })) => self.decoder.push(&message),
+                // The init has nothing to say there; a panic's words would come this way.
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(error.to_string()),
+                None => return Err("the stream ended".to_owned()),
+            }
+        }
+    }
+}
