@@ -39,7 +39,8 @@ impl Profile {
             hostname: Some("sandbox".to_owned()),
             // The init drops to uid 1000 for everything that is the user's.
             user: Some("0:0".to_owned()),
-            working_dir: Some("/workspace".to_owned()),
+            // No working folder: Docker would make it in the image's layer, and runc would then give the
+            // tmpfs that folder's mode instead of its own. The init changes there by itself.
             tty: Some(false),
             open_stdin: Some(true),
             // A connection that breaks must not close it: another one follows.
