@@ -69,7 +69,8 @@ impl Executor {
         let worker = Arc::clone(&self.worker);
         let default = async move { default_profile(&worker).await };
         ctx.spawn(default.into_actor(self).map(|profile, executor, ctx| {
-            if profile.is_some() && executor.likeliest.is_none() && executor.nest.is_empty() && !executor.busy {
+            if profile.is_some() && executor.likeliest.is_none() && executor.nest.is_empty() && !executor.busy
+            {
                 executor.likeliest = profile;
                 executor.park(ctx);
             }
@@ -150,5 +151,10 @@ async fn default_profile(worker: &Worker) -> Option<Profile> {
         NetworkPolicy::Internet => Network::Internet,
         NetworkPolicy::None => Network::None,
     };
-    Some(Profile { image, memory_bytes: settings.memory.0, cpus_milli: (settings.cpus * 1000.0) as u32, network })
+    Some(Profile {
+        image,
+        memory_bytes: settings.memory.0,
+        cpus_milli: (settings.cpus * 1000.0) as u32,
+        network,
+    })
 }

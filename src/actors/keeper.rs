@@ -76,11 +76,8 @@ fn pass_on(worker: &Worker, asked: &[Claim], pulses: &[Pulse]) {
         }
     }
     for pulse in pulses.iter().filter(|pulse| pulse.cancel_requested) {
-        let claim = Claim {
-            execution: pulse.execution.clone(),
-            attempt: pulse.attempt,
-            worker: worker.id.clone(),
-        };
+        let claim =
+            Claim { execution: pulse.execution.clone(), attempt: pulse.attempt, worker: worker.id.clone() };
         worker.claims.order(&claim, Order::Cancel);
     }
 }

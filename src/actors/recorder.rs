@@ -108,7 +108,8 @@ impl Handler<Append> for Recorder {
         let inbox = Arc::clone(&self.inbox);
         Box::pin(async move {
             let Append { claim, chunks } = message;
-            answered(&inbox, |answer| Entry::Append { claim: claim.clone(), chunks: chunks.clone(), answer }).await
+            answered(&inbox, |answer| Entry::Append { claim: claim.clone(), chunks: chunks.clone(), answer })
+                .await
         })
     }
 }

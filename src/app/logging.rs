@@ -45,4 +45,3 @@ pub(super) fn start(settings: &Log) -> Logging {
     }
     Logging { log, _guards: (scope, flushed) }
 }
-

@@ -97,7 +97,10 @@ impl Daemon {
         };
         let api = Api::new(database.store.clone(), Arc::clone(&settings), Arc::clone(&readiness), log);
         let (server, address) = http::serve(api, settings.http.listen.0).with_context(|| {
-            format!("http.listen: {} can't be listened at; is another rgridd running there?", settings.http.listen.0)
+            format!(
+                "http.listen: {} can't be listened at; is another rgridd running there?",
+                settings.http.listen.0
+            )
         })?;
         info!(log, "ready"; "address" => format!("http://{address}"), "role" => ?role,
             "slots" => settings.worker.slots, "version" => env!("CARGO_PKG_VERSION"));
@@ -134,13 +137,19 @@ impl Work {
         let docker = engine::open(settings, cluster, &id, log).await?;
         store.register_worker(&id, &settings.worker.name, settings.worker.slots).await?;
         let recorder = Recorder::new(store.clone(), fatal.clone(), log).start();
-        let worker = Worker::new(id, Arc::clone(settings), store, docker.clone(), recorder, fatal.clone(), log);
+        let worker =
+            Worker::new(id, Arc::clone(settings), store, docker.clone(), recorder, fatal.clone(), log);
         let poller = Poller::new(Arc::clone(&worker)).start();
         // The runs of the one before come first: they are the oldest.
         resume::sweep(&worker, &poller, predecessor.as_ref(), log).await;
         // From now on the next start takes over from this one.
         home.sign(&worker.id).context("the data folder can't be written")?;
-        actix_rt::spawn(resume::sweep_for_ever(Arc::clone(&worker), poller.clone(), predecessor, log.new(o!())));
+        actix_rt::spawn(resume::sweep_for_ever(
+            Arc::clone(&worker),
+            poller.clone(),
+            predecessor,
+            log.new(o!()),
+        ));
         actix_rt::spawn(engine::watch(docker, Arc::clone(readiness), log.new(o!())));
         Ok(Self { worker, poller })
     }

@@ -29,8 +29,7 @@ mod tests {
 
     #[test]
     fn only_what_runs_can_complete() {
-        let before: Vec<_> =
-            Status::ALL.into_iter().filter(|s| may_become(*s, Status::Completed)).collect();
+        let before: Vec<_> = Status::ALL.into_iter().filter(|s| may_become(*s, Status::Completed)).collect();
         assert_eq!(before, [Status::Running]);
     }
 }

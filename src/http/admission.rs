@@ -147,7 +147,9 @@ impl Desk<'_> {
             }
             match BASE64_STANDARD.decode(&file.content_base64) {
                 Ok(content) => contents.push(FileContent { name: file.name.clone(), content }),
-                Err(error) => self.wrong(format!("files[{at}].content_base64"), format!("is not base64: {error}")),
+                Err(error) => {
+                    self.wrong(format!("files[{at}].content_base64"), format!("is not base64: {error}"))
+                }
             }
         }
         self.size_at_most("files", contents.iter().map(|file| file.content.len()).sum(), most_size);
@@ -167,7 +169,11 @@ impl Desk<'_> {
             }
         };
         if let Some(requirements) = asked.requirements.as_deref().filter(|text| !text.trim().is_empty()) {
-            self.size_at_most("requirements", requirements.len(), self.settings.submission.max_requirements.0);
+            self.size_at_most(
+                "requirements",
+                requirements.len(),
+                self.settings.submission.max_requirements.0,
+            );
             self.no_nul("requirements", requirements);
             if runtimes.get(&name).is_none_or(|entry| entry.ecosystem() != Ecosystem::Python) {
                 self.wrong("requirements", format!("are installed for Python only, and this runs in {name}"));

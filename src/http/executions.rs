@@ -44,7 +44,11 @@ pub(super) struct Wait {
     wait: Option<String>,
 }
 
-pub(super) async fn get(api: Data<Api>, id: Path<String>, query: Query<Wait>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn get(
+    api: Data<Api>,
+    id: Path<String>,
+    query: Query<Wait>,
+) -> Result<HttpResponse, ApiError> {
     let id = path::execution(&api, &id).await?;
     let execution = match seconds(query.wait.as_deref())? {
         0 => api.store.execution(&id).await?,
@@ -55,7 +59,8 @@ pub(super) async fn get(api: Data<Api>, id: Path<String>, query: Query<Wait>) ->
 
 fn seconds(asked: Option<&str>) -> Result<u64, ApiError> {
     let Some(text) = asked else { return Ok(0) };
-    let wrong = || ApiError::field("wait", format!("{text:?} is no number of seconds; write it like wait=30"));
+    let wrong =
+        || ApiError::field("wait", format!("{text:?} is no number of seconds; write it like wait=30"));
     text.parse::<u64>().map(|seconds| seconds.min(WAIT_MAX)).map_err(|_| wrong())
 }
 
@@ -86,7 +91,11 @@ pub(super) struct Which {
     stream: Option<String>,
 }
 
-pub(super) async fn logs(api: Data<Api>, id: Path<String>, query: Query<Which>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn logs(
+    api: Data<Api>,
+    id: Path<String>,
+    query: Query<Which>,
+) -> Result<HttpResponse, ApiError> {
     let id = path::execution(&api, &id).await?;
     let stream = match &query.stream {
         None => Stream::Stdout,

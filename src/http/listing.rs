@@ -77,7 +77,9 @@ mod tests {
 
     #[test]
     fn each_wrong_filter_is_told() {
-        for bad in ["limit=0", "limit=-1", "limit=1e9", "limit=1001", "status=asleep", "cursor=x", "label=x", "x=1"] {
+        for bad in
+            ["limit=0", "limit=-1", "limit=1e9", "limit=1001", "status=asleep", "cursor=x", "label=x", "x=1"]
+        {
             assert!(matches!(filter(bad), Err(ApiError::Unprocessable(_))), "{bad}");
         }
     }

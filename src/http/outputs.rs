@@ -17,7 +17,10 @@ pub(super) async fn list(api: Data<Api>, id: Path<String>) -> Result<HttpRespons
     Ok(HttpResponse::Ok().json(OutputList { items: api.store.outputs(&id).await? }))
 }
 
-pub(super) async fn download(api: Data<Api>, asked: Path<(String, String)>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn download(
+    api: Data<Api>,
+    asked: Path<(String, String)>,
+) -> Result<HttpResponse, ApiError> {
     let (id, name) = asked.into_inner();
     let id = path::execution(&api, &id).await?;
     let file = api.store.output(&id, &name).await.map_err(|error| match error {

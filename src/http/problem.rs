@@ -60,7 +60,9 @@ impl ApiError {
 
     fn detail(&self) -> String {
         match self {
-            ApiError::Internal(_) => "something went wrong inside RGrid; the server's log says what".to_owned(),
+            ApiError::Internal(_) => {
+                "something went wrong inside RGrid; the server's log says what".to_owned()
+            }
             ApiError::Unavailable(_) => "the database is not available at the moment".to_owned(),
             other => other.to_string(),
         }

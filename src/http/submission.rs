@@ -39,7 +39,11 @@ pub(super) async fn read(api: &Api, request: &HttpRequest, payload: Payload) -> 
     Ok(Body { submission: parse(&bytes)?, sha256: Sha256::digest(&bytes).to_vec() })
 }
 
-async fn whole(settings: &Settings, request: &HttpRequest, mut payload: Payload) -> Result<BytesMut, ApiError> {
+async fn whole(
+    settings: &Settings,
+    request: &HttpRequest,
+    mut payload: Payload,
+) -> Result<BytesMut, ApiError> {
     let limit = largest(settings);
     let too_large = || {
         let (files, script) = (settings.submission.max_files_size.0, settings.submission.max_script.0);
@@ -58,7 +62,8 @@ async fn whole(settings: &Settings, request: &HttpRequest, mut payload: Payload)
     let mut body = BytesMut::new();
     let reading = async {
         while let Some(piece) = payload.next().await {
-            let piece = piece.map_err(|error| ApiError::BadRequest(format!("the body broke off: {error}")))?;
+            let piece =
+                piece.map_err(|error| ApiError::BadRequest(format!("the body broke off: {error}")))?;
             if (body.len() + piece.len()) as u64 > limit {
                 return Err(too_large());
             }
@@ -74,7 +79,8 @@ async fn whole(settings: &Settings, request: &HttpRequest, mut payload: Payload)
 /// Base64 makes four bytes of three; JSON escapes make up to six of one in text.
 fn largest(settings: &Settings) -> u64 {
     let limits = &settings.submission;
-    let text = limits.max_script.0 + limits.max_args_size.0 + limits.max_env_size.0 + limits.max_requirements.0;
+    let text =
+        limits.max_script.0 + limits.max_args_size.0 + limits.max_env_size.0 + limits.max_requirements.0;
     limits.max_files_size.0 / 3 * 4 + 6 * text + SLACK
 }
 
@@ -105,13 +111,15 @@ fn named(path: &str, message: &str) -> String {
 }
 
 /// None when there is no such header.
-pub(super) fn idempotency_key(request: &HttpRequest, sha256: Vec<u8>) -> Result<Option<IdempotencyKey>, ApiError> {
+pub(super) fn idempotency_key(
+    request: &HttpRequest,
+    sha256: Vec<u8>,
+) -> Result<Option<IdempotencyKey>, ApiError> {
     let Some(value) = request.headers().get("idempotency-key") else {
         return Ok(None);
     };
-    let wrong = || {
-        ApiError::BadRequest(format!("Idempotency-Key must have 1 to {KEY_MAX} visible ASCII characters"))
-    };
+    let wrong =
+        || ApiError::BadRequest(format!("Idempotency-Key must have 1 to {KEY_MAX} visible ASCII characters"));
     let key = value.to_str().map_err(|_| wrong())?;
     if key.is_empty() || key.len() > KEY_MAX || !key.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(wrong());

@@ -91,7 +91,9 @@ impl Docker {
     /// Whether the engine answers, within seconds.
     pub async fn ping(&self) -> Result<EngineInfo, DockerError> {
         let asked = tokio::time::timeout(PING_TIMEOUT, self.api.version()).await;
-        let version = asked.map_err(|_| silent(&self.address))?.map_err(|error| self.failed("tell its version", error))?;
+        let version = asked
+            .map_err(|_| silent(&self.address))?
+            .map_err(|error| self.failed("tell its version", error))?;
         Ok(EngineInfo { version: version.version.unwrap_or_else(|| "of unknown version".to_owned()) })
     }
 
@@ -109,7 +111,12 @@ impl Docker {
             let labels = one.labels.unwrap_or_default();
             let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
             let running = one.state.is_some_and(|state| state.to_string() == "running");
-            Some(Found { container: one.id?, worker: label(WORKER_LABEL), token: label(TOKEN_LABEL), running })
+            Some(Found {
+                container: one.id?,
+                worker: label(WORKER_LABEL),
+                token: label(TOKEN_LABEL),
+                running,
+            })
         };
         Ok(listed.into_iter().filter_map(found).collect())
     }
@@ -162,7 +169,8 @@ fn address(given: Option<&str>) -> String {
     {
         return host;
     }
-    let below = |variable: &str, rest: &str| std::env::var_os(variable).map(|base| PathBuf::from(base).join(rest));
+    let below =
+        |variable: &str, rest: &str| std::env::var_os(variable).map(|base| PathBuf::from(base).join(rest));
     let usual = [
         Some(PathBuf::from("/var/run/docker.sock")),
         below("XDG_RUNTIME_DIR", "docker.sock"),

@@ -12,7 +12,9 @@ pub enum DockerError {
     )]
     Unreachable { address: String, reason: String },
     /// Final until somebody brings the image.
-    #[error("the image {image} is not here and cannot be pulled ({reason}): run `docker pull {image}` or `make images`")]
+    #[error(
+        "the image {image} is not here and cannot be pulled ({reason}): run `docker pull {image}` or `make images`"
+    )]
     ImageMissing { image: String, reason: String },
     /// Docker refused what it was asked.
     #[error("Docker refused to {what}: {reason}")]

@@ -46,10 +46,14 @@ impl Docker {
         }
         let id = match self.local(reference).await? {
             Some(id) => id,
-            None if policy == PullPolicy::Never => return Err(missing(reference, "its pull policy is `never`")),
+            None if policy == PullPolicy::Never => {
+                return Err(missing(reference, "its pull policy is `never`"));
+            }
             None => {
                 self.pull(reference).await?;
-                self.local(reference).await?.ok_or_else(|| missing(reference, "it is not here after the pull"))?
+                self.local(reference)
+                    .await?
+                    .ok_or_else(|| missing(reference, "it is not here after the pull"))?
             }
         };
         self.images.put(reference, &id);

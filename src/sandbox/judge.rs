@@ -17,7 +17,13 @@ pub struct Judged {
 }
 
 /// `installed` is what the install of the requirements said.
-pub fn judge(exit: &Exit, timeout: Duration, memory: u64, install_timeout: Duration, installed: &str) -> Judged {
+pub fn judge(
+    exit: &Exit,
+    timeout: Duration,
+    memory: u64,
+    install_timeout: Duration,
+    installed: &str,
+) -> Judged {
     let failed = |kind, error| Outcome::Failed { kind, error };
     let (outcome, exit_code) = match &exit.ending {
         Ending::Exited { code: 0 } => (Outcome::Completed, Some(0)),
@@ -26,12 +32,16 @@ pub fn judge(exit: &Exit, timeout: Duration, memory: u64, install_timeout: Durat
         }
         Ending::Signalled { signal } => {
             let name = signal_name(*signal);
-            (failed(FailureKind::Exit, format!("the script was ended by signal {signal}{name}")), Some(128 + signal))
+            (
+                failed(FailureKind::Exit, format!("the script was ended by signal {signal}{name}")),
+                Some(128 + signal),
+            )
         }
         Ending::TimedOut => {
             let after = format_duration(timeout);
-            let words =
-                format!("the script was still running after {after}, its time limit; ask for more with --timeout");
+            let words = format!(
+                "the script was still running after {after}, its time limit; ask for more with --timeout"
+            );
             (failed(FailureKind::Timeout, words), None)
         }
         Ending::OutOfMemory => {
@@ -43,7 +53,8 @@ pub fn judge(exit: &Exit, timeout: Duration, memory: u64, install_timeout: Durat
         }
         Ending::Cancelled => (Outcome::Cancelled, None),
         Ending::SetupFailed { code } => {
-            let words = format!("the requirements could not be installed (exit code {code}): {}", reason(installed));
+            let words =
+                format!("the requirements could not be installed (exit code {code}): {}", reason(installed));
             (failed(FailureKind::Install, words), None)
         }
         Ending::SetupTimedOut => {
@@ -73,7 +84,8 @@ fn signal_name(signal: i32) -> &'static str {
 fn reason(installed: &str) -> String {
     let errors: Vec<&str> = installed.lines().filter(|line| line.starts_with("ERROR:")).collect();
     let lines = if errors.is_empty() {
-        let mut last: Vec<&str> = installed.lines().filter(|line| !line.trim().is_empty()).rev().take(3).collect();
+        let mut last: Vec<&str> =
+            installed.lines().filter(|line| !line.trim().is_empty()).rev().take(3).collect();
         last.reverse();
         last
     } else {
@@ -127,7 +139,9 @@ mod tests {
     #[test]
     fn the_sentence_names_the_limit_and_what_to_do() {
         let timeout = judged(Ending::TimedOut, "").outcome;
-        assert!(timeout.error().unwrap().contains("after 5s") && timeout.error().unwrap().contains("--timeout"));
+        assert!(
+            timeout.error().unwrap().contains("after 5s") && timeout.error().unwrap().contains("--timeout")
+        );
         let memory = judged(Ending::OutOfMemory, "").outcome;
         assert!(memory.error().unwrap().contains("512 MiB of memory (peak 500 MiB)"));
     }

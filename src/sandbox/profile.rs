@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 
-use bollard::models::{ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, ResourcesUlimits};
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, ResourcesUlimits,
+};
 
 use super::engine::{CLUSTER_LABEL, TOKEN_LABEL, WORKER_LABEL};
 use super::{Docker, DockerError, ImageId, init_volume, networks};
@@ -101,9 +103,7 @@ impl Profile {
     /// Half of the memory each: both count as the run's memory.
     fn tmpfs(&self) -> HashMap<String, String> {
         let size = self.memory_bytes / 2;
-        let folder = |path: &str| {
-            (path.to_owned(), format!("rw,exec,nosuid,nodev,mode=1777,size={size}"))
-        };
+        let folder = |path: &str| (path.to_owned(), format!("rw,exec,nosuid,nodev,mode=1777,size={size}"));
         HashMap::from([folder("/workspace"), folder("/tmp")])
     }
 }

@@ -95,7 +95,16 @@ impl Docker {
 
 impl Sandbox {
     fn unconnected(docker: Docker, container: String, token: Token) -> Self {
-        Self { docker, container, token, wire: None, state: State::Parked, first: None, last: 0, cancelled: false }
+        Self {
+            docker,
+            container,
+            token,
+            wire: None,
+            state: State::Parked,
+            first: None,
+            last: 0,
+            cancelled: false,
+        }
     }
 
     pub fn container(&self) -> &str {
@@ -156,7 +165,9 @@ impl Sandbox {
                 // Told once more after a new attach.
                 Incoming::Message(Message::Event { .. }) | Incoming::Reconnected => {}
                 Incoming::Message(Message::Refused { reason }) => return Err(SandboxError::Refused(reason)),
-                Incoming::Message(other) => debug!(self.docker.log, "unexpected message"; "message" => ?other),
+                Incoming::Message(other) => {
+                    debug!(self.docker.log, "unexpected message"; "message" => ?other)
+                }
             }
         }
     }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
-use figment::value::Value;
 use figment::providers::{Env, Format, Serialized, Toml};
+use figment::value::Value;
 use thiserror::Error;
 
 use super::{AuthMode, DEFAULTS, Settings};
@@ -83,8 +83,10 @@ fn contradictions(settings: &Settings) -> Vec<String> {
         settings.sandbox.memory <= settings.sandbox.max_memory,
         "sandbox.memory: must not be larger than sandbox.max_memory",
     );
-    must(settings.sandbox.cpus > 0.0 && settings.sandbox.cpus <= settings.sandbox.max_cpus,
-        "sandbox.cpus: must be above 0 and at most sandbox.max_cpus");
+    must(
+        settings.sandbox.cpus > 0.0 && settings.sandbox.cpus <= settings.sandbox.max_cpus,
+        "sandbox.cpus: must be above 0 and at most sandbox.max_cpus",
+    );
     must(settings.sandbox.parked <= 1, "sandbox.parked: must be 0 or 1");
     let open = settings.auth.mode == AuthMode::None && !settings.http.listen.is_loopback();
     must(

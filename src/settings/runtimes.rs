@@ -122,9 +122,8 @@ impl RuntimeTable {
     }
 
     fn unknown(&self, asked: &str) -> UnknownRuntime {
-        let names = || {
-            self.entries.iter().flat_map(|(name, entry)| std::iter::once(name).chain(&entry.aliases))
-        };
+        let names =
+            || self.entries.iter().flat_map(|(name, entry)| std::iter::once(name).chain(&entry.aliases));
         let nearest = names()
             .map(|name| (distance(asked, name), name))
             .filter(|(distance, name)| *distance <= name.len() / 3 + 1)

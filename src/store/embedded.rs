@@ -80,7 +80,13 @@ impl EmbeddedPostgres {
 
     fn init(&self) -> Result<(), EmbeddedError> {
         let mut initdb = self.command("initdb");
-        initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]);
+        initdb.args([
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+        ]);
         initdb.arg("--pgdata").arg(&self.data);
         run(initdb, "making the private Postgres")
     }
@@ -188,7 +194,8 @@ fn socket_folder(home: &Path) -> PathBuf {
 
 /// The given folder, PATH, or the newest of the usual folders.
 fn find_programs(bin_dir: &Path) -> Option<PathBuf> {
-    let has_all = |folder: &PathBuf| ["initdb", "pg_ctl", "postgres"].iter().all(|p| folder.join(p).is_file());
+    let has_all =
+        |folder: &PathBuf| ["initdb", "pg_ctl", "postgres"].iter().all(|p| folder.join(p).is_file());
     if !bin_dir.as_os_str().is_empty() {
         return Some(bin_dir.to_owned()).filter(has_all);
     }
@@ -214,10 +221,8 @@ fn version_in(path: &Path) -> u32 {
 
 /// The user `postgres` when the daemon is root; nobody else's rights otherwise.
 fn unprivileged_user() -> Result<Option<(u32, u32)>, EmbeddedError> {
-    let own = fs::metadata("/proc/self").map_err(|source| EmbeddedError::Io {
-        what: "looking up the own user".to_owned(),
-        source,
-    })?;
+    let own = fs::metadata("/proc/self")
+        .map_err(|source| EmbeddedError::Io { what: "looking up the own user".to_owned(), source })?;
     if own.uid() != 0 {
         return Ok(None);
     }

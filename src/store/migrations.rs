@@ -32,24 +32,28 @@ impl Store {
     ///
     /// A schema that is newer than this daemon is refused: it would write what it does not understand.
     pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
-        self.run(|conn| locked(conn, |conn| {
-            refuse_newer(conn)?;
-            let applied = conn.run_pending_migrations(MIGRATIONS).map_err(failed)?;
-            Ok(applied.iter().map(ToString::to_string).collect())
-        }))
+        self.run(|conn| {
+            locked(conn, |conn| {
+                refuse_newer(conn)?;
+                let applied = conn.run_pending_migrations(MIGRATIONS).map_err(failed)?;
+                Ok(applied.iter().map(ToString::to_string).collect())
+            })
+        })
         .await
     }
 
     /// Takes the last step back; returns its name, none when there is nothing left.
     pub async fn migrate_down(&self) -> Result<Option<String>, StoreError> {
-        self.run(|conn| locked(conn, |conn| {
-            refuse_newer(conn)?;
-            if conn.applied_migrations().map_err(failed)?.is_empty() {
-                return Ok(None);
-            }
-            let reverted = conn.revert_last_migration(MIGRATIONS).map_err(failed)?;
-            Ok(Some(reverted.to_string()))
-        }))
+        self.run(|conn| {
+            locked(conn, |conn| {
+                refuse_newer(conn)?;
+                if conn.applied_migrations().map_err(failed)?.is_empty() {
+                    return Ok(None);
+                }
+                let reverted = conn.revert_last_migration(MIGRATIONS).map_err(failed)?;
+                Ok(Some(reverted.to_string()))
+            })
+        })
         .await
     }
 

@@ -82,7 +82,8 @@ impl Store {
             drop(permit);
             result
         });
-        done.await.unwrap_or_else(|stopped| Err(StoreError::Internal(format!("database work stopped: {stopped}"))))
+        done.await
+            .unwrap_or_else(|stopped| Err(StoreError::Internal(format!("database work stopped: {stopped}"))))
     }
 
     /// Waits until something may have been queued in this process.

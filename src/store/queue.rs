@@ -203,8 +203,7 @@ impl Store {
 
     pub async fn rescue(&self, lease: Duration) -> Result<Vec<Rescue>, StoreError> {
         self.run(move |conn| {
-            let rows: Vec<RescueRow> =
-                sql_query(RESCUE).bind::<BigInt, _>(millis(lease / 2)).load(conn)?;
+            let rows: Vec<RescueRow> = sql_query(RESCUE).bind::<BigInt, _>(millis(lease / 2)).load(conn)?;
             Ok(rows.into_iter().map(Rescue::from).collect())
         })
         .await

@@ -63,8 +63,7 @@ impl Store {
     pub async fn execution(&self, id: &ExecutionId) -> Result<Execution, StoreError> {
         let id = id.clone();
         self.run(move |conn| {
-            let row: Row =
-                executions::table.find(id.as_str()).select(Row::as_select()).first(conn)?;
+            let row: Row = executions::table.find(id.as_str()).select(Row::as_select()).first(conn)?;
             let (stdout, stderr) = executions::table
                 .find(id.as_str())
                 .select((executions::stdout, executions::stderr))
@@ -82,8 +81,7 @@ impl Store {
     pub async fn status(&self, id: &ExecutionId) -> Result<Status, StoreError> {
         let id = id.clone();
         self.run(move |conn| {
-            let text: String =
-                executions::table.find(id.as_str()).select(executions::status).first(conn)?;
+            let text: String = executions::table.find(id.as_str()).select(executions::status).first(conn)?;
             parse_status(&text)
         })
         .await
@@ -103,8 +101,7 @@ impl Store {
                 query = query.filter(executions::id.lt(before.as_str().to_owned()));
             }
             let page = filter.limit;
-            let rows: Vec<Row> =
-                query.order(executions::id.desc()).limit(page as i64 + 1).load(conn)?;
+            let rows: Vec<Row> = query.order(executions::id.desc()).limit(page as i64 + 1).load(conn)?;
             let more = rows.len() > page;
             let items =
                 rows.into_iter().take(page).map(Row::into_execution).collect::<Result<Vec<_>, _>>()?;

@@ -77,16 +77,19 @@ impl Store {
         let claims: Vec<_> = ended.iter().map(|(claim, _)| claim.execution.clone()).collect();
         let recorded: Vec<Recorded> = self
             .run(move |conn| {
-            if let [(claim, conclusion)] = ended.as_slice()
-                && conclusion.outputs.is_empty()
-            {
-                return Ok(vec![finish_one(conn, claim, conclusion)?]);
-            }
-            conn.transaction(|conn| {
-                ended.iter().map(|(claim, conclusion)| finish_with_outputs(conn, claim, conclusion)).collect()
+                if let [(claim, conclusion)] = ended.as_slice()
+                    && conclusion.outputs.is_empty()
+                {
+                    return Ok(vec![finish_one(conn, claim, conclusion)?]);
+                }
+                conn.transaction(|conn| {
+                    ended
+                        .iter()
+                        .map(|(claim, conclusion)| finish_with_outputs(conn, claim, conclusion))
+                        .collect()
+                })
             })
-        })
-        .await?;
+            .await?;
         for (execution, _) in claims.iter().zip(&recorded).filter(|(_, r)| **r == Recorded::Stored) {
             self.tell_ended(execution);
         }

@@ -46,19 +46,19 @@ impl Store {
     pub async fn submit(&self, new: NewExecution) -> Result<Submitted, StoreError> {
         let submitted = self
             .run(move |conn| {
-            if insert(conn, &new)? {
-                return Ok(Submitted::New(new.id));
-            }
-            let Some(key) = &new.idempotency else {
-                return Err(StoreError::Internal("an insert without a key found a conflict".to_owned()));
-            };
-            if let Some(first) = first_with(conn, key)? {
-                return Ok(Submitted::Known(first));
-            }
-            // The key had expired and is free now.
-            if insert(conn, &new)? { Ok(Submitted::New(new.id)) } else { Err(StoreError::KeyReused) }
-        })
-        .await?;
+                if insert(conn, &new)? {
+                    return Ok(Submitted::New(new.id));
+                }
+                let Some(key) = &new.idempotency else {
+                    return Err(StoreError::Internal("an insert without a key found a conflict".to_owned()));
+                };
+                if let Some(first) = first_with(conn, key)? {
+                    return Ok(Submitted::Known(first));
+                }
+                // The key had expired and is free now.
+                if insert(conn, &new)? { Ok(Submitted::New(new.id)) } else { Err(StoreError::KeyReused) }
+            })
+            .await?;
         self.tell_queued();
         Ok(submitted)
     }

@@ -65,7 +65,9 @@ fn the_test_above_sees_a_crossing() {
 
 #[test]
 fn clients_and_the_init_know_nothing_of_the_daemon() {
-    for (member, forbidden) in [("api", "rgridd"), ("cli", "rgridd"), ("init", "rgridd"), ("cli", "rgrid-init")] {
+    for (member, forbidden) in
+        [("api", "rgridd"), ("cli", "rgridd"), ("init", "rgridd"), ("cli", "rgrid-init")]
+    {
         let manifest = fs::read_to_string(root().join("crates").join(member).join("Cargo.toml")).unwrap();
         assert!(!manifest.contains(&format!("\n{forbidden} =")), "{member} depends on {forbidden}");
     }

@@ -78,7 +78,8 @@ fn a_wrong_submission_is_told_field_by_field() {
         assert_eq!(answer.content_type, "application/problem+json");
         let problem = answer.json();
         let fits = |error: &Value| {
-            error["field"].as_str().unwrap().starts_with(field) && error["message"].as_str().unwrap().contains(word)
+            error["field"].as_str().unwrap().starts_with(field)
+                && error["message"].as_str().unwrap().contains(word)
         };
         assert!(problem["errors"].as_array().unwrap().iter().any(fits), "{shown}: {problem}");
     }
@@ -89,7 +90,9 @@ fn a_wrong_submission_is_told_field_by_field() {
 fn a_wrong_request_gets_its_own_status() {
     let (database, daemon) = daemon();
     let http = daemon.http();
-    let post = |kind: &str, headers: &[(&str, &str)], body: &[u8]| http.post_raw("/api/v1/executions", kind, headers, body).status;
+    let post = |kind: &str, headers: &[(&str, &str)], body: &[u8]| {
+        http.post_raw("/api/v1/executions", kind, headers, body).status
+    };
     assert_eq!(post("application/json", &[], b"{"), 400);
     assert_eq!(post("application/json", &[], b"{\"script\": \xff}"), 400);
     assert_eq!(post("text/plain", &[], b"{}"), 415);
@@ -99,10 +102,14 @@ fn a_wrong_request_gets_its_own_status() {
     assert_eq!(post("application/json", &[], &vec![b' '; 60 << 20]), 413);
     assert_eq!(database.number("SELECT count(*) FROM executions"), 0);
 
-    for path in ["exec_", "exec_0000000000000000000000zzzz", "%00", "..%2f..%2fetc", &"0".repeat(500), "exec_%25"] {
+    for path in
+        ["exec_", "exec_0000000000000000000000zzzz", "%00", "..%2f..%2fetc", &"0".repeat(500), "exec_%25"]
+    {
         assert_eq!(http.get(&format!("/api/v1/executions/{path}")).status, 404, "{path}");
     }
-    for query in ["limit=0", "limit=-1", "limit=1e9", "limit=100000", "cursor=made-up", "status=asleep", "label=x"] {
+    for query in
+        ["limit=0", "limit=-1", "limit=1e9", "limit=100000", "cursor=made-up", "status=asleep", "label=x"]
+    {
         assert_eq!(http.get(&format!("/api/v1/executions?{query}")).status, 422, "{query}");
     }
     assert_eq!(http.get("/nowhere").status, 404);
@@ -127,7 +134,9 @@ fn the_same_key_finds_the_first_submission() {
     let (database, daemon) = daemon();
     let http = daemon.http();
     let (one, other) = (with("args", json!(["1"])).to_string(), with("args", json!(["2"])).to_string());
-    let post = |body: &str| http.post_raw("/api/v1/executions", "application/json", &[("idempotency-key", "k")], body.as_bytes());
+    let post = |body: &str| {
+        http.post_raw("/api/v1/executions", "application/json", &[("idempotency-key", "k")], body.as_bytes())
+    };
     let (first, again, reused) = (post(&one), post(&one), post(&other));
     assert_eq!((first.status, again.status, reused.status), (201, 200, 409));
     assert_eq!(first.json()["id"], again.json()["id"]);

@@ -53,8 +53,14 @@ fn status_goes_from_queued_over_running_to_completed() {
         (status == "completed").then_some(execution)
     });
     assert_eq!(seen, ["queued", "running", "completed"]);
-    assert_eq!((&end["exit_code"], &end["stdout"], &end["attempt"]), (&json!(0), &json!("done\n"), &json!(1)));
-    assert!(end["duration_ms"].as_u64().unwrap() >= 1000 && end["usage"]["peak_memory_bytes"].as_u64().unwrap() > 0);
+    assert_eq!(
+        (&end["exit_code"], &end["stdout"], &end["attempt"]),
+        (&json!(0), &json!("done\n"), &json!(1))
+    );
+    assert!(
+        end["duration_ms"].as_u64().unwrap() >= 1000
+            && end["usage"]["peak_memory_bytes"].as_u64().unwrap() > 0
+    );
     assert_eq!(database.number("SELECT count(*) FROM output_chunks"), 0);
 }
 

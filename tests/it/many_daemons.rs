@@ -58,10 +58,9 @@ fn without_attempts_left_a_lost_run_ends_as_lost() {
     let database = Database::new();
     let lease = |builder: DaemonBuilder| builder.with("RGRID_WORKER__LEASE", "2s").slots(1);
     let first = lease(DaemonBuilder::on(&database)).start();
-    let id = first.http().submit_with(
-        "import time; print('begun'); time.sleep(30)",
-        serde_json::json!({ "max_attempts": 1 }),
-    );
+    let id = first
+        .http()
+        .submit_with("import time; print('begun'); time.sleep(30)", serde_json::json!({ "max_attempts": 1 }));
     crate::support::wait_until("its first line", std::time::Duration::from_secs(30), || {
         first.http().get(&format!("/api/v1/executions/{id}/logs")).body.contains("begun").then_some(())
     });
@@ -73,6 +72,10 @@ fn without_attempts_left_a_lost_run_ends_as_lost() {
 
     let second = lease(DaemonBuilder::on(&database)).start();
     let end = second.http().wait(&id);
-    assert_eq!((end["status"].as_str(), end["failure_kind"].as_str()), (Some("failed"), Some("lost")), "{end}");
+    assert_eq!(
+        (end["status"].as_str(), end["failure_kind"].as_str()),
+        (Some("failed"), Some("lost")),
+        "{end}"
+    );
     assert_eq!(end["stdout"], "begun\n");
 }

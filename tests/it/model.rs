@@ -84,7 +84,8 @@ impl World {
                 self.believed[who].extend(claimed.into_iter().map(|claimed| claimed.claim));
             }
             Step::Heartbeat(who) => {
-                let pulses = self.store.heartbeat(&self.workers[who], &self.believed[who], LEASE).await.unwrap();
+                let pulses =
+                    self.store.heartbeat(&self.workers[who], &self.believed[who], LEASE).await.unwrap();
                 self.believed[who].retain(|claim| {
                     pulses.iter().any(|p| p.execution == claim.execution && p.attempt == claim.attempt)
                 });
@@ -104,7 +105,8 @@ impl World {
             }
             Step::Crash(who) => self.believed[who].clear(),
             Step::Expire => {
-                let expire = "UPDATE executions SET lease_until = now() - interval '1 s' WHERE status = 'running'";
+                let expire =
+                    "UPDATE executions SET lease_until = now() - interval '1 s' WHERE status = 'running'";
                 self.database.connect().batch_execute(expire).unwrap();
             }
             Step::Rescue => drop(self.store.rescue(Duration::ZERO).await.unwrap()),

@@ -54,7 +54,8 @@ fn exactly_the_limit_is_whole_and_one_byte_more_is_cut_in_the_middle() {
     assert_eq!(whole["stdout"].as_str().unwrap().len(), LIMIT);
     assert_eq!((&whole["output_truncated"], &whole["stdout_bytes"]), (&json!(false), &json!(LIMIT)));
 
-    let cut = run(&http, &format!("import sys; sys.stdout.write('a' * {} + 'z' * {})", LIMIT / 2 + 1, LIMIT / 2));
+    let cut =
+        run(&http, &format!("import sys; sys.stdout.write('a' * {} + 'z' * {})", LIMIT / 2 + 1, LIMIT / 2));
     let text = cut["stdout"].as_str().unwrap();
     let marker = "\n[… 1 byte cut by RGrid …]\n";
     assert_eq!(text, format!("{}{marker}{}", "a".repeat(LIMIT / 2), "z".repeat(LIMIT / 2)));

@@ -27,8 +27,7 @@ fn a_killed_daemon_finds_its_run_again_and_loses_no_output() {
 
     let again = builder.start();
     let end = again.http().wait(&id);
-    let expected: Vec<String> =
-        std::iter::once(run).chain((0..40).map(|n| format!("line {n}"))).collect();
+    let expected: Vec<String> = std::iter::once(run).chain((0..40).map(|n| format!("line {n}"))).collect();
     assert_eq!(end["stdout"].as_str().unwrap().lines().collect::<Vec<_>>(), expected);
     assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)));
 }
@@ -58,7 +57,9 @@ fn nothing_is_left_after_a_crash_and_a_start() {
     let daemon = builder.start();
     daemon.http().wait(&daemon.http().submit("print(1)"));
     let cluster = database.text("SELECT cluster FROM deployment");
-    wait_until("parked sandboxes", Duration::from_secs(30), || (containers_of(&cluster).len() == 2).then_some(()));
+    wait_until("parked sandboxes", Duration::from_secs(30), || {
+        (containers_of(&cluster).len() == 2).then_some(())
+    });
     let before = containers_of(&cluster);
     daemon.kill_9();
 

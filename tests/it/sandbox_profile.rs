@@ -25,7 +25,10 @@ fn a_live_container_has_each_line_of_the_profile() {
     assert_eq!(host["CapDrop"], serde_json::json!(["ALL"]));
     let mut added: Vec<_> = host["CapAdd"].as_array().unwrap().iter().map(|c| c.as_str().unwrap()).collect();
     added.sort_unstable();
-    assert_eq!(added.iter().map(|c| c.trim_start_matches("CAP_")).collect::<Vec<_>>(), ["KILL", "SETGID", "SETUID"]);
+    assert_eq!(
+        added.iter().map(|c| c.trim_start_matches("CAP_")).collect::<Vec<_>>(),
+        ["KILL", "SETGID", "SETUID"]
+    );
     let options = host["SecurityOpt"].to_string();
     assert!(options.contains("no-new-privileges") && !options.contains("unconfined"), "{options}");
     assert_eq!(host["ReadonlyRootfs"], true);
@@ -43,10 +46,16 @@ fn a_live_container_has_each_line_of_the_profile() {
     assert_eq!(config["Tty"], false);
     assert_eq!((&config["OpenStdin"], &config["StdinOnce"]), (&Value::Bool(true), &Value::Bool(false)));
     let limits = host["Ulimits"].to_string();
-    assert!(limits.contains("\"nofile\"") && limits.contains("1024") && limits.contains("\"core\""), "{limits}");
+    assert!(
+        limits.contains("\"nofile\"") && limits.contains("1024") && limits.contains("\"core\""),
+        "{limits}"
+    );
     for folder in ["/workspace", "/tmp"] {
         let options = host["Tmpfs"][folder].as_str().unwrap();
-        assert!(options.contains("nosuid") && options.contains("nodev") && options.contains("size="), "{options}");
+        assert!(
+            options.contains("nosuid") && options.contains("nodev") && options.contains("size="),
+            "{options}"
+        );
     }
 }
 

@@ -19,13 +19,8 @@ pub enum Status {
 }
 
 impl Status {
-    pub const ALL: [Status; 5] = [
-        Status::Queued,
-        Status::Running,
-        Status::Completed,
-        Status::Failed,
-        Status::Cancelled,
-    ];
+    pub const ALL: [Status; 5] =
+        [Status::Queued, Status::Running, Status::Completed, Status::Failed, Status::Cancelled];
 
     pub fn as_str(self) -> &'static str {
         match self {

@@ -41,10 +41,7 @@ pub fn check_label_key(key: &str) -> Result<(), String> {
     if (1..=63).contains(&key.len()) && key.chars().all(allowed) {
         return Ok(());
     }
-    Err(format!(
-        "{:?} is no label key: 1 to 63 letters, digits and . _ - /, as in team",
-        shortened(key)
-    ))
+    Err(format!("{:?} is no label key: 1 to 63 letters, digits and . _ - /, as in team", shortened(key)))
 }
 
 /// A label's value: at most 255 bytes, no control characters.

@@ -55,7 +55,11 @@ pub fn table(report: &Report) -> String {
         let Distribution { p50, p90, p99, max, .. } = row.latency;
         let name = row.contender;
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{name:<20} {p50:>8.1} {p90:>8.1} {p99:>8.1} {max:>8.1} {:>14.2}", row.to_docker_run);
+        let _ = writeln!(
+            text,
+            "{name:<20} {p50:>8.1} {p90:>8.1} {p99:>8.1} {max:>8.1} {:>14.2}",
+            row.to_docker_run
+        );
     }
     text
 }

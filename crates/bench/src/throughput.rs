@@ -48,9 +48,9 @@ fn rate(server: &Server, image: &str, who: Contender, parallel: u32, runs: u32) 
     let begun = Instant::now();
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..parallel).map(|_| scope.spawn(client)).collect();
-        clients.into_iter().try_for_each(|one| {
-            one.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a client panicked")))
-        })
+        clients
+            .into_iter()
+            .try_for_each(|one| one.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a client panicked"))))
     })?;
     Ok(f64::from(runs) / begun.elapsed().as_secs_f64())
 }

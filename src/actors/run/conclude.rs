@@ -18,14 +18,20 @@ pub(super) async fn exited(
     log: &Logger,
 ) -> Conclusion {
     let limit = worker.settings.execution.output_limit.0;
-    let Judged { mut outcome, exit_code } =
-        judge(&exit, claimed.timeout, claimed.memory_bytes, worker.settings.install.timeout.0, transcript.install_text());
+    let Judged { mut outcome, exit_code } = judge(
+        &exit,
+        claimed.timeout,
+        claimed.memory_bytes,
+        worker.settings.install.timeout.0,
+        transcript.install_text(),
+    );
     let outputs = match outputs(sandbox, &exit).await {
         Ok(outputs) => outputs,
         Err(reason) => {
             warn!(log, "the output files could not be fetched"; "reason" => %reason);
             if outcome == Outcome::Completed {
-                let error = format!("the script ended well, but its files could not be brought back: {reason}");
+                let error =
+                    format!("the script ended well, but its files could not be brought back: {reason}");
                 outcome = Outcome::Failed { kind: FailureKind::Output, error };
             }
             Vec::new()
@@ -51,7 +57,9 @@ pub(super) fn broken(claimed: &Claimed, transcript: &Transcript, reason: &Sandbo
         },
         other => Outcome::Failed {
             kind: FailureKind::Lost,
-            error: format!("the sandbox was ended from outside while the script ran ({other}); submit it again"),
+            error: format!(
+                "the sandbox was ended from outside while the script ran ({other}); submit it again"
+            ),
         },
     };
     with(outcome, transcript.cut_off())

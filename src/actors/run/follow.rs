@@ -167,7 +167,8 @@ impl<'a> Following<'a> {
         let Self { worker, claimed, log, mut sandbox, transcript, .. } = self;
         match end {
             End::Exit(seq, exit) => {
-                let conclusion = conclude::exited(worker, claimed, &mut sandbox, &transcript, *exit, log).await;
+                let conclusion =
+                    conclude::exited(worker, claimed, &mut sandbox, &transcript, *exit, log).await;
                 Ending::Concluded(Box::new(conclusion), Some(sandbox), seq)
             }
             End::Broken(reason) => {

@@ -81,9 +81,10 @@ fn setup(claimed: &Claimed, runtime: &RuntimeEntry, settings: &Settings) -> Opti
     let pip = ["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--no-cache-dir"];
     argv.extend(pip.map(str::to_owned));
     argv.extend(["--root-user-action=ignore", "--target", PACKAGES].map(str::to_owned));
-    for (option, value) in
-        [("--index-url", &settings.install.index_url), ("--extra-index-url", &settings.install.extra_index_url)]
-    {
+    for (option, value) in [
+        ("--index-url", &settings.install.index_url),
+        ("--extra-index-url", &settings.install.extra_index_url),
+    ] {
         if !value.is_empty() {
             argv.extend([option.to_owned(), value.clone()]);
         }

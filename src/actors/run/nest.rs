@@ -47,7 +47,9 @@ impl Nest {
             if parked.profile == *profile && !stale {
                 match parked.task.await {
                     Ok(Ok(sandbox)) => return Ok(sandbox),
-                    failed => debug!(worker.log, "parking had failed"; "how" => ?failed.map(|r| r.map(|_| ()))),
+                    failed => {
+                        debug!(worker.log, "parking had failed"; "how" => ?failed.map(|r| r.map(|_| ())))
+                    }
                 }
             } else {
                 // Another profile is needed now. Dropping a sandbox removes its container.

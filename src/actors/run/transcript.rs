@@ -65,7 +65,8 @@ impl Transcript {
 
     /// The streams of a run that was cut off: what is known of them.
     pub fn cut_off(&self) -> Streams {
-        let known = |text: &String| RunText { text: text.clone(), total: text.len() as u64, truncated: false };
+        let known =
+            |text: &String| RunText { text: text.clone(), total: text.len() as u64, truncated: false };
         Streams { stdout: known(&self.stdout), stderr: known(&self.stderr), install: known(&self.install) }
     }
 
@@ -99,7 +100,8 @@ mod tests {
 
     #[test]
     fn a_replayed_event_is_not_doubled() {
-        let mut transcript = Transcript::resumed(vec![Chunk { seq: 2, stream: Stream::Stdout, text: "a".into() }]);
+        let mut transcript =
+            Transcript::resumed(vec![Chunk { seq: 2, stream: Stream::Stdout, text: "a".into() }]);
         transcript.take(2, Stream::Stdout, "a".into());
         transcript.take(3, Stream::Stdout, "b".into());
         let (pending, upto) = transcript.take_pending();

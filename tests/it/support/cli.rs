@@ -64,6 +64,10 @@ impl Cli {
 /// Beside the daemon's binary; `cargo build --workspace` makes both.
 fn program() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_rgridd")).with_file_name("rgrid");
-    assert!(program.is_file(), "{} is not built: run `make test`, or `cargo build --workspace`", program.display());
+    assert!(
+        program.is_file(),
+        "{} is not built: run `make test`, or `cargo build --workspace`",
+        program.display()
+    );
     program
 }

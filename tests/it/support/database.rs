@@ -60,8 +60,9 @@ impl Drop for Database {
 }
 
 fn url_of(database: &str) -> String {
-    let base = std::env::var("RGRID_TEST_POSTGRES")
-        .expect("RGRID_TEST_POSTGRES is not set: run the tests with `make test`, or below `scripts/with-postgres`");
+    let base = std::env::var("RGRID_TEST_POSTGRES").expect(
+        "RGRID_TEST_POSTGRES is not set: run the tests with `make test`, or below `scripts/with-postgres`",
+    );
     format!("{base}/{database}")
 }
 

@@ -4,7 +4,8 @@ use std::process::Command;
 
 /// What `docker ARGS` prints; panics when it fails.
 pub fn docker(arguments: &[&str]) -> String {
-    let output = Command::new("docker").args(arguments).output().expect("no docker command: run `make setup`");
+    let output =
+        Command::new("docker").args(arguments).output().expect("no docker command: run `make setup`");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "docker {arguments:?}: {said}");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()

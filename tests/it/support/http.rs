@@ -42,7 +42,8 @@ impl Http {
     }
 
     pub fn post_raw(&self, path: &str, content_type: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let mut request = self.agent.post(format!("{}{path}", self.base)).header("content-type", content_type);
+        let mut request =
+            self.agent.post(format!("{}{path}", self.base)).header("content-type", content_type);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -91,7 +92,9 @@ fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer
         content_type: header("content-type").unwrap_or_default(),
         location: header("location"),
         retry_after: header("retry-after"),
-        body: String::from_utf8_lossy(&answer.body_mut().with_config().limit(64 << 20).read_to_vec().unwrap())
-            .into_owned(),
+        body: String::from_utf8_lossy(
+            &answer.body_mut().with_config().limit(64 << 20).read_to_vec().unwrap(),
+        )
+        .into_owned(),
     }
 }
