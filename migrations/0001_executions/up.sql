@@ -58,7 +58,7 @@ CREATE TABLE executions (
             AND completed_at IS NULL AND attempt > 0)),
     CONSTRAINT ended_has_a_time CHECK (status IN ('queued', 'running') = (completed_at IS NULL)),
     CONSTRAINT ended_holds_no_lease CHECK (status = 'running' OR lease_until IS NULL),
-    CONSTRAINT completed_means_zero CHECK (status <> 'completed' OR exit_code = 0),
+    CONSTRAINT completed_means_zero CHECK (status <> 'completed' OR exit_code IS NOT DISTINCT FROM 0),
     CONSTRAINT failed_says_why CHECK ((status = 'failed') = (failure_kind IS NOT NULL)
         AND (failure_kind IS NULL) = (execution_error IS NULL))
 );

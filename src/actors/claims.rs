@@ -22,10 +22,13 @@ pub enum Order {
     Lost,
 }
 
+/// By execution and attempt: the claim, and where its run hears orders.
+type Running = HashMap<(ExecutionId, i32), (Claim, watch::Sender<Order>)>;
+
 /// Cloning shares the list.
 #[derive(Clone, Default)]
 pub struct Claims {
-    running: Arc<Mutex<HashMap<(ExecutionId, i32), (Claim, watch::Sender<Order>)>>>,
+    running: Arc<Mutex<Running>>,
     changed: Arc<tokio::sync::Notify>,
 }
 
@@ -85,7 +88,7 @@ impl Claims {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(ExecutionId, i32), (Claim, watch::Sender<Order>)>> {
+    fn lock(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -26,8 +26,7 @@ pub(super) async fn open(
     let table = settings.runtimes();
     let default = table.get(table.default_name()).context("the runtime table has no default")?;
     let image = docker.image(&default.image, default.pull).await?;
-    docker.install_init(&image).await.context("the init volume")?;
-    docker.networks().await.context("the sandboxes' network")?;
+    docker.prepare(&image).await.context("the init's volume and the sandboxes' network")?;
     Ok(docker)
 }
 

@@ -9,6 +9,7 @@ use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions};
 use slog::Logger;
 
 use super::error::is_missing;
+use super::ground::KnownGround;
 use super::images::Images;
 use super::reaper::Reaper;
 use super::{DockerError, SandboxError};
@@ -60,7 +61,7 @@ pub struct Docker {
     pub(super) address: Arc<str>,
     pub(super) settings: Arc<DockerSettings>,
     pub(super) images: Arc<Images>,
-    pub(super) init_volume: Arc<std::sync::OnceLock<String>>,
+    pub(super) ground: KnownGround,
     pub(super) reaper: Reaper,
     pub(super) log: Logger,
 }
@@ -82,7 +83,7 @@ impl Docker {
             address: address.into(),
             settings: Arc::new(settings),
             images: Arc::default(),
-            init_volume: Arc::default(),
+            ground: KnownGround::default(),
             reaper,
             log,
         })

@@ -20,9 +20,9 @@ const NAME: &str = "init";
 pub(super) const FOLDER: &str = "/rgrid";
 
 impl Docker {
-    /// Puts the init into its volume unless it is there. `image` is any image: a container is needed to
-    /// write into a volume, though it never starts.
-    pub async fn install_init(&self, image: &str) -> Result<(), DockerError> {
+    /// Puts the init into its volume unless it is there; returns the volume's name. `image` is any image: a
+    /// container is needed to write into a volume, though it never starts.
+    pub(super) async fn install_init(&self, image: &str) -> Result<String, DockerError> {
         let volume = format!("rgrid-init-{}", hash());
         let request = VolumeCreateRequest {
             name: Some(volume.clone()),
@@ -37,9 +37,7 @@ impl Docker {
         let removed = self.api.remove_container(&helper, Some(options)).await;
         filled?;
         removed.map_err(|error| self.failed("remove a container", error))?;
-        // Set once; another call would have set the same.
-        let _ = self.init_volume.set(volume);
-        Ok(())
+        Ok(volume)
     }
 
     /// A container that is never started, with the volume writable.
@@ -79,16 +77,9 @@ impl Docker {
         // The archive has the content as it is, between a header and padding.
         downloaded.is_ok_and(|all| all.get(BLOCK..BLOCK + PROGRAM.len()) == Some(PROGRAM))
     }
-
-    /// The volume, read-only, for a sandbox.
-    pub(super) fn init_mount(&self) -> Result<Mount, DockerError> {
-        let volume = self.init_volume.get();
-        let volume = volume.ok_or(DockerError::Mute("its volume has not been installed".to_owned()))?;
-        Ok(mount(volume, true))
-    }
 }
 
-fn mount(volume: &str, read_only: bool) -> Mount {
+pub(super) fn mount(volume: &str, read_only: bool) -> Mount {
     Mount {
         target: Some(FOLDER.to_owned()),
         source: Some(volume.to_owned()),

@@ -3,22 +3,23 @@
 //! The only place that knows bollard and Docker. A [`Sandbox`] is one container, used for one attempt;
 //! dropping it removes it.
 
+mod attempt;
 mod engine;
 mod error;
+mod ground;
 mod images;
 mod init_volume;
 mod judge;
 mod networks;
 mod profile;
 mod reaper;
-mod sandbox;
 mod wire;
 
+pub use attempt::{Sandbox, Step};
 pub use engine::{Docker, DockerSettings, EngineInfo, Found};
 pub use error::{DockerError, SandboxError};
 pub use images::ImageId;
 pub use judge::{Judged, judge};
 pub use profile::{Network, Profile};
-pub use sandbox::{Sandbox, Step};
 
 pub use crate::settings::PullPolicy;

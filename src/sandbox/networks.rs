@@ -2,23 +2,47 @@
 
 use std::collections::HashMap;
 
-use bollard::models::NetworkCreateRequest;
-use bollard::query_parameters::InspectNetworkOptions;
+use bollard::models::{Network, NetworkCreateRequest};
+use bollard::query_parameters::ListNetworksOptions;
+use slog::{info, warn};
 
-use super::error::{is_conflict, is_missing};
 use super::{Docker, DockerError};
 
 /// A bridge of its own, on which sandboxes cannot talk to each other.
-pub(super) const INTERNET: &str = "rgrid-internet";
+const INTERNET: &str = "rgrid-internet";
 
 impl Docker {
-    /// Makes the network unless it is there; several daemons may do so at once.
-    pub async fn networks(&self) -> Result<(), DockerError> {
-        match self.api.inspect_network(INTERNET, None::<InspectNetworkOptions>).await {
-            Ok(_) => return Ok(()),
-            Err(error) if is_missing(&error) => {}
-            Err(error) => return Err(self.failed("inspect a network", error)),
+    /// Id of the network; makes it unless it is there.
+    ///
+    /// Docker lets two daemons that start at once make two networks of one name. So it is known by its id:
+    /// everybody takes the oldest, and whoever made a younger one removes it again.
+    pub(super) async fn internet(&self) -> Result<String, DockerError> {
+        if let Some(id) = self.find_internet().await? {
+            return Ok(id);
         }
+        let made = self.make_internet().await?;
+        let oldest = self.find_internet().await?.unwrap_or_else(|| made.clone());
+        if oldest != made
+            && let Err(error) = self.api.remove_network(&made).await
+        {
+            warn!(self.log, "a second network is left over"; "network" => made, "error" => %error);
+        }
+        Ok(oldest)
+    }
+
+    async fn find_internet(&self) -> Result<Option<String>, DockerError> {
+        let filters = HashMap::from([("name".to_owned(), vec![INTERNET.to_owned()])]);
+        let listed = self.api.list_networks(Some(ListNetworksOptions { filters: Some(filters) })).await;
+        let listed = listed.map_err(|error| self.failed("list networks", error))?;
+        // The filter takes parts of names too.
+        let ours = listed.into_iter().filter(|network| network.name.as_deref() == Some(INTERNET));
+        Ok(ours
+            .min_by_key(|network: &Network| (network.created.clone(), network.id.clone()))
+            .and_then(|n| n.id))
+    }
+
+    async fn make_internet(&self) -> Result<String, DockerError> {
+        info!(self.log, "making the sandboxes' network"; "network" => INTERNET);
         let no_traffic_between = ("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned());
         let request = NetworkCreateRequest {
             name: INTERNET.to_owned(),
@@ -27,10 +51,7 @@ impl Docker {
             labels: Some(HashMap::from([("rgrid.network".to_owned(), "internet".to_owned())])),
             ..Default::default()
         };
-        match self.api.create_network(request).await {
-            Ok(_) => Ok(()),
-            Err(error) if is_conflict(&error) => Ok(()),
-            Err(error) => Err(self.failed("make a network", error)),
-        }
+        let made = self.api.create_network(request).await;
+        Ok(made.map_err(|error| self.failed("make a network", error))?.id)
     }
 }

@@ -7,8 +7,10 @@ use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, ResourcesUlimits,
 };
 
+use super::engine::DockerSettings;
 use super::engine::{CLUSTER_LABEL, TOKEN_LABEL, WORKER_LABEL};
-use super::{Docker, DockerError, ImageId, init_volume, networks};
+use super::ground::Ground;
+use super::{ImageId, init_volume};
 
 /// Open files of one process.
 const OPEN_FILES: i64 = 1024;
@@ -31,10 +33,14 @@ pub enum Network {
 }
 
 impl Profile {
-    pub(super) fn container(&self, docker: &Docker, token: &str) -> Result<ContainerCreateBody, DockerError> {
-        let settings = &docker.settings;
+    pub(super) fn container(
+        &self,
+        settings: &DockerSettings,
+        ground: &Ground,
+        token: &str,
+    ) -> ContainerCreateBody {
         let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        Ok(ContainerCreateBody {
+        ContainerCreateBody {
             image: Some(self.image.clone()),
             entrypoint: Some(vec![format!("{}/init", init_volume::FOLDER)]),
             cmd: Some(Vec::new()),
@@ -57,15 +63,14 @@ impl Profile {
                 label(WORKER_LABEL, &settings.worker),
                 label(TOKEN_LABEL, token),
             ])),
-            host_config: Some(self.host_config(docker)?),
+            host_config: Some(self.host_config(settings, ground)),
             ..Default::default()
-        })
+        }
     }
 
-    fn host_config(&self, docker: &Docker) -> Result<HostConfig, DockerError> {
-        let settings = &docker.settings;
+    fn host_config(&self, settings: &DockerSettings, ground: &Ground) -> HostConfig {
         let memory = i64::try_from(self.memory_bytes).unwrap_or(i64::MAX);
-        Ok(HostConfig {
+        HostConfig {
             cap_drop: Some(vec!["ALL".to_owned()]),
             // For the init alone: to become uid 1000, and to end what the script leaves behind.
             cap_add: Some(["SETUID", "SETGID", "KILL"].map(str::to_owned).to_vec()),
@@ -84,20 +89,20 @@ impl Profile {
             cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
             network_mode: Some(
                 match self.network {
-                    Network::Internet => networks::INTERNET,
+                    Network::Internet => &ground.internet,
                     Network::None => "none",
                 }
                 .to_owned(),
             ),
             // Output goes through the init, bounded.
             log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
-            mounts: Some(vec![docker.init_mount()?]),
+            mounts: Some(vec![init_volume::mount(&ground.init_volume, true)]),
             runtime: settings.runtime.clone(),
             init: Some(false),
             auto_remove: Some(false),
             privileged: Some(false),
             ..Default::default()
-        })
+        }
     }
 
     /// Half of the memory each: both count as the run's memory.

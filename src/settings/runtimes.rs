@@ -105,9 +105,7 @@ impl RuntimeTable {
     /// The table's own name for what a user wrote.
     pub fn resolve(&self, asked: &str) -> Result<&str, UnknownRuntime> {
         let wanted = asked.to_ascii_lowercase();
-        let fits = |name: &str, entry: &RuntimeEntry| {
-            name == wanted || entry.aliases.iter().any(|alias| *alias == wanted)
-        };
+        let fits = |name: &str, entry: &RuntimeEntry| name == wanted || entry.aliases.contains(&wanted);
         let found = self.entries.iter().find(|(name, entry)| fits(name, entry));
         found.map(|(name, _)| name.as_str()).ok_or_else(|| self.unknown(asked))
     }

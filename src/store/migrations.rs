@@ -15,7 +15,7 @@ use super::{Store, StoreError};
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
 /// Any number that nobody else locks: "rgrid" in ASCII.
-const LOCK: i64 = 0x72_67_72_69_64;
+const LOCK: i64 = 0x72_6772_6964;
 
 /// One step of the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -143,3 +143,12 @@ fn the_same_key_finds_the_first_submission() {
     assert_eq!(first.location, Some(format!("/api/v1/executions/{}", first.json()["id"].as_str().unwrap())));
     assert_eq!(database.number("SELECT count(*) FROM executions"), 1);
 }
+
+#[test]
+fn a_full_queue_is_told_and_when_to_come_back() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).with("RGRID_QUEUE__MAX_QUEUED", "0").start();
+    let answer = daemon.http().post("/api/v1/executions", &with("args", json!([])));
+    assert_eq!((answer.status, answer.retry_after.as_deref()), (429, Some("1")), "{answer:?}");
+    assert!(answer.json()["detail"].as_str().unwrap().contains("0 are the most"), "{answer:?}");
+}

@@ -13,7 +13,7 @@ fn two_daemons_run_forty_submissions_once_each() {
         (starting.join().unwrap(), second)
     });
     let submit = |n: usize| {
-        let http = if n % 2 == 0 { first.http() } else { second.http() };
+        let http = if n.is_multiple_of(2) { first.http() } else { second.http() };
         http.submit(&format!("import random; print({n}, random.randrange(10**12))"))
     };
     let ids: Vec<String> = (0..40).map(submit).collect();

@@ -169,16 +169,20 @@ impl<'a> Following<'a> {
             End::Exit(seq, exit) => {
                 let conclusion =
                     conclude::exited(worker, claimed, &mut sandbox, &transcript, *exit, log).await;
-                Ending::Concluded(Box::new(conclusion), Some(sandbox), seq)
+                Ending::Concluded(Box::new(conclusion), Some(Box::new(sandbox)), seq)
             }
             End::Broken(reason) => {
                 warn!(log, "the sandbox is gone"; "reason" => %reason);
                 let conclusion = conclude::broken(claimed, &transcript, &reason);
-                Ending::Concluded(Box::new(conclusion), Some(sandbox), 0)
+                Ending::Concluded(Box::new(conclusion), Some(Box::new(sandbox)), 0)
             }
             End::Overdue => {
                 error!(log, "the init did not keep the deadline; its container is killed");
-                Ending::Concluded(Box::new(conclude::overdue(claimed, &transcript)), Some(sandbox), 0)
+                Ending::Concluded(
+                    Box::new(conclude::overdue(claimed, &transcript)),
+                    Some(Box::new(sandbox)),
+                    0,
+                )
             }
             End::Released => {
                 drop(sandbox);

@@ -42,7 +42,7 @@ pub(super) enum Start {
 /// How an attempt left the hands of its Executor.
 enum Ending {
     /// There is a result, and a sandbox to let go once it is stored.
-    Concluded(Box<Conclusion>, Option<Sandbox>, u64),
+    Concluded(Box<Conclusion>, Option<Box<Sandbox>>, u64),
     Released,
     ClaimLost,
 }

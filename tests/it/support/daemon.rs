@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Cli, Database, Http, containers_of, docker, wait_until};
+use super::{Cli, Database, Http, wait_until};
 
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);
@@ -80,10 +80,6 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
     pub fn http(&self) -> Http {
         Http::new(&self.url)
     }
@@ -145,12 +141,5 @@ impl Drop for Daemon {
         if std::thread::panicking() {
             eprintln!("--- the daemon's log\n{}", self.log().join("\n"));
         }
-    }
-}
-
-/// Removes what a killed daemon has left, for tests that do not start another one.
-pub fn remove_all(cluster: &str) {
-    for container in containers_of(cluster) {
-        docker(&["rm", "-f", &container]);
     }
 }

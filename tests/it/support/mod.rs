@@ -7,11 +7,11 @@ mod docker;
 mod http;
 mod waiting;
 
-pub use cli::{Cli, Said};
+pub use cli::Cli;
 pub use daemon::{Daemon, DaemonBuilder};
 pub use database::Database;
 pub use docker::{containers_of, docker};
-pub use http::{Answer, Http};
+pub use http::Http;
 pub use waiting::wait_until;
 
 /// A file below `tests/fixtures/`.

@@ -6,7 +6,6 @@ use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions};
 use rgrid_init::{Command, Event, Job, MAX_PIECE, Message, PROTOCOL_VERSION, State, Token};
 use slog::{debug, warn};
 
-use super::error::is_missing;
 use super::wire::Wire;
 use super::{Docker, DockerError, Found, Profile, SandboxError};
 
@@ -45,26 +44,22 @@ struct Hello {
     job: Option<String>,
 }
 
-enum Incoming {
-    Message(Message),
-    /// The connection is another one now: what was asked on the old one has to be asked again.
-    Reconnected,
-}
-
 impl Docker {
     /// A new container whose init waits for its job.
     pub async fn park(&self, profile: &Profile) -> Result<Sandbox, DockerError> {
+        let parked = self.try_park(profile).await;
+        if let Err(DockerError::Refused { .. }) = &parked {
+            self.doubt().await;
+        }
+        parked
+    }
+
+    async fn try_park(&self, profile: &Profile) -> Result<Sandbox, DockerError> {
         let token = new_token()?;
-        let body = profile.container(self, token.as_str())?;
+        let ground = self.ground(&profile.image).await?;
+        let body = profile.container(&self.settings, &ground, token.as_str());
         let made = self.api.create_container(None::<CreateContainerOptions>, body).await;
-        let container = made
-            .map_err(|error| {
-                if is_missing(&error) {
-                    self.images.forget();
-                }
-                self.failed("make a sandbox", error)
-            })?
-            .id;
+        let container = made.map_err(|error| self.failed("make a sandbox", error))?.id;
         // From here on dropping it removes it.
         let mut sandbox = Sandbox::unconnected(self.clone(), container, token);
         let wire = Wire::attach(self, &sandbox.container, sandbox.token.clone()).await;
@@ -134,18 +129,18 @@ impl Sandbox {
         self.send(&Command::Run(job)).await?;
         loop {
             match self.incoming().await? {
-                Incoming::Message(Message::Event { seq, event }) => {
+                Some(Message::Event { seq, event }) => {
                     self.last = seq;
                     self.first = Some(Step { seq, event });
                     return Ok(());
                 }
-                Incoming::Message(Message::Refused { reason }) => return Err(SandboxError::Refused(reason)),
-                Incoming::Message(_) => {}
+                Some(Message::Refused { reason }) => return Err(SandboxError::Refused(reason)),
+                Some(_) => {}
                 // Whether the job got through before the connection broke, only the init can tell.
-                Incoming::Reconnected if self.state == State::Parked => {
+                None if self.state == State::Parked => {
                     return Err(SandboxError::Broken("the job did not get through".to_owned()));
                 }
-                Incoming::Reconnected => return Ok(()),
+                None => return Ok(()),
             }
         }
     }
@@ -158,14 +153,14 @@ impl Sandbox {
         }
         loop {
             match self.incoming().await? {
-                Incoming::Message(Message::Event { seq, event }) if seq > self.last => {
+                Some(Message::Event { seq, event }) if seq > self.last => {
                     self.last = seq;
                     return Ok(Step { seq, event });
                 }
                 // Told once more after a new attach.
-                Incoming::Message(Message::Event { .. }) | Incoming::Reconnected => {}
-                Incoming::Message(Message::Refused { reason }) => return Err(SandboxError::Refused(reason)),
-                Incoming::Message(other) => {
+                Some(Message::Event { .. }) | None => {}
+                Some(Message::Refused { reason }) => return Err(SandboxError::Refused(reason)),
+                Some(other) => {
                     debug!(self.docker.log, "unexpected message"; "message" => ?other)
                 }
             }
@@ -197,7 +192,7 @@ impl Sandbox {
                 asked = self.send(&Command::Fetch { output, offset, max }).await.is_ok();
             }
             match self.incoming().await? {
-                Incoming::Message(Message::Piece { output: number, offset, content: piece, last })
+                Some(Message::Piece { output: number, offset, content: piece, last })
                     if number == output && offset == content.len() as u64 =>
                 {
                     content.extend_from_slice(&piece);
@@ -206,25 +201,27 @@ impl Sandbox {
                     }
                     asked = false;
                 }
-                Incoming::Message(Message::Refused { reason }) => return Err(SandboxError::Refused(reason)),
-                Incoming::Message(_) => {}
-                Incoming::Reconnected => asked = false,
+                Some(Message::Refused { reason }) => return Err(SandboxError::Refused(reason)),
+                Some(_) => {}
+                None => asked = false,
             }
         }
     }
 
-    async fn incoming(&mut self) -> Result<Incoming, SandboxError> {
+    /// The next message. None: the connection is another one now, so what was asked on the old one has to be
+    /// asked again.
+    async fn incoming(&mut self) -> Result<Option<Message>, SandboxError> {
         let Some(wire) = self.wire.as_mut() else {
             self.mend().await?;
-            return Ok(Incoming::Reconnected);
+            return Ok(None);
         };
         match wire.receive().await {
-            Ok(message) => Ok(Incoming::Message(message)),
+            Ok(message) => Ok(Some(message)),
             Err(reason) => {
                 debug!(self.docker.log, "the connection broke"; "container" => &self.container, "reason" => reason);
                 self.wire = None;
                 self.mend().await?;
-                Ok(Incoming::Reconnected)
+                Ok(None)
             }
         }
     }
