@@ -11,8 +11,8 @@ use super::{Order, Worker};
 use crate::execution::Claim;
 use crate::store::{Pulse, StoreError};
 
-/// How often a cancel of a running script is looked for.
-const PULSE_EVERY: Duration = Duration::from_millis(500);
+/// How often a cancel of a running script is looked for, when nobody tells of it.
+const PULSE_EVERY: Duration = Duration::from_secs(1);
 
 /// Never returns: claims must be kept to the very end of a drain.
 pub(super) async fn keep(worker: Arc<Worker>) {
@@ -42,7 +42,10 @@ pub(super) async fn keep(worker: Arc<Worker>) {
                 next_beat = Instant::now();
             }
         }
-        tokio::time::sleep(PULSE_EVERY).await;
+        tokio::select! {
+            () = worker.store.cancels() => {}
+            () = tokio::time::sleep(PULSE_EVERY) => {}
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::actors::{Drain, Fatal, Poller, Recorder, Worker};
 use crate::execution::WorkerId;
 use crate::http::{self, Api, Readiness};
 use crate::settings::Settings;
+use crate::store::Store;
 
 /// How long open requests may go on when everything else has stopped.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
@@ -90,6 +91,7 @@ impl Daemon {
         log: &Logger,
     ) -> anyhow::Result<Self> {
         database.prepare(log).await?;
+        exchange_news(&database.store, log)?;
         let readiness = Arc::new(Readiness::default());
         let work = match role.works() {
             true => Some(Work::start(&settings, database, home, &readiness, fatal, log).await?),
@@ -170,4 +172,11 @@ impl Work {
             warn!(log, "the worker's end could not be noted"; "error" => %error);
         }
     }
+}
+
+/// With the other processes on this database.
+fn exchange_news(store: &Store, log: &Logger) -> anyhow::Result<()> {
+    let (teller, telling) = (store.clone(), log.new(o!()));
+    actix_rt::spawn(async move { teller.tell_others(telling).await });
+    store.listen_to_others(log.new(o!())).context("the thread that listens for news can't be started")
 }

@@ -7,6 +7,7 @@ use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use rgrid_api::{Execution, Stream};
 use serde::Deserialize;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
@@ -18,8 +19,8 @@ use crate::store::Submitted;
 
 /// Longest `wait`; a client asks again.
 const WAIT_MAX: u64 = 60;
-/// How often a waiting request looks for an end that another process recorded.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often a waiting request looks for an end that it was not told of.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) async fn submit(
     api: Data<Api>,
@@ -69,21 +70,35 @@ async fn ended(api: &Api, id: &ExecutionId, patience: Duration) -> Result<Execut
     let deadline = Instant::now() + patience;
     // Before the first look, so that no ending falls in between.
     let mut endings = api.store.endings();
-    while !api.store.status(id).await?.is_final() && Instant::now() < deadline {
-        let next_look = (Instant::now() + LOOK_EVERY).min(deadline);
-        loop {
-            match timeout_at(next_look, endings.recv()).await {
-                Ok(Ok(ended)) if ended != *id => continue,
-                // It is this one, or some were missed: look. A closed channel never wakes anybody.
-                Ok(Ok(_) | Err(RecvError::Lagged(_))) | Err(_) => break,
-                Ok(Err(RecvError::Closed)) => {
-                    tokio::time::sleep_until(next_look).await;
-                    break;
-                }
+    loop {
+        let execution = api.store.execution(id).await?;
+        if execution.status.is_final() || Instant::now() >= deadline {
+            return Ok(execution);
+        }
+        while !told(&mut endings, id, deadline).await && !api.store.status(id).await?.is_final() {
+            if Instant::now() >= deadline {
+                break;
             }
         }
     }
-    Ok(api.store.execution(id).await?)
+}
+
+/// Whether the end was told; false when it is time to look for oneself.
+async fn told(endings: &mut Receiver<ExecutionId>, id: &ExecutionId, deadline: Instant) -> bool {
+    let next_look = (Instant::now() + LOOK_EVERY).min(deadline);
+    loop {
+        match timeout_at(next_look, endings.recv()).await {
+            Ok(Ok(ended)) if ended != *id => {}
+            Ok(Ok(_)) => return true,
+            // Some were missed.
+            Ok(Err(RecvError::Lagged(_))) | Err(_) => return false,
+            // Nobody will be told any more.
+            Ok(Err(RecvError::Closed)) => {
+                tokio::time::sleep_until(next_look).await;
+                return false;
+            }
+        }
+    }
 }
 
 #[derive(Deserialize)]

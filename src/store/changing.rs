@@ -4,6 +4,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::Text;
 
+use super::news::News;
 use super::schema::executions;
 use super::{Store, StoreError};
 use crate::execution::ExecutionId;
@@ -48,9 +49,7 @@ impl Store {
                 }
             })
             .await?;
-        if ended {
-            self.tell_ended(id);
-        }
+        self.news.publish(if ended { News::Ended(id.clone()) } else { News::Cancel });
         Ok(())
     }
 
@@ -66,7 +65,7 @@ impl Store {
             if files == 0 { Err(StoreError::NotFound) } else { Ok(()) }
         })
         .await?;
-        self.tell_queued();
+        self.news.publish(News::Queued);
         Ok(again)
     }
 }

@@ -54,7 +54,8 @@ impl Connections {
         idle.map_or_else(|| self.connect(), Ok)
     }
 
-    fn connect(&self) -> Result<PgConnection, StoreError> {
+    /// A connection of one's own, for what holds it long.
+    pub fn connect(&self) -> Result<PgConnection, StoreError> {
         let mut connection = PgConnection::establish(&self.url)?;
         connection.batch_execute(SESSION)?;
         Ok(connection)

@@ -1,11 +1,11 @@
 //! Contents by hash: scripts, inputs and outputs share the table of blobs.
 
 use diesel::prelude::*;
-use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Binary, Text};
 use sha2::{Digest, Sha256};
 
 use super::schema::{blobs, execution_files};
+use super::statement::prepared;
 use super::{Store, StoreError};
 use crate::execution::{ExecutionId, FileContent};
 
@@ -52,7 +52,7 @@ impl FileRows {
 
     /// For an execution that is there already.
     pub fn insert(self, conn: &mut PgConnection, execution: &ExecutionId) -> Result<(), StoreError> {
-        sql_query(
+        prepared(
             "WITH content AS (
                 INSERT INTO blobs (sha256, content) SELECT * FROM unnest($2::bytea[], $3::bytea[])
                 ON CONFLICT DO NOTHING)

@@ -9,11 +9,13 @@ pub mod embedded;
 mod error;
 mod files;
 pub mod migrations;
+mod news;
 mod outputs;
 mod queue;
 mod reading;
 mod recording;
 mod schema;
+mod statement;
 mod submitting;
 mod workers;
 
@@ -21,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::PgConnection;
-use tokio::sync::{Notify, Semaphore, broadcast};
+use tokio::sync::Semaphore;
 
 pub use error::StoreError;
 pub use outputs::Chunk;
@@ -32,8 +34,7 @@ pub use submitting::Submitted;
 pub use workers::WorkerRow;
 
 use connections::Connections;
-
-use crate::execution::ExecutionId;
+use news::Newsroom;
 
 /// How long a call waits for a free connection before it says that the database is busy.
 const PERMIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,13 +44,7 @@ const PERMIT_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Store {
     connections: Arc<Connections>,
     permits: Arc<Semaphore>,
-    wake: Arc<Wake>,
-}
-
-/// News for others in this process; another process learns of them by polling.
-struct Wake {
-    queued: Notify,
-    ended: broadcast::Sender<ExecutionId>,
+    news: Arc<Newsroom>,
 }
 
 impl Store {
@@ -58,7 +53,7 @@ impl Store {
         Self {
             connections: Arc::new(Connections::new(database_url)),
             permits: Arc::new(Semaphore::new(size)),
-            wake: Arc::new(Wake { queued: Notify::new(), ended: broadcast::channel(1024).0 }),
+            news: Arc::new(Newsroom::new()),
         }
     }
 
@@ -84,25 +79,6 @@ impl Store {
         });
         done.await
             .unwrap_or_else(|stopped| Err(StoreError::Internal(format!("database work stopped: {stopped}"))))
-    }
-
-    /// Waits until something may have been queued in this process.
-    pub async fn queued(&self) {
-        self.wake.queued.notified().await;
-    }
-
-    /// Ids of executions that end in this process, from now on.
-    pub fn endings(&self) -> broadcast::Receiver<ExecutionId> {
-        self.wake.ended.subscribe()
-    }
-
-    fn tell_queued(&self) {
-        self.wake.queued.notify_one();
-    }
-
-    fn tell_ended(&self, execution: &ExecutionId) {
-        // Nobody listening is fine.
-        let _ = self.wake.ended.send(execution.clone());
     }
 
     /// Whether the database answers.

@@ -9,6 +9,8 @@ use diesel::RunQueryDsl;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
 
+use super::news::News;
+use super::statement::prepared;
 use super::{Store, StoreError};
 use crate::execution::{Claim, Claimed, Environment, ExecutionId, WorkerId};
 
@@ -140,7 +142,7 @@ impl Store {
     ) -> Result<Vec<Claimed>, StoreError> {
         let (worker, name) = (worker.clone(), worker_name.to_owned());
         self.run(move |conn| {
-            let rows: Vec<ClaimedRow> = sql_query(CLAIM)
+            let rows: Vec<ClaimedRow> = prepared(CLAIM)
                 .bind::<BigInt, _>(count as i64)
                 .bind::<Text, _>(worker.as_str())
                 .bind::<Text, _>(name)
@@ -161,7 +163,7 @@ impl Store {
         let (ids, attempts) = keys(claims);
         let worker = worker.clone();
         self.run(move |conn| {
-            let rows: Vec<PulseRow> = sql_query(HEARTBEAT)
+            let rows: Vec<PulseRow> = prepared(HEARTBEAT)
                 .bind::<Array<Text>, _>(ids)
                 .bind::<Array<Integer>, _>(attempts)
                 .bind::<Text, _>(worker.as_str())
@@ -177,7 +179,7 @@ impl Store {
         let (ids, attempts) = keys(claims);
         let worker = worker.clone();
         self.run(move |conn| {
-            let rows: Vec<PulseRow> = sql_query(PULSES)
+            let rows: Vec<PulseRow> = prepared(PULSES)
                 .bind::<Array<Text>, _>(ids)
                 .bind::<Array<Integer>, _>(attempts)
                 .bind::<Text, _>(worker.as_str())
@@ -191,22 +193,33 @@ impl Store {
     pub async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
         let claim = claim.clone();
         self.run(move |conn| {
-            sql_query(RELEASE)
+            prepared(RELEASE)
                 .bind::<Text, _>(claim.execution.as_str())
                 .bind::<Integer, _>(claim.attempt)
                 .bind::<Text, _>(claim.worker.as_str())
                 .execute(conn)?;
             Ok(())
         })
-        .await
+        .await?;
+        self.news.publish(News::Queued);
+        Ok(())
     }
 
     pub async fn rescue(&self, lease: Duration) -> Result<Vec<Rescue>, StoreError> {
-        self.run(move |conn| {
-            let rows: Vec<RescueRow> = sql_query(RESCUE).bind::<BigInt, _>(millis(lease / 2)).load(conn)?;
-            Ok(rows.into_iter().map(Rescue::from).collect())
-        })
-        .await
+        let rescued: Vec<Rescue> = self
+            .run(move |conn| {
+                let rows: Vec<RescueRow> =
+                    prepared(RESCUE).bind::<BigInt, _>(millis(lease / 2)).load(conn)?;
+                Ok(rows.into_iter().map(Rescue::from).collect())
+            })
+            .await?;
+        for one in &rescued {
+            self.news.publish(match one.status.as_str() {
+                "queued" => News::Queued,
+                _ => News::Ended(one.execution.clone()),
+            });
+        }
+        Ok(rescued)
     }
 
     /// Takes over a running attempt from a worker that is gone; none when it is not its any more.
@@ -219,7 +232,7 @@ impl Store {
     ) -> Result<Option<Claimed>, StoreError> {
         let (abandoned, worker, name) = (abandoned.clone(), worker.clone(), worker_name.to_owned());
         self.run(move |conn| {
-            let rows: Vec<ClaimedRow> = sql_query(ADOPT)
+            let rows: Vec<ClaimedRow> = prepared(ADOPT)
                 .bind::<Text, _>(abandoned.execution.as_str())
                 .bind::<Integer, _>(abandoned.attempt)
                 .bind::<Text, _>(worker.as_str())

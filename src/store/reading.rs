@@ -63,16 +63,17 @@ impl Store {
     pub async fn execution(&self, id: &ExecutionId) -> Result<Execution, StoreError> {
         let id = id.clone();
         self.run(move |conn| {
-            let row: Row = executions::table.find(id.as_str()).select(Row::as_select()).first(conn)?;
-            let (stdout, stderr) = executions::table
+            let (row, stdout, stderr): (Row, String, String) = executions::table
                 .find(id.as_str())
-                .select((executions::stdout, executions::stderr))
-                .first::<(String, String)>(conn)?;
-            let outputs = outputs(conn, &id)?;
+                .select((Row::as_select(), executions::stdout, executions::stderr))
+                .first(conn)?;
             let mut execution = row.into_execution()?;
             execution.stdout = Some(stdout);
             execution.stderr = Some(stderr);
-            execution.outputs = outputs;
+            // They are stored in the transaction that ends it.
+            if execution.status.is_final() {
+                execution.outputs = outputs(conn, &id)?;
+            }
             Ok(execution)
         })
         .await

@@ -1,9 +1,11 @@
 //! What a run leaves behind: chunks while it goes on, its end once.
 
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text};
-use diesel::{Connection, PgConnection, RunQueryDsl, sql_query};
+use diesel::{Connection, PgConnection, RunQueryDsl};
 
 use super::files::{FileRows, Role};
+use super::news::News;
+use super::statement::prepared;
 use super::{Chunk, Store, StoreError};
 use crate::execution::{Claim, Conclusion, Verdict};
 
@@ -52,7 +54,7 @@ impl Store {
                 streams.push(chunk.stream.as_str());
                 texts.push(chunk.text);
             }
-            let rows: Vec<CancelRow> = sql_query(APPEND)
+            let rows: Vec<CancelRow> = prepared(APPEND)
                 .bind::<Text, _>(claim.execution.as_str())
                 .bind::<Integer, _>(claim.attempt)
                 .bind::<Text, _>(claim.worker.as_str())
@@ -91,7 +93,7 @@ impl Store {
             })
             .await?;
         for (execution, _) in claims.iter().zip(&recorded).filter(|(_, r)| **r == Recorded::Stored) {
-            self.tell_ended(execution);
+            self.news.publish(News::Ended(execution.clone()));
         }
         Ok(recorded)
     }
@@ -111,7 +113,7 @@ fn finish_with_outputs(
 }
 
 fn finish_one(conn: &mut PgConnection, claim: &Claim, end: &Conclusion) -> Result<Recorded, StoreError> {
-    let rows: Vec<IdRow> = sql_query(FINISH)
+    let rows: Vec<IdRow> = prepared(FINISH)
         .bind::<Text, _>(claim.execution.as_str())
         .bind::<Integer, _>(claim.attempt)
         .bind::<Text, _>(claim.worker.as_str())

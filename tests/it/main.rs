@@ -11,6 +11,7 @@ mod main_job;
 mod many_daemons;
 mod migrations;
 mod model;
+mod news;
 mod output;
 mod restart;
 mod sandbox_profile;

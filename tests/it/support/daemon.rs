@@ -37,6 +37,11 @@ impl DaemonBuilder {
         self
     }
 
+    pub fn role(mut self, role: &str) -> Self {
+        self.arguments.extend(["--role".to_owned(), role.to_owned()]);
+        self
+    }
+
     pub fn slots(self, slots: usize) -> Self {
         self.with("RGRID_WORKER__SLOTS", &slots.to_string())
     }

@@ -1,0 +1,219 @@
+//! News between processes, by NOTIFY: what was queued, what ended, what is to be cancelled.
+//!
+//! News only makes things faster. It is sent after the commit, outside of the statement that it speaks of (a
+//! NOTIFY within would make all commits of the database take turns), several at once, and may get lost:
+//! whoever waits for it also looks by itself from time to time.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+use slog::{Logger, debug, warn};
+use tokio::sync::{Notify, broadcast};
+
+use super::statement::prepared;
+use super::{Store, StoreError};
+use crate::execution::ExecutionId;
+
+/// diesel gives no socket to wait at, so the listener looks; a look costs a system call and no query.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+const RECONNECT_EVERY: Duration = Duration::from_secs(1);
+/// Postgres takes less than 8,000 bytes in one NOTIFY; an item has 40 at most.
+const ITEMS_AT_ONCE: usize = 150;
+/// What can't be sent is dropped beyond this.
+const ITEMS_KEPT: usize = 10_000;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum News {
+    Queued,
+    Ended(ExecutionId),
+    Cancel,
+}
+
+pub(super) struct Newsroom {
+    /// Of this process, so that it does not listen to itself.
+    origin: String,
+    queued: Notify,
+    cancels: Notify,
+    ended: broadcast::Sender<ExecutionId>,
+    outgoing: Mutex<Vec<News>>,
+    filled: Notify,
+}
+
+impl Newsroom {
+    pub fn new() -> Self {
+        Self {
+            origin: ulid::Ulid::generate().to_string(),
+            queued: Notify::new(),
+            cancels: Notify::new(),
+            ended: broadcast::channel(1024).0,
+            outgoing: Mutex::default(),
+            filled: Notify::new(),
+        }
+    }
+
+    /// For this process at once, for others soon.
+    pub fn publish(&self, news: News) {
+        self.spread(&news);
+        let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
+        if outgoing.len() < ITEMS_KEPT && outgoing.last() != Some(&news) {
+            outgoing.push(news);
+        }
+        self.filled.notify_one();
+    }
+
+    fn spread(&self, news: &News) {
+        match news {
+            News::Queued => self.queued.notify_one(),
+            News::Cancel => self.cancels.notify_one(),
+            // Nobody waiting for it is fine.
+            News::Ended(execution) => drop(self.ended.send(execution.clone())),
+        }
+    }
+
+    fn take(&self) -> Vec<News> {
+        let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = outgoing.len().min(ITEMS_AT_ONCE);
+        outgoing.drain(..count).collect()
+    }
+
+    fn receive(&self, payload: &str) {
+        let mut words = payload.split(' ');
+        if words.next() == Some(self.origin.as_str()) {
+            return;
+        }
+        for news in words.filter_map(parse) {
+            self.spread(&news);
+        }
+    }
+
+    /// Something may have been missed: everybody looks for themselves.
+    fn missed(&self) {
+        self.spread(&News::Queued);
+        self.spread(&News::Cancel);
+    }
+}
+
+fn write(news: &News) -> String {
+    match news {
+        News::Queued => "queued".to_owned(),
+        News::Cancel => "cancel".to_owned(),
+        News::Ended(execution) => format!("ended:{execution}"),
+    }
+}
+
+/// None for a word of a newer version.
+fn parse(word: &str) -> Option<News> {
+    match word.split_once(':') {
+        None if word == "queued" => Some(News::Queued),
+        None if word == "cancel" => Some(News::Cancel),
+        Some(("ended", id)) => Some(News::Ended(ExecutionId::from_stored(id.to_owned()))),
+        _ => None,
+    }
+}
+
+impl Store {
+    /// Waits until something may have been queued, in this process or another.
+    pub async fn queued(&self) {
+        self.news.queued.notified().await;
+    }
+
+    /// Waits until something that runs may be to be cancelled.
+    pub async fn cancels(&self) {
+        self.news.cancels.notified().await;
+    }
+
+    /// Ids of executions that end, from now on.
+    pub fn endings(&self) -> broadcast::Receiver<ExecutionId> {
+        self.news.ended.subscribe()
+    }
+
+    /// Sends this process's news to the others. Never returns.
+    pub async fn tell_others(&self, log: Logger) {
+        loop {
+            let news = self.news.take();
+            if news.is_empty() {
+                self.news.filled.notified().await;
+                continue;
+            }
+            let words: Vec<String> = news.iter().map(write).collect();
+            let payload = format!("{} {}", self.news.origin, words.join(" "));
+            if let Err(error) = self.notify(payload).await {
+                debug!(log, "news was not sent; others find it by looking"; "error" => %error);
+            }
+        }
+    }
+
+    async fn notify(&self, payload: String) -> Result<(), StoreError> {
+        self.run(move |conn| {
+            prepared("SELECT pg_notify('rgrid', $1)").bind::<Text, _>(payload).execute(conn)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Listens to the others on a connection and a thread of its own, until the store is dropped.
+    pub fn listen_to_others(&self, log: Logger) -> std::io::Result<()> {
+        let (connections, news) = (Arc::downgrade(&self.connections), Arc::downgrade(&self.news));
+        let listener = move || {
+            while let (Some(connections), Some(room)) = (connections.upgrade(), news.upgrade()) {
+                let connected = connections.connect();
+                drop((connections, room));
+                match connected {
+                    Ok(conn) => {
+                        if let Err(error) = listen(conn, &news, &log) {
+                            debug!(log, "the connection for news broke"; "error" => %error);
+                        }
+                    }
+                    Err(error) => warn!(log, "not listening for news; looking instead"; "error" => %error),
+                }
+                thread::sleep(RECONNECT_EVERY);
+            }
+        };
+        thread::Builder::new().name("news".to_owned()).spawn(listener).map(|_| ())
+    }
+}
+
+/// Returns when nobody is there any more to hear it.
+fn listen(mut conn: PgConnection, news: &Weak<Newsroom>, log: &Logger) -> Result<(), StoreError> {
+    conn.batch_execute("LISTEN rgrid")?;
+    debug!(log, "listening for news");
+    if let Some(room) = news.upgrade() {
+        room.missed();
+    }
+    while let Some(room) = news.upgrade() {
+        for notification in conn.notifications_iter() {
+            room.receive(&notification?.payload);
+        }
+        drop(room);
+        thread::sleep(LOOK_EVERY);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_comes_out_as_it_went_in() {
+        for news in [News::Queued, News::Cancel, News::Ended(ExecutionId::generate())] {
+            assert_eq!(parse(&write(&news)), Some(news));
+        }
+        assert_eq!(parse("weather:fine"), None);
+    }
+
+    #[test]
+    fn a_process_does_not_listen_to_itself() {
+        let (one, other) = (Newsroom::new(), Newsroom::new());
+        let mut endings = one.ended.subscribe();
+        let id = ExecutionId::generate();
+        one.receive(&format!("{} ended:{id}", one.origin));
+        assert!(endings.try_recv().is_err());
+        one.receive(&format!("{} queued ended:{id}", other.origin));
+        assert_eq!(endings.try_recv().ok(), Some(id));
+    }
+}
