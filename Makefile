@@ -7,7 +7,7 @@ SHELL := bash
 # rustup's folder, for shells that were opened before it was installed.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help setup images build demo test check up down status migrate migrate-upgrade clean
+.PHONY: help setup images build demo test check up down status migrate migrate-upgrade bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ migrate: build ## tell which migrations the database lacks, then apply them
 
 migrate-upgrade: build ## apply the migrations that the database lacks
 	@scripts/daemon migrate up
+
+bench: setup ## measure RGrid beside docker run and a bare process; writes docs/benchmarks/ (10 minutes)
+	cargo build --release -p rgridd -p rgrid-bench
+	@scripts/bench
 
 clean: ## remove what was built; data in .rgrid/ stays
 	cargo clean

@@ -10,6 +10,12 @@ pub struct Server {
     agent: ureq::Agent,
 }
 
+pub struct Job {
+    pub script: &'static str,
+    pub network: bool,
+    pub requirements: Option<&'static str>,
+}
+
 impl Server {
     pub fn new(url: &str) -> Self {
         let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(300))).build();
@@ -17,15 +23,16 @@ impl Server {
     }
 
     /// Returns when the result is visible to a waiting client.
-    pub fn run(&self, script: &str, network: bool) -> anyhow::Result<Execution> {
-        let id = self.submit(script, network)?;
+    pub fn run(&self, job: &Job) -> anyhow::Result<Execution> {
+        let id = self.submit(job)?;
         self.wait(&id)
     }
 
-    pub fn submit(&self, script: &str, network: bool) -> anyhow::Result<String> {
+    fn submit(&self, job: &Job) -> anyhow::Result<String> {
         let submission = Submission {
-            script: Script { name: "hello.py".to_owned(), content: script.to_owned() },
-            network: Some(network),
+            script: Script { name: "hello.py".to_owned(), content: job.script.to_owned() },
+            network: Some(job.network),
+            requirements: job.requirements.map(str::to_owned),
             ..Submission::default()
         };
         let mut answer = self
@@ -37,7 +44,7 @@ impl Server {
         Ok(execution.id)
     }
 
-    pub fn wait(&self, id: &str) -> anyhow::Result<Execution> {
+    fn wait(&self, id: &str) -> anyhow::Result<Execution> {
         loop {
             let url = format!("{}/api/v1/executions/{id}?wait=30", self.url);
             let execution: Execution = self.agent.get(url).call()?.body_mut().read_json()?;

@@ -1,47 +1,63 @@
 //! Many runs, several at once.
 
-use std::fmt::Write;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::contender::Contender;
+use crate::contender::{Contender, Network};
 use crate::server::Server;
+use crate::statistics::Distribution;
+use crate::table::Table;
 
 const PARALLEL: [u32; 4] = [1, 2, 4, 8];
 
 #[derive(Serialize)]
 pub struct Report {
     pub runs: u32,
+    pub network: Network,
     pub rows: Vec<Row>,
 }
 
 #[derive(Serialize)]
 pub struct Row {
     pub parallel: u32,
-    pub docker_run_per_second: f64,
-    pub rgrid_per_second: f64,
+    pub docker_run: Rate,
+    pub rgrid: Rate,
 }
 
-pub fn measure(server: &Server, image: &str, runs: u32) -> anyhow::Result<Report> {
+#[derive(Serialize)]
+pub struct Rate {
+    pub per_second: f64,
+    pub latency: Distribution,
+}
+
+pub fn measure(server: &Server, image: &str, network: Network, runs: u32) -> anyhow::Result<Report> {
+    let docker_run = Contender::docker_run(image, network);
+    let rgrid = Contender::rgrid("rgrid", server, network);
     let mut rows = Vec::new();
     for parallel in PARALLEL {
-        rows.push(Row {
+        let row = Row {
             parallel,
-            docker_run_per_second: rate(server, image, Contender::DockerRun, parallel, runs)?,
-            rgrid_per_second: rate(server, image, Contender::Rgrid, parallel, runs)?,
-        });
+            docker_run: rate(&docker_run, parallel, runs)?,
+            rgrid: rate(&rgrid, parallel, runs)?,
+        };
+        rows.push(row);
     }
-    Ok(Report { runs, rows })
+    Ok(Report { runs, network, rows })
 }
 
-/// Runs per second of one contender with so many clients.
-fn rate(server: &Server, image: &str, who: Contender, parallel: u32, runs: u32) -> anyhow::Result<f64> {
+/// Runs of one contender with so many clients, each as soon as its last one has answered.
+fn rate(contender: &Contender, parallel: u32, runs: u32) -> anyhow::Result<Rate> {
     let next = AtomicU32::new(0);
+    let durations: Mutex<Vec<Duration>> = Mutex::default();
     let client = || -> anyhow::Result<()> {
         while next.fetch_add(1, Ordering::Relaxed) < runs {
-            who.run(server, image, true)?;
+            let begun = Instant::now();
+            contender.run()?;
+            durations.lock().unwrap_or_else(PoisonError::into_inner).push(begun.elapsed());
         }
         Ok(())
     };
@@ -52,16 +68,23 @@ fn rate(server: &Server, image: &str, who: Contender, parallel: u32, runs: u32) 
             .into_iter()
             .try_for_each(|one| one.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a client panicked"))))
     })?;
-    Ok(f64::from(runs) / begun.elapsed().as_secs_f64())
+    let per_second = f64::from(runs) / begun.elapsed().as_secs_f64();
+    let durations = durations.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Rate { per_second, latency: Distribution::of(&durations) })
 }
 
-pub fn table(report: &Report) -> String {
-    let mut text = format!("runs per second, {} runs each\n\n", report.runs);
-    text.push_str("at once   docker run     rgrid   × docker run\n");
+pub fn table(report: &Report) -> Table {
+    let network = if report.network == Network::Bridge { "with a network" } else { "without a network" };
+    let mut table = Table::new(
+        format!("runs per second {network}, {} runs each", report.runs),
+        &["at once", "docker run", "rgrid", "×", "docker run p50 ms", "rgrid p50 ms", "rgrid p99 ms"],
+    );
     for row in &report.rows {
-        let (docker, rgrid) = (row.docker_run_per_second, row.rgrid_per_second);
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{:>7} {docker:>12.2} {rgrid:>9.2} {:>14.2}", row.parallel, rgrid / docker);
+        let (docker, rgrid) = (&row.docker_run, &row.rgrid);
+        let rates = [docker.per_second, rgrid.per_second, rgrid.per_second / docker.per_second];
+        let latencies = [docker.latency.p50, rgrid.latency.p50, rgrid.latency.p99];
+        let cells = rates.map(|number| format!("{number:.2}")).into_iter();
+        table.row(&row.parallel.to_string(), cells.chain(latencies.map(|number| format!("{number:.0}"))));
     }
-    text
+    table
 }

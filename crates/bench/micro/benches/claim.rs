@@ -1,0 +1,93 @@
+//! What a claim costs as the tables grow: `make bench` runs it below `scripts/with-postgres`.
+
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, PgConnection};
+use rgridd::execution::{Conclusion, FailureKind, WorkerId};
+use rgridd::store::Store;
+
+const LEASE: Duration = Duration::from_secs(30);
+
+/// Rows that wait, and rows that have ended.
+const SIZES: [(u32, u32); 4] = [(0, 0), (10_000, 0), (100_000, 0), (100_000, 1_000_000)];
+
+struct Bench {
+    connection: PgConnection,
+    store: Store,
+    runtime: tokio::runtime::Runtime,
+    next: u32,
+}
+
+impl Bench {
+    /// A database of its own with so many rows.
+    fn new(queued: u32, ended: u32) -> Self {
+        let base = std::env::var("RGRID_TEST_POSTGRES").expect("run it below scripts/with-postgres");
+        let name = format!("bench_{queued}_{ended}");
+        let mut admin = PgConnection::establish(&format!("{base}/postgres")).unwrap();
+        admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).unwrap();
+        admin.batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
+        let url = format!("{base}/{name}");
+        let store = Store::new(&url, 4);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(store.migrate()).unwrap();
+        let mut bench = Self { connection: PgConnection::establish(&url).unwrap(), store, runtime, next: 0 };
+        bench.fill(queued, ended);
+        bench
+    }
+
+    fn fill(&mut self, queued: u32, ended: u32) {
+        let script = "INSERT INTO blobs (sha256, content) VALUES (sha256('print(1)'), 'print(1)')";
+        self.connection.batch_execute(script).unwrap();
+        self.insert(ended, "'completed', now(), now(), 0, 1", "ended");
+        self.insert(queued, "'queued', NULL, NULL, NULL, 0", "queued");
+        self.connection.batch_execute("VACUUM ANALYZE executions; VACUUM ANALYZE execution_files").unwrap();
+    }
+
+    fn insert(&mut self, count: u32, state: &str, kind: &str) {
+        let first = self.next;
+        self.next += count;
+        let last = self.next;
+        let rows = format!(
+            "WITH new AS (
+                INSERT INTO executions (id, status, started_at, completed_at, exit_code, attempt, runtime, script_name,
+                    timeout_ms, memory_bytes, cpus_milli, max_attempts)
+                SELECT 'exec_' || lpad(n::text, 10, '0') || '{kind}', {state}, 'python:3.11', 'a.py', 600000, 1, 1, 2
+                FROM generate_series({first} + 1, {last}) AS n RETURNING id)
+             INSERT INTO execution_files (execution_id, role, name, size, sha256)
+             SELECT id, 'script', 'a.py', 8, sha256('print(1)') FROM new"
+        );
+        self.connection.batch_execute(&rows).unwrap();
+    }
+
+    /// One more row, claimed and ended; only the claim is timed.
+    fn claim_once(&mut self, worker: &WorkerId) -> Duration {
+        self.insert(1, "'queued', NULL, NULL, NULL, 0", "one");
+        let begun = Instant::now();
+        let claimed = self.runtime.block_on(self.store.claim(worker, "bench", 1, LEASE)).unwrap();
+        let took = begun.elapsed();
+        let end = std::sync::Arc::new(Conclusion::failed(FailureKind::Internal, "benchmark"));
+        let ends =
+            claimed.into_iter().map(|one| (one.claim, std::sync::Arc::clone(&end))).collect::<Vec<_>>();
+        assert_eq!(self.runtime.block_on(self.store.finish(ends)).unwrap().len(), 1);
+        took
+    }
+}
+
+fn claim(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("claim");
+    group.sample_size(30).measurement_time(Duration::from_secs(5));
+    for (queued, ended) in SIZES {
+        let mut bench = Bench::new(queued, ended);
+        let worker = WorkerId::generate();
+        let id = BenchmarkId::from_parameter(format!("{queued} queued, {ended} ended"));
+        group.bench_function(id, |bencher| {
+            bencher.iter_custom(|rounds| (0..rounds).map(|_| bench.claim_once(&worker)).sum());
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, claim);
+criterion_main!(benches);

@@ -1,0 +1,105 @@
+//! Bars as SVG, readable on a light and on a dark page.
+
+use std::fmt;
+
+use crate::{latency, throughput};
+
+const WIDTH: f64 = 720.0;
+/// Where the bars begin: names stand to the left.
+const LEFT: f64 = 210.0;
+/// For the number behind a bar.
+const RIGHT: f64 = 70.0;
+const BAR: f64 = 18.0;
+const GAP: f64 = 8.0;
+const TOP: f64 = 44.0;
+
+/// Horizontal bars, one below the other.
+pub struct Plot {
+    title: String,
+    unit: &'static str,
+    bars: Vec<Bar>,
+}
+
+struct Bar {
+    name: String,
+    value: f64,
+    colour: &'static str,
+}
+
+const RGRID: &str = "#2f81f7";
+const OTHERS: &str = "#8b949e";
+
+fn colour(name: &str) -> &'static str {
+    if name.contains("rgrid") { RGRID } else { OTHERS }
+}
+
+pub fn latency(report: &latency::Report) -> Plot {
+    let bar = |row: &latency::Row| Bar {
+        name: row.contender.clone(),
+        value: row.latency.p50,
+        colour: colour(&row.contender),
+    };
+    let title = "From submission to result of print(\"hello\"), median";
+    Plot { title: title.to_owned(), unit: "ms", bars: report.rows.iter().map(bar).collect() }
+}
+
+pub fn throughput(report: &throughput::Report) -> Plot {
+    let mut bars = Vec::new();
+    for row in &report.rows {
+        for (name, rate) in [("docker run", &row.docker_run), ("rgrid", &row.rgrid)] {
+            let name = format!("{name}, {} at once", row.parallel);
+            bars.push(Bar { colour: colour(&name), name, value: rate.per_second });
+        }
+    }
+    Plot { title: "Fresh sandboxes a second".to_owned(), unit: "/s", bars }
+}
+
+impl fmt::Display for Plot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let height = TOP + self.bars.len() as f64 * (BAR + GAP) + GAP;
+        let most = self.bars.iter().map(|bar| bar.value).fold(f64::MIN_POSITIVE, f64::max);
+        writeln!(
+            f,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
+             font-family=\"system-ui, sans-serif\" font-size=\"13\" fill=\"#768390\">"
+        )?;
+        writeln!(f, "<title>{}</title>", escaped(&self.title))?;
+        writeln!(
+            f,
+            "<text x=\"8\" y=\"24\" font-size=\"15\" font-weight=\"600\">{}</text>",
+            escaped(&self.title)
+        )?;
+        for (number, bar) in self.bars.iter().enumerate() {
+            let y = TOP + number as f64 * (BAR + GAP);
+            let (width, base) = ((WIDTH - LEFT - RIGHT) * bar.value / most, y + BAR - 5.0);
+            let (name, names_end) = (escaped(&bar.name), LEFT - 8.0);
+            writeln!(f, "<text x=\"{names_end}\" y=\"{base:.1}\" text-anchor=\"end\">{name}</text>")?;
+            let fill = bar.colour;
+            writeln!(
+                f,
+                "<rect x=\"{LEFT}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{BAR}\" rx=\"3\" fill=\"{fill}\"/>"
+            )?;
+            let (x, value, unit) = (LEFT + width + 6.0, bar.value, self.unit);
+            writeln!(f, "<text x=\"{x:.1}\" y=\"{base:.1}\">{value:.1} {unit}</text>")?;
+        }
+        writeln!(f, "</svg>")
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_bar_fills_the_width() {
+        let bar = |name: &str, value| Bar { name: name.to_owned(), value, colour: OTHERS };
+        let plot = Plot { title: "a < b".to_owned(), unit: "ms", bars: vec![bar("x", 10.0), bar("y", 5.0)] };
+        let svg = plot.to_string();
+        assert!(svg.contains("width=\"440.0\"") && svg.contains("width=\"220.0\""), "{svg}");
+        assert!(svg.contains("a &lt; b"));
+    }
+}
