@@ -1,1 +1,48 @@
-fn main() {}
+//! `rgrid`: runs a script somewhere else with one command.
+
+mod attendance;
+mod cli;
+mod commands;
+mod config_file;
+mod console;
+mod describe;
+mod destination;
+mod ending;
+mod escape;
+mod exit;
+mod failure;
+mod follow;
+mod interrupt;
+mod outputs;
+mod phases;
+mod python;
+mod remedy;
+mod server;
+mod session;
+mod shown;
+mod submission;
+mod target;
+mod times;
+mod truncation;
+mod waiting;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::Cli;
+use console::Console;
+use session::Session;
+
+fn main() -> ExitCode {
+    let Cli { target, command } = Cli::parse();
+    let session = Session { console: Console::new(), options: target };
+    let exit = match commands::run(command, &session) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            session.console.error(&failure);
+            failure.exit
+        }
+    };
+    ExitCode::from(exit.code())
+}

@@ -1,0 +1,97 @@
+//! Staying with an execution until its end: its output, its files, its exit code.
+
+use rgrid_api::Execution;
+
+use crate::console::{Channel, Console};
+use crate::destination::{Destination, Existing};
+use crate::ending::{self, Seen};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::follow::{self, follow};
+use crate::interrupt::{Interrupt, Stage};
+use crate::outputs;
+use crate::phases::Phases;
+use crate::server::Server;
+use crate::waiting::{self, Install};
+
+/// When the output is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// As it happens.
+    Follow,
+    /// At the end.
+    Wait,
+}
+
+pub struct Attendance<'a> {
+    pub server: &'a Server<'a>,
+    pub console: &'a Console,
+    pub interrupt: Interrupt,
+    pub install: Install,
+    /// The script's output alone.
+    pub quiet: bool,
+}
+
+impl Attendance<'_> {
+    pub fn until_end(
+        &self,
+        submitted: &Execution,
+        manner: Manner,
+        destination: Option<&Destination>,
+    ) -> Result<Exit, Failure> {
+        let mut phases = if self.quiet { Phases::untold() } else { Phases::told_on(self.console) };
+        phases.see(submitted);
+        let ended = match manner {
+            Manner::Follow => self.follow(&submitted.id, &mut phases)?,
+            Manner::Wait => self.wait(&submitted.id, &mut phases)?,
+        };
+        self.interrupt.now(Stage::Ended);
+        let exit = ending::conclude(&ended, Seen::Output, self.console);
+        match self.save(&ended, destination) {
+            Ok(()) => Ok(exit),
+            // The script's own code says more than that its files could not be saved.
+            Err(failure) if exit == Exit::Fine => Err(failure),
+            Err(failure) => {
+                self.console.error(&failure);
+                Ok(exit)
+            }
+        }
+    }
+
+    fn follow(&self, id: &str, phases: &mut Phases) -> Result<Execution, Failure> {
+        let streams = match self.install {
+            Install::Shown => follow::INSTALL_AND_OUTPUT.as_slice(),
+            Install::None => follow::OUTPUT.as_slice(),
+        };
+        follow(self.server, id, streams, phases, self.console)
+    }
+
+    fn wait(&self, id: &str, phases: &mut Phases) -> Result<Execution, Failure> {
+        let ended = waiting::with_phases(self.server, id, self.install, phases, self.console)?;
+        let shown = self.console.said(Channel::Out, ended.stdout.as_deref().unwrap_or_default());
+        // Whoever closed the pipe still wants the exit code.
+        if let Err(failure) = shown
+            && !failure.is_silent()
+        {
+            return Err(failure);
+        }
+        self.console.said(Channel::Err, ended.stderr.as_deref().unwrap_or_default())?;
+        Ok(ended)
+    }
+
+    fn save(&self, ended: &Execution, destination: Option<&Destination>) -> Result<(), Failure> {
+        let Some(destination) = destination else {
+            if !ended.outputs.is_empty() && !self.quiet {
+                let (count, id) = (outputs::counted(&ended.outputs), &ended.id);
+                self.console.hint(&format!("it left {count}; save them here with `rgrid download {id}`"));
+            }
+            return Ok(());
+        };
+        outputs::save(self.server, &ended.id, &ended.outputs, destination, Existing::Keep, |path| {
+            if !self.quiet {
+                self.console.progress(&format!("Saved: {path}"));
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,27 @@
+//! `rgrid completions`: so that the shell knows the commands.
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use crate::cli::Cli;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// Print the completions for a shell
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  rgrid completions bash > ~/.local/share/bash-completion/completions/rgrid
+  rgrid completions zsh > ~/.zfunc/_rgrid
+  rgrid completions fish > ~/.config/fish/completions/rgrid.fish")]
+pub struct CompletionsArgs {
+    #[arg(value_name = "SHELL")]
+    shell: Shell,
+}
+
+pub fn run(args: &CompletionsArgs, session: &Session) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "rgrid", &mut script);
+    session.console.raw(&String::from_utf8_lossy(&script)).map(|()| Exit::Fine)
+}

@@ -1,0 +1,97 @@
+//! `rgrid download`: the files that a script left.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use rgrid_api::units::format_size;
+use rgrid_api::{Execution, OutputFile};
+
+use crate::cli::Id;
+use crate::destination::{Destination, Existing};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::outputs;
+use crate::session::Session;
+
+/// Save the files that a script left
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  rgrid download exec_01jd3k -o results             all of them
+  rgrid download exec_01jd3k totals.csv plots/a.png
+
+Nothing is written outside of that folder, and no file that is there is replaced without --force.")]
+pub struct DownloadArgs {
+    #[command(flatten)]
+    which: Id,
+    /// These alone; all, when none is named
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Where to; made when it is not there
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    output_dir: PathBuf,
+    /// Replace files that are there
+    #[arg(long)]
+    force: bool,
+}
+
+pub fn run(args: &DownloadArgs, session: &Session) -> Result<Exit, Failure> {
+    let console = &session.console;
+    let destination = Destination::new(&args.output_dir)?;
+    let server = session.server()?;
+    let execution = server.execution(&args.which.id)?;
+    let files = wanted(&execution, &args.names)?;
+    if files.is_empty() {
+        let ended = execution.status.is_final();
+        console.progress(if ended {
+            "It left no files."
+        } else {
+            "It has not ended yet; files come at the end."
+        });
+        return Ok(Exit::Fine);
+    }
+    let existing = if args.force { Existing::Replace } else { Existing::Keep };
+    outputs::save(&server, &execution.id, &files, &destination, existing, |path| console.line(path))?;
+    let size = format_size(files.iter().map(|file| file.size).sum());
+    console.progress(&format!("{}, {size}", outputs::counted(&files)));
+    Ok(Exit::Fine)
+}
+
+fn wanted(execution: &Execution, names: &[String]) -> Result<Vec<OutputFile>, Failure> {
+    if names.is_empty() {
+        return Ok(execution.outputs.clone());
+    }
+    let find = |name: &String| {
+        let found = execution.outputs.iter().find(|file| file.name == *name);
+        found.cloned().ok_or_else(|| unknown(execution, name))
+    };
+    names.iter().map(find).collect()
+}
+
+fn unknown(execution: &Execution, name: &str) -> Failure {
+    let there: Vec<&str> = execution.outputs.iter().map(|file| file.name.as_str()).collect();
+    let hint = match there.as_slice() {
+        [] => "it left no files".to_owned(),
+        there => format!("it left {}", there.join(", ")),
+    };
+    Failure::new(Exit::NotFound, format!("{} left no file {name:?}", execution.id)).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use rgrid_api::Status;
+
+    use super::*;
+    use crate::ending::tests::execution;
+
+    #[test]
+    fn a_name_that_is_not_there_is_told_with_those_that_are() {
+        let file = |name: &str| OutputFile { name: name.to_owned(), size: 1, sha256: String::new() };
+        let outputs = vec![file("a"), file("b/c")];
+        let ended = Execution { outputs, ..execution("exec_1", Status::Completed) };
+        assert_eq!(wanted(&ended, &[]).unwrap().len(), 2);
+        assert_eq!(wanted(&ended, &["b/c".to_owned()]).unwrap()[0].name, "b/c");
+        let failure = wanted(&ended, &["c".to_owned()]).unwrap_err();
+        assert_eq!((failure.exit, failure.hint.as_deref()), (Exit::NotFound, Some("it left a, b/c")));
+    }
+}

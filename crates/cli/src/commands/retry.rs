@@ -1,0 +1,59 @@
+//! `rgrid retry`: the same job once more.
+
+use clap::Args;
+
+use crate::attendance::{Attendance, Manner};
+use crate::cli::Id;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::interrupt::{Interrupt, Stage};
+use crate::session::Session;
+use crate::waiting::Install;
+
+/// Run the same job once more, as a new execution
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  rgrid retry -w exec_01jd3k")]
+pub struct RetryArgs {
+    #[command(flatten)]
+    which: Id,
+    /// Show its output as it happens, and leave with its exit code
+    #[arg(short, long)]
+    follow: bool,
+    /// Wait for its end, print its output, and leave with its exit code
+    #[arg(short, long)]
+    wait: bool,
+    /// Print the new id alone; with -f or -w, the script's output alone
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub fn run(args: &RetryArgs, session: &Session) -> Result<Exit, Failure> {
+    let console = &session.console;
+    let manner = match (args.follow, args.wait) {
+        (true, _) => Manner::Follow,
+        (false, true) => Manner::Wait,
+        (false, false) => {
+            let again = session.server()?.retry(&args.which.id)?;
+            if args.quiet {
+                return console.line(&again.id).map(|()| Exit::Fine);
+            }
+            console.line(&format!("Execution: {}", again.id))?;
+            console.line(&format!("Status: {}", again.status))?;
+            console.hint(&format!("follow it with `rgrid logs -f {}`", again.id));
+            return Ok(Exit::Fine);
+        }
+    };
+    let server = session.patient_server()?;
+    let interrupt = Interrupt::watch(Stage::Submitting)?;
+    let again = server.retry(&args.which.id)?;
+    interrupt.now(Stage::Waiting(again.id.clone()));
+    if !args.quiet {
+        console.progress(&format!("Execution: {}", again.id));
+    }
+    // Whether it has requirements is not known here; asking for what they say costs little.
+    let install = if args.quiet { Install::None } else { Install::Shown };
+    Attendance { server: &server, console, interrupt, install, quiet: args.quiet }
+        .until_end(&again, manner, None)
+}

@@ -1,0 +1,169 @@
+//! `rgrid why`: one sentence on what became of an execution, and what mends it.
+
+use clap::Args;
+use rgrid_api::server::Worker;
+use rgrid_api::units::format_duration;
+use rgrid_api::{Execution, FailureKind, Status};
+
+use crate::cli::Id;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::session::Session;
+use crate::{remedy, times};
+
+/// Longer last words are cut.
+const WORDS_MAX: usize = 120;
+
+/// Say in one sentence what went wrong, how long each phase took, and what mends it
+#[derive(Args)]
+pub struct WhyArgs {
+    #[command(flatten)]
+    which: Id,
+}
+
+pub fn run(args: &WhyArgs, session: &Session) -> Result<Exit, Failure> {
+    let server = session.server()?;
+    let execution = server.execution(&args.which.id)?;
+    let sentence = match execution.status {
+        Status::Queued => waiting(&execution, &server.workers()?.0.items),
+        Status::Running => running(&execution),
+        Status::Completed => format!("Nothing went wrong: {} completed{}.", execution.id, phases(&execution)),
+        Status::Cancelled => with_remedy(format!("{} was cancelled", execution.id), &execution),
+        Status::Failed => with_remedy(failed(&execution), &execution),
+    };
+    session.console.line(&sentence).map(|()| Exit::Fine)
+}
+
+fn waiting(execution: &Execution, workers: &[Worker]) -> String {
+    let since = times::since(&execution.created_at).map(format_duration).unwrap_or_default();
+    let slots: u64 =
+        workers.iter().filter(|worker| !worker.draining).map(|worker| u64::from(worker.slots)).sum();
+    let busy: u64 = workers.iter().map(|worker| worker.running).sum();
+    let why = match slots {
+        0 => "no worker takes anything, which `rgrid doctor` tells more about".to_owned(),
+        slots if busy >= slots => {
+            format!("all {slots} slots are taken; `rgrid list --status running` shows by what")
+        }
+        slots => format!("{busy} of {slots} slots are taken, so it should begin in a moment"),
+    };
+    format!("{} waits, since {since}: {why}.", execution.id)
+}
+
+fn running(execution: &Execution) -> String {
+    let since =
+        execution.started_at.as_deref().and_then(times::since).map(format_duration).unwrap_or_default();
+    let worker = execution.worker.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
+    let again =
+        if execution.attempt > 1 { format!(", in attempt {}", execution.attempt) } else { String::new() };
+    format!("{} runs{worker}, since {since}{again}; see it with `rgrid logs -f {0}`.", execution.id)
+}
+
+fn failed(execution: &Execution) -> String {
+    let error = execution.execution_error.as_deref().unwrap_or("for a reason that is not known");
+    // What to do comes at the end; the server's sentence may have said it already.
+    let error = error.split("; ask for more with").next().unwrap_or(error).trim_end_matches('.');
+    let words = last_words(execution).map(|words| format!(" ({words})")).unwrap_or_default();
+    format!("{} failed: {error}{words}", execution.id)
+}
+
+/// A traceback's last line is its reason.
+fn last_words(execution: &Execution) -> Option<String> {
+    if execution.failure_kind != Some(FailureKind::Exit) {
+        return None;
+    }
+    let line = execution.stderr.as_deref()?.lines().rev().find(|line| !line.trim().is_empty())?.trim();
+    let cut = line.chars().count() > WORDS_MAX;
+    let words: String = line.chars().take(WORDS_MAX).collect();
+    Some(if cut { format!("{words}…") } else { words })
+}
+
+fn with_remedy(what: String, execution: &Execution) -> String {
+    let remedy = remedy::of(execution).map(|remedy| format!("; {remedy}")).unwrap_or_default();
+    format!("{what}{}{remedy}.", phases(execution))
+}
+
+/// `, after 120ms in the queue and 5s of running`.
+fn phases(execution: &Execution) -> String {
+    let begun = execution.started_at.as_deref();
+    let until = begun.or(execution.completed_at.as_deref());
+    let queued = until.and_then(|until| times::between(&execution.created_at, until)).map(format_duration);
+    let again = match execution.attempt {
+        0 | 1 => String::new(),
+        attempt => format!(", in attempt {attempt} of {}", execution.max_attempts),
+    };
+    match (queued, begun, execution.duration_ms.map(times::milliseconds)) {
+        (Some(queued), Some(_), Some(ran)) => {
+            format!(", after {queued} in the queue and {ran} of running{again}")
+        }
+        (Some(queued), None, _) => format!(", after {queued} in the queue, without having begun"),
+        _ => again,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ending::tests::execution;
+
+    fn ended(kind: FailureKind, error: &str) -> Execution {
+        Execution {
+            started_at: Some("2025-11-15T16:30:00.120Z".to_owned()),
+            completed_at: Some("2025-11-15T16:30:05.120Z".to_owned()),
+            duration_ms: Some(5000),
+            failure_kind: Some(kind),
+            execution_error: Some(error.to_owned()),
+            ..execution("exec_1", Status::Failed)
+        }
+    }
+
+    fn sentence(execution: &Execution) -> String {
+        with_remedy(failed(execution), execution)
+    }
+
+    #[test]
+    fn a_traceback_tells_its_last_line() {
+        let stderr = Some("Traceback\n  File …\nKeyError: 'plum'\n\n".to_owned());
+        let ended = Execution { stderr, ..ended(FailureKind::Exit, "the script ended with exit code 1") };
+        assert_eq!(
+            sentence(&ended),
+            "exec_1 failed: the script ended with exit code 1 (KeyError: 'plum'), after 120ms in the queue \
+             and 5s of running; see what it said with `rgrid logs exec_1`."
+        );
+    }
+
+    #[test]
+    fn what_to_do_is_said_once() {
+        let error = "the script was still running after 5s, its time limit; ask for more with --timeout";
+        let ended = Execution { timeout_seconds: 5.0, ..ended(FailureKind::Timeout, error) };
+        let told = sentence(&ended);
+        assert!(told.ends_with("; run it again with `rgrid run --timeout 10s script.py`."), "{told}");
+        assert_eq!(told.matches("--timeout").count(), 1, "{told}");
+    }
+
+    #[test]
+    fn one_that_never_began_says_so() {
+        let cancelled = Execution {
+            completed_at: Some("2025-11-15T16:30:03Z".to_owned()),
+            ..execution("exec_1", Status::Cancelled)
+        };
+        assert_eq!(phases(&cancelled), ", after 3s in the queue, without having begun");
+    }
+
+    #[test]
+    fn a_waiting_one_tells_what_it_waits_for() {
+        let worker = |slots, running, draining| Worker {
+            id: "worker_1".to_owned(),
+            name: "a".to_owned(),
+            slots,
+            running,
+            started_at: String::new(),
+            last_seen: String::new(),
+            draining,
+        };
+        let queued = execution("exec_1", Status::Queued);
+        assert!(waiting(&queued, &[]).contains("no worker"));
+        assert!(waiting(&queued, &[worker(2, 0, true)]).contains("no worker"));
+        assert!(waiting(&queued, &[worker(2, 2, false)]).contains("all 2 slots are taken"));
+        assert!(waiting(&queued, &[worker(2, 1, false)]).contains("1 of 2 slots"));
+    }
+}

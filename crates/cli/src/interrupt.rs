@@ -1,0 +1,71 @@
+//! Ctrl-C while somebody waits: the execution goes on, and the hint says how to see or end it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use signal_hook::consts::SIGINT;
+use signal_hook::iterator::Signals;
+
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// What an interrupt would interrupt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stage {
+    Submitting,
+    /// For the execution of that id.
+    Waiting(String),
+    /// Nothing goes on at the server.
+    Ended,
+}
+
+pub struct Interrupt(Arc<Mutex<Stage>>);
+
+impl Interrupt {
+    /// From now on Ctrl-C says what it leaves behind, and ends this process.
+    pub fn watch(stage: Stage) -> Result<Self, Failure> {
+        let stage = Arc::new(Mutex::new(stage));
+        let mut signals = Signals::new([SIGINT])
+            .map_err(|error| Failure::failed(format!("Ctrl-C can't be watched for: {error}")))?;
+        let watched = Arc::clone(&stage);
+        thread::spawn(move || {
+            if signals.forever().next().is_some() {
+                let stage = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                if let Some(hint) = hint(&stage) {
+                    Console::new().hint(&hint);
+                }
+                std::process::exit(i32::from(Exit::Interrupted.code()));
+            }
+        });
+        Ok(Self(stage))
+    }
+
+    pub fn now(&self, stage: Stage) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+    }
+}
+
+fn hint(stage: &Stage) -> Option<String> {
+    match stage {
+        Stage::Submitting => {
+            Some("it may have been submitted already; `rgrid list` shows the newest".to_owned())
+        }
+        Stage::Waiting(id) => Some(format!(
+            "the execution goes on; see it with `rgrid logs -f {id}`, end it with `rgrid cancel {id}`"
+        )),
+        Stage::Ended => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hint_names_the_execution_that_goes_on() {
+        let words = hint(&Stage::Waiting("exec_1".to_owned())).unwrap();
+        assert!(words.contains("`rgrid logs -f exec_1`") && words.contains("`rgrid cancel exec_1`"));
+        assert_eq!(hint(&Stage::Ended), None);
+    }
+}

@@ -1,0 +1,193 @@
+//! The server: one method for each thing that it can be asked.
+
+mod persistence;
+mod problem;
+mod transport;
+mod trouble;
+
+use std::cell::{Cell, RefCell};
+use std::io::Read;
+use std::time::Duration;
+
+use rgrid_api::server::WorkerList;
+use rgrid_api::{Execution, ExecutionList, Health, RuntimeList, Stream};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::target::Target;
+pub use persistence::Patience;
+use persistence::{Persistence, Repeat};
+use transport::{Answer, Request, Transport, encoded};
+use trouble::Trouble;
+
+/// Far above what a server sends as one document.
+const DOCUMENT_MAX: u64 = 1 << 30;
+
+pub struct Server<'a> {
+    target: Target,
+    transport: Transport,
+    persistence: Persistence<'a>,
+    /// The `Date` of the last answer: the server's clock.
+    date: RefCell<Option<String>>,
+}
+
+/// What became of a submission.
+pub struct Submitted {
+    pub execution: Execution,
+    /// The idempotency key was known: this is the first one.
+    pub known: bool,
+}
+
+impl<'a> Server<'a> {
+    pub fn new(target: Target, patience: Patience, console: &'a Console) -> Self {
+        let transport = Transport::new(&target);
+        let persistence = Persistence { patience, reached: Cell::new(false), console };
+        Self { target, transport, persistence, date: RefCell::default() }
+    }
+
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub fn clock(&self) -> Option<String> {
+        self.date.borrow().clone()
+    }
+
+    /// Safe to repeat: the key tells the server that it is the same one.
+    pub fn submit(&self, body: &[u8], key: &str) -> Result<Submitted, Failure> {
+        let request = Request::post("/api/v1/executions").json(body).idempotency_key(key);
+        let (status, value) = self.document(&request, Repeat::Freely)?;
+        Ok(Submitted { execution: self.typed(value)?, known: status == 200 })
+    }
+
+    pub fn execution(&self, id: &str) -> Result<Execution, Failure> {
+        self.typed(self.execution_document(id)?)
+    }
+
+    pub fn execution_document(&self, id: &str) -> Result<Value, Failure> {
+        named(id, self.get(&execution_path(id)))
+    }
+
+    /// As soon as it has ended, or as it is after that many seconds.
+    pub fn execution_within(&self, id: &str, seconds: u64) -> Result<Execution, Failure> {
+        let request = Request::get(&format!("{}?wait={seconds}", execution_path(id)));
+        let request = request.waiting(Duration::from_secs(seconds));
+        self.typed(named(id, self.document(&request, Repeat::Freely))?.1)
+    }
+
+    pub fn executions(&self, query: &[(&str, String)]) -> Result<(ExecutionList, Value), Failure> {
+        let pairs: Vec<String> =
+            query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        let value = self.get(&format!("/api/v1/executions?{}", pairs.join("&")))?;
+        Ok((self.typed(value.clone())?, value))
+    }
+
+    /// The stream as it stands.
+    pub fn logs(&self, id: &str, stream: Stream) -> Result<String, Failure> {
+        let request = Request::get(&format!("{}/logs?stream={stream}", execution_path(id)));
+        let text = self.persistence.ask(Repeat::Freely, || {
+            let body = self.expect(&request, "text/plain")?.read(DOCUMENT_MAX)?;
+            Ok(String::from_utf8_lossy(&body).into_owned())
+        });
+        named(id, text)
+    }
+
+    pub fn cancel(&self, id: &str) -> Result<Execution, Failure> {
+        let request = Request::post(&format!("{}/cancel", execution_path(id)));
+        self.typed(named(id, self.document(&request, Repeat::Freely))?.1)
+    }
+
+    /// Not safe to repeat when the answer was lost: there would be two.
+    pub fn retry(&self, id: &str) -> Result<Execution, Failure> {
+        let request = Request::post(&format!("{}/retry", execution_path(id)));
+        self.typed(named(id, self.document(&request, Repeat::UnlessTaken))?.1)
+    }
+
+    /// Hands the bytes of an output to `take`, which is called anew when they broke off.
+    pub fn output<T>(
+        &self,
+        id: &str,
+        name: &str,
+        take: impl Fn(&mut dyn Read) -> std::io::Result<T>,
+    ) -> Result<T, Failure> {
+        let parts: Vec<String> = name.split('/').map(encoded).collect();
+        let request = Request::get(&format!("{}/outputs/{}", execution_path(id), parts.join("/")));
+        self.persistence.ask(Repeat::Freely, || {
+            let answer = self.expect(&request, "application/octet-stream")?;
+            answer.stream(&take).map_err(|error| trouble::of_transport(error.into(), &self.target))
+        })
+    }
+
+    pub fn runtimes(&self) -> Result<(RuntimeList, Value), Failure> {
+        let value = self.get("/api/v1/runtimes")?;
+        Ok((self.typed(value.clone())?, value))
+    }
+
+    pub fn workers(&self) -> Result<(WorkerList, Value), Failure> {
+        let value = self.get("/api/v1/workers")?;
+        Ok((self.typed(value.clone())?, value))
+    }
+
+    /// Whether an RGrid lives there at all.
+    pub fn health(&self) -> Result<Health, Failure> {
+        self.typed(self.get("/healthz")?)
+    }
+
+    /// Whether it can serve; an unready server answers as well.
+    pub fn readiness(&self) -> Result<Value, Failure> {
+        let request = Request::get("/readyz");
+        self.persistence.ask(Repeat::Freely, || {
+            let answer = self.send(&request)?;
+            match answer.status {
+                503 if answer.is("application/json") => trouble::json(answer, &self.target),
+                _ => trouble::json(trouble::refused(answer, &self.target)?, &self.target),
+            }
+        })
+    }
+
+    fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.document(&Request::get(path), Repeat::Freely).map(|(_, value)| value)
+    }
+
+    fn document(&self, request: &Request, repeat: Repeat) -> Result<(u16, Value), Failure> {
+        self.persistence.ask(repeat, || {
+            let answer = self.expect(request, "application/json")?;
+            Ok((answer.status, trouble::json(answer, &self.target)?))
+        })
+    }
+
+    fn expect(&self, request: &Request, media_type: &str) -> Result<Answer, Trouble> {
+        let answer = trouble::refused(self.send(request)?, &self.target)?;
+        if answer.is(media_type) { Ok(answer) } else { Err(trouble::foreign(&answer, &self.target)) }
+    }
+
+    fn send(&self, request: &Request) -> Result<Answer, Trouble> {
+        let answer =
+            self.transport.send(request).map_err(|error| trouble::of_transport(error, &self.target))?;
+        self.persistence.reached.set(true);
+        self.date.replace(answer.date.clone());
+        Ok(answer)
+    }
+
+    fn typed<T: DeserializeOwned>(&self, value: Value) -> Result<T, Failure> {
+        serde_json::from_value(value).map_err(|error| {
+            Failure::failed(format!("the answer of {} can't be understood: {error}", self.target.url))
+                .hint("are server and rgrid of one version? `rgrid doctor` tells both")
+        })
+    }
+}
+
+/// The server does not repeat what it was asked for.
+fn named<T>(id: &str, answer: Result<T, Failure>) -> Result<T, Failure> {
+    answer.map_err(|failure| match failure.exit {
+        Exit::NotFound => Failure { what: format!("{}: {id}", failure.what), ..failure },
+        _ => failure,
+    })
+}
+
+fn execution_path(id: &str) -> String {
+    format!("/api/v1/executions/{}", encoded(id))
+}
