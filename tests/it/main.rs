@@ -6,12 +6,15 @@
 
 mod architecture;
 mod bad_input;
+mod dependencies;
 mod drain;
+mod environments;
 mod main_job;
 mod many_daemons;
 mod migrations;
 mod model;
 mod output;
 mod restart;
+mod runtimes;
 mod sandbox_profile;
 mod support;
