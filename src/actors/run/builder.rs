@@ -151,7 +151,7 @@ fn failed(kind: FailureKind, error: String) -> Outcome {
     Outcome::Failed { kind, error }
 }
 
-/// Where Docker's disk has no quotas nothing but looking keeps an install from filling it.
+/// A volume has no limit (but on XFS with quotas), so only looking keeps an install from filling the disk.
 fn alarm(worker: &Worker, volume: String) -> Alarm<'_> {
     let most = worker.settings.install.max_size.0;
     Box::pin(async move {

@@ -32,7 +32,8 @@ os.execv(sys.executable, pip + sys.argv[2:])
 const SEAL: &str = "\
 import os, shutil, sys
 root, temporary, result = sys.argv[1:]
-shutil.rmtree(temporary)
+for left in os.scandir(temporary):
+    shutil.rmtree(left) if left.is_dir(follow_symlinks=False) else os.unlink(left)
 size = 0
 for folder, folders, files in os.walk(root):
     size += sum(os.lstat(os.path.join(folder, name)).st_blocks for name in folders + files)

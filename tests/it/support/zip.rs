@@ -13,7 +13,6 @@ pub fn zip(files: &[(&str, &str)]) -> Vec<u8> {
         directory.extend(b"PK\x01\x02\x14\x03");
         directory.extend(&entry);
         directory.extend([0u8; 6]);
-        directory.extend([0, 0]);
         directory.extend(((0o100_644u32) << 16).to_le_bytes());
         directory.extend(offset.to_le_bytes());
         directory.extend(name.as_bytes());
