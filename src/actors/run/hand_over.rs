@@ -23,7 +23,7 @@ const SANDBOXES_AT_MOST: u32 = 3;
 
 pub(super) enum HandOver {
     /// The script runs.
-    Done(Sandbox, Profile),
+    Done(Box<Sandbox>, Profile),
     /// Somebody removed what was installed for it.
     EnvironmentGone,
 }
@@ -48,7 +48,7 @@ pub(super) async fn hand_over(
             ending = ordered(held) => return Err(ending),
         };
         match tried {
-            Ok((sandbox, profile)) => return Ok(HandOver::Done(sandbox, profile)),
+            Ok((sandbox, profile)) => return Ok(HandOver::Done(Box::new(sandbox), profile)),
             Err(Failure::EnvironmentGone(volume)) => match forget(worker, &volume).await {
                 Ok(()) => {
                     info!(log, "its environment was removed, and is made anew"; "environment" => volume);

@@ -115,11 +115,10 @@ impl<'a> Preparing<'a> {
         {
             return Ok(Step::Share(Box::new(conclusion)));
         }
-        let docker = &self.worker.docker;
-        if !docker.is_building(&key.key).await? {
-            if let Some(sandbox) = self.builder(&recipe, &key.key).await? {
-                return Ok(Step::Build(Box::new(sandbox), recipe));
-            }
+        if !self.worker.docker.is_building(&key.key).await?
+            && let Some(sandbox) = self.builder(&recipe, &key.key).await?
+        {
+            return Ok(Step::Build(Box::new(sandbox), recipe));
         }
         self.say_that_it_waits().await;
         Ok(Step::Wait)

@@ -137,7 +137,7 @@ async fn to_the_script(
         let environment = preparing.environment(held).await?;
         let nest = std::mem::take(&mut nest);
         match hand_over::hand_over(worker, claimed, runtime, environment, held, nest, log).await? {
-            HandOver::Done(sandbox, profile) => return Ok((sandbox, profile, preparing.into_transcript())),
+            HandOver::Done(sandbox, profile) => return Ok((*sandbox, profile, preparing.into_transcript())),
             HandOver::EnvironmentGone => {}
         }
     }
