@@ -31,6 +31,11 @@ fn begin_install(http: &Http, index: &Index, more: Value) -> String {
     id
 }
 
+/// A filter for the containers that install.
+fn builder_of(cluster: &str) -> String {
+    format!("name=rgrid-build-{}", &cluster.replace('-', "")[..16])
+}
+
 #[test]
 fn a_script_can_not_write_into_its_environment() {
     let index = Index::new().with_module("hello", "1.0");
@@ -48,6 +53,31 @@ print(hello.__file__.startswith(sys.prefix), sys.prefix == os.environ['VIRTUAL_E
 ";
     let end = run(&daemon.http(), script, &index.requirements("hello"));
     assert_eq!(end["stdout"], "EROFS\nEROFS\nEROFS\nTrue True\n", "{end}");
+}
+
+#[test]
+fn an_install_is_locked_down_like_a_script() {
+    let index = Index::new().with_module("hello", "1.0").closed();
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).start();
+    begin_install(&daemon.http(), &index, json!({ "memory_mb": 64 }));
+    let cluster = database.cluster();
+    let inspected: Value = serde_json::from_str(&docker(&[
+        "inspect",
+        &docker(&["ps", "-q", "--filter", &builder_of(&cluster)]),
+    ]))
+    .unwrap();
+    let (host, mounts) = (&inspected[0]["HostConfig"], inspected[0]["Mounts"].as_array().unwrap());
+    assert_eq!((&host["CapDrop"], &host["ReadonlyRootfs"]), (&json!(["ALL"]), &json!(true)));
+    assert!(host["SecurityOpt"].to_string().contains("no-new-privileges"), "{host}");
+    assert_eq!((&host["PidsLimit"], &host["Privileged"]), (&json!(256), &json!(false)));
+    // Its own memory, not the script's.
+    assert_eq!(host["Memory"], 1 << 30);
+    let writable: Vec<_> = mounts.iter().filter(|mount| mount["RW"] == true).collect();
+    assert_eq!((writable.len(), writable[0]["Destination"].as_str()), (1, Some("/rgrid-env")), "{mounts:?}");
+    assert!(mounts.iter().all(|mount| mount["Type"] == "volume"), "{mounts:?}");
+    let env = inspected[0]["Config"]["Env"].to_string();
+    assert!(!env.contains(&index.url()), "{env}");
 }
 
 #[test]
@@ -92,9 +122,8 @@ fn an_install_that_ended_while_no_daemon_was_there_is_used_by_the_next() {
     let cluster = database.cluster();
     daemon.kill_9();
     index.open();
-    let name = format!("name=rgrid-build-{}", &cluster.replace('-', "")[..16]);
     wait_until("pip is done", PATIENCE, || {
-        let builder = docker(&["ps", "-q", "--filter", &name]);
+        let builder = docker(&["ps", "-q", "--filter", &builder_of(&cluster)]);
         (docker(&["top", &builder]).lines().count() == 2).then_some(())
     });
     assert_eq!(database.number("SELECT count(*) FROM environments"), 0);
