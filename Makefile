@@ -24,7 +24,8 @@ build: ## build the daemon and the CLI (target/release/rgridd, target/release/rg
 demo: setup build ## run the tour: a daemon, a few scripts, what came of them
 	@scripts/demo
 
-test: setup ## run all tests, against a real Postgres and a real Docker
+test: setup ## run all tests, against a real Postgres, a real Docker and all runtimes' images
+	@scripts/images || echo "make test: the tests of what is missing will fail"
 	cargo build --workspace
 	scripts/with-postgres cargo test --workspace
 

@@ -55,6 +55,12 @@ impl Executor {
     fn tidy(&mut self, ctx: &mut Context<Self>) {
         if !self.busy && (self.nest.is_empty() || self.nest.is_stale(&self.worker)) {
             let old = std::mem::take(&mut self.nest);
+            // Nobody has needed it for so long; and while it is mounted it can't be swept.
+            if !old.is_empty()
+                && let Some(likeliest) = &mut self.likeliest
+            {
+                likeliest.environment = None;
+            }
             actix_rt::spawn(old.clear());
             self.park(ctx);
         }
@@ -156,5 +162,6 @@ async fn default_profile(worker: &Worker) -> Option<Profile> {
         memory_bytes: settings.memory.0,
         cpus_milli: (settings.cpus * 1000.0) as u32,
         network,
+        environment: None,
     })
 }

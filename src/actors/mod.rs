@@ -7,6 +7,7 @@
 mod bench;
 mod claims;
 mod executor;
+mod failed_installs;
 mod keeper;
 mod poller;
 mod recorder;

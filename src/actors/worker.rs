@@ -8,6 +8,7 @@ use slog::Logger;
 use tokio::sync::{Mutex, watch};
 
 use super::bench::Bench;
+use super::failed_installs::FailedInstalls;
 use super::{Claims, Fatal, Recorder};
 use crate::execution::WorkerId;
 use crate::sandbox::Docker;
@@ -37,6 +38,7 @@ pub struct Worker {
     pub(super) phase: watch::Sender<Phase>,
     /// Held from asking for claims until they are on the list, so that a drain sees them all.
     pub(super) claiming: Mutex<()>,
+    pub(super) failed_installs: FailedInstalls,
     /// Containers whose label names a former worker, but which are this one's now.
     taken_over: std::sync::Mutex<HashSet<String>>,
     pub log: Logger,
@@ -60,6 +62,7 @@ impl Worker {
             bench: Bench::default(),
             phase: watch::channel(Phase::Working).0,
             claiming: Mutex::new(()),
+            failed_installs: FailedInstalls::default(),
             taken_over: std::sync::Mutex::default(),
             id,
             name,

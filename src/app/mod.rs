@@ -3,6 +3,7 @@
 mod database;
 pub mod doctor;
 mod engine;
+mod environments;
 mod home;
 mod logging;
 pub mod migrate;

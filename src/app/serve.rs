@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::database::Database;
 use super::home::Home;
-use super::{engine, logging, resume, signals};
+use super::{engine, environments, logging, resume, signals};
 use crate::actors::{Drain, Fatal, Poller, Recorder, Worker};
 use crate::execution::WorkerId;
 use crate::http::{self, Api, Readiness};
@@ -152,6 +152,7 @@ impl Work {
             predecessor,
             log.new(o!()),
         ));
+        actix_rt::spawn(environments::sweep_for_ever(Arc::clone(&worker), log.new(o!())));
         actix_rt::spawn(engine::watch(docker, Arc::clone(readiness), log.new(o!())));
         Ok(Self { worker, poller })
     }

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use rgrid_api::units::format_size;
 use rgrid_api::{FieldError, InputFile, Submission, names};
 
-use crate::execution::{Environment, ExecutionId, FileContent, Limits, NewExecution};
+use crate::execution::{Environment, ExecutionId, FileContent, Limits, NewExecution, Requirements};
 use crate::settings::{Ecosystem, NetworkPolicy, RuntimeTable, Settings, UnknownRuntime};
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -174,7 +174,9 @@ impl Desk<'_> {
                 requirements.len(),
                 self.settings.submission.max_requirements.0,
             );
-            self.no_nul("requirements", requirements);
+            for message in Requirements::parse(requirements).err().unwrap_or_default().into_iter().take(10) {
+                self.wrong("requirements", message);
+            }
             if runtimes.get(&name).is_none_or(|entry| entry.ecosystem() != Ecosystem::Python) {
                 self.wrong("requirements", format!("are installed for Python only, and this runs in {name}"));
             }

@@ -6,8 +6,9 @@ use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions};
 use rgrid_init::{Command, Event, Job, MAX_PIECE, Message, PROTOCOL_VERSION, State, Token};
 use slog::{debug, warn};
 
+use super::profile::Access;
 use super::wire::Wire;
-use super::{Docker, DockerError, Found, Profile, SandboxError};
+use super::{Building, Docker, DockerError, Found, Profile, SandboxError};
 
 /// From the start of the container, or a new attach, to the init's hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
@@ -27,6 +28,8 @@ pub struct Sandbox {
     docker: Docker,
     container: String,
     token: Token,
+    /// The environment that it builds, and that goes away with it.
+    builds: Option<Building>,
     /// None while the connection is broken.
     wire: Option<Wire>,
     /// What the init said of itself at the last hello.
@@ -57,11 +60,18 @@ impl Docker {
     async fn try_park(&self, profile: &Profile) -> Result<Sandbox, DockerError> {
         let token = new_token()?;
         let ground = self.ground(&profile.image).await?;
-        let body = profile.container(&self.settings, &ground, token.as_str());
+        if let Some(volume) = &profile.environment {
+            self.must_be_there(volume).await?;
+        }
+        let body = profile.container(&self.settings, &ground, token.as_str(), Access::ReadOnly);
         let made = self.api.create_container(None::<CreateContainerOptions>, body).await;
         let container = made.map_err(|error| self.failed("make a sandbox", error))?.id;
         // From here on dropping it removes it.
-        let mut sandbox = Sandbox::unconnected(self.clone(), container, token);
+        self.wake(Sandbox::unconnected(self.clone(), container, token, None)).await
+    }
+
+    /// Starts a container that was made; returns when its init waits for a job.
+    pub(super) async fn wake(&self, mut sandbox: Sandbox) -> Result<Sandbox, DockerError> {
         let wire = Wire::attach(self, &sandbox.container, sandbox.token.clone()).await;
         let started = self.api.start_container(&sandbox.container, None::<StartContainerOptions>).await;
         started.map_err(|error| self.failed("start a sandbox", error))?;
@@ -76,7 +86,8 @@ impl Docker {
     /// Connects to a container that another worker left; also tells the job it runs, if any.
     pub async fn reattach(&self, found: &Found) -> Result<(Sandbox, State, Option<String>), DockerError> {
         let token = Token::parse(&found.token).map_err(|error| DockerError::Mute(error.to_string()))?;
-        let mut sandbox = Sandbox::unconnected(self.clone(), found.container.clone(), token);
+        let builds = found.builds.clone();
+        let mut sandbox = Sandbox::unconnected(self.clone(), found.container.clone(), token, builds);
         match sandbox.connect().await {
             Ok(hello) => Ok((sandbox, hello.state, hello.job)),
             Err(reason) => {
@@ -89,11 +100,17 @@ impl Docker {
 }
 
 impl Sandbox {
-    fn unconnected(docker: Docker, container: String, token: Token) -> Self {
+    pub(super) fn unconnected(
+        docker: Docker,
+        container: String,
+        token: Token,
+        builds: Option<Building>,
+    ) -> Self {
         Self {
             docker,
             container,
             token,
+            builds,
             wire: None,
             state: State::Parked,
             first: None,
@@ -104,6 +121,16 @@ impl Sandbox {
 
     pub fn container(&self) -> &str {
         &self.container
+    }
+
+    /// The environment that it builds, if it builds one.
+    pub fn builds(&self) -> Option<&Building> {
+        self.builds.as_ref()
+    }
+
+    /// The environment is whole and written down: it outlives the sandbox.
+    pub fn keep_environment(&mut self) {
+        self.builds = None;
     }
 
     /// Leaves the container to itself.
@@ -284,12 +311,13 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         if !self.container.is_empty() {
-            self.docker.remove(&std::mem::take(&mut self.container));
+            let volume = self.builds.take().map(|building| building.volume);
+            self.docker.reaper.take(std::mem::take(&mut self.container), volume);
         }
     }
 }
 
-fn new_token() -> Result<Token, DockerError> {
+pub(super) fn new_token() -> Result<Token, DockerError> {
     let mut random = [0u8; 16];
     getrandom::fill(&mut random).map_err(|error| DockerError::Mute(format!("no random numbers: {error}")))?;
     Ok(Token::from_random(random))

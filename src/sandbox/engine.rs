@@ -8,6 +8,7 @@ use std::time::Duration;
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions};
 use slog::Logger;
 
+use super::environments::Building;
 use super::error::is_missing;
 use super::ground::KnownGround;
 use super::images::Images;
@@ -52,6 +53,8 @@ pub struct Found {
     pub worker: String,
     pub token: String,
     pub running: bool,
+    /// Of one that installs.
+    pub builds: Option<Building>,
 }
 
 /// A handle on the engine; cloning it is cheap.
@@ -63,6 +66,8 @@ pub struct Docker {
     pub(super) images: Arc<Images>,
     pub(super) ground: KnownGround,
     pub(super) reaper: Reaper,
+    /// Asked once.
+    pub(super) engine_id: Arc<tokio::sync::OnceCell<String>>,
     pub(super) log: Logger,
 }
 
@@ -85,6 +90,7 @@ impl Docker {
             images: Arc::default(),
             ground: KnownGround::default(),
             reaper,
+            engine_id: Arc::default(),
             log,
         })
     }
@@ -117,6 +123,7 @@ impl Docker {
                 worker: label(WORKER_LABEL),
                 token: label(TOKEN_LABEL),
                 running,
+                builds: Building::in_labels(&labels),
             })
         };
         Ok(listed.into_iter().filter_map(found).collect())
@@ -124,7 +131,7 @@ impl Docker {
 
     /// Removes a container that is nobody's any more.
     pub fn remove(&self, container: &str) {
-        self.reaper.take(container.to_owned());
+        self.reaper.take(container.to_owned(), None);
     }
 
     /// Returns when all removals are done.

@@ -16,6 +16,9 @@ pub enum DockerError {
         "the image {image} is not here and cannot be pulled ({reason}): run `docker pull {image}` or `make images`"
     )]
     ImageMissing { image: String, reason: String },
+    /// Somebody removed the volume; what was in it has to be installed again.
+    #[error("the environment {0} is not there any more")]
+    EnvironmentGone(String),
     /// Docker refused what it was asked.
     #[error("Docker refused to {what}: {reason}")]
     Refused { what: &'static str, reason: String },

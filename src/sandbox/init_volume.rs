@@ -11,6 +11,7 @@ use futures_util::TryStreamExt;
 use sha2::{Digest, Sha256};
 use slog::info;
 
+use super::tar::{self, BLOCK, Entry};
 use super::{Docker, DockerError};
 
 const PROGRAM: &[u8] = include_bytes!(env!("RGRID_INIT_PATH"));
@@ -59,7 +60,8 @@ impl Docker {
         }
         info!(self.log, "installing the sandboxes' init"; "volume" => volume);
         let options = UploadToContainerOptions { path: FOLDER.to_owned(), ..Default::default() };
-        let archive = bollard::body_full(tar(NAME, PROGRAM).into());
+        let program = Entry { name: NAME, owner: 0, mode: 0o755, content: Some(PROGRAM) };
+        let archive = bollard::body_full(tar::archive(&[program]).into());
         let uploaded = self.api.upload_to_container(helper, Some(options), archive).await;
         uploaded.map_err(|error| self.failed("fill a volume", error))
     }
@@ -92,41 +94,4 @@ pub(super) fn mount(volume: &str, read_only: bool) -> Mount {
 fn hash() -> String {
     let digest = hex::encode(Sha256::digest(PROGRAM));
     digest.get(..12).unwrap_or_default().to_owned()
-}
-
-const BLOCK: usize = 512;
-
-/// A tar archive (POSIX ustar) of one executable file that belongs to root.
-fn tar(name: &str, content: &[u8]) -> Vec<u8> {
-    let fields: [(usize, String); 9] = [
-        (0, name.to_owned()),
-        (100, "0000755\0".to_owned()),
-        (108, "0000000\0".to_owned()),
-        (116, "0000000\0".to_owned()),
-        (124, format!("{:011o}\0", content.len())),
-        (136, "00000000000\0".to_owned()),
-        // Counted as spaces while the sum is made.
-        (148, " ".repeat(8)),
-        (156, "0".to_owned()),
-        (257, "ustar\x0000".to_owned()),
-    ];
-    let mut header = vec![0u8; BLOCK];
-    let mut put = |at: usize, text: &str| {
-        for (place, byte) in header.iter_mut().skip(at).zip(text.bytes()) {
-            *place = byte;
-        }
-    };
-    for (at, text) in &fields {
-        put(*at, text);
-    }
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    let mut archive = header;
-    for (place, byte) in archive.iter_mut().skip(148).zip(format!("{sum:06o}\0 ").bytes()) {
-        *place = byte;
-    }
-    archive.extend_from_slice(content);
-    let padding = archive.len().next_multiple_of(BLOCK) - archive.len();
-    // Two empty blocks end an archive.
-    archive.resize(archive.len() + padding + 2 * BLOCK, 0);
-    archive
 }

@@ -7,23 +7,13 @@ use rgrid_init::{Ending, Exit};
 
 use crate::execution::{FailureKind, Outcome};
 
-/// How much of pip's own words goes into the error.
-const REASON_MAX: usize = 500;
-
 #[derive(Debug, PartialEq, Eq)]
 pub struct Judged {
     pub outcome: Outcome,
     pub exit_code: Option<i32>,
 }
 
-/// `installed` is what the install of the requirements said.
-pub fn judge(
-    exit: &Exit,
-    timeout: Duration,
-    memory: u64,
-    install_timeout: Duration,
-    installed: &str,
-) -> Judged {
+pub fn judge(exit: &Exit, timeout: Duration, memory: u64) -> Judged {
     let failed = |kind, error| Outcome::Failed { kind, error };
     let (outcome, exit_code) = match &exit.ending {
         Ending::Exited { code: 0 } => (Outcome::Completed, Some(0)),
@@ -52,16 +42,11 @@ pub fn judge(
             (failed(FailureKind::OutOfMemory, words), None)
         }
         Ending::Cancelled => (Outcome::Cancelled, None),
-        Ending::SetupFailed { code } => {
-            let words =
-                format!("the requirements could not be installed (exit code {code}): {}", reason(installed));
-            (failed(FailureKind::Install, words), None)
-        }
-        Ending::SetupTimedOut => {
-            let after = format_duration(install_timeout);
-            let words = format!("the install of the requirements was not done after {after}, its time limit");
-            (failed(FailureKind::Install, words), None)
-        }
+        // A script's job has no setup: what it requires was installed before, by a job of its own.
+        Ending::SetupFailed { .. } | Ending::SetupTimedOut => (
+            failed(FailureKind::Internal, "the sandbox ended a setup that nobody asked for".to_owned()),
+            None,
+        ),
         Ending::CouldNotStart { reason } => {
             (failed(FailureKind::Image, format!("the script could not be started: {reason}")), None)
         }
@@ -80,31 +65,13 @@ fn signal_name(signal: i32) -> &'static str {
     }
 }
 
-/// pip's own errors, or else its last lines.
-fn reason(installed: &str) -> String {
-    let errors: Vec<&str> = installed.lines().filter(|line| line.starts_with("ERROR:")).collect();
-    let lines = if errors.is_empty() {
-        let mut last: Vec<&str> =
-            installed.lines().filter(|line| !line.trim().is_empty()).rev().take(3).collect();
-        last.reverse();
-        last
-    } else {
-        errors
-    };
-    let text = lines.join(" / ");
-    if text.is_empty() {
-        return "it said nothing; see `rgrid logs --install`".to_owned();
-    }
-    text.chars().take(REASON_MAX).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use rgrid_init::StreamEnd;
 
     use super::*;
 
-    fn judged(ending: Ending, installed: &str) -> Judged {
+    fn judged(ending: Ending) -> Judged {
         let none = StreamEnd::default;
         let exit = Exit {
             ending,
@@ -118,13 +85,13 @@ mod tests {
             outputs: Vec::new(),
             outputs_left_out: Vec::new(),
         };
-        judge(&exit, Duration::from_secs(5), 512 << 20, Duration::from_secs(300), installed)
+        judge(&exit, Duration::from_secs(5), 512 << 20)
     }
 
     #[test]
     fn each_ending_has_its_kind_and_its_code() {
         let kind = |ending| {
-            let judged = judged(ending, "");
+            let judged = judged(ending);
             (judged.outcome.failure_kind(), judged.exit_code)
         };
         assert_eq!(kind(Ending::Exited { code: 0 }), (None, Some(0)));
@@ -133,23 +100,15 @@ mod tests {
         assert_eq!(kind(Ending::TimedOut), (Some(FailureKind::Timeout), None));
         assert_eq!(kind(Ending::OutOfMemory), (Some(FailureKind::OutOfMemory), None));
         assert_eq!(kind(Ending::Cancelled), (None, None));
-        assert_eq!(kind(Ending::SetupTimedOut), (Some(FailureKind::Install), None));
     }
 
     #[test]
     fn the_sentence_names_the_limit_and_what_to_do() {
-        let timeout = judged(Ending::TimedOut, "").outcome;
+        let timeout = judged(Ending::TimedOut).outcome;
         assert!(
             timeout.error().unwrap().contains("after 5s") && timeout.error().unwrap().contains("--timeout")
         );
-        let memory = judged(Ending::OutOfMemory, "").outcome;
+        let memory = judged(Ending::OutOfMemory).outcome;
         assert!(memory.error().unwrap().contains("512 MiB of memory (peak 500 MiB)"));
-    }
-
-    #[test]
-    fn pips_own_reason_is_told() {
-        let said = "Collecting nonsense\nERROR: No matching distribution found for nonsense\n";
-        let failed = judged(Ending::SetupFailed { code: 1 }, said).outcome;
-        assert!(failed.error().unwrap().ends_with("ERROR: No matching distribution found for nonsense"));
     }
 }

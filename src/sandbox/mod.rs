@@ -4,22 +4,30 @@
 //! dropping it removes it.
 
 mod attempt;
+mod disk;
 mod engine;
+mod environments;
 mod error;
 mod ground;
 mod images;
 mod init_volume;
 mod judge;
+mod judge_install;
 mod networks;
 mod profile;
 mod reaper;
+mod tar;
 mod wire;
 
 pub use attempt::{Sandbox, Step};
 pub use engine::{Docker, DockerSettings, EngineInfo, Found};
+pub use environments::{
+    Building, ENVIRONMENT, ENVIRONMENT_PYTHON, ENVIRONMENT_TEMPORARY, EnvironmentVolumes,
+};
 pub use error::{DockerError, SandboxError};
 pub use images::ImageId;
 pub use judge::{Judged, judge};
+pub use judge_install::{InstallLimits, judge_install, too_large_install};
 pub use profile::{Network, Profile};
 
 pub use crate::settings::PullPolicy;

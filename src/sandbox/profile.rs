@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, ResourcesUlimits,
+    ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, ResourcesUlimits,
 };
 
 use super::engine::DockerSettings;
 use super::engine::{CLUSTER_LABEL, TOKEN_LABEL, WORKER_LABEL};
 use super::ground::Ground;
-use super::{ImageId, init_volume};
+use super::{ImageId, environments, init_volume};
 
 /// Open files of one process.
 const OPEN_FILES: i64 = 1024;
@@ -24,6 +24,16 @@ pub struct Profile {
     /// Thousandths of a core.
     pub cpus_milli: u32,
     pub network: Network,
+    /// The volume with what its requirements name.
+    pub environment: Option<String>,
+}
+
+/// What a container may do with its environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    ReadOnly,
+    /// Only while it is built, by the one that builds it.
+    Building,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +48,7 @@ impl Profile {
         settings: &DockerSettings,
         ground: &Ground,
         token: &str,
+        access: Access,
     ) -> ContainerCreateBody {
         let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         ContainerCreateBody {
@@ -63,12 +74,12 @@ impl Profile {
                 label(WORKER_LABEL, &settings.worker),
                 label(TOKEN_LABEL, token),
             ])),
-            host_config: Some(self.host_config(settings, ground)),
+            host_config: Some(self.host_config(settings, ground, access)),
             ..Default::default()
         }
     }
 
-    fn host_config(&self, settings: &DockerSettings, ground: &Ground) -> HostConfig {
+    fn host_config(&self, settings: &DockerSettings, ground: &Ground, access: Access) -> HostConfig {
         let memory = i64::try_from(self.memory_bytes).unwrap_or(i64::MAX);
         HostConfig {
             cap_drop: Some(vec!["ALL".to_owned()]),
@@ -96,13 +107,19 @@ impl Profile {
             ),
             // Output goes through the init, bounded.
             log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
-            mounts: Some(vec![init_volume::mount(&ground.init_volume, true)]),
+            mounts: Some(self.mounts(ground, access)),
             runtime: settings.runtime.clone(),
             init: Some(false),
             auto_remove: Some(false),
             privileged: Some(false),
             ..Default::default()
         }
+    }
+
+    fn mounts(&self, ground: &Ground, access: Access) -> Vec<Mount> {
+        let init = init_volume::mount(&ground.init_volume, true);
+        let environment = self.environment.iter().map(|volume| environments::mount(volume, access));
+        std::iter::once(init).chain(environment).collect()
     }
 
     /// Half of the memory each: both count as the run's memory.

@@ -88,6 +88,14 @@ fn contradictions(settings: &Settings) -> Vec<String> {
         "sandbox.cpus: must be above 0 and at most sandbox.max_cpus",
     );
     must(settings.sandbox.parked <= 1, "sandbox.parked: must be 0 or 1");
+    for (name, file) in
+        [("ca_bundle", &settings.install.ca_bundle), ("constraints", &settings.install.constraints)]
+    {
+        must(
+            file.as_os_str().is_empty() || file.is_file(),
+            &format!("install.{name}: there is no file {}", file.display()),
+        );
+    }
     let open = settings.auth.mode == AuthMode::None && !settings.http.listen.is_loopback();
     must(
         !open || settings.auth.i_know_this_is_open,
@@ -151,6 +159,12 @@ mod tests {
     fn an_unknown_setting_is_refused() {
         let error = load(None, [("worker.slot", "3".into())]).unwrap_err().to_string();
         assert!(error.contains("slot"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_told_at_the_start() {
+        let error = load(None, [("install.constraints", "/no/such.txt".into())]).unwrap_err().to_string();
+        assert!(error.contains("install.constraints") && error.contains("/no/such.txt"), "{error}");
     }
 
     #[test]

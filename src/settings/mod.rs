@@ -30,6 +30,7 @@ pub struct Settings {
     pub submission: Submission,
     pub queue: Queue,
     pub install: Install,
+    pub environments: Environments,
     pub docker: DockerEngine,
     pub sandbox: Sandbox,
     pub auth: Auth,
@@ -120,6 +121,17 @@ pub struct Install {
     pub index_url: String,
     pub extra_index_url: String,
     pub ca_bundle: PathBuf,
+    pub constraints: PathBuf,
+    pub memory: Bytes,
+    pub max_size: Bytes,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Environments {
+    pub max_age: Period,
+    pub max_size: Bytes,
+    pub sweep_interval: Period,
 }
 
 #[derive(Debug, Clone, Deserialize)]

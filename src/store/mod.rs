@@ -6,6 +6,7 @@
 mod changing;
 mod connections;
 pub mod embedded;
+mod environments;
 mod error;
 mod files;
 pub mod migrations;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use diesel::PgConnection;
 use tokio::sync::Semaphore;
 
+pub use environments::{EnvironmentKey, StoredEnvironment};
 pub use error::StoreError;
 pub use outputs::Chunk;
 pub use queue::{Pulse, QueueDepth, Rescue};

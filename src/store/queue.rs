@@ -20,7 +20,7 @@ const CLAIM: &str = "
         SELECT id FROM executions WHERE status = 'queued'
         ORDER BY created_at, id LIMIT $1 FOR UPDATE SKIP LOCKED)
     UPDATE executions e
-    SET status = 'running', attempt = attempt + 1, worker_id = $2, worker_name = $3,
+    SET status = 'running', attempt = attempt + 1, worker_id = $2, worker_name = $3, installing = false,
         started_at = clock_timestamp(), lease_until = clock_timestamp() + $4 * interval '1 ms'
     FROM next WHERE e.id = next.id
     RETURNING e.id, e.attempt, e.runtime, e.script_name, e.args, e.env, e.requirements, e.timeout_ms,
@@ -56,13 +56,14 @@ const RELEASE: &str = "
     WHERE id = $1 AND attempt = $2 AND worker_id = $3 AND status = 'running'";
 
 /// Claims whose lease has run out: nobody can know what became of them. With attempts left they are
-/// queued again; otherwise they end as lost, with what they had said so far. (The chunks are read in
-/// the state before this statement, so it may delete them itself.) After a restart of Postgres all
+/// queued again; otherwise they end as lost, with what they had said so far. One that was still installing
+/// its requirements has not run, so it does not count. (The chunks are read in the state before this
+/// statement, so it may delete them itself.) After a restart of Postgres all
 /// workers get half a lease to say that they live.
 const RESCUE: &str = "
     WITH expired AS (
         SELECT id, CASE WHEN cancel_requested THEN 'cancelled'
-                        WHEN attempt - released < max_attempts THEN 'queued'
+                        WHEN installing OR attempt - released < max_attempts THEN 'queued'
                         ELSE 'failed' END AS becomes
         FROM executions WHERE status = 'running' AND lease_until < clock_timestamp()
             AND pg_postmaster_start_time() < clock_timestamp() - $1 * interval '1 ms'
@@ -76,7 +77,7 @@ const RESCUE: &str = "
         GROUP BY c.execution_id),
     gone AS (DELETE FROM output_chunks c USING expired WHERE c.execution_id = expired.id)
     UPDATE executions e
-    SET status = becomes,
+    SET status = becomes, released = released + CASE WHEN installing AND becomes = 'queued' THEN 1 ELSE 0 END,
         failure_kind = CASE becomes WHEN 'failed' THEN 'lost' END,
         execution_error = CASE becomes WHEN 'failed' THEN
             'worker ' || worker_name || ' was lost while the script ran (attempt ' || attempt - released
@@ -94,11 +95,14 @@ const RESCUE: &str = "
 /// A worker that starts again takes over what its dead predecessor on this host still runs. The
 /// attempt stays: it is the same run, in the same sandbox. No row: somebody else was faster.
 const ADOPT: &str = "
-    UPDATE executions SET worker_id = $3, worker_name = $4,
+    UPDATE executions e SET worker_id = $3, worker_name = $4,
         lease_until = clock_timestamp() + $5 * interval '1 ms'
     WHERE id = $1 AND attempt = $2 AND status = 'running' AND worker_id = $6
     RETURNING id, attempt, runtime, script_name, args, env, requirements, timeout_ms, memory_bytes,
-        cpus_milli, network, 0::bigint AS waited_ms, ''::bytea AS script, false AS has_inputs";
+        cpus_milli, network, 0::bigint AS waited_ms,
+        (SELECT b.content FROM execution_files f JOIN blobs b USING (sha256)
+         WHERE f.execution_id = e.id AND f.role = 'script') AS script,
+        EXISTS (SELECT FROM execution_files f WHERE f.execution_id = e.id AND f.role = 'input') AS has_inputs";
 
 const DEPTH: &str = "
     SELECT count(*) AS queued,

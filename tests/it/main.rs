@@ -6,7 +6,9 @@
 
 mod architecture;
 mod bad_input;
+mod dependencies;
 mod drain;
+mod environments;
 mod main_job;
 mod many_daemons;
 mod migrations;
@@ -14,5 +16,6 @@ mod model;
 mod news;
 mod output;
 mod restart;
+mod runtimes;
 mod sandbox_profile;
 mod support;

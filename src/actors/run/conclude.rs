@@ -1,15 +1,37 @@
 //! What is recorded of an attempt, for each way in which it can end.
 
 use rgrid_init::Exit;
-use slog::{Logger, warn};
+use slog::{Logger, error, warn};
 
+use super::Ending;
+use super::follow::{End, Followed};
 use super::transcript::{Streams, Transcript};
 use crate::actors::Worker;
 use crate::execution::{Claimed, Conclusion, FailureKind, Outcome, StoredOutput, Usage};
 use crate::sandbox::{Judged, Sandbox, SandboxError, judge};
 
+/// How a followed script ended.
+pub(super) async fn script(worker: &Worker, claimed: &Claimed, followed: Followed, log: &Logger) -> Ending {
+    let Followed { end, mut sandbox, transcript } = followed;
+    let (conclusion, last_event) = match end {
+        End::Exit(seq, exit) => (exited(worker, claimed, &mut sandbox, &transcript, *exit, log).await, seq),
+        End::Broken(reason) => {
+            warn!(log, "the sandbox is gone"; "reason" => %reason);
+            (broken(claimed, &transcript, &reason), 0)
+        }
+        End::Overdue | End::Alarm => {
+            error!(log, "the init did not keep the deadline; its container is killed");
+            (overdue(claimed, &transcript), 0)
+        }
+        // Dropping the sandbox removes it.
+        End::Released => return Ending::Released,
+        End::ClaimLost => return Ending::ClaimLost,
+    };
+    Ending::Concluded(Box::new(conclusion), Some(Box::new(sandbox)), last_event)
+}
+
 /// The script has ended by itself, at its deadline, or by a cancel: the init tells which.
-pub(super) async fn exited(
+async fn exited(
     worker: &Worker,
     claimed: &Claimed,
     sandbox: &mut Sandbox,
@@ -18,13 +40,7 @@ pub(super) async fn exited(
     log: &Logger,
 ) -> Conclusion {
     let limit = worker.settings.execution.output_limit.0;
-    let Judged { mut outcome, exit_code } = judge(
-        &exit,
-        claimed.timeout,
-        claimed.memory_bytes,
-        worker.settings.install.timeout.0,
-        transcript.install_text(),
-    );
+    let Judged { mut outcome, exit_code } = judge(&exit, claimed.timeout, claimed.memory_bytes);
     let outputs = match outputs(sandbox, &exit).await {
         Ok(outputs) => outputs,
         Err(reason) => {
@@ -46,7 +62,7 @@ pub(super) async fn exited(
 }
 
 /// The container ended without a word of the init.
-pub(super) fn broken(claimed: &Claimed, transcript: &Transcript, reason: &SandboxError) -> Conclusion {
+fn broken(claimed: &Claimed, transcript: &Transcript, reason: &SandboxError) -> Conclusion {
     let outcome = match reason {
         SandboxError::Gone { oom_killed: true, .. } => Outcome::Failed {
             kind: FailureKind::OutOfMemory,
@@ -65,7 +81,7 @@ pub(super) fn broken(claimed: &Claimed, transcript: &Transcript, reason: &Sandbo
     with(outcome, transcript.cut_off())
 }
 
-pub(super) fn overdue(claimed: &Claimed, transcript: &Transcript) -> Conclusion {
+fn overdue(claimed: &Claimed, transcript: &Transcript) -> Conclusion {
     let error = format!(
         "the script was still running after {}, its time limit, and had to be killed from outside",
         rgrid_api::units::format_duration(claimed.timeout)
@@ -73,9 +89,14 @@ pub(super) fn overdue(claimed: &Claimed, transcript: &Transcript) -> Conclusion 
     with(Outcome::Failed { kind: FailureKind::Timeout, error }, transcript.cut_off())
 }
 
-/// Cancelled before anything ran.
+/// Cancelled before the script ran.
 pub(super) fn cancelled() -> Conclusion {
-    with(Outcome::Cancelled, Transcript::default().cut_off())
+    without_script(Outcome::Cancelled, &Transcript::new())
+}
+
+/// Of an attempt that did not come to its script there is what its install said.
+pub(super) fn without_script(outcome: Outcome, transcript: &Transcript) -> Conclusion {
+    with(outcome, transcript.cut_off())
 }
 
 fn with(outcome: Outcome, streams: Streams) -> Conclusion {

@@ -4,17 +4,14 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use rgrid_init::Event;
-use slog::{Logger, error, warn};
 use tokio::time::{Instant, sleep_until};
 
-use super::transcript::Transcript;
-use super::{Ending, conclude, job};
+use super::transcript::{Phase, Transcript};
 use crate::actors::claims::Held;
 use crate::actors::recorder::Append;
 use crate::actors::{Order, Worker};
-use crate::execution::{Claimed, Stream, Verdict};
+use crate::execution::{Claim, Stream, Verdict};
 use crate::sandbox::{Sandbox, SandboxError, Step};
-use crate::store::Chunk;
 
 /// Output of a run that goes on is stored so long after it came: a short run ends before, and its
 /// output goes into the final write alone.
@@ -22,6 +19,8 @@ const FLUSH_AFTER: Duration = Duration::from_millis(50);
 
 /// An append on its way: the Recorder's verdict, and the last event it covers.
 type Storing = Pin<Box<dyn Future<Output = (Verdict, u64)>>>;
+/// Ends when the job takes more than it may.
+pub(super) type Alarm<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// What woke the loop.
 enum News {
@@ -30,71 +29,70 @@ enum News {
     FlushDue,
     Ordered(Order),
     Deadline,
+    Alarm,
+}
+
+/// A job that has been handed over.
+pub(super) struct Running<'a> {
+    pub sandbox: Sandbox,
+    /// What it said so far, and what of it there will be.
+    pub transcript: Transcript,
+    /// The init keeps the deadline itself; this one is for an init that can't.
+    pub longest: Duration,
+    pub alarm: Option<Alarm<'a>>,
+}
+
+/// A job of which nothing more will come.
+pub(super) struct Followed {
+    pub end: End,
+    pub sandbox: Sandbox,
+    pub transcript: Transcript,
+}
+
+/// Why there is nothing more to follow.
+pub(super) enum End {
+    Exit(u64, Box<rgrid_init::Exit>),
+    Broken(SandboxError),
+    Overdue,
+    Alarm,
+    Released,
+    ClaimLost,
 }
 
 /// Follows the job to its end.
-pub(super) async fn follow(
-    worker: &Worker,
-    claimed: &Claimed,
-    held: &mut Held,
-    sandbox: Sandbox,
-    stored: Vec<Chunk>,
-    log: &Logger,
-) -> Ending {
-    let mut following = Following::new(worker, claimed, sandbox, stored, log);
+pub(super) async fn follow(worker: &Worker, claim: &Claim, held: &mut Held, job: Running<'_>) -> Followed {
+    let mut following = Following {
+        worker,
+        claim,
+        sandbox: job.sandbox,
+        transcript: job.transcript,
+        storing: None,
+        flush_at: None,
+        deadline: Instant::now() + job.longest,
+        alarm: job.alarm,
+    };
     // An order that came before the job was handed over.
     held.orders.mark_changed();
     loop {
         let news = following.news(held).await;
         if let Some(end) = following.digest(news).await {
-            return following.conclude(end).await;
+            return following.leave(end).await;
         }
     }
 }
 
-/// Why there is nothing more to follow.
-enum End {
-    Exit(u64, Box<rgrid_init::Exit>),
-    Broken(SandboxError),
-    Overdue,
-    Released,
-    ClaimLost,
-}
-
 struct Following<'a> {
     worker: &'a Worker,
-    claimed: &'a Claimed,
-    log: &'a Logger,
+    claim: &'a Claim,
     sandbox: Sandbox,
     transcript: Transcript,
     storing: Option<Storing>,
     flush_at: Option<Instant>,
     deadline: Instant,
+    alarm: Option<Alarm<'a>>,
 }
 
-impl<'a> Following<'a> {
-    fn new(
-        worker: &'a Worker,
-        claimed: &'a Claimed,
-        sandbox: Sandbox,
-        stored: Vec<Chunk>,
-        log: &'a Logger,
-    ) -> Self {
-        let longest = worker.runtimes.get(&claimed.runtime).map_or(claimed.timeout, |runtime| {
-            job::outer_deadline(&job::job(claimed, runtime, &worker.settings))
-        });
-        Self {
-            worker,
-            claimed,
-            log,
-            sandbox,
-            transcript: Transcript::resumed(stored),
-            storing: None,
-            flush_at: None,
-            deadline: Instant::now() + longest,
-        }
-    }
-
+impl Following<'_> {
     async fn news(&mut self, held: &mut Held) -> News {
         let flush_at = self.flush_at.filter(|_| self.storing.is_none());
         tokio::select! {
@@ -107,6 +105,7 @@ impl<'a> Following<'a> {
             step = self.sandbox.next() => News::Step(step),
             () = at(flush_at) => News::FlushDue,
             () = sleep_until(self.deadline) => News::Deadline,
+            () = rung(&mut self.alarm) => News::Alarm,
         }
     }
 
@@ -129,6 +128,7 @@ impl<'a> Following<'a> {
             News::Ordered(Order::Release) => return Some(End::Released),
             News::Ordered(Order::Lost) => return Some(End::ClaimLost),
             News::Deadline => return Some(End::Overdue),
+            News::Alarm => return Some(End::Alarm),
         }
         None
     }
@@ -137,7 +137,8 @@ impl<'a> Following<'a> {
         match event {
             Event::Started { .. } => self.transcript.pass(seq),
             Event::Output { stream, text } => {
-                self.transcript.take(seq, stream_of(stream), text);
+                let stream = stream_of(stream, self.transcript.phase());
+                self.transcript.take(seq, stream, text);
                 self.flush_at.get_or_insert_with(|| Instant::now() + FLUSH_AFTER);
             }
             Event::Exit(exit) => return Some(End::Exit(seq, Box::new(exit))),
@@ -151,7 +152,7 @@ impl<'a> Following<'a> {
             return;
         }
         let (chunks, upto) = self.transcript.take_pending();
-        let (recorder, claim) = (self.worker.recorder.clone(), self.claimed.claim.clone());
+        let (recorder, claim) = (self.worker.recorder.clone(), self.claim.clone());
         self.storing = Some(Box::pin(async move {
             // A recorder that is gone takes the whole process with it; the text stays in the transcript.
             let verdict = recorder.send(Append { claim, chunks }).await;
@@ -159,48 +160,29 @@ impl<'a> Following<'a> {
         }));
     }
 
-    async fn conclude(mut self, end: End) -> Ending {
-        // One entry at a time: the final write must not overtake an append.
+    /// One entry at a time: the final write must not overtake an append.
+    async fn leave(mut self, end: End) -> Followed {
         if let Some(storing) = self.storing.take() {
             storing.await;
         }
-        let Self { worker, claimed, log, mut sandbox, transcript, .. } = self;
-        match end {
-            End::Exit(seq, exit) => {
-                let conclusion =
-                    conclude::exited(worker, claimed, &mut sandbox, &transcript, *exit, log).await;
-                Ending::Concluded(Box::new(conclusion), Some(Box::new(sandbox)), seq)
-            }
-            End::Broken(reason) => {
-                warn!(log, "the sandbox is gone"; "reason" => %reason);
-                let conclusion = conclude::broken(claimed, &transcript, &reason);
-                Ending::Concluded(Box::new(conclusion), Some(Box::new(sandbox)), 0)
-            }
-            End::Overdue => {
-                error!(log, "the init did not keep the deadline; its container is killed");
-                Ending::Concluded(
-                    Box::new(conclude::overdue(claimed, &transcript)),
-                    Some(Box::new(sandbox)),
-                    0,
-                )
-            }
-            End::Released => {
-                drop(sandbox);
-                Ending::Released
-            }
-            End::ClaimLost => {
-                drop(sandbox);
-                Ending::ClaimLost
-            }
-        }
+        Followed { end, sandbox: self.sandbox, transcript: self.transcript }
     }
 }
 
-fn stream_of(stream: rgrid_init::Stream) -> Stream {
+/// All that an install says belongs to one stream.
+fn stream_of(stream: rgrid_init::Stream, phase: Phase) -> Stream {
     match stream {
+        _ if phase == Phase::Install => Stream::Install,
         rgrid_init::Stream::Install => Stream::Install,
         rgrid_init::Stream::Stdout => Stream::Stdout,
         rgrid_init::Stream::Stderr => Stream::Stderr,
+    }
+}
+
+async fn rung(alarm: &mut Option<Alarm<'_>>) {
+    match alarm {
+        Some(alarm) => alarm.await,
+        None => std::future::pending().await,
     }
 }
 

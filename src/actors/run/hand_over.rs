@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use slog::{Logger, warn};
+use slog::{Logger, info, warn};
+use tokio::time::Instant;
 
-use super::job::{self, CA_BUNDLE_FILE, REQUIREMENTS_FILE};
+use super::job::{self, CA_BUNDLE_FILE};
 use super::nest::Nest;
 use super::{Ending, conclude};
 use crate::actors::claims::Held;
@@ -20,41 +21,42 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Sandboxes that may break before their job has started until something is wrong with the job.
 const SANDBOXES_AT_MOST: u32 = 3;
 
+pub(super) enum HandOver {
+    /// The script runs.
+    Done(Box<Sandbox>, Profile),
+    /// Somebody removed what was installed for it.
+    EnvironmentGone,
+}
+
 /// Nothing of the script has run while this fails, so every way out is safe: end, release, try again.
+/// `environment` is the volume with what it requires.
 pub(super) async fn hand_over(
     worker: &Worker,
     claimed: &Claimed,
+    runtime: &RuntimeEntry,
+    environment: Option<String>,
     held: &mut Held,
     nest: Nest,
     log: &Logger,
-) -> Result<(Sandbox, Profile), Ending> {
-    let Some(runtime) = worker.runtimes.get(&claimed.runtime) else {
-        return Err(unknown_runtime(claimed, worker));
-    };
+) -> Result<HandOver, Ending> {
     let mut nest = Some(nest);
-    let mut broken = 0;
-    let since = tokio::time::Instant::now();
+    let mut tries = Tries::default();
     loop {
+        let nest = nest.take().unwrap_or_default();
         let tried = tokio::select! {
-            tried = attempt(worker, claimed, runtime, nest.take().unwrap_or_default()) => tried,
+            tried = attempt(worker, claimed, runtime, environment.clone(), nest) => tried,
             ending = ordered(held) => return Err(ending),
         };
-        let failure = match tried {
-            Ok(handed_over) => return Ok(handed_over),
-            Err(failure) => failure,
-        };
-        warn!(log, "the job could not be handed over"; "error" => %failure);
-        match failure {
-            Failure::Final(conclusion) => return Err(Ending::Concluded(conclusion, None, 0)),
-            Failure::Sandbox(reason) => {
-                broken += 1;
-                if broken >= SANDBOXES_AT_MOST {
-                    let words = format!("the sandbox broke before the script could start: {reason}");
-                    return Err(concluded(Conclusion::failed(FailureKind::Internal, words)));
+        match tried {
+            Ok((sandbox, profile)) => return Ok(HandOver::Done(Box::new(sandbox), profile)),
+            Err(Failure::EnvironmentGone(volume)) => match forget(worker, &volume).await {
+                Ok(()) => {
+                    info!(log, "its environment was removed, and is made anew"; "environment" => volume);
+                    return Ok(HandOver::EnvironmentGone);
                 }
-            }
-            Failure::Passing(_) if since.elapsed() > DOCKER_PATIENCE => return Err(Ending::Released),
-            Failure::Passing(_) => {}
+                Err(failure) => tries.count(failure, log)?,
+            },
+            Err(failure) => tries.count(failure, log)?,
         }
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
@@ -63,14 +65,55 @@ pub(super) async fn hand_over(
     }
 }
 
+async fn forget(worker: &Worker, volume: &str) -> Result<(), Failure> {
+    let engine = worker.docker.engine_id().await?;
+    Ok(worker.store.forget_environment(&engine, volume).await?)
+}
+
+/// What has failed in a row.
+#[derive(Default)]
+pub(super) struct Tries {
+    since: Option<Instant>,
+    broken: u32,
+}
+
+impl Tries {
+    /// Ends the attempt when trying again is of no use.
+    pub fn count(&mut self, failure: Failure, log: &Logger) -> Result<(), Ending> {
+        warn!(log, "the job could not be handed over"; "error" => %failure);
+        let since = *self.since.get_or_insert_with(Instant::now);
+        match failure {
+            Failure::Final(conclusion) => Err(Ending::Concluded(conclusion, None, 0)),
+            Failure::Sandbox(reason) => {
+                self.broken += 1;
+                if self.broken < SANDBOXES_AT_MOST {
+                    return Ok(());
+                }
+                let words = format!("the sandbox broke before the script could start: {reason}");
+                Err(concluded(Conclusion::failed(FailureKind::Internal, words)))
+            }
+            Failure::EnvironmentGone(_) | Failure::Passing(_) if since.elapsed() > DOCKER_PATIENCE => {
+                Err(Ending::Released)
+            }
+            Failure::EnvironmentGone(_) | Failure::Passing(_) => Ok(()),
+        }
+    }
+
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     /// The same again would end the same.
     #[error("{}", .0.outcome.error().unwrap_or_default())]
     Final(Box<Conclusion>),
     /// Docker or the database are away.
     #[error("{0}")]
     Passing(String),
+    #[error("the environment {0} is gone")]
+    EnvironmentGone(String),
     /// This one sandbox is of no use.
     #[error("{0}")]
     Sandbox(String),
@@ -80,15 +123,17 @@ async fn attempt(
     worker: &Worker,
     claimed: &Claimed,
     runtime: &RuntimeEntry,
+    environment: Option<String>,
     nest: Nest,
 ) -> Result<(Sandbox, Profile), Failure> {
     let image = worker.docker.image(&runtime.image, runtime.pull).await?;
-    let profile = job::profile(claimed, image);
+    let installed = environment.is_some();
+    let profile = job::profile(claimed, image, environment);
     let mut sandbox = nest.sandbox(worker, &profile).await?;
     sandbox.put(&claimed.script_name, &claimed.script).await?;
     put_inputs(worker, claimed, &mut sandbox).await?;
-    put_requirements(worker, claimed, &mut sandbox).await?;
-    sandbox.start(job::job(claimed, runtime, &worker.settings)).await?;
+    put_certificates(worker, &mut sandbox).await?;
+    sandbox.start(job::job(claimed, runtime, &worker.settings, installed)).await?;
     Ok((sandbox, profile))
 }
 
@@ -104,10 +149,7 @@ async fn put_inputs(worker: &Worker, claimed: &Claimed, sandbox: &mut Sandbox) -
     Ok(())
 }
 
-async fn put_requirements(worker: &Worker, claimed: &Claimed, sandbox: &mut Sandbox) -> Result<(), Failure> {
-    if let Some(requirements) = &claimed.requirements {
-        sandbox.put(REQUIREMENTS_FILE, requirements.as_bytes()).await?;
-    }
+async fn put_certificates(worker: &Worker, sandbox: &mut Sandbox) -> Result<(), Failure> {
     let bundle = &worker.settings.install.ca_bundle;
     if !bundle.as_os_str().is_empty() {
         let content = tokio::fs::read(bundle).await.map_err(|error| {
@@ -120,7 +162,7 @@ async fn put_requirements(worker: &Worker, claimed: &Claimed, sandbox: &mut Sand
 }
 
 /// Returns only when the run is not to go on.
-async fn ordered(held: &mut Held) -> Ending {
+pub(super) async fn ordered(held: &mut Held) -> Ending {
     loop {
         match *held.orders.borrow_and_update() {
             Order::GoOn => {}
@@ -134,11 +176,11 @@ async fn ordered(held: &mut Held) -> Ending {
     }
 }
 
-fn concluded(conclusion: Conclusion) -> Ending {
+pub(super) fn concluded(conclusion: Conclusion) -> Ending {
     Ending::Concluded(Box::new(conclusion), None, 0)
 }
 
-fn unknown_runtime(claimed: &Claimed, worker: &Worker) -> Ending {
+pub(super) fn unknown_runtime(claimed: &Claimed, worker: &Worker) -> Ending {
     let words = format!(
         "worker {} has no runtime {}: its settings lack [runtimes.\"{}\"]",
         worker.name, claimed.runtime, claimed.runtime
@@ -152,6 +194,7 @@ impl From<DockerError> for Failure {
             DockerError::ImageMissing { .. } => {
                 Failure::Final(Box::new(Conclusion::failed(FailureKind::Image, error.to_string())))
             }
+            DockerError::EnvironmentGone(volume) => Failure::EnvironmentGone(volume.clone()),
             _ => Failure::Passing(error.to_string()),
         }
     }

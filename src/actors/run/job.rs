@@ -3,39 +3,39 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rgrid_init::{Job, Limits, Setup};
+use rgrid_init::{Job, Limits};
 
 use crate::execution::Claimed;
-use crate::sandbox::{Network, Profile};
+use crate::sandbox::{ENVIRONMENT, ENVIRONMENT_PYTHON, Network, Profile};
 use crate::settings::{Ecosystem, RuntimeEntry, Settings};
 
-/// Where the install step puts what the requirements name. On the sandbox's tmpfs, like all it writes.
-const PACKAGES: &str = "/tmp/.rgrid-packages";
-/// The requirements as pip reads them.
-pub(super) const REQUIREMENTS_FILE: &str = ".rgrid-requirements.txt";
 /// Where a configured CA bundle lies in the sandbox.
 pub(super) const CA_BUNDLE_FILE: &str = ".rgrid-ca-bundle.pem";
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The container that a claimed execution needs.
-pub(super) fn profile(claimed: &Claimed, image: String) -> Profile {
+/// The container that a claimed execution needs; `environment` is the volume with its requirements.
+pub(super) fn profile(claimed: &Claimed, image: String, environment: Option<String>) -> Profile {
     Profile {
         image,
         memory_bytes: claimed.memory_bytes,
         cpus_milli: claimed.cpus_milli,
         network: if claimed.network { Network::Internet } else { Network::None },
+        environment,
     }
 }
 
-pub(super) fn job(claimed: &Claimed, runtime: &RuntimeEntry, settings: &Settings) -> Job {
+pub(super) fn job(claimed: &Claimed, runtime: &RuntimeEntry, settings: &Settings, environment: bool) -> Job {
     let mut argv = runtime.command.clone();
+    if let Some(program) = argv.first_mut().filter(|_| environment) {
+        *program = format!("{}/bin/python", python_home());
+    }
     argv.push(claimed.script_name.clone());
     argv.extend(claimed.args.iter().cloned());
     Job {
         id: claimed.claim.job_id(),
-        setup: setup(claimed, runtime, settings),
+        setup: None,
         argv,
-        env: environment(claimed, runtime, settings).into_iter().collect(),
+        env: script_env(claimed, runtime, settings, environment).into_iter().collect(),
         limits: Limits {
             timeout_ms: millis(claimed.timeout),
             grace_ms: millis(settings.execution.grace.0),
@@ -46,16 +46,25 @@ pub(super) fn job(claimed: &Claimed, runtime: &RuntimeEntry, settings: &Settings
     }
 }
 
+/// The virtual environment with the requirements.
+pub(super) fn python_home() -> String {
+    format!("{ENVIRONMENT}/{ENVIRONMENT_PYTHON}")
+}
+
 /// Longest time from the hand-over until the init must have told the end, with room to spare: the
 /// init keeps the deadline itself, this one is for an init that cannot.
-pub(super) fn outer_deadline(job: &Job) -> Duration {
+pub(super) fn outer_deadline(claimed: &Claimed, settings: &Settings) -> Duration {
     const ROOM: Duration = Duration::from_secs(30);
-    let setup = job.setup.as_ref().map_or(0, |setup| setup.timeout_ms);
-    Duration::from_millis(setup + job.limits.timeout_ms + 2 * job.limits.grace_ms) + ROOM
+    claimed.timeout + 2 * settings.execution.grace.0 + ROOM
 }
 
 /// The script's own variables win over these.
-fn environment(claimed: &Claimed, runtime: &RuntimeEntry, settings: &Settings) -> BTreeMap<String, String> {
+fn script_env(
+    claimed: &Claimed,
+    runtime: &RuntimeEntry,
+    settings: &Settings,
+    environment: bool,
+) -> BTreeMap<String, String> {
     let mut env: BTreeMap<String, String> = BTreeMap::new();
     let mut set = |name: &str, value: &str| env.insert(name.to_owned(), value.to_owned());
     set("PATH", PATH);
@@ -65,39 +74,18 @@ fn environment(claimed: &Claimed, runtime: &RuntimeEntry, settings: &Settings) -
     if runtime.ecosystem() == Ecosystem::Python {
         set("PYTHONUNBUFFERED", "1");
         set("PYTHONDONTWRITEBYTECODE", "1");
-        if claimed.requirements.is_some() {
-            set("PYTHONPATH", PACKAGES);
-            set("PATH", &format!("{PACKAGES}/bin:{PATH}"));
-        }
+    }
+    if environment {
+        set("VIRTUAL_ENV", &python_home());
+        set("PATH", &format!("{}/bin:{PATH}", python_home()));
     }
     env.extend(ca_bundle(settings));
     env.extend(claimed.env.0.clone());
     env
 }
 
-fn setup(claimed: &Claimed, runtime: &RuntimeEntry, settings: &Settings) -> Option<Setup> {
-    claimed.requirements.as_ref()?;
-    let mut argv = runtime.command.clone();
-    let pip = ["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--no-cache-dir"];
-    argv.extend(pip.map(str::to_owned));
-    argv.extend(["--root-user-action=ignore", "--target", PACKAGES].map(str::to_owned));
-    for (option, value) in [
-        ("--index-url", &settings.install.index_url),
-        ("--extra-index-url", &settings.install.extra_index_url),
-    ] {
-        if !value.is_empty() {
-            argv.extend([option.to_owned(), value.clone()]);
-        }
-    }
-    argv.extend(["-r".to_owned(), REQUIREMENTS_FILE.to_owned()]);
-    let mut env = ca_bundle(settings);
-    env.extend([("PATH", PATH), ("HOME", "/tmp"), ("LANG", "C.UTF-8")].map(owned));
-    let timeout_ms = millis(settings.install.timeout.0);
-    Some(Setup { argv, env: env.into_iter().collect(), timeout_ms })
-}
-
 /// The names under which programs look for certificates to trust.
-fn ca_bundle(settings: &Settings) -> BTreeMap<String, String> {
+pub(super) fn ca_bundle(settings: &Settings) -> BTreeMap<String, String> {
     if settings.install.ca_bundle.as_os_str().is_empty() {
         return BTreeMap::new();
     }
@@ -107,11 +95,11 @@ fn ca_bundle(settings: &Settings) -> BTreeMap<String, String> {
         .into()
 }
 
-fn owned((name, value): (&str, &str)) -> (String, String) {
+pub(super) fn owned((name, value): (&str, &str)) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -138,15 +126,15 @@ mod tests {
         }
     }
 
-    fn made(claimed: &Claimed) -> Job {
+    fn made(claimed: &Claimed, environment: bool) -> Job {
         let settings = crate::settings::load(None, []).unwrap();
         let table = settings.runtimes();
-        job(claimed, table.get(&claimed.runtime).unwrap(), &settings)
+        job(claimed, table.get(&claimed.runtime).unwrap(), &settings, environment)
     }
 
     #[test]
     fn the_scripts_own_variables_win() {
-        let job = made(&claimed(&[("LANG", "de_DE"), ("EMPTY", "")]));
+        let job = made(&claimed(&[("LANG", "de_DE"), ("EMPTY", "")]), false);
         assert!(job.env.contains(&owned(("LANG", "de_DE"))));
         assert!(job.env.contains(&owned(("EMPTY", ""))));
         assert!(job.env.contains(&owned(("PYTHONUNBUFFERED", "1"))));
@@ -154,6 +142,14 @@ mod tests {
 
     #[test]
     fn arguments_follow_the_script() {
-        assert_eq!(made(&claimed(&[])).argv, ["python3", "a.py", "--follow"]);
+        assert_eq!(made(&claimed(&[]), false).argv, ["python3", "a.py", "--follow"]);
+    }
+
+    #[test]
+    fn with_an_environment_its_own_python_runs_the_script() {
+        let job = made(&claimed(&[]), true);
+        assert_eq!(job.argv[0], "/rgrid-env/python/bin/python");
+        let path = job.env.iter().find(|(name, _)| name == "PATH").unwrap();
+        assert!(path.1.starts_with("/rgrid-env/python/bin:"), "{path:?}");
     }
 }

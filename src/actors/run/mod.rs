@@ -1,10 +1,13 @@
-//! One attempt from its claim to its end: sandbox → hand-over → events → conclusion → recorded.
+//! One attempt from its claim to its end: environment → sandbox → hand-over → events → conclusion → recorded.
 
+mod builder;
 mod conclude;
 mod follow;
 mod hand_over;
+mod install;
 mod job;
 mod nest;
+mod recipe;
 mod transcript;
 
 use std::sync::Arc;
@@ -18,6 +21,11 @@ use super::{Order, Worker};
 use crate::execution::{Claimed, Conclusion};
 use crate::sandbox::{Profile, Sandbox};
 use crate::store::{Chunk, Recorded};
+
+use follow::Running;
+use hand_over::HandOver;
+use install::Preparing;
+use transcript::{Phase, Transcript};
 
 pub(super) use nest::Nest;
 
@@ -52,15 +60,41 @@ pub(super) async fn run(worker: Arc<Worker>, run: Run) -> Option<Profile> {
     let Run { claimed, mut held, start } = run;
     let log = worker.log_for(&claimed.claim);
     let (ending, profile) = match start {
-        Start::Fresh(nest) => fresh(&worker, &claimed, &mut held, nest, &log).await,
+        Start::Fresh(nest) => {
+            let waited = claimed.waited.as_millis() as u64;
+            info!(log, "claimed"; "runtime" => &claimed.runtime, "waited_ms" => waited);
+            fresh(&worker, &claimed, &mut held, nest, None, &log).await
+        }
         Start::Resumed { sandbox, stored } => {
             info!(log, "re-attached"; "container" => short(sandbox.container()), "stored_chunks" => stored.len());
-            let ending = follow::follow(&worker, &claimed, &mut held, *sandbox, stored, &log).await;
-            (ending, None)
+            resumed(&worker, &claimed, &mut held, *sandbox, stored, &log).await
         }
     };
     settle(&worker, &held, ending, &log).await;
     profile
+}
+
+/// The sandbox that was left may still be installing; then all of the script is ahead.
+async fn resumed(
+    worker: &Worker,
+    claimed: &Claimed,
+    held: &mut Held,
+    sandbox: Sandbox,
+    stored: Vec<Chunk>,
+    log: &Logger,
+) -> (Ending, Option<Profile>) {
+    if sandbox.builds().is_some() {
+        let begun = Begun { sandbox, transcript: Transcript::resumed(stored, Phase::Install) };
+        return fresh(worker, claimed, held, Nest::default(), Some(begun), log).await;
+    }
+    let transcript = Transcript::resumed(stored, Phase::Script);
+    (to_the_end(worker, claimed, held, sandbox, transcript, log).await, None)
+}
+
+/// An install that an earlier daemon began, and what it said so far.
+struct Begun {
+    sandbox: Sandbox,
+    transcript: Transcript,
 }
 
 async fn fresh(
@@ -68,16 +102,59 @@ async fn fresh(
     claimed: &Claimed,
     held: &mut Held,
     nest: Nest,
+    begun: Option<Begun>,
     log: &Logger,
 ) -> (Ending, Option<Profile>) {
-    info!(log, "claimed"; "runtime" => &claimed.runtime, "waited_ms" => claimed.waited.as_millis() as u64);
-    match hand_over::hand_over(worker, claimed, held, nest, log).await {
-        Ok((sandbox, profile)) => {
+    match to_the_script(worker, claimed, held, nest, begun, log).await {
+        Ok((sandbox, profile, transcript)) => {
             info!(log, "running"; "container" => short(sandbox.container()));
-            (follow::follow(worker, claimed, held, sandbox, Vec::new(), log).await, Some(profile))
+            (to_the_end(worker, claimed, held, sandbox, transcript, log).await, Some(profile))
         }
         Err(ending) => (ending, None),
     }
+}
+
+async fn to_the_script(
+    worker: &Worker,
+    claimed: &Claimed,
+    held: &mut Held,
+    mut nest: Nest,
+    begun: Option<Begun>,
+    log: &Logger,
+) -> Result<(Sandbox, Profile, Transcript), Ending> {
+    let Some(runtime) = worker.runtimes.get(&claimed.runtime) else {
+        return Err(hand_over::unknown_runtime(claimed, worker));
+    };
+    let (builder, transcript) = match begun {
+        Some(begun) => (Some(begun.sandbox), begun.transcript),
+        None => (None, Transcript::new()),
+    };
+    let mut preparing = Preparing::new(worker, claimed, runtime, transcript, log);
+    if let Some(builder) = builder {
+        preparing.go_on(held, builder).await?;
+    }
+    loop {
+        let environment = preparing.environment(held).await?;
+        let nest = std::mem::take(&mut nest);
+        match hand_over::hand_over(worker, claimed, runtime, environment, held, nest, log).await? {
+            HandOver::Done(sandbox, profile) => return Ok((*sandbox, profile, preparing.into_transcript())),
+            HandOver::EnvironmentGone => {}
+        }
+    }
+}
+
+async fn to_the_end(
+    worker: &Worker,
+    claimed: &Claimed,
+    held: &mut Held,
+    sandbox: Sandbox,
+    transcript: Transcript,
+    log: &Logger,
+) -> Ending {
+    let longest = job::outer_deadline(claimed, &worker.settings);
+    let running = Running { sandbox, transcript, longest, alarm: None };
+    let followed = follow::follow(worker, &claimed.claim, held, running).await;
+    conclude::script(worker, claimed, followed, log).await
 }
 
 /// Records how it ended; the sandbox goes away after the answer, not before it.

@@ -1,6 +1,9 @@
 //! What one attempt has said so far, in memory: the head of each stream, and what is not stored yet.
 //!
 //! Bounded by the init, which sends no more than the output limit of each stream while the run lasts.
+//!
+//! An attempt may have two sandboxes, one that installs and one that runs the script, and both count their
+//! events from 1. So that a chunk's number is never used twice in an attempt, each adds a number of its own.
 
 use rgrid_init::{Exit, StreamEnd, assemble};
 
@@ -8,21 +11,56 @@ use crate::execution::RunText;
 use crate::execution::Stream;
 use crate::store::Chunk;
 
-#[derive(Default)]
+/// Added to the numbers of the events of an install. Before them there is room for words of the worker's own.
+const OF_INSTALL: u64 = 16;
+/// Added to those of the script; there can't be as many events of an install.
+const OF_SCRIPT: u64 = 1 << 32;
+
+/// Whose events come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Install,
+    Script,
+}
+
+impl Phase {
+    fn base(self) -> u64 {
+        match self {
+            Phase::Install => OF_INSTALL,
+            Phase::Script => OF_SCRIPT,
+        }
+    }
+}
+
 pub(super) struct Transcript {
+    phase: Phase,
     stdout: String,
     stderr: String,
     install: String,
     /// Said, but not stored.
     pending: Vec<Chunk>,
-    /// Number of the last event that came in, stored or not.
+    /// The install's text as it is kept, once the install has ended.
+    installed: Option<RunText>,
+    /// Number of the last chunk or event that came in, stored or not.
     last: u64,
 }
 
 impl Transcript {
+    pub fn new() -> Self {
+        Self {
+            phase: Phase::Install,
+            stdout: String::new(),
+            stderr: String::new(),
+            install: String::new(),
+            pending: Vec::new(),
+            installed: None,
+            last: 0,
+        }
+    }
+
     /// Goes on behind what an earlier daemon has stored.
-    pub fn resumed(chunks: Vec<Chunk>) -> Self {
-        let mut transcript = Self::default();
+    pub fn resumed(chunks: Vec<Chunk>, phase: Phase) -> Self {
+        let mut transcript = Self { phase, ..Self::new() };
         for chunk in chunks {
             transcript.last = transcript.last.max(chunk.seq);
             transcript.head(chunk.stream).push_str(&chunk.text);
@@ -30,8 +68,25 @@ impl Transcript {
         transcript
     }
 
+    /// From now on the events are those of another sandbox.
+    pub fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Words of the worker's own, in the install's stream, before there is an install.
+    pub fn note(&mut self, text: &str) {
+        self.last += 1;
+        self.install.push_str(text);
+        self.pending.push(Chunk { seq: self.last, stream: Stream::Install, text: text.to_owned() });
+    }
+
     /// Takes an event's text; one that is known already (replayed by the init) changes nothing.
     pub fn take(&mut self, seq: u64, stream: Stream, text: String) {
+        let seq = self.phase.base() + seq;
         if seq <= self.last {
             return;
         }
@@ -42,7 +97,7 @@ impl Transcript {
 
     /// An event without text.
     pub fn pass(&mut self, seq: u64) {
-        self.last = self.last.max(seq);
+        self.last = self.last.max(self.phase.base() + seq);
     }
 
     pub fn has_pending(&self) -> bool {
@@ -51,7 +106,13 @@ impl Transcript {
 
     /// What is to be stored now, and the number up to which the init may forget then.
     pub fn take_pending(&mut self) -> (Vec<Chunk>, u64) {
-        (std::mem::take(&mut self.pending), self.last)
+        (std::mem::take(&mut self.pending), self.last.saturating_sub(self.phase.base()))
+    }
+
+    /// The install has ended in good order.
+    pub fn end_install(&mut self, exit: &Exit, limit: u64) {
+        let (text, truncated) = assemble(&self.install, &exit.install, limit);
+        self.installed = Some(RunText { text, total: exit.install.total, truncated });
     }
 
     /// The streams as they are kept when the run ended in good order.
@@ -59,7 +120,7 @@ impl Transcript {
         Streams {
             stdout: text(&self.stdout, &exit.stdout, limit),
             stderr: text(&self.stderr, &exit.stderr, limit),
-            install: text(&self.install, &exit.install, limit),
+            install: self.install(),
         }
     }
 
@@ -67,11 +128,14 @@ impl Transcript {
     pub fn cut_off(&self) -> Streams {
         let known =
             |text: &String| RunText { text: text.clone(), total: text.len() as u64, truncated: false };
-        Streams { stdout: known(&self.stdout), stderr: known(&self.stderr), install: known(&self.install) }
+        Streams { stdout: known(&self.stdout), stderr: known(&self.stderr), install: self.install() }
     }
 
-    pub fn install_text(&self) -> &str {
-        &self.install
+    /// What the install said, or has said so far.
+    pub fn install(&self) -> RunText {
+        let known =
+            || RunText { text: self.install.clone(), total: self.install.len() as u64, truncated: false };
+        self.installed.clone().unwrap_or_else(known)
     }
 
     fn head(&mut self, stream: Stream) -> &mut String {
@@ -100,12 +164,33 @@ mod tests {
 
     #[test]
     fn a_replayed_event_is_not_doubled() {
-        let mut transcript =
-            Transcript::resumed(vec![Chunk { seq: 2, stream: Stream::Stdout, text: "a".into() }]);
+        let stored = vec![Chunk { seq: OF_SCRIPT + 2, stream: Stream::Stdout, text: "a".into() }];
+        let mut transcript = Transcript::resumed(stored, Phase::Script);
         transcript.take(2, Stream::Stdout, "a".into());
         transcript.take(3, Stream::Stdout, "b".into());
         let (pending, upto) = transcript.take_pending();
         assert_eq!((pending.len(), upto), (1, 3));
         assert_eq!(transcript.cut_off().stdout.text, "ab");
+    }
+
+    #[test]
+    fn no_number_is_used_twice_by_two_sandboxes() {
+        let mut transcript = Transcript::new();
+        transcript.note("waiting\n");
+        transcript.take(1, Stream::Install, "pip\n".into());
+        transcript.enter(Phase::Script);
+        transcript.take(1, Stream::Stdout, "out\n".into());
+        let (pending, upto) = transcript.take_pending();
+        let numbers: Vec<u64> = pending.iter().map(|chunk| chunk.seq).collect();
+        assert_eq!((numbers, upto), (vec![1, OF_INSTALL + 1, OF_SCRIPT + 1], 1));
+        assert_eq!(transcript.cut_off().install.text, "waiting\npip\n");
+    }
+
+    #[test]
+    fn a_script_whose_first_chunk_is_not_stored_yet_is_told_whole() {
+        let stored = vec![Chunk { seq: OF_INSTALL + 70, stream: Stream::Install, text: "pip\n".into() }];
+        let mut transcript = Transcript::resumed(stored, Phase::Script);
+        transcript.take(2, Stream::Stdout, "a".into());
+        assert_eq!(transcript.cut_off().stdout.text, "a");
     }
 }

@@ -42,6 +42,14 @@ impl DaemonBuilder {
         self
     }
 
+    /// A settings file with this text.
+    pub fn with_config(mut self, text: &str) -> Self {
+        let path = self.data.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        self.arguments.extend(["--config".to_owned(), path.to_str().unwrap().to_owned()]);
+        self
+    }
+
     pub fn slots(self, slots: usize) -> Self {
         self.with("RGRID_WORKER__SLOTS", &slots.to_string())
     }

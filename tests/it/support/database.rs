@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, sql_query, sql_types};
 
+use super::{docker, environments_of};
+
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 pub struct Database {
@@ -50,8 +52,29 @@ impl Database {
     }
 }
 
+impl Database {
+    /// The deployment's id, the label of its containers and volumes.
+    pub fn cluster(&self) -> String {
+        self.text("SELECT cluster FROM deployment")
+    }
+
+    /// What was installed outlives a daemon; but here nobody comes back for it.
+    fn remove_environments(&self) {
+        let used = "SELECT count(*) FROM pg_tables WHERE tablename = 'executions'";
+        let installed = "SELECT count(*) FROM executions WHERE requirements IS NOT NULL";
+        if self.number(used) > 0 && self.number(installed) > 0 {
+            for volume in environments_of(&self.cluster()) {
+                docker(&["volume", "rm", &volume]);
+            }
+        }
+    }
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.remove_environments();
+        }
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         if let Err(error) = connect("postgres").batch_execute(&statement) {
             eprintln!("{} was not dropped: {error}", self.name);

@@ -16,3 +16,9 @@ pub fn containers_of(cluster: &str) -> Vec<String> {
     let filter = format!("label=rgrid.cluster={cluster}");
     docker(&["ps", "-aq", "--no-trunc", "--filter", &filter]).lines().map(str::to_owned).collect()
 }
+
+/// Names of all volumes of a deployment in which requirements are installed, whole or not.
+pub fn environments_of(cluster: &str) -> Vec<String> {
+    let filter = format!("label=rgrid.cluster={cluster}");
+    docker(&["volume", "ls", "-q", "--filter", &filter]).lines().map(str::to_owned).collect()
+}

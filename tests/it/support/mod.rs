@@ -5,13 +5,16 @@ mod daemon;
 mod database;
 mod docker;
 mod http;
+mod index;
 mod waiting;
+mod zip;
 
 pub use cli::Cli;
 pub use daemon::{Daemon, DaemonBuilder};
 pub use database::Database;
-pub use docker::{containers_of, docker};
+pub use docker::{containers_of, docker, environments_of};
 pub use http::Http;
+pub use index::Index;
 pub use waiting::wait_until;
 
 /// A file below `tests/fixtures/`.

@@ -1,0 +1,3 @@
+ALTER TABLE executions DROP COLUMN installing;
+
+DROP TABLE environments;

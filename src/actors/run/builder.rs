@@ -1,0 +1,170 @@
+//! A sandbox that installs: followed to its end, and what it built written down or thrown away.
+
+use std::time::Duration;
+
+use rgrid_init::Exit;
+use slog::{info, warn};
+
+use super::follow::{Alarm, End, Followed, Running, follow as follow_job};
+use super::install::Preparing;
+use super::recipe::{self, SIZE_FILE};
+use super::transcript::{Phase, Transcript};
+use super::{Ending, conclude};
+use crate::actors::Worker;
+use crate::actors::claims::Held;
+use crate::execution::{FailureKind, Outcome};
+use crate::sandbox::{Building, Sandbox, SandboxError, judge_install, too_large_install};
+use crate::store::EnvironmentKey;
+
+/// Beside the time for the install itself: for clearing up, and for an init that does not keep the time.
+const ROOM: Duration = Duration::from_secs(180);
+/// Until the disk is looked at; the pauses grow with the time that Docker needs to tell.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+const TIMES_THE_LOOK: u32 = 20;
+const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The volume, written down as whole; or how the attempt ended.
+pub(super) async fn follow(
+    preparing: &mut Preparing<'_>,
+    held: &mut Held,
+    sandbox: Sandbox,
+    building: &Building,
+) -> Result<String, Ending> {
+    let worker = preparing.worker;
+    let volume = building.volume.clone();
+    let mut transcript = std::mem::replace(&mut preparing.transcript, Transcript::new());
+    transcript.enter(Phase::Install);
+    let job = Running {
+        sandbox,
+        transcript,
+        longest: worker.settings.install.timeout.0 + 2 * worker.settings.execution.grace.0 + ROOM,
+        alarm: Some(alarm(worker, volume.clone())),
+    };
+    let Followed { end, mut sandbox, mut transcript } =
+        follow_job(worker, &preparing.claimed.claim, held, job).await;
+    let (outcome, last_event) = match end {
+        End::Exit(seq, exit) => {
+            transcript.end_install(&exit, worker.settings.execution.output_limit.0);
+            match settle(worker, &mut sandbox, &transcript, &exit, building).await {
+                Ok(()) => {
+                    info!(preparing.log, "installed"; "environment" => &volume, "took_ms" => exit.setup_ms);
+                    sandbox.ack(seq).await;
+                    preparing.transcript = transcript;
+                    return Ok(volume);
+                }
+                Err(Unsettled::Judged(outcome)) => (outcome, seq),
+                Err(Unsettled::NotWritten) => return Err(Ending::Released),
+            }
+        }
+        End::Broken(reason) => {
+            warn!(preparing.log, "the builder is gone"; "reason" => %reason);
+            (broken(&reason), 0)
+        }
+        End::Overdue => {
+            (failed(FailureKind::Install, "the install did not end in time and was killed".into()), 0)
+        }
+        End::Alarm => (too_large_install(&recipe::limits(&worker.settings)), 0),
+        End::Released => return Err(Ending::Released),
+        End::ClaimLost => return Err(Ending::ClaimLost),
+    };
+    let conclusion = conclude::without_script(outcome, &transcript);
+    if conclusion.outcome.failure_kind() == Some(FailureKind::Install) {
+        worker.failed_installs.note(&building.key, &conclusion);
+    }
+    Err(Ending::Concluded(Box::new(conclusion), Some(Box::new(sandbox)), last_event))
+}
+
+enum Unsettled {
+    Judged(Outcome),
+    /// The database would not have it: somebody has to do it once more.
+    NotWritten,
+}
+
+/// Only what has ended well and is as large as it may be is written down, and only then outlives its builder.
+async fn settle(
+    worker: &Worker,
+    sandbox: &mut Sandbox,
+    transcript: &Transcript,
+    exit: &Exit,
+    building: &Building,
+) -> Result<(), Unsettled> {
+    let limits = recipe::limits(&worker.settings);
+    if let Some(outcome) = judge_install(exit, &limits, &transcript.install().text) {
+        return Err(Unsettled::Judged(outcome));
+    }
+    let size = measured(sandbox, exit).await.map_err(|reason| {
+        Unsettled::Judged(failed(FailureKind::Install, format!("what was installed can't be kept: {reason}")))
+    })?;
+    if size > limits.size {
+        return Err(Unsettled::Judged(too_large_install(&limits)));
+    }
+    write_down(worker, building, size).await.map_err(|reason| {
+        warn!(worker.log, "an environment could not be written down"; "reason" => reason);
+        Unsettled::NotWritten
+    })?;
+    sandbox.keep_environment();
+    Ok(())
+}
+
+/// Patiently: an install may have taken minutes, and a database that restarts is away for seconds.
+async fn write_down(worker: &Worker, building: &Building, size: u64) -> Result<(), String> {
+    let engine = worker.docker.engine_id().await.map_err(|error| error.to_string())?;
+    let key = EnvironmentKey { engine, key: building.key.clone() };
+    let since = tokio::time::Instant::now();
+    loop {
+        match worker.store.add_environment(&key, &building.volume, size).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_passing() && since.elapsed() < DATABASE_PATIENCE => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+async fn measured(sandbox: &mut Sandbox, exit: &Exit) -> Result<u64, String> {
+    let found = (0u32..).zip(&exit.outputs).find(|(_, file)| file.name == SIZE_FILE);
+    let Some((number, file)) = found else {
+        return Err("its size was not told".to_owned());
+    };
+    let content = sandbox.fetch(number, file.size).await.map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&content);
+    text.trim().parse().map_err(|_| "its size is no number".to_owned())
+}
+
+fn broken(reason: &SandboxError) -> Outcome {
+    match reason {
+        SandboxError::Gone { oom_killed: true, .. } => failed(
+            FailureKind::Install,
+            "the install of the requirements needed more than its memory; the server's install.memory allows more"
+                .to_owned(),
+        ),
+        other => failed(
+            FailureKind::Lost,
+            format!("the install was ended from outside before the script ran ({other}); submit it again"),
+        ),
+    }
+}
+
+fn failed(kind: FailureKind, error: String) -> Outcome {
+    Outcome::Failed { kind, error }
+}
+
+/// A volume has no limit (but on XFS with quotas), so only looking keeps an install from filling the disk.
+fn alarm(worker: &Worker, volume: String) -> Alarm<'_> {
+    let most = worker.settings.install.max_size.0;
+    Box::pin(async move {
+        let mut pause = FIRST_LOOK;
+        loop {
+            tokio::time::sleep(pause).await;
+            let begun = tokio::time::Instant::now();
+            match worker.docker.volume_size(&volume).await {
+                Ok(Some(size)) if size > most => return,
+                Ok(_) => {}
+                Err(error) => warn!(worker.log, "the disk of an install is not known"; "error" => %error),
+            }
+            pause = FIRST_LOOK.max(begun.elapsed() * TIMES_THE_LOOK);
+        }
+    })
+}

@@ -1,0 +1,227 @@
+//! What was installed: read-only for scripts, whole or not there at all, removed when it is old.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    DaemonBuilder, Database, Http, Index, containers_of, docker, environments_of, wait_until,
+};
+
+const SHOW: &str = "import hello; print(hello.VERSION)";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Nothing is parked, so nothing is in use but by what runs.
+fn sweeping(database: &Database, settings: &[(&str, &str)]) -> DaemonBuilder {
+    let builder = DaemonBuilder::on(database)
+        .with("RGRID_SANDBOX__PARKED", "0")
+        .with("RGRID_ENVIRONMENTS__SWEEP_INTERVAL", "500ms");
+    settings.iter().fold(builder, |builder, (name, value)| builder.with(name, value))
+}
+
+fn run(http: &Http, script: &str, requirements: &str) -> Value {
+    http.wait(&http.submit_with(script, json!({ "requirements": requirements })))
+}
+
+fn begin_install(http: &Http, index: &Index, more: Value) -> String {
+    let mut job = json!({ "requirements": index.requirements("hello") });
+    job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let id = http.submit_with(SHOW, job);
+    wait_until("the install has begun", PATIENCE, || (index.asked_for("hello") > 0).then_some(()));
+    id
+}
+
+/// A filter for the containers that install.
+fn builder_of(cluster: &str) -> String {
+    format!("name=rgrid-build-{}", &cluster.replace('-', "")[..16])
+}
+
+#[test]
+fn a_script_can_not_write_into_its_environment() {
+    let index = Index::new().with_module("hello", "1.0");
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).start();
+    let script = "\
+import errno, hello, os, sys
+for path in [hello.__file__, sys.prefix + '/bin/new', '/rgrid-env/new']:
+    try:
+        open(path, 'a')
+        print('written', path)
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+print(hello.__file__.startswith(sys.prefix), sys.prefix == os.environ['VIRTUAL_ENV'])
+";
+    let end = run(&daemon.http(), script, &index.requirements("hello"));
+    assert_eq!(end["stdout"], "EROFS\nEROFS\nEROFS\nTrue True\n", "{end}");
+}
+
+#[test]
+fn an_install_is_locked_down_like_a_script() {
+    let index = Index::new().with_module("hello", "1.0").closed();
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).start();
+    begin_install(&daemon.http(), &index, json!({ "memory_mb": 64 }));
+    let cluster = database.cluster();
+    let inspected: Value = serde_json::from_str(&docker(&[
+        "inspect",
+        &docker(&["ps", "-q", "--filter", &builder_of(&cluster)]),
+    ]))
+    .unwrap();
+    let (host, mounts) = (&inspected[0]["HostConfig"], inspected[0]["Mounts"].as_array().unwrap());
+    assert_eq!((&host["CapDrop"], &host["ReadonlyRootfs"]), (&json!(["ALL"]), &json!(true)));
+    assert!(host["SecurityOpt"].to_string().contains("no-new-privileges"), "{host}");
+    assert_eq!((&host["PidsLimit"], &host["Privileged"]), (&json!(256), &json!(false)));
+    // Its own memory, not the script's.
+    assert_eq!(host["Memory"], 1 << 30);
+    let writable: Vec<_> = mounts.iter().filter(|mount| mount["RW"] == true).collect();
+    assert_eq!((writable.len(), writable[0]["Destination"].as_str()), (1, Some("/rgrid-env")), "{mounts:?}");
+    assert!(mounts.iter().all(|mount| mount["Type"] == "volume"), "{mounts:?}");
+    let env = inspected[0]["Config"]["Env"].to_string();
+    assert!(!env.contains(&index.url()), "{env}");
+}
+
+#[test]
+fn programs_that_come_with_requirements_are_on_the_path() {
+    let index = Index::new().with_module("hello", "1.0");
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).start();
+    let script = "\
+import subprocess
+print(subprocess.run(['python3', '-c', 'import hello; print(hello.VERSION)'], capture_output=True, text=True).stdout)
+";
+    let end = run(&daemon.http(), script, &index.requirements("hello"));
+    assert_eq!(end["stdout"], "1.0\n\n", "{end}");
+}
+
+#[test]
+fn a_daemon_killed_over_an_install_goes_on_with_it() {
+    let index = Index::new().with_module("hello", "1.0").closed();
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database);
+    let daemon = builder.start();
+    let id = begin_install(&daemon.http(), &index, json!({ "max_attempts": 1 }));
+    daemon.kill_9();
+
+    let again = builder.start();
+    index.open();
+    let end = again.http().wait(&id);
+    assert_eq!((end["stdout"].as_str(), end["attempt"].as_u64()), (Some("1.0\n"), Some(1)), "{end}");
+    let said = again.http().get(&format!("/api/v1/executions/{id}/logs?stream=install")).body;
+    assert!(said.contains("Looking in indexes") && said.contains("Successfully installed"), "{said}");
+    assert_eq!(index.asked_for("hello"), 1);
+    assert_eq!(environments_of(&database.cluster()).len(), 1);
+}
+
+#[test]
+fn an_install_that_ended_while_no_daemon_was_there_is_used_by_the_next() {
+    let index = Index::new().with_module("hello", "1.0").closed();
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database);
+    let daemon = builder.start();
+    let id = begin_install(&daemon.http(), &index, json!({ "max_attempts": 1 }));
+    let cluster = database.cluster();
+    daemon.kill_9();
+    index.open();
+    wait_until("pip is done", PATIENCE, || {
+        let builder = docker(&["ps", "-q", "--filter", &builder_of(&cluster)]);
+        (docker(&["top", &builder]).lines().count() == 2).then_some(())
+    });
+    assert_eq!(database.number("SELECT count(*) FROM environments"), 0);
+
+    let again = builder.start();
+    let end = again.http().wait(&id);
+    assert_eq!((end["stdout"].as_str(), end["attempt"].as_u64()), (Some("1.0\n"), Some(1)), "{end}");
+    assert_eq!(index.asked_for("hello"), 1);
+}
+
+#[test]
+fn a_half_installed_environment_is_never_used_and_costs_no_attempt() {
+    let index = Index::new().with_module("hello", "1.0").closed();
+    let database = Database::new();
+    let builder = sweeping(&database, &[("RGRID_WORKER__LEASE", "2s")]);
+    let daemon = builder.start();
+    let id = begin_install(&daemon.http(), &index, json!({ "max_attempts": 1 }));
+    let cluster = database.cluster();
+    let half = environments_of(&cluster).remove(0);
+    daemon.kill_9();
+    // The host is gone, and with it everything that ran there.
+    for container in containers_of(&cluster) {
+        docker(&["rm", "-f", &container]);
+    }
+    index.open();
+
+    let again = builder.start();
+    let end = again.http().wait(&id);
+    assert_eq!((end["status"].as_str(), end["stdout"].as_str()), (Some("completed"), Some("1.0\n")), "{end}");
+    assert_ne!(database.text("SELECT volume FROM environments"), half);
+    wait_until("the half one is removed", PATIENCE, || {
+        (!environments_of(&cluster).contains(&half)).then_some(())
+    });
+    assert_eq!(environments_of(&cluster).len(), 1);
+}
+
+#[test]
+fn a_volume_that_somebody_removed_is_made_anew() {
+    let index = Index::new().with_module("hello", "1.0");
+    let database = Database::new();
+    let daemon = sweeping(&database, &[("RGRID_ENVIRONMENTS__SWEEP_INTERVAL", "1h")]).start();
+    let requirements = index.requirements("hello");
+    run(&daemon.http(), SHOW, &requirements);
+    let volume = environments_of(&database.cluster()).remove(0);
+    wait_until("it can be removed", PATIENCE, || containers_of(&database.cluster()).is_empty().then_some(()));
+    docker(&["volume", "rm", &volume]);
+    assert_eq!(run(&daemon.http(), SHOW, &requirements)["stdout"], "1.0\n");
+    assert_eq!(index.asked_for("hello"), 2);
+    assert_ne!(database.text("SELECT volume FROM environments"), volume);
+}
+
+#[test]
+fn an_environment_that_nobody_uses_is_removed_when_it_is_old() {
+    let index = Index::new().with_module("hello", "1.0");
+    let database = Database::new();
+    let daemon = sweeping(&database, &[("RGRID_ENVIRONMENTS__MAX_AGE", "1s")]).start();
+    let http = daemon.http();
+    let requirements = index.requirements("hello");
+    // Longer than it may be unused: what a script has is not taken away.
+    let script = "import time; time.sleep(4); import hello; print(hello.VERSION)";
+    assert_eq!(run(&http, script, &requirements)["stdout"], "1.0\n");
+    wait_until("it is removed", PATIENCE, || environments_of(&database.cluster()).is_empty().then_some(()));
+    assert_eq!(database.number("SELECT count(*) FROM environments"), 0);
+    assert_eq!(run(&http, SHOW, &requirements)["stdout"], "1.0\n");
+    assert_eq!(index.asked_for("hello"), 2);
+}
+
+#[test]
+fn of_too_many_environments_the_one_that_was_used_longest_ago_goes() {
+    let index = Index::new().with_module("hello", "1.0").with_module("other", "1.0");
+    let database = Database::new();
+    let builder = sweeping(&database, &[]);
+    let daemon = builder.start();
+    let http = daemon.http();
+    run(&http, SHOW, &index.requirements("hello"));
+    run(&http, "import other", &index.requirements("other"));
+    run(&http, SHOW, &index.requirements("hello"));
+    let latest = database.text("SELECT volume FROM environments ORDER BY last_used_at DESC LIMIT 1");
+    let size = database.number("SELECT max(size_bytes) FROM environments");
+    assert_eq!(environments_of(&database.cluster()).len(), 2);
+    assert_eq!(daemon.stop(), 0);
+
+    let room_for_one = (size * 3 / 2).to_string();
+    let _again = sweeping(&database, &[("RGRID_ENVIRONMENTS__MAX_SIZE", &room_for_one)]).start();
+    wait_until("one of them is removed", PATIENCE, || {
+        (environments_of(&database.cluster()) == [latest.clone()]).then_some(())
+    });
+    assert_eq!(database.text("SELECT volume FROM environments"), latest);
+}
+
+#[test]
+fn nothing_but_environments_is_left_behind() {
+    let index = Index::new().with_module("hello", "1.0");
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).start();
+    run(&daemon.http(), SHOW, &index.requirements("hello"));
+    let cluster = database.cluster();
+    assert_eq!(daemon.stop(), 0);
+    assert_eq!(containers_of(&cluster), Vec::<String>::new());
+    assert_eq!(environments_of(&cluster).len(), 1);
+}

@@ -1,0 +1,158 @@
+//! A package index of a test's own, that sandboxes reach on this host: it counts, and it can keep them waiting.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::zip::zip;
+
+const PAGE: &str = "text/html";
+
+pub struct Index {
+    host: String,
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// By file name.
+    files: Mutex<HashMap<String, Vec<u8>>>,
+    /// How often each path was asked for.
+    asked: Mutex<HashMap<String, usize>>,
+    closed: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Index {
+    pub fn new() -> Self {
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared::default());
+        let served = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                let shared = Arc::clone(&served);
+                // Whoever is killed over its question needs no answer.
+                std::thread::spawn(move || drop(shared.answer(connection)));
+            }
+        });
+        Self { host: own_address(), port, shared }
+    }
+
+    /// A wheel of one module with a `VERSION`.
+    pub fn with_module(self, name: &str, version: &str) -> Self {
+        let info = format!("{name}-{version}.dist-info");
+        let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n");
+        let wheel = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n";
+        let content = zip(&[
+            (&format!("{name}.py"), &format!("VERSION = '{version}'\n")),
+            (&format!("{info}/METADATA"), &metadata),
+            (&format!("{info}/WHEEL"), wheel),
+            (&format!("{info}/RECORD"), ""),
+        ]);
+        self.with_file(&format!("{name}-{version}-py3-none-any.whl"), content)
+    }
+
+    /// A source distribution whose build is this Python code.
+    pub fn with_build(self, name: &str, code: &str) -> Self {
+        let folder = format!("{name}-1.0");
+        let project = "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n";
+        let backend =
+            format!("def build_wheel(*arguments, **options):\n    {}\n", code.replace('\n', "\n    "));
+        let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n");
+        let content = zip(&[
+            (&format!("{folder}/pyproject.toml"), project),
+            (&format!("{folder}/backend.py"), &backend),
+            (&format!("{folder}/PKG-INFO"), &metadata),
+        ]);
+        self.with_file(&format!("{name}-1.0.zip"), content)
+    }
+
+    fn with_file(self, name: &str, content: Vec<u8>) -> Self {
+        self.shared.files.lock().unwrap().insert(name.to_owned(), content);
+        self
+    }
+
+    /// From now on nobody gets an answer, until [`Index::open`].
+    pub fn closed(self) -> Self {
+        *self.shared.closed.lock().unwrap() = true;
+        self
+    }
+
+    pub fn open(&self) {
+        *self.shared.closed.lock().unwrap() = false;
+        self.shared.opened.notify_all();
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}:{}/simple", self.host, self.port)
+    }
+
+    /// Requirements that are looked for here.
+    pub fn requirements(&self, lines: &str) -> String {
+        format!("--index-url {}\n--trusted-host {}\n{lines}\n", self.url(), self.host)
+    }
+
+    /// How often the page of a package was asked for.
+    pub fn asked_for(&self, package: &str) -> usize {
+        self.shared.asked.lock().unwrap().get(&format!("/simple/{package}/")).copied().unwrap_or(0)
+    }
+}
+
+/// The address that this host has for others. Nothing is sent.
+fn own_address() -> String {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket
+        .connect("203.0.113.1:9")
+        .expect("this host has no route to anywhere: sandboxes can't reach a test's index");
+    socket.local_addr().unwrap().ip().to_string()
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        self.open();
+    }
+}
+
+impl Shared {
+    fn answer(&self, mut connection: TcpStream) -> std::io::Result<()> {
+        let mut lines = BufReader::new(connection.try_clone()?).lines();
+        let request = lines.next().transpose()?.unwrap_or_default();
+        let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+        *self.asked.lock().unwrap().entry(path.clone()).or_default() += 1;
+        for line in lines {
+            if line?.is_empty() {
+                break;
+            }
+        }
+        drop(self.opened.wait_while(self.closed.lock().unwrap(), |closed| *closed).unwrap());
+        match self.content(&path) {
+            Some((kind, content)) => {
+                let length = content.len();
+                write!(
+                    connection,
+                    "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+                )?;
+                connection.write_all(&content)
+            }
+            None => connection
+                .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+        }
+    }
+
+    fn content(&self, path: &str) -> Option<(&'static str, Vec<u8>)> {
+        let files = self.files.lock().unwrap();
+        if let Some(name) = path.strip_prefix("/files/") {
+            return Some(("application/octet-stream", files.get(name)?.clone()));
+        }
+        let package = path.strip_prefix("/simple/")?.trim_end_matches('/');
+        let begin = format!("{package}-");
+        let names: Vec<_> = files.keys().filter(|name| name.starts_with(&begin)).collect();
+        let link = |name: &String| format!("<a href=\"/files/{name}\">{name}</a>\n");
+        let links: String = names.iter().map(|name| link(name)).collect();
+        (!names.is_empty())
+            .then(|| (PAGE, format!("<!DOCTYPE html><html><body>{links}</body></html>").into()))
+    }
+}
