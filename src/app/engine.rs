@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::Context;
 use slog::{Logger, info, warn};
 
+use crate::actors::Backlog;
 use crate::execution::WorkerId;
+use crate::failpoint;
 use crate::http::Readiness;
 use crate::sandbox::{Docker, DockerSettings};
 use crate::settings::Settings;
@@ -43,10 +45,14 @@ pub(super) fn docker_settings(settings: &Settings, cluster: String, worker: &str
     }
 }
 
-/// Keeps telling readiness how Docker is; never returns.
-pub(super) async fn watch(docker: Docker, readiness: Arc<Readiness>, log: Logger) {
+/// Keeps telling readiness how Docker is, and whether results can be stored; never returns.
+pub(super) async fn watch(docker: Docker, readiness: Arc<Readiness>, backlog: Backlog, log: Logger) {
     let mut answered = true;
     loop {
+        failpoint::hit("engine.watching").await;
+        let waits = |reason| format!("results wait to be stored: {reason}");
+        readiness
+            .set("recorder", backlog.reason().map_or(Ok("stores what comes".to_owned()), |r| Err(waits(r))));
         let state = docker.ping().await;
         if answered != state.is_ok() {
             answered = state.is_ok();

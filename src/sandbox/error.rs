@@ -1,7 +1,12 @@
 //! What can go wrong with Docker and with a sandbox, sorted by what a caller does about it.
 
+use std::time::Duration;
+
 use bollard::errors::Error as BollardError;
 use thiserror::Error;
+
+/// For one call. Making a container on a busy machine takes seconds; a Docker that needs longer hangs.
+pub(super) const CALL_TIMEOUT_SECONDS: u64 = 60;
 
 #[derive(Debug, Error)]
 pub enum DockerError {
@@ -48,12 +53,16 @@ impl DockerError {
     }
 }
 
+/// The deadline of every call. bollard's own ends with the head of an answer, and a Docker that hangs may do so in
+/// the middle of one.
+pub(super) async fn answered<T>(
+    call: impl Future<Output = Result<T, BollardError>>,
+) -> Result<T, BollardError> {
+    let limit = Duration::from_secs(CALL_TIMEOUT_SECONDS);
+    tokio::time::timeout(limit, call).await.unwrap_or(Err(BollardError::RequestTimeoutError))
+}
+
 /// 404: what was asked for is not there.
 pub(super) fn is_missing(error: &BollardError) -> bool {
     matches!(error, BollardError::DockerResponseServerError { status_code: 404, .. })
-}
-
-/// 409: it is there already, or is just going away.
-pub(super) fn is_conflict(error: &BollardError) -> bool {
-    matches!(error, BollardError::DockerResponseServerError { status_code: 409, .. })
 }

@@ -8,6 +8,7 @@ mod connections;
 pub mod embedded;
 mod error;
 mod files;
+mod lane;
 pub mod migrations;
 mod outputs;
 mod queue;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::PgConnection;
-use tokio::sync::{Notify, Semaphore, broadcast};
+use tokio::sync::{Notify, broadcast};
 
 pub use error::StoreError;
 pub use outputs::Chunk;
@@ -32,17 +33,21 @@ pub use submitting::Submitted;
 pub use workers::WorkerRow;
 
 use connections::Connections;
+use lane::Lane;
 
 use crate::execution::ExecutionId;
 
-/// How long a call waits for a free connection before it says that the database is busy.
-const PERMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For one call. The server ends its statements sooner (`statement_timeout`); this is for one that hangs
+/// together with its connections, which nobody else notices.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
+/// Whether it answers at all.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A handle on the database; cloning it is cheap.
 #[derive(Clone)]
 pub struct Store {
     connections: Arc<Connections>,
-    permits: Arc<Semaphore>,
+    lane: Arc<Lane>,
     wake: Arc<Wake>,
 }
 
@@ -57,9 +62,15 @@ impl Store {
     pub fn new(database_url: &str, size: usize) -> Self {
         Self {
             connections: Arc::new(Connections::new(database_url)),
-            permits: Arc::new(Semaphore::new(size)),
+            lane: Lane::new(size),
             wake: Arc::new(Wake { queued: Notify::new(), ended: broadcast::channel(1024).0 }),
         }
+    }
+
+    /// A handle that has `size` of this one's connections for itself, so that what uses it never queues behind
+    /// the rest: a flood of requests must not keep a worker from its heartbeats.
+    pub fn lane(&self, size: usize) -> Self {
+        Self { lane: self.lane.split(size), ..self.clone() }
     }
 
     /// Runs blocking database work on a connection of its own.
@@ -71,19 +82,34 @@ impl Store {
         F: FnOnce(&mut PgConnection) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
-        let waiting = Arc::clone(&self.permits).acquire_owned();
-        let permit = match tokio::time::timeout(PERMIT_TIMEOUT, waiting).await {
-            Ok(Ok(permit)) => permit,
-            Ok(Err(_)) | Err(_) => return Err(StoreError::Busy),
-        };
-        let connections = Arc::clone(&self.connections);
-        let done = tokio::task::spawn_blocking(move || {
+        self.run_within(ANSWER_TIMEOUT, work).await
+    }
+
+    /// The same for work that takes another time. What it did after that is not known.
+    async fn run_within<T, F>(&self, deadline: Duration, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&mut PgConnection) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let seat = self.lane.seat().await?;
+        let (connections, taken) = (Arc::clone(&self.connections), Arc::clone(&seat));
+        let working = tokio::task::spawn_blocking(move || {
             let result = connections.with(work);
-            drop(permit);
+            drop(taken);
             result
         });
-        done.await
-            .unwrap_or_else(|stopped| Err(StoreError::Internal(format!("database work stopped: {stopped}"))))
+        let stopped = |error| StoreError::Internal(format!("database work stopped: {error}"));
+        // A task of its own, so that a caller who goes away does not take the deadline along.
+        let answered = tokio::spawn(async move {
+            match tokio::time::timeout(deadline, working).await {
+                Ok(done) => done.unwrap_or_else(|error| Err(stopped(error))),
+                Err(_) => {
+                    seat.pass_on();
+                    Err(StoreError::Unavailable(format!("no answer within {}s", deadline.as_secs())))
+                }
+            }
+        });
+        answered.await.unwrap_or_else(|error| Err(stopped(error)))
     }
 
     /// Waits until something may have been queued in this process.
@@ -105,9 +131,10 @@ impl Store {
         let _ = self.wake.ended.send(execution.clone());
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, within seconds.
     pub async fn ping(&self) -> Result<(), StoreError> {
         use diesel::RunQueryDsl;
-        self.run(|conn| Ok(diesel::sql_query("SELECT 1").execute(conn).map(|_| ())?)).await
+        self.run_within(PING_TIMEOUT, |conn| Ok(diesel::sql_query("SELECT 1").execute(conn).map(|_| ())?))
+            .await
     }
 }

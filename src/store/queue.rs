@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use diesel::RunQueryDsl;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
+use diesel::{Connection, RunQueryDsl};
 
-use super::{Store, StoreError};
+use super::outputs::chunks;
+use super::{Chunk, Store, StoreError};
 use crate::execution::{Claim, Claimed, Environment, ExecutionId, WorkerId};
 
 /// Oldest first. `SKIP LOCKED`: workers that claim at once take different rows instead of waiting.
@@ -97,6 +98,17 @@ const ADOPT: &str = "
     WHERE id = $1 AND attempt = $2 AND status = 'running' AND worker_id = $6
     RETURNING id, attempt, runtime, script_name, args, env, requirements, timeout_ms, memory_bytes,
         cpus_milli, network, 0::bigint AS waited_ms, ''::bytea AS script, false AS has_inputs";
+
+/// What this worker owns without knowing: the answer to a claim got lost on its way. Nothing of it has run, so it
+/// goes back to its place, and the attempt doesn't count. `$2` is everything that the worker knows of.
+const DISOWN: &str = "
+    UPDATE executions
+    SET status = CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END,
+        completed_at = CASE WHEN cancel_requested THEN clock_timestamp() END,
+        released = released + 1, worker_id = NULL, worker_name = NULL, lease_until = NULL,
+        started_at = NULL
+    WHERE worker_id = $1 AND status = 'running' AND id <> ALL ($2)
+    RETURNING id, attempt, status";
 
 const DEPTH: &str = "
     SELECT count(*) AS queued,
@@ -209,25 +221,41 @@ impl Store {
         .await
     }
 
-    /// Takes over a running attempt from a worker that is gone; none when it is not its any more.
+    /// Gives back what this worker owns though it knows of `known` alone. Only while no claim is under way.
+    pub async fn disown(&self, worker: &WorkerId, known: &[Claim]) -> Result<Vec<Rescue>, StoreError> {
+        let (ids, _) = keys(known);
+        let worker = worker.clone();
+        self.run(move |conn| {
+            let rows: Vec<RescueRow> =
+                sql_query(DISOWN).bind::<Text, _>(worker.as_str()).bind::<Array<Text>, _>(ids).load(conn)?;
+            Ok(rows.into_iter().map(Rescue::from).collect())
+        })
+        .await
+    }
+
+    /// Takes over a running attempt from a worker that is gone, with what is stored of it; none when it is not its
+    /// any more. Both or nothing, and the claim first: from then on nobody adds to what is stored.
     pub async fn adopt(
         &self,
         abandoned: &Claim,
         worker: &WorkerId,
         worker_name: &str,
         lease: Duration,
-    ) -> Result<Option<Claimed>, StoreError> {
+    ) -> Result<Option<(Claimed, Vec<Chunk>)>, StoreError> {
         let (abandoned, worker, name) = (abandoned.clone(), worker.clone(), worker_name.to_owned());
         self.run(move |conn| {
-            let rows: Vec<ClaimedRow> = sql_query(ADOPT)
-                .bind::<Text, _>(abandoned.execution.as_str())
-                .bind::<Integer, _>(abandoned.attempt)
-                .bind::<Text, _>(worker.as_str())
-                .bind::<Text, _>(name)
-                .bind::<BigInt, _>(millis(lease))
-                .bind::<Text, _>(abandoned.worker.as_str())
-                .load(conn)?;
-            rows.into_iter().next().map(|row| row.into_claimed(&worker)).transpose()
+            conn.transaction(|conn| {
+                let rows: Vec<ClaimedRow> = sql_query(ADOPT)
+                    .bind::<Text, _>(abandoned.execution.as_str())
+                    .bind::<Integer, _>(abandoned.attempt)
+                    .bind::<Text, _>(worker.as_str())
+                    .bind::<Text, _>(name)
+                    .bind::<BigInt, _>(millis(lease))
+                    .bind::<Text, _>(abandoned.worker.as_str())
+                    .load(conn)?;
+                let Some(row) = rows.into_iter().next() else { return Ok(None) };
+                Ok(Some((row.into_claimed(&worker)?, chunks(conn, &abandoned)?)))
+            })
         })
         .await
     }

@@ -1,5 +1,7 @@
 //! What is recorded of an attempt, for each way in which it can end.
 
+use std::time::Duration;
+
 use rgrid_init::Exit;
 use slog::{Logger, warn};
 
@@ -7,6 +9,9 @@ use super::transcript::{Streams, Transcript};
 use crate::actors::Worker;
 use crate::execution::{Claimed, Conclusion, FailureKind, Outcome, StoredOutput, Usage};
 use crate::sandbox::{Judged, Sandbox, SandboxError, judge};
+
+/// For all output files of a run. Docker that hangs must not keep a result from being told.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The script has ended by itself, at its deadline, or by a cancel: the init tells which.
 pub(super) async fn exited(
@@ -25,7 +30,9 @@ pub(super) async fn exited(
         worker.settings.install.timeout.0,
         transcript.install_text(),
     );
-    let outputs = match outputs(sandbox, &exit).await {
+    let fetched = tokio::time::timeout(FETCH_TIMEOUT, outputs(sandbox, &exit)).await;
+    let late = |_| Err(SandboxError::Broken(format!("not done after {}s", FETCH_TIMEOUT.as_secs())));
+    let outputs = match fetched.unwrap_or_else(late) {
         Ok(outputs) => outputs,
         Err(reason) => {
             warn!(log, "the output files could not be fetched"; "reason" => %reason);

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use rgrid_init::Event;
-use slog::{Logger, error, warn};
+use slog::{Logger, error, info, warn};
 use tokio::time::{Instant, sleep_until};
 
 use super::transcript::Transcript;
@@ -12,7 +12,8 @@ use super::{Ending, conclude, job};
 use crate::actors::claims::Held;
 use crate::actors::recorder::Append;
 use crate::actors::{Order, Worker};
-use crate::execution::{Claimed, Stream, Verdict};
+use crate::execution::{Claim, Claimed, Stream, Verdict};
+use crate::failpoint;
 use crate::sandbox::{Sandbox, SandboxError, Step};
 use crate::store::Chunk;
 
@@ -42,6 +43,7 @@ pub(super) async fn follow(
     log: &Logger,
 ) -> Ending {
     let mut following = Following::new(worker, claimed, sandbox, stored, log);
+    failpoint::hit("run.following").await;
     // An order that came before the job was handed over.
     held.orders.mark_changed();
     loop {
@@ -167,6 +169,7 @@ impl<'a> Following<'a> {
         let Self { worker, claimed, log, mut sandbox, transcript, .. } = self;
         match end {
             End::Exit(seq, exit) => {
+                failpoint::hit("run.exited").await;
                 let conclusion =
                     conclude::exited(worker, claimed, &mut sandbox, &transcript, *exit, log).await;
                 Ending::Concluded(Box::new(conclusion), Some(Box::new(sandbox)), seq)
@@ -189,9 +192,25 @@ impl<'a> Following<'a> {
                 Ending::Released
             }
             End::ClaimLost => {
-                drop(sandbox);
+                forsake(worker, &claimed.claim, sandbox, log).await;
                 Ending::ClaimLost
             }
+        }
+    }
+}
+
+/// Stops a sandbox whose claim is lost, unless it is another worker's by now: one on the same host may have taken
+/// over the very run.
+pub(super) async fn forsake(worker: &Worker, claim: &Claim, sandbox: Sandbox, log: &Logger) {
+    match worker.store.owner(&claim.execution, claim.attempt).await {
+        Ok(None) => drop(sandbox),
+        Ok(Some(owner)) => {
+            info!(log, "another worker follows it in the same sandbox"; "owner" => %owner.worker);
+            sandbox.abandon();
+        }
+        Err(error) => {
+            warn!(log, "whose the sandbox is now is left to the next sweep"; "error" => %error);
+            sandbox.abandon();
         }
     }
 }
