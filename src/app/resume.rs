@@ -83,10 +83,26 @@ impl Sweeper {
                 warn!(self.log, "a left-over sandbox stays for now"; "container" => &container.container, "error" => %error);
             }
         }
+        if all && let Err(error) = self.let_go().await {
+            all = false;
+            warn!(self.log, "claims of former workers stay for now"; "error" => %error);
+        }
         if all {
             self.worker.has_settled_in();
         }
         all
+    }
+
+    /// What predecessors own now is in no sandbox: they died before the job was handed over, or the sandbox did too.
+    async fn let_go(&self) -> Result<(), StoreError> {
+        let expired = match self.predecessors.is_empty() {
+            true => 0,
+            false => self.worker.store.expire(&self.predecessors).await?,
+        };
+        if expired > 0 {
+            info!(self.log, "former workers left claims without a sandbox"; "claims" => expired);
+        }
+        Ok(())
     }
 
     async fn settle(&self, found: &Found) -> Result<(), ResumeError> {

@@ -99,6 +99,12 @@ const ADOPT: &str = "
     RETURNING id, attempt, runtime, script_name, args, env, requirements, timeout_ms, memory_bytes,
         cpus_milli, network, 0::bigint AS waited_ms, ''::bytea AS script, false AS has_inputs";
 
+/// Workers that are gone for certain, and whose sandboxes have all been looked at: nobody waits for the rest of
+/// their leases.
+const EXPIRE: &str = "
+    UPDATE executions SET lease_until = clock_timestamp()
+    WHERE worker_id = ANY ($1) AND status = 'running' AND lease_until > clock_timestamp()";
+
 /// What this worker owns without knowing: the answer to a claim got lost on its way. Nothing of it has run, so it
 /// goes back to its place, and the attempt doesn't count. `$2` is everything that the worker knows of.
 const DISOWN: &str = "
@@ -231,6 +237,12 @@ impl Store {
             Ok(rows.into_iter().map(Rescue::from).collect())
         })
         .await
+    }
+
+    /// Lets the leases of workers end that are gone for certain; returns how many.
+    pub async fn expire(&self, workers: &[WorkerId]) -> Result<usize, StoreError> {
+        let workers: Vec<String> = workers.iter().map(|worker| worker.as_str().to_owned()).collect();
+        self.run(move |conn| Ok(sql_query(EXPIRE).bind::<Array<Text>, _>(workers).execute(conn)?)).await
     }
 
     /// Takes over a running attempt from a worker that is gone, with what is stored of it; none when it is not its

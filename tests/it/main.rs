@@ -7,6 +7,8 @@
 mod architecture;
 mod bad_input;
 mod drain;
+mod fault_run;
+mod faults;
 mod main_job;
 mod many_daemons;
 mod migrations;

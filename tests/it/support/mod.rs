@@ -4,14 +4,22 @@ mod cli;
 mod daemon;
 mod database;
 mod docker;
+mod engine;
 mod http;
+mod leaks;
+mod postgres;
+mod proxy;
 mod waiting;
 
 pub use cli::Cli;
 pub use daemon::{Daemon, DaemonBuilder};
 pub use database::Database;
 pub use docker::{containers_of, docker};
+pub use engine::Engine;
 pub use http::Http;
+pub use leaks::temporary_files;
+pub use postgres::Postgres;
+pub use proxy::Proxy;
 pub use waiting::wait_until;
 
 /// A file below `tests/fixtures/`.
