@@ -32,6 +32,12 @@ pub use recording::Recorded;
 pub use submitting::Submitted;
 pub use workers::WorkerRow;
 
+/// The two statements that a run costs, for those who measure them.
+pub mod statements {
+    pub const CLAIM: &str = super::queue::CLAIM;
+    pub const FINISH: &str = super::recording::FINISH;
+}
+
 use connections::Connections;
 use lane::Lane;
 

@@ -14,7 +14,7 @@ use super::{Chunk, Store, StoreError};
 use crate::execution::{Claim, Claimed, Environment, ExecutionId, WorkerId};
 
 /// Oldest first. `SKIP LOCKED`: workers that claim at once take different rows instead of waiting.
-const CLAIM: &str = "
+pub(super) const CLAIM: &str = "
     WITH next AS (
         SELECT id FROM executions WHERE status = 'queued'
         ORDER BY created_at, id LIMIT $1 FOR UPDATE SKIP LOCKED)

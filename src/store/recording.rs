@@ -21,7 +21,7 @@ const APPEND: &str = "
 
 /// The only statement that ends a run. It names the attempt: a worker that comes back late changes
 /// nothing. The chunks are folded into the row by the caller, who has them all, and go away here.
-const FINISH: &str = "
+pub(super) const FINISH: &str = "
     WITH ended AS (
         UPDATE executions
         SET status = $4, exit_code = $5, failure_kind = $6, execution_error = $7, stdout = $8, stderr = $9,

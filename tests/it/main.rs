@@ -14,6 +14,7 @@ mod many_daemons;
 mod migrations;
 mod model;
 mod output;
+mod pace;
 mod restart;
 mod sandbox_profile;
 mod support;

@@ -119,6 +119,9 @@ fn inject(fault: Fault, fleet: &Fleet, random: &mut Random) -> Vec<Recovery> {
 /// Down for a moment mostly, now and then for longer than its lease.
 fn kill(fleet: &Fleet, unit: &Unit, random: &mut Random) -> Duration {
     let down = if random.percent(15) { LEASE + random.millis(500..3000) } else { random.millis(0..800) };
+    if random.percent(70) {
+        wait_until_busy(fleet, unit);
+    }
     let begun = Instant::now();
     unit.kill(down);
     let owned = owned(fleet, unit);
@@ -129,6 +132,7 @@ fn kill(fleet: &Fleet, unit: &Unit, random: &mut Random) -> Duration {
 }
 
 fn partition(fleet: &Fleet, unit: &Unit, random: &mut Random) -> Duration {
+    wait_until_busy(fleet, unit);
     let owned = owned(fleet, unit);
     let begun = Instant::now();
     if random.percent(50) {
@@ -167,14 +171,25 @@ fn outage(fault: Fault, fleet: &Fleet, unit: &Unit, random: &mut Random) -> Vec<
         Fault::Dockerd => fleet.engine.revive(),
         _ => fleet.engine.thaw(),
     }
-    let begun = Instant::now();
-    recovered(begun, || fleet.is_ready());
+    let (begun, now) = (Instant::now(), fleet.postgres.text("SELECT clock_timestamp()"));
+    // Something that was submitted after it has run, and all say that they are ready.
+    let ran = format!("SELECT count(*) FROM executions WHERE status = 'completed' AND created_at > '{now}'");
+    recovered(begun, || fleet.is_ready() && fleet.postgres.number(&ran) > 0);
     let took = begun.elapsed();
     let mut recoveries = vec![Recovery { fault, took }];
     if killed {
         recoveries.push(Recovery { fault: Fault::Kill, took });
     }
     recoveries
+}
+
+fn wait_until_busy(fleet: &Fleet, unit: &Unit) {
+    let running =
+        format!("SELECT count(*) FROM executions WHERE status = 'running' AND worker_name = '{}'", unit.name);
+    let begun = Instant::now();
+    while fleet.postgres.number(&running) == 0 && begun.elapsed() < LEASE {
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn recovered(begun: Instant, done: impl Fn() -> bool) {
