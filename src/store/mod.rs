@@ -15,6 +15,7 @@ mod queue;
 mod reading;
 mod recording;
 mod schema;
+mod statement;
 mod submitting;
 mod workers;
 

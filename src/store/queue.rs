@@ -10,6 +10,7 @@ use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, T
 use diesel::{Connection, RunQueryDsl};
 
 use super::outputs::chunks;
+use super::statement::statement;
 use super::{Chunk, Store, StoreError};
 use crate::execution::{Claim, Claimed, Environment, ExecutionId, WorkerId};
 
@@ -158,7 +159,7 @@ impl Store {
     ) -> Result<Vec<Claimed>, StoreError> {
         let (worker, name) = (worker.clone(), worker_name.to_owned());
         self.run(move |conn| {
-            let rows: Vec<ClaimedRow> = sql_query(CLAIM)
+            let rows: Vec<ClaimedRow> = statement(CLAIM)
                 .bind::<BigInt, _>(count as i64)
                 .bind::<Text, _>(worker.as_str())
                 .bind::<Text, _>(name)
@@ -179,7 +180,7 @@ impl Store {
         let (ids, attempts) = keys(claims);
         let worker = worker.clone();
         self.run(move |conn| {
-            let rows: Vec<PulseRow> = sql_query(HEARTBEAT)
+            let rows: Vec<PulseRow> = statement(HEARTBEAT)
                 .bind::<Array<Text>, _>(ids)
                 .bind::<Array<Integer>, _>(attempts)
                 .bind::<Text, _>(worker.as_str())
@@ -195,7 +196,7 @@ impl Store {
         let (ids, attempts) = keys(claims);
         let worker = worker.clone();
         self.run(move |conn| {
-            let rows: Vec<PulseRow> = sql_query(PULSES)
+            let rows: Vec<PulseRow> = statement(PULSES)
                 .bind::<Array<Text>, _>(ids)
                 .bind::<Array<Integer>, _>(attempts)
                 .bind::<Text, _>(worker.as_str())

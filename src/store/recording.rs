@@ -1,9 +1,10 @@
 //! What a run leaves behind: chunks while it goes on, its end once.
 
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text};
-use diesel::{Connection, PgConnection, RunQueryDsl, sql_query};
+use diesel::{Connection, PgConnection, RunQueryDsl};
 
 use super::files::{FileRows, Role};
+use super::statement::statement;
 use super::{Chunk, Store, StoreError};
 use crate::execution::{Claim, Conclusion, Verdict};
 
@@ -52,7 +53,7 @@ impl Store {
                 streams.push(chunk.stream.as_str());
                 texts.push(chunk.text);
             }
-            let rows: Vec<CancelRow> = sql_query(APPEND)
+            let rows: Vec<CancelRow> = statement(APPEND)
                 .bind::<Text, _>(claim.execution.as_str())
                 .bind::<Integer, _>(claim.attempt)
                 .bind::<Text, _>(claim.worker.as_str())
@@ -111,7 +112,7 @@ fn finish_with_outputs(
 }
 
 fn finish_one(conn: &mut PgConnection, claim: &Claim, end: &Conclusion) -> Result<Recorded, StoreError> {
-    let rows: Vec<IdRow> = sql_query(FINISH)
+    let rows: Vec<IdRow> = statement(FINISH)
         .bind::<Text, _>(claim.execution.as_str())
         .bind::<Integer, _>(claim.attempt)
         .bind::<Text, _>(claim.worker.as_str())
