@@ -15,6 +15,8 @@ use crate::settings::Settings;
 
 /// How often Docker is asked whether it lives.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// And while it does not.
+const PROBE_AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) async fn open(
     settings: &Settings,
@@ -62,6 +64,6 @@ pub(super) async fn watch(docker: Docker, readiness: Arc<Readiness>, backlog: Ba
             }
         }
         readiness.set("docker", state.map(|engine| engine.version).map_err(|error| error.to_string()));
-        tokio::time::sleep(PROBE_EVERY).await;
+        tokio::time::sleep(if answered { PROBE_EVERY } else { PROBE_AGAIN }).await;
     }
 }

@@ -172,8 +172,9 @@ fn outage(fault: Fault, fleet: &Fleet, unit: &Unit, random: &mut Random) -> Vec<
         _ => fleet.engine.thaw(),
     }
     let (begun, now) = (Instant::now(), fleet.postgres.text("SELECT clock_timestamp()"));
-    // Something that was submitted after it has run, and all say that they are ready.
-    let ran = format!("SELECT count(*) FROM executions WHERE status = 'completed' AND created_at > '{now}'");
+    // All say that they are ready, and something has run from its claim to its end. (Not from its submission: how long
+    // the queue is says more about the machine.)
+    let ran = format!("SELECT count(*) FROM executions WHERE status = 'completed' AND started_at > '{now}'");
     recovered(begun, || fleet.is_ready() && fleet.postgres.number(&ran) > 0);
     let took = begun.elapsed();
     let mut recoveries = vec![Recovery { fault, took }];

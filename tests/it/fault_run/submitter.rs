@@ -11,7 +11,7 @@ use super::random::Random;
 
 pub const CLIENTS: usize = 4;
 /// Between two submissions of one client. Four slots take more than that.
-const EVERY: Duration = Duration::from_millis(3200);
+const EVERY: Duration = Duration::from_millis(4000);
 /// Nobody asks for longer than that; what was not answered may or may not exist.
 const PATIENCE: Duration = Duration::from_secs(120);
 

@@ -1,68 +1,111 @@
 //! A worker is cut off from Postgres for longer than its lease, and comes back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::support::{Daemon, DaemonBuilder, Postgres, Proxy, wait_until};
+use serde_json::{Value, json};
 
-/// Which worker is it that runs? It says so, and the attempt, through a file that the test puts its name in.
-const WAITS: &str = "\
-import random, time
-print('run', random.randrange(10**12))
-time.sleep(8)
-print('end')
-";
+use crate::support::{Daemon, DaemonBuilder, Postgres, Proxy, containers_of, wait_until};
 
-fn two_workers(postgres: &Postgres) -> (Proxy, Daemon, Daemon) {
+struct Pair {
+    postgres: Postgres,
+    proxy: Proxy,
+    first: Daemon,
+    second: Daemon,
+}
+
+/// The first one's way to Postgres goes through the proxy.
+fn two_workers() -> Pair {
+    let postgres = Postgres::new();
     let (proxy, url) = postgres.proxied();
     let worker = |builder: DaemonBuilder, name: &str| {
         builder.slots(1).lease("3s").named(name).with("RGRID_SANDBOX__PARKED", "0").start()
     };
     let first = worker(DaemonBuilder::at(&url), "one");
-    (proxy, first, worker(DaemonBuilder::at(&postgres.url()), "two"))
+    let second = worker(DaemonBuilder::at(&postgres.url()), "two");
+    Pair { postgres, proxy, first, second }
 }
 
-fn survives(cut_off: impl FnOnce(&Proxy)) {
-    let postgres = Postgres::new();
-    let (proxy, first, second) = two_workers(&postgres);
-    // Only the first one can have it.
-    let blocked = second.http().submit("import time; time.sleep(2)");
-    second.http().wait_for_status(&blocked, "running");
-    let id = first.http().submit(WAITS);
-    wait_until("the first one has it", Duration::from_secs(30), || {
-        let worker = second.http().execution(&id)["worker"].as_str().map(str::to_owned);
-        (worker.as_deref() == Some("one")).then_some(())
-    });
-    second.http().wait_for_output(&id, "run");
-    let run = second.http().get(&format!("/api/v1/executions/{id}/logs")).body;
+impl Pair {
+    /// Runs on the first worker; the second one is kept busy until then.
+    fn run_on_the_first(&self, script: &str) -> String {
+        let http = self.second.http();
+        let blocking = http.submit("import time; time.sleep(2)");
+        wait_until("the second one is busy", Duration::from_secs(30), || {
+            (http.execution(&blocking)["worker"] == "two").then_some(())
+        });
+        let id = self.first.http().submit(script);
+        http.wait_for_output(&id, "run");
+        assert_eq!(http.execution(&id)["worker"], "one");
+        id
+    }
 
-    cut_off(&proxy);
-    let end = second.http().wait(&id);
+    fn wait_until_rescued(&self, id: &str) {
+        wait_until("the second one runs it", Duration::from_secs(60), || {
+            let now = self.second.http().execution(id);
+            (now["attempt"] == 2 && now["worker"] == "two").then_some(())
+        });
+        self.second.http().wait_for_output(id, "run");
+    }
+
+    fn containers(&self) -> Vec<String> {
+        containers_of(&self.postgres.text("SELECT cluster FROM deployment"))
+    }
+
+    fn stop(self) {
+        let cluster = self.postgres.text("SELECT cluster FROM deployment");
+        assert_eq!((self.first.stop(), self.second.stop()), (0, 0));
+        assert_eq!(containers_of(&cluster), Vec::<String>::new());
+    }
+}
+
+fn script(seconds: u32) -> String {
+    format!(
+        "import random, time\nprint('run', random.randrange(10**12))\ntime.sleep({seconds})\nprint('end')\n"
+    )
+}
+
+fn runs(execution: &Value) -> usize {
+    execution["stdout"].as_str().unwrap().lines().filter(|line| line.starts_with("run ")).count()
+}
+
+#[test]
+fn the_late_result_of_a_worker_that_was_cut_off_is_not_written() {
+    let pair = two_workers();
+    let id = pair.run_on_the_first(&script(9));
+    let begun = Instant::now();
+    let first_run = pair.second.http().get(&format!("/api/v1/executions/{id}/logs")).body;
+    pair.proxy.cut();
+    pair.wait_until_rescued(&id);
+    // The first run ends while the second goes on, three seconds behind it at least.
+    std::thread::sleep(Duration::from_millis(10_500).saturating_sub(begun.elapsed()));
+    pair.proxy.heal();
+    let words = || pair.first.has_said("claim lost").then_some(());
+    wait_until("the first one learns that it is late", Duration::from_secs(60), words);
+
+    let end = pair.second.http().wait(&id);
     assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(2)), "{end}");
-    assert_eq!(end["worker"], "two");
-    let stdout = end["stdout"].as_str().unwrap().to_owned();
-    assert!(
-        stdout.starts_with("run ") && stdout.ends_with("\nend\n") && !stdout.contains(run.trim()),
-        "{stdout}"
-    );
+    assert_eq!((end["worker"].as_str(), runs(&end)), (Some("two"), 1), "{end}");
+    assert!(!end["stdout"].as_str().unwrap().contains(first_run.trim()), "the late one wrote: {end}");
+    pair.stop();
+}
 
-    proxy.heal();
-    // By whichever way it learns it: its look at the claims, or its own late write.
-    wait_until("the first one notices", Duration::from_secs(60), || {
-        first.has_said("claim lost").then_some(())
+#[test]
+fn a_worker_whose_connections_hang_stops_its_sandbox_when_they_go_on() {
+    let pair = two_workers();
+    let id = pair.run_on_the_first(&script(60));
+    let sandbox = pair.containers();
+    pair.proxy.stall();
+    pair.wait_until_rescued(&id);
+    pair.proxy.heal();
+    // Long before the script would have ended.
+    wait_until("its sandbox is gone", Duration::from_secs(30), || {
+        let left = pair.containers();
+        sandbox.iter().all(|one| !left.contains(one)).then_some(())
     });
-    assert_eq!(second.http().execution(&id), end, "the late one wrote");
-    wait_until("it is ready again", Duration::from_secs(60), || first.is_ready().then_some(()));
-    let cluster = postgres.text("SELECT cluster FROM deployment");
-    assert_eq!((first.stop(), second.stop()), (0, 0));
-    assert_eq!(crate::support::containers_of(&cluster), Vec::<String>::new());
-}
-
-#[test]
-fn a_worker_that_was_cut_off_stops_its_sandbox_and_writes_nothing() {
-    survives(Proxy::cut);
-}
-
-#[test]
-fn a_worker_whose_connections_hang_is_rescued_and_recovers_when_they_go_on() {
-    survives(Proxy::stall);
+    let now = pair.second.http().execution(&id);
+    assert_eq!((now["status"].as_str(), now["worker"].as_str()), (Some("running"), Some("two")), "{now}");
+    wait_until("it is ready again", Duration::from_secs(60), || pair.first.is_ready().then_some(()));
+    pair.second.http().post(&format!("/api/v1/executions/{id}/cancel"), &json!({}));
+    assert_eq!(pair.second.http().wait(&id)["status"], "cancelled");
+    pair.stop();
 }
