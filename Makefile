@@ -7,7 +7,7 @@ SHELL := bash
 # rustup's folder, for shells that were opened before it was installed.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help setup images build demo test check up down status migrate migrate-upgrade bench clean
+.PHONY: help setup images build demo test faults check up down status migrate migrate-upgrade bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,8 +26,12 @@ demo: setup build ## run the tour: a daemon, a few scripts, what came of them
 
 test: setup ## run all tests, against a real Postgres, a real Docker and all runtimes' images
 	@scripts/images || echo "make test: the tests of what is missing will fail"
-	cargo build --workspace
-	scripts/with-postgres cargo test --workspace
+	cargo build --workspace --features rgridd/failpoints
+	scripts/with-postgres cargo test --workspace --features rgridd/failpoints
+
+faults: setup ## the long fault run (FAULTS_ROUNDS=5 FAULTS_SECONDS=1200, FAULTS_SEED=… repeats one)
+	FAULTS_ROUNDS=$${FAULTS_ROUNDS:-5} FAULTS_SECONDS=$${FAULTS_SECONDS:-1200} scripts/with-postgres \
+	  cargo test --features failpoints --test it fault_run -- --nocapture
 
 check: ## what must pass before a commit: format, lints, docs
 	cargo fmt --all --check

@@ -7,6 +7,7 @@
 pub mod actors;
 pub mod app;
 pub mod execution;
+mod failpoint;
 pub mod http;
 pub mod sandbox;
 pub mod settings;

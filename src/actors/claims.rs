@@ -32,18 +32,33 @@ pub struct Claims {
     changed: Arc<tokio::sync::Notify>,
 }
 
-/// A claim on the list; dropping it takes it off, also when a panic does the dropping.
+/// A claim on the list, for the one who runs it.
 pub struct Held {
     pub claim: Claim,
     pub orders: watch::Receiver<Order>,
+    guard: Guard,
+}
+
+/// Keeps a claim on the list; dropping the last one takes it off, also when a panic does the dropping.
+pub type Guard = Arc<Entry>;
+
+pub struct Entry {
+    claim: Claim,
     claims: Claims,
+}
+
+impl Held {
+    pub fn guard(&self) -> Guard {
+        Arc::clone(&self.guard)
+    }
 }
 
 impl Claims {
     pub fn hold(&self, claim: Claim) -> Held {
         let (sender, orders) = watch::channel(Order::GoOn);
         self.lock().insert(key(&claim), (claim.clone(), sender));
-        Held { claim, orders, claims: self.clone() }
+        let guard = Arc::new(Entry { claim: claim.clone(), claims: self.clone() });
+        Held { claim, orders, guard }
     }
 
     pub fn all(&self) -> Vec<Claim> {
@@ -93,7 +108,7 @@ impl Claims {
     }
 }
 
-impl Drop for Held {
+impl Drop for Entry {
     fn drop(&mut self) {
         self.claims.lock().remove(&key(&self.claim));
         self.claims.changed.notify_waiters();

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture, WrapFuture};
-use slog::{error, warn};
+use slog::error;
 
 use super::Worker;
 use super::recorder::Finish;
 use super::run::{self, Nest, Run, Start};
+use super::tended::count_panic;
 use crate::execution::{Claim, Claimed, Conclusion, FailureKind};
 use crate::sandbox::{Network, Profile, Sandbox};
 use crate::settings::NetworkPolicy;
@@ -103,17 +104,21 @@ impl Handler<Execute> for Executor {
             Some(Resume { sandbox, stored }) => Start::Resumed { sandbox, stored },
             None => Start::Fresh(std::mem::take(&mut self.nest)),
         };
+        // Kept until the run has been answered for, so that its lease does not run out over a panic.
+        let kept = message.held.guard();
         let job = Run { claimed: message.claimed, held: message.held, start };
         // A task of its own: its handle tells a panic from a result.
         let task = actix_rt::spawn(run::run(Arc::clone(&worker), job));
         let watched = async move {
-            match task.await {
+            let profile = match task.await {
                 Ok(profile) => profile,
                 Err(stopped) => {
                     answer_for(&worker, claim, stopped.is_panic()).await;
                     None
                 }
-            }
+            };
+            drop(kept);
+            profile
         };
         Box::pin(watched.into_actor(self).map(|profile, executor, ctx| {
             executor.busy = false;
@@ -140,11 +145,12 @@ async fn answer_for(worker: &Worker, claim: Claim, panicked: bool) {
     if !panicked {
         return;
     }
+    count_panic();
     error!(worker.log, "a run panicked"; "execution" => %claim.execution, "attempt" => claim.attempt);
     let words = "RGrid itself failed while it ran this script; the daemon's log says where. Submit it again";
     let conclusion = Arc::new(Conclusion::failed(FailureKind::Internal, words));
     if let Err(error) = worker.recorder.send(Finish { claim, conclusion }).await {
-        warn!(worker.log, "the recorder is gone"; "error" => %error);
+        worker.fatal.tell(format!("the recorder is gone: {error}"));
     }
 }
 

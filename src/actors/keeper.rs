@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{Order, Worker};
 use crate::execution::Claim;
+use crate::failpoint;
 use crate::store::{Pulse, StoreError};
 
 /// How often a cancel of a running script is looked for, when nobody tells of it.
@@ -20,16 +21,21 @@ pub(super) async fn keep(worker: Arc<Worker>) {
     let beat_every = lease / 3;
     let mut next_beat = Instant::now();
     let mut next_rescue = Instant::now();
+    // One who has not looked yet what former workers left on this host would call their living runs lost.
+    let settled_in = worker.settled_in.subscribe();
+    let patience = Instant::now() + lease;
     loop {
+        failpoint::hit("keeper.keeping").await;
         let now = Instant::now();
         let result = if now >= next_beat {
             next_beat = now + beat_every;
-            beat(&worker, lease).await
+            in_time(beat_every, beat(&worker, lease)).await
         } else {
-            look(&worker).await
+            in_time(beat_every, look(&worker)).await
         };
+        let may_rescue = *settled_in.borrow() || Instant::now() > patience;
         match result {
-            Ok(()) if Instant::now() >= next_rescue => {
+            Ok(()) if may_rescue && Instant::now() >= next_rescue => {
                 next_rescue = Instant::now() + worker.settings.worker.poll_interval.0.min(beat_every);
                 rescue(&worker).await;
             }
@@ -47,6 +53,16 @@ pub(super) async fn keep(worker: Arc<Worker>) {
             () = tokio::time::sleep(PULSE_EVERY) => {}
         }
     }
+}
+
+/// An answer that comes as late as the next heartbeat is due is none: then the database hung, for all workers most
+/// likely, and their heartbeats may be just behind this one.
+async fn in_time(
+    limit: Duration,
+    call: impl Future<Output = Result<(), StoreError>>,
+) -> Result<(), StoreError> {
+    let late = |_| Err(StoreError::Unavailable(format!("no answer within {limit:?}")));
+    tokio::time::timeout(limit, call).await.unwrap_or_else(late)
 }
 
 async fn beat(worker: &Worker, lease: Duration) -> Result<(), StoreError> {

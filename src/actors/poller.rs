@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
+use actix::{Actor, Context, Handler, Message, ResponseFuture};
 use slog::{error, info, warn};
+use tokio::time::Instant;
 
 use super::executor::{Execute, Resume, Retire};
 use super::keeper;
@@ -12,9 +13,14 @@ use super::tended::tend;
 use super::worker::Phase;
 use super::{Executor, Order, Worker};
 use crate::execution::Claimed;
+use crate::failpoint;
+use crate::store::StoreError;
 
 /// After a claim that failed, so that a database that is away is not asked in a spin.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
+
+/// After `drain_timeout`: for giving claims back and removing sandboxes, which may hang with Docker or the database.
+const LEAVE: Duration = Duration::from_secs(20);
 
 /// Claim nothing new, finish what runs within `drain_timeout`, give the rest back, remove what is
 /// parked. Answered when all of that is done.
@@ -46,7 +52,7 @@ impl Poller {
 impl Actor for Poller {
     type Context = Context<Self>;
 
-    fn started(&mut self, ctx: &mut Context<Self>) {
+    fn started(&mut self, _: &mut Context<Self>) {
         for _ in 0..self.worker.settings.worker.slots {
             self.worker.bench.sit(Executor::new(Arc::clone(&self.worker)).start());
         }
@@ -61,7 +67,8 @@ impl Actor for Poller {
                 fatal.tell(reason);
             }
         };
-        ctx.spawn(kept_alive.into_actor(self));
+        // Not of the actor's context: the loops outlive an actor that panics over a message.
+        actix_rt::spawn(kept_alive);
     }
 }
 
@@ -96,6 +103,13 @@ async fn drain(worker: &Worker, mut at_once: tokio::sync::watch::Receiver<bool>)
         () = tokio::time::sleep(patience) => warn!(worker.log, "drain_timeout has passed"),
         _ = at_once.wait_for(|now| *now) => warn!(worker.log, "told to stop at once"),
     }
+    if tokio::time::timeout(LEAVE, let_go(worker)).await.is_err() {
+        // As with kill -9, nothing is lost: leases run out, the next start takes over.
+        warn!(worker.log, "leaving as it is: Docker or the database do not answer"; "running" => worker.claims.len());
+    }
+}
+
+async fn let_go(worker: &Worker) {
     if !worker.claims.is_empty() {
         info!(worker.log, "giving claims back"; "running" => worker.claims.len());
         worker.claims.order_all(Order::Release);
@@ -112,6 +126,7 @@ async fn poll(worker: Arc<Worker>) {
     let interval = worker.settings.worker.poll_interval.0;
     let mut phase = worker.phase.subscribe();
     loop {
+        failpoint::hit("poller.polling").await;
         if worker.is_draining() {
             return;
         }
@@ -130,7 +145,7 @@ async fn poll(worker: Arc<Worker>) {
 
 /// Whether there may be more to claim right now.
 async fn claim_and_assign(worker: &Arc<Worker>) -> bool {
-    let _claiming = worker.claiming.lock().await;
+    let mut doubt = worker.claiming.lock().await;
     if worker.is_draining() {
         return false;
     }
@@ -140,8 +155,7 @@ async fn claim_and_assign(worker: &Arc<Worker>) -> bool {
     if free == 0 {
         return false;
     }
-    let lease = worker.settings.worker.lease.0;
-    match worker.store.claim(&worker.id, &worker.name, free, lease).await {
+    match claim(worker, free, &mut doubt).await {
         Ok(claimed) => {
             let all = claimed.len();
             for claimed in claimed {
@@ -157,6 +171,33 @@ async fn claim_and_assign(worker: &Arc<Worker>) -> bool {
             false
         }
     }
+}
+
+/// A claim whose answer got lost leaves rows with this worker's name on them that it does not know of. So after a
+/// failure, or a panic in between, it first gives those back.
+///
+/// For a whole lease: a statement that hung may go through long after nobody waits for it any more.
+async fn claim(
+    worker: &Worker,
+    count: usize,
+    doubt: &mut Option<Instant>,
+) -> Result<Vec<Claimed>, StoreError> {
+    let lease = worker.settings.worker.lease.0;
+    let before = doubt.filter(|until| Instant::now() < *until);
+    *doubt = Some(Instant::now() + lease);
+    if before.is_some() {
+        for one in worker.store.disown(&worker.id, &worker.claims.all()).await? {
+            warn!(worker.log, "a claim whose answer got lost was given back"; "execution" => %one.execution,
+                "attempt" => one.attempt);
+        }
+    }
+    let claimed = worker.store.claim(&worker.id, &worker.name, count, lease).await?;
+    failpoint::hit("poller.claimed").await;
+    if failpoint::loses("poller.answer") {
+        return Err(StoreError::Unavailable("the answer got lost".to_owned()));
+    }
+    *doubt = before;
+    Ok(claimed)
 }
 
 /// The claim is on the list before the Executor has it: from now on somebody keeps its lease.

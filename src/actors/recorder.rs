@@ -8,12 +8,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
+use actix::{Actor, Context, Handler, Message, ResponseFuture};
 use slog::{Logger, error, info, warn};
 use tokio::sync::{Notify, oneshot};
 
 use super::tended::{Fatal, tend};
 use crate::execution::{Claim, Conclusion, FailureKind, Verdict};
+use crate::failpoint;
 use crate::store::{Chunk, Recorded, Store, StoreError};
 
 /// First pause after a failure; doubles up to [`LONGEST_PAUSE`], each with up to half of it at random.
@@ -70,34 +71,57 @@ impl Inbox {
     }
 }
 
+/// Why results wait, while they do. Cloning shares it.
+#[derive(Clone, Default)]
+pub struct Backlog(Arc<Mutex<Option<String>>>);
+
+impl Backlog {
+    pub fn reason(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, reason: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+}
+
 pub struct Recorder {
     store: Store,
     inbox: Arc<Inbox>,
+    backlog: Backlog,
     fatal: Fatal,
     log: Logger,
 }
 
 impl Recorder {
-    pub fn new(store: Store, fatal: Fatal, log: &Logger) -> Self {
-        Self { store, inbox: Arc::default(), fatal, log: log.new(slog::o!("actor" => "recorder")) }
+    pub fn new(store: Store, backlog: Backlog, fatal: Fatal, log: &Logger) -> Self {
+        Self { store, inbox: Arc::default(), backlog, fatal, log: log.new(slog::o!("actor" => "recorder")) }
     }
+}
+
+/// What the loop writes with.
+#[derive(Clone)]
+struct Pen {
+    store: Store,
+    backlog: Backlog,
+    log: Logger,
 }
 
 impl Actor for Recorder {
     type Context = Context<Self>;
 
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        let (store, inbox, log) = (self.store.clone(), Arc::clone(&self.inbox), self.log.clone());
-        let tended = tend("recorder", self.log.clone(), move || {
-            write_all(store.clone(), Arc::clone(&inbox), log.clone())
-        });
+    fn started(&mut self, _: &mut Context<Self>) {
+        let (store, backlog, log) = (self.store.clone(), self.backlog.clone(), self.log.clone());
+        let (pen, inbox) = (Pen { store, backlog, log }, Arc::clone(&self.inbox));
+        let tended = tend("recorder", self.log.clone(), move || write_all(pen.clone(), Arc::clone(&inbox)));
         let fatal = self.fatal.clone();
         let kept_alive = async move {
             if let Err(reason) = tended.await {
                 fatal.tell(reason);
             }
         };
-        ctx.spawn(kept_alive.into_actor(self));
+        // Not of the actor's context: the loop outlives an actor that panics over a message.
+        actix_rt::spawn(kept_alive);
     }
 }
 
@@ -152,100 +176,109 @@ async fn answered<T>(inbox: &Inbox, entry: impl Fn(oneshot::Sender<T>) -> Entry)
     }
 }
 
-async fn write_all(store: Store, inbox: Arc<Inbox>, log: Logger) {
+async fn write_all(pen: Pen, inbox: Arc<Inbox>) {
     loop {
         let mut entries = inbox.take_all();
         if entries.is_empty() {
             inbox.news.notified().await;
             continue;
         }
+        failpoint::hit("recorder.writing").await;
         let mut ended = Vec::new();
         while let Some(entry) = entries.pop_front() {
             match entry {
                 Entry::Finish { claim, conclusion, answer } => ended.push((claim, conclusion, answer)),
                 Entry::Append { claim, chunks, answer } => {
-                    let verdict = append(&store, &claim, chunks, &log).await;
+                    let verdict = pen.append(&claim, chunks).await;
                     let _ = answer.send(verdict);
                 }
                 Entry::Release { claim, answer } => {
-                    release(&store, &claim, &log).await;
+                    pen.release(&claim).await;
                     let _ = answer.send(());
                 }
             }
         }
-        finish(&store, ended, &log).await;
-    }
-}
-
-async fn append(store: &Store, claim: &Claim, chunks: Vec<Chunk>, log: &Logger) -> Verdict {
-    let stored = patiently(log, || store.append(claim, chunks.clone())).await;
-    stored.unwrap_or_else(|error| {
-        error!(log, "output could not be stored"; "execution" => %claim.execution, "error" => %error);
-        // The text is in the run's transcript and goes into the final write.
-        Verdict::Continue
-    })
-}
-
-async fn release(store: &Store, claim: &Claim, log: &Logger) {
-    match patiently(log, || store.release(claim)).await {
-        Ok(()) => info!(log, "released"; "execution" => %claim.execution, "attempt" => claim.attempt),
-        Err(error) => {
-            // Its lease will run out, and it will be rescued.
-            error!(log, "a claim could not be released"; "execution" => %claim.execution, "error" => %error);
-        }
+        pen.finish(ended).await;
     }
 }
 
 type Ended = (Claim, Arc<Conclusion>, oneshot::Sender<Recorded>);
 
-async fn finish(store: &Store, ended: Vec<Ended>, log: &Logger) {
-    if ended.is_empty() {
-        return;
+impl Pen {
+    async fn append(&self, claim: &Claim, chunks: Vec<Chunk>) -> Verdict {
+        let stored = self.patiently(|| self.store.append(claim, chunks.clone())).await;
+        stored.unwrap_or_else(|error| {
+            error!(self.log, "output could not be stored"; "execution" => %claim.execution, "error" => %error);
+            // The text is in the run's transcript and goes into the final write.
+            Verdict::Continue
+        })
     }
-    let rows: Vec<_> = ended.iter().map(|(claim, end, _)| (claim.clone(), Arc::clone(end))).collect();
-    match patiently(log, || store.finish(rows.clone())).await {
-        Ok(recorded) => {
-            for ((_, _, answer), recorded) in ended.into_iter().zip(recorded) {
-                let _ = answer.send(recorded);
+
+    async fn release(&self, claim: &Claim) {
+        match self.patiently(|| self.store.release(claim)).await {
+            Ok(()) => {
+                info!(self.log, "released"; "execution" => %claim.execution, "attempt" => claim.attempt)
+            }
+            Err(error) => {
+                // Its lease will run out, and it will be rescued.
+                error!(self.log, "a claim could not be released"; "execution" => %claim.execution, "error" => %error);
             }
         }
-        Err(error) => {
-            warn!(log, "results could not be stored together, so one by one"; "error" => %error);
-            for (claim, conclusion, answer) in ended {
-                let _ = answer.send(finish_one(store, claim, conclusion, log).await);
+    }
+
+    async fn finish(&self, ended: Vec<Ended>) {
+        if ended.is_empty() {
+            return;
+        }
+        let rows: Vec<_> = ended.iter().map(|(claim, end, _)| (claim.clone(), Arc::clone(end))).collect();
+        match self.patiently(|| self.store.finish(rows.clone())).await {
+            Ok(recorded) => {
+                for ((_, _, answer), recorded) in ended.into_iter().zip(recorded) {
+                    let _ = answer.send(recorded);
+                }
+            }
+            Err(error) => {
+                warn!(self.log, "results could not be stored together, so one by one"; "error" => %error);
+                for (claim, conclusion, answer) in ended {
+                    let _ = answer.send(self.finish_one(claim, conclusion).await);
+                }
             }
         }
     }
-}
 
-/// The last resort is to store that the result could not be stored: accepted means answered.
-async fn finish_one(store: &Store, claim: Claim, conclusion: Arc<Conclusion>, log: &Logger) -> Recorded {
-    let whole = vec![(claim.clone(), conclusion)];
-    let error = match patiently(log, || store.finish(whole.clone())).await {
-        Ok(recorded) => return recorded.first().copied().unwrap_or(Recorded::ClaimLost),
-        Err(error) => error,
-    };
-    error!(log, "a result could not be stored"; "execution" => %claim.execution, "error" => %error);
-    let words = "the script ran, but its result could not be stored; the daemon's log says why";
-    let reason = vec![(claim, Arc::new(Conclusion::failed(FailureKind::Internal, words)))];
-    let recorded = patiently(log, || store.finish(reason.clone())).await.unwrap_or_default();
-    recorded.first().copied().unwrap_or(Recorded::ClaimLost)
-}
+    /// The last resort is to store that the result could not be stored: accepted means answered.
+    async fn finish_one(&self, claim: Claim, conclusion: Arc<Conclusion>) -> Recorded {
+        let whole = vec![(claim.clone(), conclusion)];
+        let error = match self.patiently(|| self.store.finish(whole.clone())).await {
+            Ok(recorded) => return recorded.first().copied().unwrap_or(Recorded::ClaimLost),
+            Err(error) => error,
+        };
+        error!(self.log, "a result could not be stored"; "execution" => %claim.execution, "error" => %error);
+        let words = "the script ran, but its result could not be stored; the daemon's log says why";
+        let reason = vec![(claim, Arc::new(Conclusion::failed(FailureKind::Internal, words)))];
+        let recorded = self.patiently(|| self.store.finish(reason.clone())).await.unwrap_or_default();
+        recorded.first().copied().unwrap_or(Recorded::ClaimLost)
+    }
 
-/// Tries again for as long as the database is away.
-async fn patiently<T, F>(log: &Logger, mut attempt: impl FnMut() -> F) -> Result<T, StoreError>
-where
-    F: Future<Output = Result<T, StoreError>>,
-{
-    let mut pause = FIRST_PAUSE;
-    loop {
-        match attempt().await {
-            Err(error) if error.is_passing() => {
-                warn!(log, "the database is away; trying again"; "error" => %error, "in_ms" => pause.as_millis() as u64);
-                tokio::time::sleep(pause + jitter(pause)).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+    /// Tries again for as long as the database is away.
+    async fn patiently<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match attempt().await {
+                Err(error) if error.is_passing() => {
+                    warn!(self.log, "the database is away; trying again"; "error" => %error, "in_ms" => pause.as_millis() as u64);
+                    self.backlog.set(Some(error.to_string()));
+                    tokio::time::sleep(pause + jitter(pause)).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                other => {
+                    self.backlog.set(None);
+                    return other;
+                }
             }
-            other => return other,
         }
     }
 }

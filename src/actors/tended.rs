@@ -1,6 +1,7 @@
 //! A loop that is started again when it panics.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use slog::{Logger, error};
@@ -14,6 +15,18 @@ const PANICS_IN_A_ROW: u32 = 10;
 /// A loop that ran this long was fine.
 const FINE_AFTER: Duration = Duration::from_secs(60);
 
+/// Panics that were mended in this process, of loops and of runs alike.
+static MENDED: AtomicU64 = AtomicU64::new(0);
+
+/// How many panics this process has mended since its start.
+pub fn mended_panics() -> u64 {
+    MENDED.load(Ordering::Relaxed)
+}
+
+pub(super) fn count_panic() {
+    MENDED.fetch_add(1, Ordering::Relaxed);
+}
+
 /// How a part tells that it cannot be kept alive; whoever owns the process ends it then.
 #[derive(Clone)]
 pub struct Fatal(watch::Sender<Option<String>>);
@@ -25,7 +38,7 @@ impl Default for Fatal {
 }
 
 impl Fatal {
-    pub(super) fn tell(&self, reason: String) {
+    pub fn tell(&self, reason: String) {
         self.0.send_replace(Some(reason));
     }
 
@@ -40,7 +53,7 @@ impl Fatal {
 /// Runs the loop that `start` makes until it returns; after a panic it is made again.
 ///
 /// Returns `Err` when it cannot be kept alive.
-pub(super) async fn tend<F, T>(name: &'static str, log: Logger, mut start: F) -> Result<(), String>
+pub async fn tend<F, T>(name: &'static str, log: Logger, mut start: F) -> Result<(), String>
 where
     F: FnMut() -> T,
     T: Future<Output = ()> + 'static,
@@ -52,6 +65,7 @@ where
         match task.await {
             Ok(()) => return Ok(()),
             Err(stopped) if stopped.is_panic() => {
+                count_panic();
                 panics = if begun.elapsed() > FINE_AFTER { 1 } else { panics + 1 };
                 error!(log, "a loop panicked and is started again"; "loop" => name, "panics" => panics);
                 tokio::time::sleep(PAUSE).await;

@@ -1,11 +1,11 @@
 //! What everything that executes in this process shares.
 
-use std::collections::HashSet;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use actix::Addr;
 use slog::Logger;
 use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 
 use super::bench::Bench;
 use super::failed_installs::FailedInstalls;
@@ -32,15 +32,16 @@ pub struct Worker {
     pub store: Store,
     pub docker: Docker,
     pub recorder: Addr<Recorder>,
-    pub(super) fatal: Fatal,
+    pub fatal: Fatal,
     pub claims: Claims,
     pub(super) bench: Bench,
-    pub(super) phase: watch::Sender<Phase>,
-    /// Held from asking for claims until they are on the list, so that a drain sees them all.
-    pub(super) claiming: Mutex<()>,
+    pub phase: watch::Sender<Phase>,
+    /// Held from asking for claims until they are on the list, so that a drain sees them all. Until then there
+    /// may be claims of this worker's whose answer got lost.
+    pub claiming: Mutex<Option<Instant>>,
     pub(super) failed_installs: FailedInstalls,
-    /// Containers whose label names a former worker, but which are this one's now.
-    taken_over: std::sync::Mutex<HashSet<String>>,
+    /// What former workers left on this host has been taken over: only then may expired claims be called lost.
+    pub(super) settled_in: watch::Sender<bool>,
     pub log: Logger,
 }
 
@@ -61,9 +62,9 @@ impl Worker {
             claims: Claims::default(),
             bench: Bench::default(),
             phase: watch::channel(Phase::Working).0,
-            claiming: Mutex::new(()),
+            claiming: Mutex::new(None),
             failed_installs: FailedInstalls::default(),
-            taken_over: std::sync::Mutex::default(),
+            settled_in: watch::channel(false).0,
             id,
             name,
             settings,
@@ -78,12 +79,8 @@ impl Worker {
         *self.phase.borrow() == Phase::Draining
     }
 
-    pub fn note_taken_over(&self, container: &str) {
-        self.taken_over.lock().unwrap_or_else(PoisonError::into_inner).insert(container.to_owned());
-    }
-
-    pub fn took_over(&self, container: &str) -> bool {
-        self.taken_over.lock().unwrap_or_else(PoisonError::into_inner).contains(container)
+    pub fn has_settled_in(&self) {
+        self.settled_in.send_replace(true);
     }
 
     /// A logger for one attempt.

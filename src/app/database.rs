@@ -1,9 +1,10 @@
 //! The database of this daemon: the given one, or a private Postgres.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use slog::{Logger, info, warn};
+use slog::{Logger, error, info, warn};
 
 use crate::settings::Settings;
 use crate::store::embedded::EmbeddedPostgres;
@@ -15,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) struct Database {
     pub store: Store,
-    embedded: Option<EmbeddedPostgres>,
+    embedded: Option<Arc<EmbeddedPostgres>>,
 }
 
 impl Database {
@@ -29,7 +30,7 @@ impl Database {
         let postgres = EmbeddedPostgres::start(&settings.data_dir, &settings.database.bin_dir)?;
         info!(log, "private Postgres runs"; "took_ms" => begun.elapsed().as_millis() as u64);
         let store = Store::new(&postgres.url(), settings.database.connections);
-        Ok(Self { store, embedded: Some(postgres) })
+        Ok(Self { store, embedded: Some(Arc::new(postgres)) })
     }
 
     /// Waits until it answers, then brings the schema up to date.
@@ -55,12 +56,37 @@ impl Database {
         }
     }
 
+    /// Starts a private Postgres again when it dies. Needs the runtime; ends with it.
+    pub fn watch(&self, log: &Logger) {
+        if let Some(postgres) = &self.embedded {
+            actix_rt::spawn(revive(Arc::clone(postgres), log.clone()));
+        }
+    }
+
     /// Blocking. The given one is not ours to stop.
     pub fn close(self, log: &Logger) {
         if let Some(postgres) = self.embedded
             && let Err(error) = postgres.stop()
         {
             warn!(log, "the private Postgres did not stop"; "error" => %error);
+        }
+    }
+}
+
+/// Never returns, and cannot panic: it only starts blocking work and hears how that went.
+async fn revive(postgres: Arc<EmbeddedPostgres>, log: Logger) {
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        let (asked, begun) = (Arc::clone(&postgres), std::time::Instant::now());
+        let revived = tokio::task::spawn_blocking(move || asked.revive()).await;
+        match revived {
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => {
+                let took = begun.elapsed().as_millis() as u64;
+                warn!(log, "the private Postgres had died and runs again"; "took_ms" => took);
+            }
+            Ok(Err(error)) => error!(log, "the private Postgres can't be started"; "error" => %error),
+            Err(stopped) => error!(log, "looking after the private Postgres failed"; "error" => %stopped),
         }
     }
 }

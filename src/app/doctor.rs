@@ -1,6 +1,7 @@
 //! `rgridd doctor`: everything the daemon needs, each with what to do when it is missing.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use slog::{Discard, Logger, o};
 
@@ -27,6 +28,11 @@ struct Report {
 }
 
 impl Report {
+    /// Somebody should look at it, but this daemon can work.
+    fn warn(&self, name: &str, what: &str) {
+        println!("warning {name}: {what}");
+    }
+
     fn add(&mut self, name: &str, result: Result<String, String>) {
         match result {
             Ok(found) => println!("ok      {name}: {found}"),
@@ -60,7 +66,32 @@ async fn examine_database(settings: &Settings, report: &mut Report) {
             Err(error) => Err(format!("{error}; check database.url (DATABASE_URL)")),
         },
     );
+    match stale_workers(settings, &database).await {
+        Ok(found) => report.add("workers", Ok(found)),
+        Err(stale) => report.warn("workers", &stale),
+    }
     database.close(&log);
+}
+
+/// A worker that went without a word is told; its runs are taken care of by themselves.
+async fn stale_workers(settings: &Settings, database: &Database) -> Result<String, String> {
+    let lease = settings.worker.lease.0;
+    match database.store.stale_workers(lease).await {
+        Ok(stale) if stale.is_empty() => Ok("none is stale".to_owned()),
+        Ok(stale) => {
+            let silent = |(name, seconds): &(String, i64)| {
+                let silence = Duration::from_secs(seconds.max(&0).unsigned_abs());
+                format!("{name} for {}", rgrid_api::units::format_duration(silence))
+            };
+            let all: Vec<_> = stale.iter().map(silent).collect();
+            Err(format!(
+                "silent without having stopped: {}; start them again, or forget it: what they ran is run elsewhere",
+                all.join(", ")
+            ))
+        }
+        // A schema without the table has no workers.
+        Err(error) => Ok(format!("not looked at: {error}")),
+    }
 }
 
 async fn examine_docker(settings: &Settings, report: &mut Report) {

@@ -6,13 +6,17 @@ use std::time::Duration;
 use anyhow::Context;
 use slog::{Logger, info, warn};
 
+use crate::actors::Backlog;
 use crate::execution::WorkerId;
+use crate::failpoint;
 use crate::http::Readiness;
 use crate::sandbox::{Docker, DockerSettings};
 use crate::settings::Settings;
 
 /// How often Docker is asked whether it lives.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// And while it does not.
+const PROBE_AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) async fn open(
     settings: &Settings,
@@ -43,10 +47,14 @@ pub(super) fn docker_settings(settings: &Settings, cluster: String, worker: &str
     }
 }
 
-/// Keeps telling readiness how Docker is; never returns.
-pub(super) async fn watch(docker: Docker, readiness: Arc<Readiness>, log: Logger) {
+/// Keeps telling readiness how Docker is, and whether results can be stored; never returns.
+pub(super) async fn watch(docker: Docker, readiness: Arc<Readiness>, backlog: Backlog, log: Logger) {
     let mut answered = true;
     loop {
+        failpoint::hit("engine.watching").await;
+        let waits = |reason| format!("results wait to be stored: {reason}");
+        readiness
+            .set("recorder", backlog.reason().map_or(Ok("stores what comes".to_owned()), |r| Err(waits(r))));
         let state = docker.ping().await;
         if answered != state.is_ok() {
             answered = state.is_ok();
@@ -56,6 +64,6 @@ pub(super) async fn watch(docker: Docker, readiness: Arc<Readiness>, log: Logger
             }
         }
         readiness.set("docker", state.map(|engine| engine.version).map_err(|error| error.to_string()));
-        tokio::time::sleep(PROBE_EVERY).await;
+        tokio::time::sleep(if answered { PROBE_EVERY } else { PROBE_AGAIN }).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The data folder: one daemon at a time, and the name of the one before.
+//! The data folder: one daemon at a time, and the names of those before.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -12,7 +12,8 @@ use crate::execution::WorkerId;
 /// lock. Whoever held it before is gone for certain, so what it ran may be taken over at once.
 pub(super) struct Home {
     lock: File,
-    pub predecessor: Option<WorkerId>,
+    /// More than one when some died before they had taken over from those before.
+    pub predecessors: Vec<WorkerId>,
 }
 
 impl Home {
@@ -38,16 +39,46 @@ impl Home {
             }
         }
         let mut text = String::new();
-        lock.read_to_string(&mut text).context("the name of the former worker can't be read")?;
-        let predecessor = Some(text.trim()).filter(|name| !name.is_empty());
-        Ok(Self { lock, predecessor: predecessor.map(|name| WorkerId::from_stored(name.to_owned())) })
+        lock.read_to_string(&mut text).context("the names of former workers can't be read")?;
+        let predecessors =
+            text.split_whitespace().map(|name| WorkerId::from_stored(name.to_owned())).collect();
+        Ok(Self { lock, predecessors })
     }
 
-    /// Leaves this worker's id to the next start.
+    /// Leaves this worker's id to the next start, with those from which it has yet to take over. Must come before
+    /// the worker owns anything.
     pub fn sign(&mut self, worker: &WorkerId) -> anyhow::Result<()> {
+        let earlier: String = self.predecessors.iter().map(|name| format!("{name}\n")).collect();
+        // One write, the longer text first: a kill in between leaves all names or more.
         self.lock.rewind()?;
-        self.lock.set_len(0)?;
-        writeln!(self.lock, "{worker}")?;
+        self.lock.write_all(format!("{worker}\n{earlier}").as_bytes())?;
+        let end = self.lock.stream_position()?;
+        self.lock.set_len(end)?;
         Ok(self.lock.sync_data()?)
+    }
+
+    /// Nothing is left of those before.
+    pub fn inherit(&mut self, worker: &WorkerId) -> anyhow::Result<()> {
+        self.predecessors.clear();
+        self.sign(worker)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_dies_while_it_takes_over_leaves_all_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let ids = [(); 3].map(|()| WorkerId::generate());
+        for id in &ids {
+            Home::open(folder.path()).unwrap().sign(id).unwrap();
+        }
+        let mut home = Home::open(folder.path()).unwrap();
+        assert_eq!(home.predecessors, [ids[2].clone(), ids[1].clone(), ids[0].clone()]);
+        home.inherit(&ids[2]).unwrap();
+        drop(home);
+        assert_eq!(Home::open(folder.path()).unwrap().predecessors, [ids[2].clone()]);
     }
 }

@@ -43,5 +43,11 @@ pub(super) fn start(settings: &Log) -> Logging {
     if let Err(error) = slog_stdlog::init_with_level(log::Level::Warn) {
         slog::warn!(log, "the log of libraries is not shown"; "error" => %error);
     }
+    let panics = log.clone();
+    std::panic::set_hook(Box::new(move |panic| {
+        let at = panic.location().map(ToString::to_string).unwrap_or_default();
+        let words = panic.payload_as_str().unwrap_or("a panic");
+        slog::error!(panics, "panic"; "what" => words, "at" => at);
+    }));
     Logging { log, _guards: (scope, flushed) }
 }

@@ -1,17 +1,30 @@
 //! What is left of workers that are gone: their runs are taken over, their containers removed.
 //!
-//! A container is found by its deployment's label. Its worker is gone for certain when it was the one
-//! that held this data folder before; any other is taken for gone when it has been silent for a lease.
+//! A container is found by its deployment's label. Its worker is gone for certain when it held this data folder
+//! before; any other is taken for gone when it has been silent for a lease.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Addr;
 use slog::{Logger, info, warn};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::actors::{Poller, Resume, TakeOver, Worker};
-use crate::execution::{Claim, Claimed, ExecutionId, WorkerId};
-use crate::sandbox::{DockerError, Found};
-use crate::store::{Chunk, StoreError};
+use crate::execution::{Claim, ExecutionId, WorkerId};
+use crate::failpoint;
+use crate::sandbox::{DockerError, Found, Sandbox};
+use crate::store::StoreError;
+
+/// After a sweep that had to leave something.
+const SOON: Duration = Duration::from_secs(1);
+/// A container of this very worker that none of its sandboxes is in: Docker made it though its answer got lost, or
+/// is about to give that answer.
+const STRAY_AFTER: Duration = Duration::from_secs(90);
+/// An init that has not said hello for so long is of no use to anybody.
+const MUTE_FOR: Duration = Duration::from_secs(300);
 
 #[derive(Debug, thiserror::Error)]
 enum ResumeError {
@@ -21,109 +34,158 @@ enum ResumeError {
     Store(#[from] StoreError),
 }
 
-/// Once at the start, then once a lease.
-pub(super) async fn sweep_for_ever(
+/// Looks after what others left; lives as long as the worker.
+pub(super) struct Sweeper {
     worker: Arc<Worker>,
     poller: Addr<Poller>,
-    predecessor: Option<WorkerId>,
+    predecessors: Vec<WorkerId>,
+    /// Containers that could not be settled, since when.
+    open: Mutex<HashMap<String, Instant>>,
     log: Logger,
-) {
-    loop {
-        sweep(&worker, &poller, predecessor.as_ref(), &log).await;
-        tokio::time::sleep(worker.settings.worker.lease.0).await;
-    }
 }
 
-/// What can't be looked after now stays for the next time.
-pub(super) async fn sweep(
-    worker: &Arc<Worker>,
-    poller: &Addr<Poller>,
-    predecessor: Option<&WorkerId>,
-    log: &Logger,
-) {
-    let found = match worker.docker.find().await {
-        Ok(found) => found,
-        Err(error) => return warn!(log, "left-over sandboxes can't be looked for"; "error" => %error),
-    };
-    for container in found {
-        let settled = settle(worker, poller, predecessor, &container, log).await;
-        if let Err(error) = settled {
-            warn!(log, "a left-over sandbox stays for now"; "container" => &container.container, "error" => %error);
+impl Sweeper {
+    pub fn new(
+        worker: Arc<Worker>,
+        poller: Addr<Poller>,
+        predecessors: Vec<WorkerId>,
+        log: Logger,
+    ) -> Arc<Self> {
+        Arc::new(Self { worker, poller, predecessors, open: Mutex::default(), log })
+    }
+
+    /// Once a lease, and soon again when something had to stay.
+    pub async fn sweep_for_ever(self: Arc<Self>) {
+        loop {
+            let pause = match self.sweep().await {
+                true => self.worker.settings.worker.lease.0,
+                false => SOON,
+            };
+            tokio::time::sleep(pause).await;
         }
     }
-}
 
-async fn settle(
-    worker: &Arc<Worker>,
-    poller: &Addr<Poller>,
-    predecessor: Option<&WorkerId>,
-    found: &Found,
-    log: &Logger,
-) -> Result<(), ResumeError> {
-    let owner = WorkerId::from_stored(found.worker.clone());
-    if owner == worker.id || worker.took_over(&found.container) || !gone(worker, predecessor, &owner).await? {
-        return Ok(());
+    /// Whether nothing is left of the predecessors.
+    pub async fn sweep(&self) -> bool {
+        failpoint::hit("resume.sweeping").await;
+        let found = match self.worker.docker.find().await {
+            Ok(found) => found,
+            Err(error) => {
+                warn!(self.log, "left-over sandboxes can't be looked for"; "error" => %error);
+                return false;
+            }
+        };
+        self.open.lock().await.retain(|name, _| found.iter().any(|one| one.container == *name));
+        let mut all = true;
+        for container in &found {
+            if let Err(error) = self.settle(container).await {
+                all = false;
+                warn!(self.log, "a left-over sandbox stays for now"; "container" => &container.container, "error" => %error);
+            }
+        }
+        if all && let Err(error) = self.let_go().await {
+            all = false;
+            warn!(self.log, "claims of former workers stay for now"; "error" => %error);
+        }
+        if all {
+            self.worker.has_settled_in();
+        }
+        all
     }
-    if found.running && take_over(worker, poller, predecessor, found).await? {
-        return Ok(());
+
+    /// What predecessors own now is in no sandbox: they died before the job was handed over, or the sandbox did too.
+    async fn let_go(&self) -> Result<(), StoreError> {
+        let expired = match self.predecessors.is_empty() {
+            true => 0,
+            false => self.worker.store.expire(&self.predecessors).await?,
+        };
+        if expired > 0 {
+            info!(self.log, "former workers left claims without a sandbox"; "claims" => expired);
+        }
+        Ok(())
     }
-    info!(log, "removing a left-over sandbox"; "container" => &found.container, "of" => %owner);
-    worker.docker.remove(&found.container);
-    Ok(())
-}
 
-async fn gone(worker: &Worker, predecessor: Option<&WorkerId>, who: &WorkerId) -> Result<bool, StoreError> {
-    let lease = worker.settings.worker.lease.0;
-    Ok(predecessor == Some(who) || !worker.store.worker_may_live(who, lease).await?)
-}
+    async fn settle(&self, found: &Found) -> Result<(), ResumeError> {
+        let owner = WorkerId::from_stored(found.worker.clone());
+        let ours = owner == self.worker.id;
+        if self.worker.docker.knows(&found.container)
+            || (ours && self.seen_for(found).await < STRAY_AFTER)
+            || (!ours && !self.gone(&owner).await?)
+            || (found.running && self.take_over(found).await?)
+        {
+            return Ok(());
+        }
+        info!(self.log, "removing a left-over sandbox"; "container" => &found.container, "of" => %owner);
+        self.worker.docker.remove(&found.container);
+        Ok(())
+    }
 
-/// Whether the container runs an attempt that somebody owns: this worker now, or another that lives.
-async fn take_over(
-    worker: &Arc<Worker>,
-    poller: &Addr<Poller>,
-    predecessor: Option<&WorkerId>,
-    found: &Found,
-) -> Result<bool, ResumeError> {
-    let Ok((sandbox, _, job)) = worker.docker.reattach(found).await else {
-        return Ok(false);
-    };
-    let Some((execution, attempt)) = job.as_deref().and_then(Claim::parse_job_id) else {
-        return Ok(false);
-    };
-    let abandoned = match owner_of(worker, predecessor, &execution, attempt).await {
-        Ok(Owner::Gone(claim)) => claim,
-        Ok(Owner::Nobody) => return Ok(false),
-        Ok(Owner::Alive) => {
-            sandbox.abandon();
-            return Ok(true);
-        }
-        Err(error) => {
-            sandbox.abandon();
-            return Err(error.into());
-        }
-    };
-    let (claimed, stored) = match adopt(worker, &abandoned).await {
-        Ok(adopted) => adopted,
-        Err(error) => {
-            sandbox.abandon();
-            return Err(error.into());
-        }
-    };
-    // None: another daemon was faster, and it has attached for itself.
-    let Some(claimed) = claimed else {
-        sandbox.abandon();
-        return Ok(true);
-    };
-    worker.note_taken_over(&found.container);
-    let resume = Resume { sandbox: Box::new(sandbox), stored };
-    Ok(poller.send(TakeOver { claimed, resume }).await.is_ok())
-}
+    async fn gone(&self, who: &WorkerId) -> Result<bool, StoreError> {
+        let lease = self.worker.settings.worker.lease.0;
+        Ok(self.predecessors.contains(who) || !self.worker.store.worker_may_live(who, lease).await?)
+    }
 
-/// What is stored of it is read first: nobody adds to it any more, and then nothing can fail.
-async fn adopt(worker: &Worker, abandoned: &Claim) -> Result<(Option<Claimed>, Vec<Chunk>), StoreError> {
-    let stored = worker.store.chunks(abandoned).await?;
-    let lease = worker.settings.worker.lease.0;
-    Ok((worker.store.adopt(abandoned, &worker.id, &worker.name, lease).await?, stored))
+    /// Since when this container has been an open question.
+    async fn seen_for(&self, found: &Found) -> Duration {
+        self.open.lock().await.entry(found.container.clone()).or_insert_with(Instant::now).elapsed()
+    }
+
+    /// Whether the container runs an attempt that somebody owns: this worker now, or another that lives.
+    async fn take_over(&self, found: &Found) -> Result<bool, ResumeError> {
+        let (sandbox, _, job) = match self.worker.docker.reattach(found).await {
+            Ok(attached) => attached,
+            // A Docker that ails must not cost a run that lives.
+            Err(_) if self.seen_for(found).await > MUTE_FOR => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let Some((execution, attempt)) = job.as_deref().and_then(Claim::parse_job_id) else {
+            return Ok(false);
+        };
+        let abandoned = match self.owner_of(&execution, attempt).await {
+            Ok(Owner::Gone(claim)) => claim,
+            Ok(Owner::Nobody) => return Ok(false),
+            Ok(Owner::Alive) => {
+                sandbox.abandon();
+                return Ok(true);
+            }
+            Err(error) => {
+                sandbox.abandon();
+                return Err(error.into());
+            }
+        };
+        self.adopt(&abandoned, sandbox).await
+    }
+
+    /// True also when another daemon was faster: it has attached for itself.
+    async fn adopt(&self, abandoned: &Claim, sandbox: Sandbox) -> Result<bool, ResumeError> {
+        let worker = &self.worker;
+        // Until it is on the list of claims, nobody may think that it was claimed by mistake.
+        let _claiming = worker.claiming.lock().await;
+        let lease = worker.settings.worker.lease.0;
+        match worker.store.adopt(abandoned, &worker.id, &worker.name, lease).await {
+            Ok(Some((claimed, stored))) => {
+                let resume = Resume { sandbox: Box::new(sandbox), stored };
+                Ok(self.poller.send(TakeOver { claimed, resume }).await.is_ok())
+            }
+            Ok(None) => {
+                sandbox.abandon();
+                Ok(true)
+            }
+            Err(error) => {
+                sandbox.abandon();
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn owner_of(&self, execution: &ExecutionId, attempt: i32) -> Result<Owner, StoreError> {
+        let Some(claim) = self.worker.store.owner(execution, attempt).await? else {
+            return Ok(Owner::Nobody);
+        };
+        // The container's label names who made it; somebody else may have taken it over since.
+        let alive = claim.worker == self.worker.id || !self.gone(&claim.worker).await?;
+        Ok(if alive { Owner::Alive } else { Owner::Gone(claim) })
+    }
 }
 
 /// Whose a running attempt is.
@@ -132,18 +194,4 @@ enum Owner {
     Nobody,
     Alive,
     Gone(Claim),
-}
-
-async fn owner_of(
-    worker: &Worker,
-    predecessor: Option<&WorkerId>,
-    execution: &ExecutionId,
-    attempt: i32,
-) -> Result<Owner, StoreError> {
-    let Some(claim) = worker.store.owner(execution, attempt).await? else {
-        return Ok(Owner::Nobody);
-    };
-    // The container's label names who made it; somebody else may have taken it over since.
-    let alive = claim.worker == worker.id || !gone(worker, predecessor, &claim.worker).await?;
-    Ok(if alive { Owner::Alive } else { Owner::Gone(claim) })
 }

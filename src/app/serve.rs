@@ -11,8 +11,9 @@ use tokio::sync::watch;
 
 use super::database::Database;
 use super::home::Home;
-use super::{engine, environments, logging, resume, signals};
-use crate::actors::{Drain, Fatal, Poller, Recorder, Worker};
+use super::resume::Sweeper;
+use super::{engine, environments, logging, signals};
+use crate::actors::{Backlog, Drain, Fatal, Poller, Recorder, Worker, tend};
 use crate::execution::WorkerId;
 use crate::http::{self, Api, Readiness};
 use crate::settings::Settings;
@@ -20,6 +21,9 @@ use crate::store::Store;
 
 /// How long open requests may go on when everything else has stopped.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
+
+/// For the removal of containers when all runs have ended.
+const REMOVAL_GRACE: Duration = Duration::from_secs(15);
 
 /// What this process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,15 +61,38 @@ fn run(
     log: &Logger,
 ) -> anyhow::Result<ExitCode> {
     let system = actix::System::new();
-    system.block_on(async {
+    let served = system.block_on(async {
         let fatal = Fatal::default();
+        database.watch(log);
         let daemon = Daemon::start(settings, role, database, home, &fatal, log).await?;
         tokio::select! {
             () = daemon.serve_until(stop, log) => Ok(ExitCode::SUCCESS),
             // As with kill -9, nothing is lost: the next start takes over.
             reason = fatal.told() => Err(anyhow!(reason).context("this worker cannot go on")),
         }
-    })
+    });
+    // Dropping the runtime would wait for its threads, and one that is stuck in a database that hangs never ends.
+    std::mem::forget(system);
+    served
+}
+
+/// Keeps a loop of the worker's alive. When that can't be, the process ends.
+fn tended<F, T>(name: &'static str, fatal: &Fatal, log: &Logger, start: F)
+where
+    F: FnMut() -> T + 'static,
+    T: Future<Output = ()> + 'static,
+{
+    let (fatal, log) = (fatal.clone(), log.clone());
+    actix_rt::spawn(async move {
+        if let Err(reason) = tend(name, log, start).await {
+            fatal.tell(reason);
+        }
+    });
+}
+
+/// The worker's part of the connections; the API has the others.
+fn worker_share(connections: usize) -> usize {
+    (connections * 3 / 8).max(1)
 }
 
 /// The running parts.
@@ -91,7 +118,7 @@ impl Daemon {
         log: &Logger,
     ) -> anyhow::Result<Self> {
         database.prepare(log).await?;
-        exchange_news(&database.store, log)?;
+        exchange_news(&database.store, fatal, log)?;
         let readiness = Arc::new(Readiness::default());
         let work = match role.works() {
             true => Some(Work::start(&settings, database, home, &readiness, fatal, log).await?),
@@ -132,28 +159,47 @@ impl Work {
         fatal: &Fatal,
         log: &Logger,
     ) -> anyhow::Result<Self> {
-        let store = database.store.clone();
+        let store = database.store.lane(worker_share(settings.database.connections));
         let id = WorkerId::generate();
-        let predecessor = home.predecessor.take();
         let cluster = store.cluster().await?;
-        let docker = engine::open(settings, cluster, &id, log).await?;
+        // Before it owns anything: the next start must know whom it takes over from.
+        home.sign(&id).context("the data folder can't be written")?;
+        // Before Docker: a worker that nobody knows counts as gone, and its containers are swept.
         store.register_worker(&id, &settings.worker.name, settings.worker.slots).await?;
-        let recorder = Recorder::new(store.clone(), fatal.clone(), log).start();
+        let docker = match engine::open(settings, cluster, &id, log).await {
+            Ok(docker) => docker,
+            Err(error) => {
+                let _ = store.worker_stopped(&id).await;
+                return Err(error);
+            }
+        };
+        let backlog = Backlog::default();
+        let recorder = Recorder::new(store.clone(), backlog.clone(), fatal.clone(), log).start();
         let worker =
             Worker::new(id, Arc::clone(settings), store, docker.clone(), recorder, fatal.clone(), log);
         let poller = Poller::new(Arc::clone(&worker)).start();
-        // The runs of the one before come first: they are the oldest.
-        resume::sweep(&worker, &poller, predecessor.as_ref(), log).await;
-        // From now on the next start takes over from this one.
-        home.sign(&worker.id).context("the data folder can't be written")?;
-        actix_rt::spawn(resume::sweep_for_ever(
+        let sweeper = Sweeper::new(
             Arc::clone(&worker),
             poller.clone(),
-            predecessor,
-            log.new(o!()),
-        ));
-        actix_rt::spawn(environments::sweep_for_ever(Arc::clone(&worker), log.new(o!())));
-        actix_rt::spawn(engine::watch(docker, Arc::clone(readiness), log.new(o!())));
+            home.predecessors.clone(),
+            log.new(o!("part" => "sweeper")),
+        );
+        // The runs of the ones before come first: they are the oldest.
+        if sweeper.sweep().await {
+            home.inherit(&worker.id).context("the data folder can't be written")?;
+            if let Err(error) = docker.sweep_volumes().await {
+                warn!(log, "old volumes can't be looked for"; "error" => %error);
+            }
+        }
+        tended("sweeper", fatal, log, move || Arc::clone(&sweeper).sweep_for_ever());
+        let (of, own) = (Arc::clone(&worker), log.new(o!("part" => "environments")));
+        tended("environments", fatal, log, move || {
+            environments::sweep_for_ever(Arc::clone(&of), own.clone())
+        });
+        let (readiness, own) = (Arc::clone(readiness), log.new(o!()));
+        tended("engine watch", fatal, log, move || {
+            engine::watch(docker.clone(), Arc::clone(&readiness), backlog.clone(), own.clone())
+        });
         Ok(Self { worker, poller })
     }
 
@@ -168,7 +214,9 @@ impl Work {
         if let Err(error) = self.poller.send(Drain { at_once }).await {
             warn!(log, "the poller was gone before the drain"; "error" => %error);
         }
-        self.worker.docker.settled().await;
+        if tokio::time::timeout(REMOVAL_GRACE, self.worker.docker.settled()).await.is_err() {
+            warn!(log, "containers are left for the next start: Docker does not answer");
+        }
         if let Err(error) = self.worker.store.worker_stopped(&self.worker.id).await {
             warn!(log, "the worker's end could not be noted"; "error" => %error);
         }
@@ -176,8 +224,11 @@ impl Work {
 }
 
 /// With the other processes on this database.
-fn exchange_news(store: &Store, log: &Logger) -> anyhow::Result<()> {
+fn exchange_news(store: &Store, fatal: &Fatal, log: &Logger) -> anyhow::Result<()> {
     let (teller, telling) = (store.clone(), log.new(o!()));
-    actix_rt::spawn(async move { teller.tell_others(telling).await });
+    tended("news", fatal, log, move || {
+        let (store, log) = (teller.clone(), telling.clone());
+        async move { store.tell_others(log).await }
+    });
     store.listen_to_others(log.new(o!())).context("the thread that listens for news can't be started")
 }

@@ -33,6 +33,9 @@ pub(super) enum ApiError {
     /// Passing: the database is away.
     #[error("{0}")]
     Unavailable(String),
+    /// Passing as well, but somebody has to make room first.
+    #[error("{0}")]
+    NoRoom(String),
     /// Our mistake; the words are for the log.
     #[error("{0}")]
     Internal(String),
@@ -53,7 +56,7 @@ impl ApiError {
             ApiError::UnsupportedMediaType => "unsupported media type",
             ApiError::Unprocessable(_) => "unprocessable",
             ApiError::TooManyRequests(_) => "too many requests",
-            ApiError::Unavailable(_) => "unavailable",
+            ApiError::Unavailable(_) | ApiError::NoRoom(_) => "unavailable",
             ApiError::Internal(_) => "internal error",
         }
     }
@@ -64,6 +67,7 @@ impl ApiError {
                 "something went wrong inside RGrid; the server's log says what".to_owned()
             }
             ApiError::Unavailable(_) => "the database is not available at the moment".to_owned(),
+            ApiError::NoRoom(_) => "the database's disk is full".to_owned(),
             other => other.to_string(),
         }
     }
@@ -71,6 +75,7 @@ impl ApiError {
     fn hint(&self) -> Option<&'static str> {
         match self {
             ApiError::Unavailable(_) => Some("nothing was accepted; ask again in a moment"),
+            ApiError::NoRoom(_) => Some("nothing was accepted; ask again when there is room"),
             ApiError::TooManyRequests(_) => Some("ask again when some of what waits has run"),
             ApiError::NotFound(_) => Some("the API is described in the README"),
             _ => None,
@@ -89,14 +94,16 @@ impl ResponseError for ApiError {
             ApiError::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ApiError::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             ApiError::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
-            ApiError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            ApiError::Unavailable(_) | ApiError::NoRoom(_) => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        if let ApiError::Internal(words) = self {
-            slog_scope::error!("a request failed"; "error" => words);
+        match self {
+            ApiError::Internal(words) => slog_scope::error!("a request failed"; "error" => words),
+            ApiError::NoRoom(words) => slog_scope::warn!("a request was refused"; "error" => words),
+            _ => {}
         }
         let status = self.status_code();
         let errors = match self {
@@ -124,6 +131,7 @@ impl ResponseError for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
+            StoreError::NoRoom(words) => ApiError::NoRoom(words),
             passing if passing.is_passing() => ApiError::Unavailable(passing.to_string()),
             StoreError::NotFound => ApiError::NotFound("there is no such execution".to_owned()),
             StoreError::Ambiguous(count) => {

@@ -145,9 +145,17 @@ impl Gate {
             }
         };
         if queued < most {
+            self.count_one();
             return Ok(());
         }
         Err(ApiError::TooManyRequests(format!("{queued} executions are waiting, and {most} are the most")))
+    }
+
+    /// Between two looks what was let in counts as waiting, so that a burst does not get past the limit.
+    fn count_one(&self) {
+        if let Some((_, queued)) = self.lock().as_mut() {
+            *queued += 1;
+        }
     }
 
     fn recent(&self) -> Option<u64> {

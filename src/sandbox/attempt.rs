@@ -6,12 +6,16 @@ use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions};
 use rgrid_init::{Command, Event, Job, MAX_PIECE, Message, PROTOCOL_VERSION, State, Token};
 use slog::{debug, warn};
 
+use super::error::answered;
 use super::profile::Access;
 use super::wire::Wire;
 use super::{Building, Docker, DockerError, Found, Profile, SandboxError};
 
 /// From the start of the container, or a new attach, to the init's hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
+/// From the job to its first event, which takes no time unless Docker hangs. Generous: what is in a connection that
+/// hangs may still get through.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(120);
 /// Between two tries to attach again; the executor's own deadline ends them.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -64,7 +68,7 @@ impl Docker {
             self.must_be_there(volume).await?;
         }
         let body = profile.container(&self.settings, &ground, token.as_str(), Access::ReadOnly);
-        let made = self.api.create_container(None::<CreateContainerOptions>, body).await;
+        let made = answered(self.api.create_container(None::<CreateContainerOptions>, body)).await;
         let container = made.map_err(|error| self.failed("make a sandbox", error))?.id;
         // From here on dropping it removes it.
         self.wake(Sandbox::unconnected(self.clone(), container, token, None)).await
@@ -73,7 +77,8 @@ impl Docker {
     /// Starts a container that was made; returns when its init waits for a job.
     pub(super) async fn wake(&self, mut sandbox: Sandbox) -> Result<Sandbox, DockerError> {
         let wire = Wire::attach(self, &sandbox.container, sandbox.token.clone()).await;
-        let started = self.api.start_container(&sandbox.container, None::<StartContainerOptions>).await;
+        let start = self.api.start_container(&sandbox.container, None::<StartContainerOptions>);
+        let started = answered(start).await;
         started.map_err(|error| self.failed("start a sandbox", error))?;
         let wire = wire.map_err(DockerError::Mute)?;
         let hello = sandbox.greet(wire).await.map_err(DockerError::Mute)?;
@@ -92,7 +97,7 @@ impl Docker {
             Ok(hello) => Ok((sandbox, hello.state, hello.job)),
             Err(reason) => {
                 // Not ours to remove: the caller decides.
-                sandbox.container.clear();
+                sandbox.abandon();
                 Err(DockerError::Mute(reason))
             }
         }
@@ -106,6 +111,7 @@ impl Sandbox {
         token: Token,
         builds: Option<Building>,
     ) -> Self {
+        docker.reaper.note(&container);
         Self {
             docker,
             container,
@@ -135,7 +141,7 @@ impl Sandbox {
 
     /// Leaves the container to itself.
     pub fn abandon(mut self) {
-        self.container.clear();
+        self.docker.reaper.forget(&std::mem::take(&mut self.container));
     }
 
     /// Puts a read-only file into the workspace. Only before the start.
@@ -152,10 +158,17 @@ impl Sandbox {
     }
 
     /// Hands over the job; returns when the init has begun it. An error means that it has not.
+    ///
+    /// Takes as long as Docker hangs: only the init can tell whether it has the job.
     pub async fn start(&mut self, job: Job) -> Result<(), SandboxError> {
         self.send(&Command::Run(job)).await?;
         loop {
-            match self.incoming().await? {
+            // A connection that says nothing is made anew: the next hello tells.
+            let Ok(incoming) = tokio::time::timeout(BEGIN_TIMEOUT, self.incoming()).await else {
+                self.wire = None;
+                continue;
+            };
+            match incoming? {
                 Some(Message::Event { seq, event }) => {
                     self.last = seq;
                     self.first = Some(Step { seq, event });

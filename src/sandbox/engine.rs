@@ -9,14 +9,12 @@ use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions};
 use slog::Logger;
 
 use super::environments::Building;
-use super::error::is_missing;
+use super::error::{CALL_TIMEOUT_SECONDS, answered, is_missing};
 use super::ground::KnownGround;
 use super::images::Images;
 use super::reaper::Reaper;
 use super::{DockerError, SandboxError};
 
-/// For one call. Making a container on a busy machine takes seconds; a Docker that needs longer hangs.
-const CALL_TIMEOUT_SECONDS: u64 = 60;
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) const CLUSTER_LABEL: &str = "rgrid.cluster";
@@ -82,7 +80,7 @@ impl Docker {
         let api = client(&address).map_err(away)?;
         let asked = tokio::time::timeout(PING_TIMEOUT, api.negotiate_version()).await;
         let api = asked.map_err(|_| silent(&address))?.map_err(away)?;
-        let reaper = Reaper::start(api.clone(), log.clone());
+        let reaper = Reaper::new(api.clone(), log.clone());
         Ok(Self {
             api,
             address: address.into(),
@@ -112,12 +110,13 @@ impl Docker {
             filters: Some(HashMap::from([("label".to_owned(), vec![filter])])),
             ..Default::default()
         };
-        let listed = self.api.list_containers(Some(options)).await;
+        let listed = answered(self.api.list_containers(Some(options))).await;
         let listed = listed.map_err(|error| self.failed("list containers", error))?;
         let found = |one: bollard::models::ContainerSummary| {
             let labels = one.labels.unwrap_or_default();
             let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
-            let running = one.state.is_some_and(|state| state.to_string() == "running");
+            let state = one.state.map(|state| state.to_string());
+            let running = matches!(state.as_deref(), Some("running" | "paused"));
             Some(Found {
                 container: one.id?,
                 worker: label(WORKER_LABEL),
@@ -127,6 +126,11 @@ impl Docker {
             })
         };
         Ok(listed.into_iter().filter_map(found).collect())
+    }
+
+    /// Whether a sandbox of this process is in that container, or its removal is under way.
+    pub fn knows(&self, container: &str) -> bool {
+        self.reaper.is_known(container)
     }
 
     /// Removes a container that is nobody's any more.
@@ -141,7 +145,8 @@ impl Docker {
 
     /// Docker's own word on a container that ended.
     pub(super) async fn how_it_ended(&self, container: &str) -> Result<Option<SandboxError>, DockerError> {
-        match self.api.inspect_container(container, None::<InspectContainerOptions>).await {
+        let asked = self.api.inspect_container(container, None::<InspectContainerOptions>);
+        match answered(asked).await {
             Ok(inspected) => {
                 let state = inspected.state.unwrap_or_default();
                 if state.running == Some(true) {

@@ -15,7 +15,7 @@ use bollard::query_parameters::{
 use slog::{debug, info, warn};
 
 use super::engine::CLUSTER_LABEL;
-use super::error::{is_conflict, is_missing};
+use super::error::{answered, is_conflict, is_missing};
 use super::profile::Access;
 use super::tar::{self, Entry};
 use super::{Docker, DockerError, Profile, Sandbox, attempt};
@@ -64,7 +64,7 @@ impl Docker {
     /// The Docker host's own id: volumes are where their engine is.
     pub async fn engine_id(&self) -> Result<String, DockerError> {
         let asked = self.engine_id.get_or_try_init(async || {
-            let info = self.api.info().await.map_err(|error| self.failed("tell its id", error))?;
+            let info = answered(self.api.info()).await.map_err(|error| self.failed("tell its id", error))?;
             Ok(info.id.filter(|id| !id.is_empty()).unwrap_or_else(|| self.address.to_string()))
         });
         asked.await.cloned()
@@ -73,7 +73,7 @@ impl Docker {
     /// Whether somebody builds what `key` stands for.
     pub async fn is_building(&self, key: &str) -> Result<bool, DockerError> {
         let builder = self.builder_name(key);
-        match self.api.inspect_container(&builder, None::<InspectContainerOptions>).await {
+        match answered(self.api.inspect_container(&builder, None::<InspectContainerOptions>)).await {
             Ok(_) => Ok(true),
             Err(error) if is_missing(&error) => Ok(false),
             Err(error) => Err(self.failed("look for a builder", error)),
@@ -98,7 +98,7 @@ impl Docker {
         let mut body = profile.container(&self.settings, &ground, token.as_str(), Access::Building);
         body.labels.get_or_insert_default().extend(building.labels());
         let options = CreateContainerOptions { name: Some(self.builder_name(key)), ..Default::default() };
-        let container = match self.api.create_container(Some(options), body).await {
+        let container = match answered(self.api.create_container(Some(options), body)).await {
             Ok(made) => made.id,
             Err(error) => {
                 self.remove_environment(&building.volume).await?;
@@ -122,7 +122,7 @@ impl Docker {
         let options = UploadToContainerOptions { path: ENVIRONMENT.to_owned(), ..Default::default() };
         let uploaded =
             self.api.upload_to_container(container, Some(options), bollard::body_full(folders.into()));
-        uploaded.await.map_err(|error| self.failed("prepare a volume", error))
+        answered(uploaded).await.map_err(|error| self.failed("prepare a volume", error))
     }
 
     async fn new_volume(&self, key: &str) -> Result<Building, DockerError> {
@@ -134,13 +134,15 @@ impl Docker {
         let mut labels = HashMap::from(building.labels());
         labels.insert(CLUSTER_LABEL.to_owned(), self.settings.cluster.clone());
         let request = VolumeCreateRequest { name: Some(volume), labels: Some(labels), ..Default::default() };
-        self.api.create_volume(request).await.map_err(|error| self.failed("make a volume", error))?;
+        answered(self.api.create_volume(request))
+            .await
+            .map_err(|error| self.failed("make a volume", error))?;
         Ok(building)
     }
 
     /// Docker makes a volume that a container asks for and that is not there: an empty environment.
     pub(super) async fn must_be_there(&self, volume: &str) -> Result<(), DockerError> {
-        match self.api.inspect_volume(volume).await {
+        match answered(self.api.inspect_volume(volume)).await {
             Ok(found) if found.labels.contains_key(ENVIRONMENT_LABEL) => Ok(()),
             Ok(_) => Err(DockerError::EnvironmentGone(volume.to_owned())),
             Err(error) if is_missing(&error) => Err(DockerError::EnvironmentGone(volume.to_owned())),
@@ -153,7 +155,7 @@ impl Docker {
         // In this order: one that gets a container in between is seen with it.
         let all = self.volumes_by_name().await?;
         let options = ListContainersOptions { all: true, ..Default::default() };
-        let containers = self.api.list_containers(Some(options)).await;
+        let containers = answered(self.api.list_containers(Some(options))).await;
         let containers = containers.map_err(|error| self.failed("list containers", error))?;
         let mounts = containers.into_iter().flat_map(|container| container.mounts.unwrap_or_default());
         let in_use = mounts.filter_map(|mount| mount.name).filter(|name| all.contains(name)).collect();
@@ -164,7 +166,8 @@ impl Docker {
     async fn volumes_by_name(&self) -> Result<HashSet<String>, DockerError> {
         let prefix = self.environment_prefix();
         let filters = HashMap::from([("name".to_owned(), vec![prefix.clone()])]);
-        let listed = self.api.list_volumes(Some(ListVolumesOptions { filters: Some(filters) })).await;
+        let listed =
+            answered(self.api.list_volumes(Some(ListVolumesOptions { filters: Some(filters) }))).await;
         let listed = listed.map_err(|error| self.failed("list volumes", error))?;
         let names = listed.volumes.unwrap_or_default().into_iter().map(|volume| volume.name);
         Ok(names.filter(|name| name.starts_with(&prefix)).collect())
@@ -172,7 +175,7 @@ impl Docker {
 
     /// One that is gone is fine; one that a container uses stays, and is no error either: the next sweep sees it.
     pub async fn remove_environment(&self, volume: &str) -> Result<(), DockerError> {
-        match self.api.remove_volume(volume, None::<RemoveVolumeOptions>).await {
+        match answered(self.api.remove_volume(volume, None::<RemoveVolumeOptions>)).await {
             Ok(()) => info!(self.log, "environment removed"; "volume" => volume),
             Err(error) if is_missing(&error) => debug!(self.log, "no such environment"; "volume" => volume),
             Err(error) if is_conflict(&error) => {

@@ -1,7 +1,12 @@
 //! What can go wrong with Docker and with a sandbox, sorted by what a caller does about it.
 
+use std::time::Duration;
+
 use bollard::errors::Error as BollardError;
 use thiserror::Error;
+
+/// For one call. Making a container on a busy machine takes seconds; a Docker that needs longer hangs.
+pub(super) const CALL_TIMEOUT_SECONDS: u64 = 60;
 
 #[derive(Debug, Error)]
 pub enum DockerError {
@@ -49,6 +54,15 @@ impl DockerError {
             other => DockerError::Unreachable { address: address.to_owned(), reason: other.to_string() },
         }
     }
+}
+
+/// The deadline of every call. bollard's own ends with the head of an answer, and a Docker that hangs may do so in
+/// the middle of one.
+pub(super) async fn answered<T>(
+    call: impl Future<Output = Result<T, BollardError>>,
+) -> Result<T, BollardError> {
+    let limit = Duration::from_secs(CALL_TIMEOUT_SECONDS);
+    tokio::time::timeout(limit, call).await.unwrap_or(Err(BollardError::RequestTimeoutError))
 }
 
 /// 404: what was asked for is not there.

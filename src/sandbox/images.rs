@@ -2,17 +2,21 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::TryStreamExt;
 use slog::info;
 
-use super::error::is_missing;
+use super::error::{answered, is_missing};
 use super::{Docker, DockerError};
 use crate::settings::PullPolicy;
 
 /// The content's digest, `sha256:…`: the same name later is another image.
 pub type ImageId = String;
+
+/// A pull may take long, but Docker tells how far it is.
+const PULL_SILENCE: Duration = Duration::from_secs(120);
 
 /// What each name stands for, asked once.
 #[derive(Default)]
@@ -61,7 +65,7 @@ impl Docker {
     }
 
     async fn local(&self, reference: &str) -> Result<Option<ImageId>, DockerError> {
-        match self.api.inspect_image(reference).await {
+        match answered(self.api.inspect_image(reference)).await {
             Ok(image) => Ok(image.id),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(self.failed("inspect an image", error)),
@@ -71,8 +75,18 @@ impl Docker {
     async fn pull(&self, reference: &str) -> Result<(), DockerError> {
         info!(self.log, "pulling an image"; "image" => reference);
         let options = CreateImageOptions { from_image: Some(reference.to_owned()), ..Default::default() };
-        let pulled = self.api.create_image(Some(options), None, None).try_for_each(|_| async { Ok(()) });
-        pulled.await.map_err(|error| missing(reference, &error.to_string()))
+        let mut progress = self.api.create_image(Some(options), None, None);
+        loop {
+            match tokio::time::timeout(PULL_SILENCE, progress.try_next()).await {
+                Ok(Ok(Some(_))) => {}
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Err(error)) => return Err(missing(reference, &error.to_string())),
+                Err(_) => {
+                    let words = format!("nothing was heard of the pull for {}s", PULL_SILENCE.as_secs());
+                    return Err(missing(reference, &words));
+                }
+            }
+        }
     }
 }
 

@@ -5,16 +5,20 @@ use std::collections::HashMap;
 
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, VolumeCreateRequest};
 use bollard::query_parameters::{
-    CreateContainerOptions, DownloadFromContainerOptions, RemoveContainerOptions, UploadToContainerOptions,
+    CreateContainerOptions, DownloadFromContainerOptions, ListVolumesOptions, RemoveContainerOptions,
+    RemoveVolumeOptions, UploadToContainerOptions,
 };
 use futures_util::TryStreamExt;
 use sha2::{Digest, Sha256};
-use slog::info;
+use slog::{debug, info};
 
+use super::engine::{CLUSTER_LABEL, WORKER_LABEL};
+use super::error::answered;
 use super::tar::{self, BLOCK, Entry};
 use super::{Docker, DockerError};
 
 const PROGRAM: &[u8] = include_bytes!(env!("RGRID_INIT_PATH"));
+const INIT_LABEL: &str = "rgrid.init";
 /// Name of the program in the volume.
 const NAME: &str = "init";
 /// Where the volume lies in a container.
@@ -27,18 +31,42 @@ impl Docker {
         let volume = format!("rgrid-init-{}", hash());
         let request = VolumeCreateRequest {
             name: Some(volume.clone()),
-            labels: Some(HashMap::from([("rgrid.init".to_owned(), hash())])),
+            labels: Some(HashMap::from([(INIT_LABEL.to_owned(), hash())])),
             ..Default::default()
         };
         // The same name again finds the volume that is there.
-        self.api.create_volume(request).await.map_err(|error| self.failed("make a volume", error))?;
+        answered(self.api.create_volume(request))
+            .await
+            .map_err(|error| self.failed("make a volume", error))?;
         let helper = self.helper(image, &volume).await?;
         let filled = self.fill(&helper, &volume).await;
         let options = RemoveContainerOptions { force: true, ..Default::default() };
-        let removed = self.api.remove_container(&helper, Some(options)).await;
+        let removed = answered(self.api.remove_container(&helper, Some(options))).await;
         filled?;
         removed.map_err(|error| self.failed("remove a container", error))?;
         Ok(volume)
+    }
+
+    /// Removes the inits of other versions that no container uses. A daemon of such a version that still runs makes
+    /// its own anew.
+    pub async fn sweep_volumes(&self) -> Result<(), DockerError> {
+        let filters = HashMap::from([("label".to_owned(), vec![INIT_LABEL.to_owned()])]);
+        let listed =
+            answered(self.api.list_volumes(Some(ListVolumesOptions { filters: Some(filters) }))).await;
+        let listed = listed.map_err(|error| self.failed("list volumes", error))?;
+        let current = format!("rgrid-init-{}", hash());
+        for volume in listed.volumes.unwrap_or_default() {
+            if volume.name == current {
+                continue;
+            }
+            let removed = self.api.remove_volume(&volume.name, None::<RemoveVolumeOptions>);
+            match answered(removed).await {
+                Ok(()) => info!(self.log, "removed the init of another version"; "volume" => volume.name),
+                // In use.
+                Err(error) => debug!(self.log, "a volume stays"; "volume" => volume.name, "why" => %error),
+            }
+        }
+        Ok(())
     }
 
     /// A container that is never started, with the volume writable.
@@ -46,11 +74,16 @@ impl Docker {
         let body = ContainerCreateBody {
             image: Some(image.to_owned()),
             entrypoint: Some(vec![format!("{FOLDER}/{NAME}")]),
+            // Like a sandbox, so that one that a killed daemon left is swept.
+            labels: Some(HashMap::from([
+                (CLUSTER_LABEL.to_owned(), self.settings.cluster.clone()),
+                (WORKER_LABEL.to_owned(), self.settings.worker.clone()),
+            ])),
             network_disabled: Some(true),
             host_config: Some(HostConfig { mounts: Some(vec![mount(volume, false)]), ..Default::default() }),
             ..Default::default()
         };
-        let made = self.api.create_container(None::<CreateContainerOptions>, body).await;
+        let made = answered(self.api.create_container(None::<CreateContainerOptions>, body)).await;
         Ok(made.map_err(|error| self.failed("make a container", error))?.id)
     }
 
@@ -62,7 +95,7 @@ impl Docker {
         let options = UploadToContainerOptions { path: FOLDER.to_owned(), ..Default::default() };
         let program = Entry { name: NAME, owner: 0, mode: 0o755, content: Some(PROGRAM) };
         let archive = bollard::body_full(tar::archive(&[program]).into());
-        let uploaded = self.api.upload_to_container(helper, Some(options), archive).await;
+        let uploaded = answered(self.api.upload_to_container(helper, Some(options), archive)).await;
         uploaded.map_err(|error| self.failed("fill a volume", error))
     }
 
@@ -70,12 +103,11 @@ impl Docker {
     async fn is_there(&self, helper: &str) -> bool {
         let options = DownloadFromContainerOptions { path: format!("{FOLDER}/{NAME}") };
         let archive = self.api.download_from_container(helper, Some(options));
-        let downloaded: Result<Vec<u8>, _> = archive
-            .try_fold(Vec::new(), |mut all, piece| async move {
-                all.extend_from_slice(&piece);
-                Ok(all)
-            })
-            .await;
+        let whole = archive.try_fold(Vec::new(), |mut all, piece| async move {
+            all.extend_from_slice(&piece);
+            Ok(all)
+        });
+        let downloaded: Result<Vec<u8>, _> = answered(whole).await;
         // The archive has the content as it is, between a header and padding.
         downloaded.is_ok_and(|all| all.get(BLOCK..BLOCK + PROGRAM.len()) == Some(PROGRAM))
     }

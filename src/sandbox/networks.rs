@@ -6,6 +6,7 @@ use bollard::models::{Network, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptions;
 use slog::{info, warn};
 
+use super::error::answered;
 use super::{Docker, DockerError};
 
 /// A bridge of its own, on which sandboxes cannot talk to each other.
@@ -23,7 +24,7 @@ impl Docker {
         let made = self.make_internet().await?;
         let oldest = self.find_internet().await?.unwrap_or_else(|| made.clone());
         if oldest != made
-            && let Err(error) = self.api.remove_network(&made).await
+            && let Err(error) = answered(self.api.remove_network(&made)).await
         {
             warn!(self.log, "a second network is left over"; "network" => made, "error" => %error);
         }
@@ -32,7 +33,8 @@ impl Docker {
 
     async fn find_internet(&self) -> Result<Option<String>, DockerError> {
         let filters = HashMap::from([("name".to_owned(), vec![INTERNET.to_owned()])]);
-        let listed = self.api.list_networks(Some(ListNetworksOptions { filters: Some(filters) })).await;
+        let listed = self.api.list_networks(Some(ListNetworksOptions { filters: Some(filters) }));
+        let listed = answered(listed).await;
         let listed = listed.map_err(|error| self.failed("list networks", error))?;
         // The filter takes parts of names too.
         let ours = listed.into_iter().filter(|network| network.name.as_deref() == Some(INTERNET));
@@ -51,7 +53,7 @@ impl Docker {
             labels: Some(HashMap::from([("rgrid.network".to_owned(), "internet".to_owned())])),
             ..Default::default()
         };
-        let made = self.api.create_network(request).await;
+        let made = answered(self.api.create_network(request)).await;
         Ok(made.map_err(|error| self.failed("make a network", error))?.id)
     }
 }

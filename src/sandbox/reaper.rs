@@ -1,59 +1,69 @@
-//! Removal of containers, and of volumes that go with them, behind everybody's back: nobody waits for it, and no error path skips it.
+//! Removal of containers, and of volumes that go with them, behind everybody's back: nobody waits for it, and no
+//! error path skips it.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bollard::query_parameters::{RemoveContainerOptions, RemoveVolumeOptions};
 use slog::{Logger, warn};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, watch};
 
-use super::error::{is_conflict, is_missing};
+use super::error::{answered, is_missing};
+use crate::failpoint;
 
 /// Removals at once. More only makes Docker slower for those who wait for a sandbox.
 const AT_ONCE: usize = 2;
-const TRIES: u32 = 8;
+/// Between two tries. They go on for as long as Docker is away: nothing new is made meanwhile, so what waits is
+/// bounded by what was there.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 pub(super) struct Reaper {
-    queue: mpsc::UnboundedSender<Rubbish>,
+    api: bollard::Docker,
+    places: Arc<Semaphore>,
     /// Removals that are not done.
     open: Arc<watch::Sender<usize>>,
-}
-
-struct Rubbish {
-    container: String,
-    /// Can only go once the container is gone.
-    volume: Option<String>,
+    /// Containers that have a sandbox in this process, or are being removed.
+    known: Arc<Mutex<HashSet<String>>>,
+    log: Logger,
 }
 
 impl Reaper {
-    /// Must be called within the async runtime.
-    pub fn start(api: bollard::Docker, log: Logger) -> Self {
-        let (queue, mut rubbish) = mpsc::unbounded_channel::<Rubbish>();
-        let open = Arc::new(watch::channel(0).0);
-        let counter = Arc::clone(&open);
-        let places = Arc::new(Semaphore::new(AT_ONCE));
-        tokio::spawn(async move {
-            while let Some(next) = rubbish.recv().await {
-                let place = Arc::clone(&places).acquire_owned().await;
-                let (api, log, counter) = (api.clone(), log.clone(), Arc::clone(&counter));
-                tokio::spawn(async move {
-                    remove(&api, &next, &log).await;
-                    counter.send_modify(|open| *open -= 1);
-                    drop(place);
-                });
-            }
-        });
-        Self { queue, open }
+    pub fn new(api: bollard::Docker, log: Logger) -> Self {
+        Self {
+            api,
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+            open: Arc::new(watch::channel(0).0),
+            known: Arc::default(),
+            log,
+        }
     }
 
+    pub fn note(&self, container: &str) {
+        self.known().insert(container.to_owned());
+    }
+
+    pub fn forget(&self, container: &str) {
+        self.known().remove(container);
+    }
+
+    pub fn is_known(&self, container: &str) -> bool {
+        self.known().contains(container)
+    }
+
+    /// The volume can only go once the container is gone. Must be called within the async runtime; without one the
+    /// next start sweeps.
     pub fn take(&self, container: String, volume: Option<String>) {
-        self.open.send_modify(|open| *open += 1);
-        if self.queue.send(Rubbish { container, volume }).is_err() {
-            // The runtime is gone; the next start sweeps.
-            self.open.send_modify(|open| *open -= 1);
-        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let removal = Removal::new(self.clone(), container, volume);
+        runtime.spawn(async move {
+            let reaper = &removal.reaper;
+            let _place = reaper.places.acquire().await;
+            failpoint::hit("reaper.removing").await;
+            removal.insist().await;
+        });
     }
 
     pub async fn settled(&self) {
@@ -61,33 +71,57 @@ impl Reaper {
         // The sender lives as long as this.
         let _ = open.wait_for(|open| *open == 0).await;
     }
+
+    fn known(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-async fn remove(api: &bollard::Docker, rubbish: &Rubbish, log: &Logger) {
-    let mut pause = FIRST_PAUSE;
-    for attempt in 1..=TRIES {
-        match try_remove(api, rubbish).await {
-            Ok(()) => return,
-            Err(error) => {
-                warn!(log, "a container was not removed"; "container" => &rubbish.container,
-                    "volume" => rubbish.volume.as_deref(), "try" => attempt, "error" => %error);
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
+/// A removal that is under way. However it ends, also by a panic, it is counted off, and the container is no longer
+/// known: if it is still there, the next sweep finds it.
+struct Removal {
+    reaper: Reaper,
+    container: String,
+    volume: Option<String>,
+}
+
+impl Removal {
+    fn new(reaper: Reaper, container: String, volume: Option<String>) -> Self {
+        reaper.open.send_modify(|open| *open += 1);
+        reaper.note(&container);
+        Self { reaper, container, volume }
+    }
+
+    async fn insist(&self) {
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = self.attempt().await {
+            warn!(self.reaper.log, "a container is not removed yet"; "container" => &self.container,
+                "volume" => self.volume.as_deref(), "error" => %error);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
+
+    async fn attempt(&self) -> Result<(), bollard::errors::Error> {
+        let api = &self.reaper.api;
+        let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
+        missing_is_fine(answered(api.remove_container(&self.container, Some(options))).await)?;
+        let Some(volume) = &self.volume else { return Ok(()) };
+        missing_is_fine(answered(api.remove_volume(volume, None::<RemoveVolumeOptions>)).await)
+    }
 }
 
-async fn try_remove(api: &bollard::Docker, rubbish: &Rubbish) -> Result<(), bollard::errors::Error> {
-    let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
-    match api.remove_container(&rubbish.container, Some(options)).await {
-        // Gone, or going: somebody else removes it at this moment.
-        Err(error) if !is_missing(&error) && !is_conflict(&error) => return Err(error),
-        _ => {}
+impl Drop for Removal {
+    fn drop(&mut self) {
+        self.reaper.forget(&self.container);
+        self.reaper.open.send_modify(|open| *open -= 1);
     }
-    let Some(volume) = &rubbish.volume else { return Ok(()) };
-    match api.remove_volume(volume, None::<RemoveVolumeOptions>).await {
-        Err(error) if !is_missing(&error) => Err(error),
-        _ => Ok(()),
+}
+
+/// But not a conflict: somebody else removes it at this moment, and it may not work for them.
+fn missing_is_fine(removed: Result<(), bollard::errors::Error>) -> Result<(), bollard::errors::Error> {
+    match removed {
+        Err(error) if is_missing(&error) => Ok(()),
+        other => other,
     }
 }

@@ -10,6 +10,7 @@ use rgrid_init::{Command, Decoder, Message, Received, Token, encode};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::Docker;
+use super::error::answered;
 
 /// A write that takes longer is stuck: Docker hangs, or the container is frozen.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,7 +32,7 @@ impl Wire {
             stderr: true,
             ..Default::default()
         };
-        let attached = docker.api.attach_container(container, Some(options)).await;
+        let attached = answered(docker.api.attach_container(container, Some(options))).await;
         let AttachContainerResults { output, input } = attached.map_err(|error| error.to_string())?;
         Ok(Self { output, input, decoder: Decoder::new(token) })
     }

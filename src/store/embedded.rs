@@ -73,6 +73,23 @@ impl EmbeddedPostgres {
         self.url_for(ROLE, DATABASE)
     }
 
+    /// Blocking. Starts it again if its process is gone; whether it was. Cheap while it lives.
+    pub fn revive(&self) -> Result<bool, EmbeddedError> {
+        if self.process_lives() {
+            return Ok(false);
+        }
+        self.launch()?;
+        Ok(true)
+    }
+
+    /// By its pid file, which a server that was killed leaves behind.
+    fn process_lives(&self) -> bool {
+        let file = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
+        let pid = file.lines().next().unwrap_or_default().trim().to_owned();
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        !pid.is_empty() && name.trim() == "postgres"
+    }
+
     /// Blocking. Ends it in good order.
     pub fn stop(&self) -> Result<(), EmbeddedError> {
         self.pg_ctl(&["stop", "--mode=fast", "--wait", "--timeout", WAIT_SECONDS], "stopping Postgres")

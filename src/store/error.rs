@@ -5,7 +5,7 @@ use thiserror::Error;
 
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// Ask again later: the database is away, starting, or out of room.
+    /// Ask again later: the database is away, or starting.
     #[error("the database is not available: {0}")]
     Unavailable(String),
     /// Ask again later: all connections are in use.
@@ -24,12 +24,15 @@ pub enum StoreError {
     /// A mistake of ours.
     #[error("database error: {0}")]
     Internal(String),
+    /// Ask again when somebody has made room.
+    #[error("the database's disk is full: {0}")]
+    NoRoom(String),
 }
 
 impl StoreError {
     /// The same call may go through later.
     pub fn is_passing(&self) -> bool {
-        matches!(self, StoreError::Unavailable(_) | StoreError::Busy)
+        matches!(self, StoreError::Unavailable(_) | StoreError::NoRoom(_) | StoreError::Busy)
     }
 
     pub(super) fn breaks_connection(&self) -> bool {
@@ -58,6 +61,7 @@ impl From<DieselError> for StoreError {
 
 /// diesel gives no SQLSTATE, so Postgres' own words have to do for what it does not name.
 fn from_database(kind: &DatabaseErrorKind, message: &str) -> StoreError {
+    const NO_ROOM: [&str; 3] = ["No space left on device", "could not extend file", "Disk quota exceeded"];
     const PASSING: [&str; 12] = [
         "server closed the connection",
         "connection to server",
@@ -66,14 +70,15 @@ fn from_database(kind: &DatabaseErrorKind, message: &str) -> StoreError {
         "could not receive data",
         "could not send data",
         "the database system is",
-        "No space left on device",
-        "statement timeout",
-        "lock timeout",
+        "canceling statement",
+        "deadlock detected",
+        "recovery conflict",
         "too many clients",
         "SSL",
     ];
     let passing = PASSING.iter().any(|words| message.contains(words));
     match kind {
+        _ if NO_ROOM.iter().any(|words| message.contains(words)) => StoreError::NoRoom(first_line(message)),
         DatabaseErrorKind::ClosedConnection
         | DatabaseErrorKind::UnableToSendCommand
         | DatabaseErrorKind::SerializationFailure

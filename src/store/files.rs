@@ -5,7 +5,7 @@ use diesel::sql_types::{Array, BigInt, Binary, Text};
 use sha2::{Digest, Sha256};
 
 use super::schema::{blobs, execution_files};
-use super::statement::prepared;
+use super::statement::statement;
 use super::{Store, StoreError};
 use crate::execution::{ExecutionId, FileContent};
 
@@ -52,7 +52,7 @@ impl FileRows {
 
     /// For an execution that is there already.
     pub fn insert(self, conn: &mut PgConnection, execution: &ExecutionId) -> Result<(), StoreError> {
-        prepared(
+        statement(
             "WITH content AS (
                 INSERT INTO blobs (sha256, content) SELECT * FROM unnest($2::bytea[], $3::bytea[])
                 ON CONFLICT DO NOTHING)

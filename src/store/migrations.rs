@@ -3,6 +3,8 @@
 //! An advisory lock makes two daemons that start at once take turns: one migrates, the other finds
 //! nothing left to do.
 
+use std::time::Duration;
+
 use diesel::connection::SimpleConnection;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
@@ -16,6 +18,9 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
 /// Any number that nobody else locks: "rgrid" in ASCII.
 const LOCK: i64 = 0x72_6772_6964;
+
+/// The lock may have to be waited for, and a step may rewrite a big table.
+const DEADLINE: Duration = Duration::from_secs(2 * 3600);
 
 /// One step of the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +37,7 @@ impl Store {
     ///
     /// A schema that is newer than this daemon is refused: it would write what it does not understand.
     pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
-        self.run(|conn| {
+        self.run_within(DEADLINE, |conn| {
             locked(conn, |conn| {
                 refuse_newer(conn)?;
                 let applied = conn.run_pending_migrations(MIGRATIONS).map_err(failed)?;
@@ -44,7 +49,7 @@ impl Store {
 
     /// Takes the last step back; returns its name, none when there is nothing left.
     pub async fn migrate_down(&self) -> Result<Option<String>, StoreError> {
-        self.run(|conn| {
+        self.run_within(DEADLINE, |conn| {
             locked(conn, |conn| {
                 refuse_newer(conn)?;
                 if conn.applied_migrations().map_err(failed)?.is_empty() {

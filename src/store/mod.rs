@@ -9,6 +9,7 @@ pub mod embedded;
 mod environments;
 mod error;
 mod files;
+mod lane;
 pub mod migrations;
 mod news;
 mod outputs;
@@ -24,7 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::PgConnection;
-use tokio::sync::Semaphore;
 
 pub use environments::{EnvironmentKey, StoredEnvironment};
 pub use error::StoreError;
@@ -35,17 +35,27 @@ pub use recording::Recorded;
 pub use submitting::Submitted;
 pub use workers::WorkerRow;
 
+/// The two statements that a run costs, for those who measure them.
+pub mod statements {
+    pub const CLAIM: &str = super::queue::CLAIM;
+    pub const FINISH: &str = super::recording::FINISH;
+}
+
 use connections::Connections;
+use lane::Lane;
 use news::Newsroom;
 
-/// How long a call waits for a free connection before it says that the database is busy.
-const PERMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For one call. The server ends its statements sooner (`statement_timeout`); this is for one that hangs
+/// together with its connections, which nobody else notices.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
+/// Whether it answers at all.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A handle on the database; cloning it is cheap.
 #[derive(Clone)]
 pub struct Store {
     connections: Arc<Connections>,
-    permits: Arc<Semaphore>,
+    lane: Arc<Lane>,
     news: Arc<Newsroom>,
 }
 
@@ -54,9 +64,15 @@ impl Store {
     pub fn new(database_url: &str, size: usize) -> Self {
         Self {
             connections: Arc::new(Connections::new(database_url)),
-            permits: Arc::new(Semaphore::new(size)),
+            lane: Lane::new(size),
             news: Arc::new(Newsroom::new()),
         }
+    }
+
+    /// A handle that has `size` of this one's connections for itself, so that what uses it never queues behind
+    /// the rest: a flood of requests must not keep a worker from its heartbeats.
+    pub fn lane(&self, size: usize) -> Self {
+        Self { lane: self.lane.split(size), ..self.clone() }
     }
 
     /// Runs blocking database work on a connection of its own.
@@ -68,24 +84,40 @@ impl Store {
         F: FnOnce(&mut PgConnection) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
-        let waiting = Arc::clone(&self.permits).acquire_owned();
-        let permit = match tokio::time::timeout(PERMIT_TIMEOUT, waiting).await {
-            Ok(Ok(permit)) => permit,
-            Ok(Err(_)) | Err(_) => return Err(StoreError::Busy),
-        };
-        let connections = Arc::clone(&self.connections);
-        let done = tokio::task::spawn_blocking(move || {
-            let result = connections.with(work);
-            drop(permit);
-            result
-        });
-        done.await
-            .unwrap_or_else(|stopped| Err(StoreError::Internal(format!("database work stopped: {stopped}"))))
+        self.run_within(ANSWER_TIMEOUT, work).await
     }
 
-    /// Whether the database answers.
+    /// The same for work that takes another time. What it did after that is not known.
+    async fn run_within<T, F>(&self, deadline: Duration, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&mut PgConnection) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let seat = self.lane.seat().await?;
+        let (connections, taken) = (Arc::clone(&self.connections), Arc::clone(&seat));
+        let working = tokio::task::spawn_blocking(move || {
+            let result = connections.with(work);
+            drop(taken);
+            result
+        });
+        let stopped = |error| StoreError::Internal(format!("database work stopped: {error}"));
+        // A task of its own, so that a caller who goes away does not take the deadline along.
+        let answered = tokio::spawn(async move {
+            match tokio::time::timeout(deadline, working).await {
+                Ok(done) => done.unwrap_or_else(|error| Err(stopped(error))),
+                Err(_) => {
+                    seat.pass_on();
+                    Err(StoreError::Unavailable(format!("no answer within {}s", deadline.as_secs())))
+                }
+            }
+        });
+        answered.await.unwrap_or_else(|error| Err(stopped(error)))
+    }
+
+    /// Whether the database answers, within seconds.
     pub async fn ping(&self) -> Result<(), StoreError> {
         use diesel::RunQueryDsl;
-        self.run(|conn| Ok(diesel::sql_query("SELECT 1").execute(conn).map(|_| ())?)).await
+        self.run_within(PING_TIMEOUT, |conn| Ok(diesel::sql_query("SELECT 1").execute(conn).map(|_| ())?))
+            .await
     }
 }

@@ -14,7 +14,7 @@ use diesel::sql_types::Text;
 use slog::{Logger, debug, warn};
 use tokio::sync::{Notify, broadcast};
 
-use super::statement::prepared;
+use super::statement::statement;
 use super::{Store, StoreError};
 use crate::execution::ExecutionId;
 
@@ -149,7 +149,7 @@ impl Store {
 
     async fn notify(&self, payload: String) -> Result<(), StoreError> {
         self.run(move |conn| {
-            prepared("SELECT pg_notify('rgrid', $1)").bind::<Text, _>(payload).execute(conn)?;
+            statement("SELECT pg_notify('rgrid', $1)").bind::<Text, _>(payload).execute(conn)?;
             Ok(())
         })
         .await

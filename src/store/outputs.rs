@@ -3,8 +3,8 @@
 use diesel::prelude::*;
 use rgrid_api::Stream;
 
+use super::StoreError;
 use super::schema::output_chunks;
-use super::{Store, StoreError};
 use crate::execution::Claim;
 
 /// One numbered piece of a stream. Numbers are those of the init's events: unique within an attempt.
@@ -15,21 +15,15 @@ pub struct Chunk {
     pub text: String,
 }
 
-impl Store {
-    /// All chunks of an attempt in order, to go on behind the last one.
-    pub async fn chunks(&self, claim: &Claim) -> Result<Vec<Chunk>, StoreError> {
-        let claim = claim.clone();
-        self.run(move |conn| {
-            let rows: Vec<(i64, String, String)> = output_chunks::table
-                .filter(output_chunks::execution_id.eq(claim.execution.as_str()))
-                .filter(output_chunks::attempt.eq(claim.attempt))
-                .order(output_chunks::seq)
-                .select((output_chunks::seq, output_chunks::stream, output_chunks::text))
-                .load(conn)?;
-            rows.into_iter().map(chunk).collect()
-        })
-        .await
-    }
+/// All chunks of an attempt in order, to go on behind the last one.
+pub(super) fn chunks(conn: &mut PgConnection, claim: &Claim) -> Result<Vec<Chunk>, StoreError> {
+    let rows: Vec<(i64, String, String)> = output_chunks::table
+        .filter(output_chunks::execution_id.eq(claim.execution.as_str()))
+        .filter(output_chunks::attempt.eq(claim.attempt))
+        .order(output_chunks::seq)
+        .select((output_chunks::seq, output_chunks::stream, output_chunks::text))
+        .load(conn)?;
+    rows.into_iter().map(chunk).collect()
 }
 
 fn chunk((seq, stream, text): (i64, String, String)) -> Result<Chunk, StoreError> {

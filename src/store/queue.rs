@@ -5,17 +5,18 @@
 
 use std::time::Duration;
 
-use diesel::RunQueryDsl;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
+use diesel::{Connection, RunQueryDsl};
 
 use super::news::News;
-use super::statement::prepared;
-use super::{Store, StoreError};
+use super::outputs::chunks;
+use super::statement::statement;
+use super::{Chunk, Store, StoreError};
 use crate::execution::{Claim, Claimed, Environment, ExecutionId, WorkerId};
 
 /// Oldest first. `SKIP LOCKED`: workers that claim at once take different rows instead of waiting.
-const CLAIM: &str = "
+pub(super) const CLAIM: &str = "
     WITH next AS (
         SELECT id FROM executions WHERE status = 'queued'
         ORDER BY created_at, id LIMIT $1 FOR UPDATE SKIP LOCKED)
@@ -104,6 +105,23 @@ const ADOPT: &str = "
          WHERE f.execution_id = e.id AND f.role = 'script') AS script,
         EXISTS (SELECT FROM execution_files f WHERE f.execution_id = e.id AND f.role = 'input') AS has_inputs";
 
+/// Workers that are gone for certain, and whose sandboxes have all been looked at: nobody waits for the rest of
+/// their leases.
+const EXPIRE: &str = "
+    UPDATE executions SET lease_until = clock_timestamp()
+    WHERE worker_id = ANY ($1) AND status = 'running' AND lease_until > clock_timestamp()";
+
+/// What this worker owns without knowing: the answer to a claim got lost on its way. Nothing of it has run, so it
+/// goes back to its place, and the attempt doesn't count. `$2` is everything that the worker knows of.
+const DISOWN: &str = "
+    UPDATE executions
+    SET status = CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END,
+        completed_at = CASE WHEN cancel_requested THEN clock_timestamp() END,
+        released = released + 1, worker_id = NULL, worker_name = NULL, lease_until = NULL,
+        started_at = NULL
+    WHERE worker_id = $1 AND status = 'running' AND id <> ALL ($2)
+    RETURNING id, attempt, status";
+
 const DEPTH: &str = "
     SELECT count(*) AS queued,
         coalesce((extract(epoch FROM clock_timestamp() - min(created_at)) * 1000)::bigint, 0) AS oldest_ms
@@ -146,7 +164,7 @@ impl Store {
     ) -> Result<Vec<Claimed>, StoreError> {
         let (worker, name) = (worker.clone(), worker_name.to_owned());
         self.run(move |conn| {
-            let rows: Vec<ClaimedRow> = prepared(CLAIM)
+            let rows: Vec<ClaimedRow> = statement(CLAIM)
                 .bind::<BigInt, _>(count as i64)
                 .bind::<Text, _>(worker.as_str())
                 .bind::<Text, _>(name)
@@ -167,7 +185,7 @@ impl Store {
         let (ids, attempts) = keys(claims);
         let worker = worker.clone();
         self.run(move |conn| {
-            let rows: Vec<PulseRow> = prepared(HEARTBEAT)
+            let rows: Vec<PulseRow> = statement(HEARTBEAT)
                 .bind::<Array<Text>, _>(ids)
                 .bind::<Array<Integer>, _>(attempts)
                 .bind::<Text, _>(worker.as_str())
@@ -183,7 +201,7 @@ impl Store {
         let (ids, attempts) = keys(claims);
         let worker = worker.clone();
         self.run(move |conn| {
-            let rows: Vec<PulseRow> = prepared(PULSES)
+            let rows: Vec<PulseRow> = statement(PULSES)
                 .bind::<Array<Text>, _>(ids)
                 .bind::<Array<Integer>, _>(attempts)
                 .bind::<Text, _>(worker.as_str())
@@ -197,7 +215,7 @@ impl Store {
     pub async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
         let claim = claim.clone();
         self.run(move |conn| {
-            prepared(RELEASE)
+            statement(RELEASE)
                 .bind::<Text, _>(claim.execution.as_str())
                 .bind::<Integer, _>(claim.attempt)
                 .bind::<Text, _>(claim.worker.as_str())
@@ -213,7 +231,7 @@ impl Store {
         let rescued: Vec<Rescue> = self
             .run(move |conn| {
                 let rows: Vec<RescueRow> =
-                    prepared(RESCUE).bind::<BigInt, _>(millis(lease / 2)).load(conn)?;
+                    statement(RESCUE).bind::<BigInt, _>(millis(lease / 2)).load(conn)?;
                 Ok(rows.into_iter().map(Rescue::from).collect())
             })
             .await?;
@@ -226,25 +244,47 @@ impl Store {
         Ok(rescued)
     }
 
-    /// Takes over a running attempt from a worker that is gone; none when it is not its any more.
+    /// Gives back what this worker owns though it knows of `known` alone. Only while no claim is under way.
+    pub async fn disown(&self, worker: &WorkerId, known: &[Claim]) -> Result<Vec<Rescue>, StoreError> {
+        let (ids, _) = keys(known);
+        let worker = worker.clone();
+        self.run(move |conn| {
+            let rows: Vec<RescueRow> =
+                sql_query(DISOWN).bind::<Text, _>(worker.as_str()).bind::<Array<Text>, _>(ids).load(conn)?;
+            Ok(rows.into_iter().map(Rescue::from).collect())
+        })
+        .await
+    }
+
+    /// Lets the leases of workers end that are gone for certain; returns how many.
+    pub async fn expire(&self, workers: &[WorkerId]) -> Result<usize, StoreError> {
+        let workers: Vec<String> = workers.iter().map(|worker| worker.as_str().to_owned()).collect();
+        self.run(move |conn| Ok(sql_query(EXPIRE).bind::<Array<Text>, _>(workers).execute(conn)?)).await
+    }
+
+    /// Takes over a running attempt from a worker that is gone, with what is stored of it; none when it is not its
+    /// any more. Both or nothing, and the claim first: from then on nobody adds to what is stored.
     pub async fn adopt(
         &self,
         abandoned: &Claim,
         worker: &WorkerId,
         worker_name: &str,
         lease: Duration,
-    ) -> Result<Option<Claimed>, StoreError> {
+    ) -> Result<Option<(Claimed, Vec<Chunk>)>, StoreError> {
         let (abandoned, worker, name) = (abandoned.clone(), worker.clone(), worker_name.to_owned());
         self.run(move |conn| {
-            let rows: Vec<ClaimedRow> = prepared(ADOPT)
-                .bind::<Text, _>(abandoned.execution.as_str())
-                .bind::<Integer, _>(abandoned.attempt)
-                .bind::<Text, _>(worker.as_str())
-                .bind::<Text, _>(name)
-                .bind::<BigInt, _>(millis(lease))
-                .bind::<Text, _>(abandoned.worker.as_str())
-                .load(conn)?;
-            rows.into_iter().next().map(|row| row.into_claimed(&worker)).transpose()
+            conn.transaction(|conn| {
+                let rows: Vec<ClaimedRow> = sql_query(ADOPT)
+                    .bind::<Text, _>(abandoned.execution.as_str())
+                    .bind::<Integer, _>(abandoned.attempt)
+                    .bind::<Text, _>(worker.as_str())
+                    .bind::<Text, _>(name)
+                    .bind::<BigInt, _>(millis(lease))
+                    .bind::<Text, _>(abandoned.worker.as_str())
+                    .load(conn)?;
+                let Some(row) = rows.into_iter().next() else { return Ok(None) };
+                Ok(Some((row.into_claimed(&worker)?, chunks(conn, &abandoned)?)))
+            })
         })
         .await
     }

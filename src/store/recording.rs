@@ -5,7 +5,7 @@ use diesel::{Connection, PgConnection, RunQueryDsl};
 
 use super::files::{FileRows, Role};
 use super::news::News;
-use super::statement::prepared;
+use super::statement::statement;
 use super::{Chunk, Store, StoreError};
 use crate::execution::{Claim, Conclusion, Verdict};
 
@@ -23,7 +23,7 @@ const APPEND: &str = "
 
 /// The only statement that ends a run. It names the attempt: a worker that comes back late changes
 /// nothing. The chunks are folded into the row by the caller, who has them all, and go away here.
-const FINISH: &str = "
+pub(super) const FINISH: &str = "
     WITH ended AS (
         UPDATE executions
         SET status = $4, exit_code = $5, failure_kind = $6, execution_error = $7, stdout = $8, stderr = $9,
@@ -54,7 +54,7 @@ impl Store {
                 streams.push(chunk.stream.as_str());
                 texts.push(chunk.text);
             }
-            let rows: Vec<CancelRow> = prepared(APPEND)
+            let rows: Vec<CancelRow> = statement(APPEND)
                 .bind::<Text, _>(claim.execution.as_str())
                 .bind::<Integer, _>(claim.attempt)
                 .bind::<Text, _>(claim.worker.as_str())
@@ -113,7 +113,7 @@ fn finish_with_outputs(
 }
 
 fn finish_one(conn: &mut PgConnection, claim: &Claim, end: &Conclusion) -> Result<Recorded, StoreError> {
-    let rows: Vec<IdRow> = prepared(FINISH)
+    let rows: Vec<IdRow> = statement(FINISH)
         .bind::<Text, _>(claim.execution.as_str())
         .bind::<Integer, _>(claim.attempt)
         .bind::<Text, _>(claim.worker.as_str())

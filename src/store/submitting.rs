@@ -9,7 +9,7 @@ use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, T
 use super::files::{FileRows, Role};
 use super::news::News;
 use super::schema::executions;
-use super::statement::prepared;
+use super::statement::statement;
 use super::{Store, StoreError};
 use crate::execution::{ExecutionId, IdempotencyKey, NewExecution};
 
@@ -70,7 +70,7 @@ fn insert(conn: &mut PgConnection, new: &NewExecution) -> Result<bool, StoreErro
     let script = [(Role::Script, new.script.name.as_str(), new.script.content.as_slice())];
     let inputs = new.inputs.iter().map(|file| (Role::Input, file.name.as_str(), file.content.as_slice()));
     let rows = FileRows::new(script.into_iter().chain(inputs));
-    let ids: Vec<IdRow> = prepared(SUBMIT)
+    let ids: Vec<IdRow> = statement(SUBMIT)
         .bind::<Array<Binary>, _>(rows.hashes)
         .bind::<Array<Binary>, _>(rows.contents)
         .bind::<Array<Text>, _>(rows.roles)

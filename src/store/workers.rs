@@ -95,6 +95,25 @@ impl Store {
         .await
     }
 
+    /// Names of workers that went without a word and have been silent for so long, with the seconds since then. One
+    /// that was started again under its name is not among them.
+    pub async fn stale_workers(&self, silence: Duration) -> Result<Vec<(String, i64)>, StoreError> {
+        let silence = i64::try_from(silence.as_millis()).unwrap_or(i64::MAX);
+        self.run(move |conn| {
+            let rows: Vec<StaleRow> = sql_query(
+                "SELECT name, extract(epoch FROM clock_timestamp() - last_seen)::bigint AS seconds
+                 FROM (SELECT DISTINCT ON (name) name, last_seen, stopped_at FROM workers
+                       ORDER BY name, last_seen DESC) AS latest
+                 WHERE stopped_at IS NULL AND last_seen < clock_timestamp() - $1 * interval '1 ms'
+                 ORDER BY name LIMIT 100",
+            )
+            .bind::<BigInt, _>(silence)
+            .load(conn)?;
+            Ok(rows.into_iter().map(|row| (row.name, row.seconds)).collect())
+        })
+        .await
+    }
+
     /// Whether a worker that owns containers on this host may still be alive: it has neither stopped
     /// nor been silent for `silence`. A worker that nobody knows is not alive.
     pub async fn worker_may_live(&self, id: &WorkerId, silence: Duration) -> Result<bool, StoreError> {
@@ -132,6 +151,14 @@ impl Store {
         })
         .await
     }
+}
+
+#[derive(QueryableByName)]
+struct StaleRow {
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = BigInt)]
+    seconds: i64,
 }
 
 #[derive(QueryableByName)]

@@ -8,7 +8,8 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection;
 use proptest::prelude::*;
 use rgridd::execution::{
-    Claim, Conclusion, Environment, ExecutionId, FailureKind, FileContent, Limits, NewExecution, WorkerId,
+    Claim, Claimed, Conclusion, Environment, ExecutionId, FailureKind, FileContent, Limits, NewExecution,
+    WorkerId,
 };
 use rgridd::store::{Chunk, Recorded, Store};
 
@@ -21,6 +22,14 @@ const MAX_ATTEMPTS: u32 = 2;
 enum Step {
     Submit,
     Claim(usize),
+    /// The claim is made, but its answer gets lost.
+    LostClaim(usize),
+    /// The worker gives back what it does not know of.
+    Disown(usize),
+    /// The worker takes over what the other one, gone for certain, runs.
+    Adopt(usize),
+    /// It is known to be gone for certain: its leases end.
+    Bury(usize),
     Heartbeat(usize),
     Append(usize),
     Finish(usize),
@@ -38,6 +47,10 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => Just(Step::Submit),
         4 => worker.clone().prop_map(Step::Claim),
+        1 => worker.clone().prop_map(Step::LostClaim),
+        1 => worker.clone().prop_map(Step::Disown),
+        1 => worker.clone().prop_map(Step::Adopt),
+        1 => worker.clone().prop_map(Step::Bury),
         2 => worker.clone().prop_map(Step::Heartbeat),
         2 => worker.clone().prop_map(Step::Append),
         4 => worker.clone().prop_map(Step::Finish),
@@ -81,7 +94,21 @@ impl World {
             Step::Submit => self.submit().await,
             Step::Claim(who) => {
                 let claimed = self.store.claim(&self.workers[who], "w", 2, LEASE).await.unwrap();
+                self.check_order(&claimed);
                 self.believed[who].extend(claimed.into_iter().map(|claimed| claimed.claim));
+            }
+            Step::LostClaim(who) => drop(self.store.claim(&self.workers[who], "w", 1, LEASE).await.unwrap()),
+            Step::Disown(who) => {
+                let known = self.believed[who].clone();
+                let given_back = self.store.disown(&self.workers[who], &known).await.unwrap();
+                assert!(
+                    given_back.iter().all(|one| known.iter().all(|claim| claim.execution != one.execution))
+                );
+            }
+            Step::Adopt(who) => self.adopt(who).await,
+            Step::Bury(who) => {
+                self.believed[who].clear();
+                self.store.expire(&self.workers[who..=who]).await.unwrap();
             }
             Step::Heartbeat(who) => {
                 let pulses =
@@ -158,6 +185,32 @@ impl World {
         }
     }
 
+    /// The other one is gone: it does not act any more under its name, and its claims change hands with their attempt.
+    async fn adopt(&mut self, who: usize) {
+        let Some(abandoned) = self.believed[1 - who].pop() else { return };
+        let adopted = self.store.adopt(&abandoned, &self.workers[who], "w", LEASE).await.unwrap();
+        if let Some((claimed, _)) = adopted {
+            assert_eq!(claimed.claim.attempt, abandoned.attempt);
+            self.believed[who].push(claimed.claim);
+            // Whoever was declared gone by mistake comes back late, and changes nothing.
+            let late = Arc::new(Conclusion::failed(FailureKind::Exit, "late"));
+            let recorded = self.store.finish(vec![(abandoned, late)]).await.unwrap();
+            assert_eq!(recorded, [Recorded::ClaimLost]);
+        }
+    }
+
+    /// Nothing that waits was submitted before what was claimed, whatever was given back or rescued in between.
+    fn check_order(&self, claimed: &[Claimed]) {
+        for one in claimed {
+            let overtaken = format!(
+                "SELECT count(*) FROM executions waits JOIN executions mine ON mine.id = '{}'
+                 WHERE waits.status = 'queued' AND (waits.created_at, waits.id) < (mine.created_at, mine.id)",
+                one.claim.execution
+            );
+            assert_eq!(self.database.number(&overtaken), 0, "{} came too early", one.claim);
+        }
+    }
+
     /// What was told to be stored stands; attempts keep to the rule; nothing final has chunks.
     async fn check(&self) {
         for (id, text) in &self.stored {
@@ -176,6 +229,7 @@ impl World {
     /// However it went, in the end everything that was accepted is answered.
     async fn settle(&mut self) {
         self.believed = [Vec::new(), Vec::new()];
+        // All workers are gone; whatever they own comes back by its lease.
         for _ in 0..=2 * MAX_ATTEMPTS {
             self.take(Step::Expire).await;
             self.take(Step::Rescue).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rgrid_init::Exit;
 use slog::{info, warn};
 
-use super::follow::{Alarm, End, Followed, Running, follow as follow_job};
+use super::follow::{Alarm, End, Followed, Running, follow as follow_job, forsake};
 use super::install::Preparing;
 use super::recipe::{self, SIZE_FILE};
 use super::transcript::{Phase, Transcript};
@@ -66,7 +66,10 @@ pub(super) async fn follow(
         }
         End::Alarm => (too_large_install(&recipe::limits(&worker.settings)), 0),
         End::Released => return Err(Ending::Released),
-        End::ClaimLost => return Err(Ending::ClaimLost),
+        End::ClaimLost => {
+            forsake(worker, &preparing.claimed.claim, sandbox, preparing.log).await;
+            return Err(Ending::ClaimLost);
+        }
     };
     let conclusion = conclude::without_script(outcome, &transcript);
     if conclusion.outcome.failure_kind() == Some(FailureKind::Install) {

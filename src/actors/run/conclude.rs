@@ -1,20 +1,29 @@
 //! What is recorded of an attempt, for each way in which it can end.
 
+use std::time::Duration;
+
 use rgrid_init::Exit;
 use slog::{Logger, error, warn};
 
 use super::Ending;
-use super::follow::{End, Followed};
+use super::follow::{End, Followed, forsake};
 use super::transcript::{Streams, Transcript};
 use crate::actors::Worker;
 use crate::execution::{Claimed, Conclusion, FailureKind, Outcome, StoredOutput, Usage};
+use crate::failpoint;
 use crate::sandbox::{Judged, Sandbox, SandboxError, judge};
+
+/// For all output files of a run. Docker that hangs must not keep a result from being told.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How a followed script ended.
 pub(super) async fn script(worker: &Worker, claimed: &Claimed, followed: Followed, log: &Logger) -> Ending {
     let Followed { end, mut sandbox, transcript } = followed;
     let (conclusion, last_event) = match end {
-        End::Exit(seq, exit) => (exited(worker, claimed, &mut sandbox, &transcript, *exit, log).await, seq),
+        End::Exit(seq, exit) => {
+            failpoint::hit("run.exited").await;
+            (exited(worker, claimed, &mut sandbox, &transcript, *exit, log).await, seq)
+        }
         End::Broken(reason) => {
             warn!(log, "the sandbox is gone"; "reason" => %reason);
             (broken(claimed, &transcript, &reason), 0)
@@ -25,7 +34,10 @@ pub(super) async fn script(worker: &Worker, claimed: &Claimed, followed: Followe
         }
         // Dropping the sandbox removes it.
         End::Released => return Ending::Released,
-        End::ClaimLost => return Ending::ClaimLost,
+        End::ClaimLost => {
+            forsake(worker, &claimed.claim, sandbox, log).await;
+            return Ending::ClaimLost;
+        }
     };
     Ending::Concluded(Box::new(conclusion), Some(Box::new(sandbox)), last_event)
 }
@@ -41,7 +53,9 @@ async fn exited(
 ) -> Conclusion {
     let limit = worker.settings.execution.output_limit.0;
     let Judged { mut outcome, exit_code } = judge(&exit, claimed.timeout, claimed.memory_bytes);
-    let outputs = match outputs(sandbox, &exit).await {
+    let fetched = tokio::time::timeout(FETCH_TIMEOUT, outputs(sandbox, &exit)).await;
+    let late = |_| Err(SandboxError::Broken(format!("not done after {}s", FETCH_TIMEOUT.as_secs())));
+    let outputs = match fetched.unwrap_or_else(late) {
         Ok(outputs) => outputs,
         Err(reason) => {
             warn!(log, "the output files could not be fetched"; "reason" => %reason);

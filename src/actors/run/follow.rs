@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use rgrid_init::Event;
+use slog::{Logger, info, warn};
 use tokio::time::{Instant, sleep_until};
 
 use super::transcript::{Phase, Transcript};
@@ -11,6 +12,7 @@ use crate::actors::claims::Held;
 use crate::actors::recorder::Append;
 use crate::actors::{Order, Worker};
 use crate::execution::{Claim, Stream, Verdict};
+use crate::failpoint;
 use crate::sandbox::{Sandbox, SandboxError, Step};
 
 /// Output of a run that goes on is stored so long after it came: a short run ends before, and its
@@ -71,6 +73,7 @@ pub(super) async fn follow(worker: &Worker, claim: &Claim, held: &mut Held, job:
         deadline: Instant::now() + job.longest,
         alarm: job.alarm,
     };
+    failpoint::hit("run.following").await;
     // An order that came before the job was handed over.
     held.orders.mark_changed();
     loop {
@@ -166,6 +169,22 @@ impl Following<'_> {
             storing.await;
         }
         Followed { end, sandbox: self.sandbox, transcript: self.transcript }
+    }
+}
+
+/// Stops a sandbox whose claim is lost, unless it is another worker's by now: one on the same host may have taken
+/// over the very run.
+pub(super) async fn forsake(worker: &Worker, claim: &Claim, sandbox: Sandbox, log: &Logger) {
+    match worker.store.owner(&claim.execution, claim.attempt).await {
+        Ok(None) => drop(sandbox),
+        Ok(Some(owner)) => {
+            info!(log, "another worker follows it in the same sandbox"; "owner" => %owner.worker);
+            sandbox.abandon();
+        }
+        Err(error) => {
+            warn!(log, "whose the sandbox is now is left to the next sweep"; "error" => %error);
+            sandbox.abandon();
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use super::claims::Held;
 use super::recorder::{Finish, Release};
 use super::{Order, Worker};
 use crate::execution::{Claimed, Conclusion};
+use crate::failpoint;
 use crate::sandbox::{Profile, Sandbox};
 use crate::store::{Chunk, Recorded};
 
@@ -163,11 +164,18 @@ async fn settle(worker: &Worker, held: &Held, ending: Ending, log: &Logger) {
         Ending::Concluded(conclusion, sandbox, last_event) => {
             let status = conclusion.outcome.status();
             let reason = conclusion.outcome.error().unwrap_or_default().to_owned();
+            failpoint::hit("run.concluded").await;
             let message = Finish { claim: held.claim.clone(), conclusion: Arc::new(*conclusion) };
             match worker.recorder.send(message).await {
                 Ok(Recorded::Stored) => info!(log, "{}", status; "reason" => reason),
-                Ok(Recorded::ClaimLost) => warn!(log, "claim lost; its result is not this one's to write"),
-                Err(error) => warn!(log, "the recorder is gone"; "error" => %error),
+                Ok(Recorded::ClaimLost) => {
+                    warn!(log, "claim lost; its result is not this one's to write");
+                    if let Some(sandbox) = sandbox {
+                        follow::forsake(worker, &held.claim, *sandbox, log).await;
+                    }
+                    return;
+                }
+                Err(error) => worker.fatal.tell(format!("the recorder is gone: {error}")),
             }
             if let Some(mut sandbox) = sandbox {
                 sandbox.ack(last_event).await;
@@ -177,13 +185,13 @@ async fn settle(worker: &Worker, held: &Held, ending: Ending, log: &Logger) {
         Ending::Released => {
             let released = worker.recorder.send(Release { claim: held.claim.clone() }).await;
             if let Err(error) = released {
-                warn!(log, "the recorder is gone"; "error" => %error);
+                worker.fatal.tell(format!("the recorder is gone: {error}"));
             }
             if !worker.is_draining() && *held.orders.borrow() == Order::GoOn {
                 tokio::time::sleep(REST).await;
             }
         }
-        Ending::ClaimLost => warn!(log, "claim lost; sandbox stopped, nothing written"),
+        Ending::ClaimLost => warn!(log, "claim lost; nothing written"),
     }
 }
 

@@ -56,7 +56,10 @@ impl Nest {
                 drop(actix_rt::spawn(parked.task));
             }
         }
-        worker.docker.park(profile).await
+        // A task of its own: dropped halfway through, Docker would go on and nobody know the container.
+        let (docker, wanted) = (worker.docker.clone(), profile.clone());
+        let parked = actix_rt::spawn(async move { docker.park(&wanted).await }).await;
+        parked.unwrap_or_else(|stopped| Err(DockerError::Mute(stopped.to_string())))
     }
 
     /// Removes what is parked, and waits until it is gone.

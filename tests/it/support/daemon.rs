@@ -13,9 +13,11 @@ const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);
 
 /// How a daemon is to be started. The data folder outlives the daemon, so that it can start again.
+#[derive(Clone)]
 pub struct DaemonBuilder {
     settings: Vec<(String, String)>,
     arguments: Vec<String>,
+    wrapper: Vec<String>,
     data: Arc<tempfile::TempDir>,
 }
 
@@ -25,20 +27,54 @@ impl DaemonBuilder {
         // The embedded Postgres runs as another user when the tests run as root.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(data.path(), open).unwrap();
-        Self { settings: Vec::new(), arguments: vec!["serve".to_owned()], data: Arc::new(data) }
+        Self {
+            settings: Vec::new(),
+            arguments: vec!["serve".to_owned()],
+            wrapper: Vec::new(),
+            data: Arc::new(data),
+        }
     }
 
     pub fn on(database: &Database) -> Self {
         Self::new().with("RGRID_DATABASE__URL", &database.url())
     }
 
-    pub fn with(mut self, name: &str, value: &str) -> Self {
-        self.settings.push((name.to_owned(), value.to_owned()));
+    pub fn at(url: &str) -> Self {
+        Self::new().with("RGRID_DATABASE__URL", url)
+    }
+
+    /// Another name, and a data folder of its own.
+    pub fn named(self, name: &str) -> Self {
+        self.with("RGRID_WORKER__NAME", name)
+    }
+
+    pub fn lease(self, lease: &str) -> Self {
+        self.with("RGRID_WORKER__LEASE", lease)
+    }
+
+    /// `serve --role ROLE`.
+    pub fn role(mut self, role: &str) -> Self {
+        self.arguments.extend(["--role".to_owned(), role.to_owned()]);
         self
     }
 
-    pub fn role(mut self, role: &str) -> Self {
-        self.arguments.extend(["--role".to_owned(), role.to_owned()]);
+    /// Below another program, such as `faketime`.
+    pub fn below(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// Arms fail points (`src/failpoint.rs`).
+    pub fn failing(self, points: &str) -> Self {
+        assert!(
+            cfg!(feature = "failpoints"),
+            "build the tests with `--features failpoints`, as `make test` does"
+        );
+        self.with("RGRID_FAIL", points)
+    }
+
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -58,9 +94,12 @@ impl DaemonBuilder {
         self.data.path()
     }
 
-    pub fn start(&self) -> Daemon {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rgridd"));
+    pub fn command(&self) -> Command {
+        let words: Vec<&str> =
+            self.wrapper.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_rgridd")]).collect();
+        let mut command = Command::new(words[0]);
         command
+            .args(&words[1..])
             .args(&self.arguments)
             .env("RGRID_HTTP__LISTEN", "127.0.0.1:0")
             .env("RGRID_DATA_DIR", self.data.path())
@@ -69,8 +108,13 @@ impl DaemonBuilder {
             .env_remove("DATABASE_URL")
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+            .stdout(Stdio::null());
+        command
+    }
+
+    pub fn start(&self) -> Daemon {
+        let mut command = self.command();
+        command.stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (lines, stderr) = (Arc::clone(&log), child.stderr.take().unwrap());
@@ -113,6 +157,15 @@ impl Daemon {
     pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// Whether it has logged such a line.
+    pub fn has_said(&self, words: &str) -> bool {
+        self.log().iter().any(|line| line.contains(words))
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.http().get("/readyz").status == 200
     }
 
     /// As power loss would.

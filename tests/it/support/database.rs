@@ -29,26 +29,18 @@ impl Database {
         connect(&self.name)
     }
 
+    pub fn execute(&self, statement: &str) {
+        self.connect().batch_execute(statement).unwrap();
+    }
+
     /// The one number that the query gives.
     pub fn number(&self, query: &str) -> i64 {
-        #[derive(QueryableByName)]
-        struct Row {
-            #[diesel(sql_type = sql_types::BigInt)]
-            number: i64,
-        }
-        let query = format!("SELECT ({query})::bigint AS number");
-        sql_query(query).get_result::<Row>(&mut self.connect()).unwrap().number
+        number(&mut self.connect(), query)
     }
 
     /// The one text that the query gives.
     pub fn text(&self, query: &str) -> String {
-        #[derive(QueryableByName)]
-        struct Row {
-            #[diesel(sql_type = sql_types::Text)]
-            text: String,
-        }
-        let query = format!("SELECT ({query})::text AS text");
-        sql_query(query).get_result::<Row>(&mut self.connect()).unwrap().text
+        text(&mut self.connect(), query)
     }
 }
 
@@ -68,6 +60,26 @@ impl Database {
             }
         }
     }
+}
+
+pub(super) fn number(connection: &mut PgConnection, query: &str) -> i64 {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = sql_types::BigInt)]
+        number: i64,
+    }
+    let query = format!("SELECT ({query})::bigint AS number");
+    sql_query(query).get_result::<Row>(connection).unwrap().number
+}
+
+pub(super) fn text(connection: &mut PgConnection, query: &str) -> String {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = sql_types::Text)]
+        text: String,
+    }
+    let query = format!("SELECT ({query})::text AS text");
+    sql_query(query).get_result::<Row>(connection).unwrap().text
 }
 
 impl Drop for Database {

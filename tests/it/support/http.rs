@@ -33,6 +33,35 @@ impl Http {
         Self { base: base.to_owned(), agent: config.into() }
     }
 
+    /// For a server that may be away or hang.
+    pub fn impatient(base: &str) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(10)))
+            .build();
+        Self { base: base.to_owned(), agent: config.into() }
+    }
+
+    /// None: nobody answers.
+    pub fn try_get(&self, path: &str) -> Option<Answer> {
+        whole(self.agent.get(format!("{}{path}", self.base)).call())
+    }
+
+    pub fn try_post(
+        &self,
+        path: &str,
+        content_type: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Option<Answer> {
+        let mut request =
+            self.agent.post(format!("{}{path}", self.base)).header("content-type", content_type);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        whole(request.send(body))
+    }
+
     pub fn get(&self, path: &str) -> Answer {
         read(self.agent.get(format!("{}{path}", self.base)).call())
     }
@@ -66,6 +95,54 @@ impl Http {
         answer.json()["id"].as_str().unwrap().to_owned()
     }
 
+    /// As a client does that was not answered: the same key until there is an answer. Returns the id.
+    pub fn submit_surely(&self, key: &str, script: &str, more: Value) -> String {
+        let mut body = serde_json::json!({ "script": { "name": "script.py", "content": script } });
+        if let Value::Object(fields) = more {
+            body.as_object_mut().unwrap().extend(fields);
+        }
+        super::wait_until("the submission is taken", Duration::from_secs(60), || {
+            let answer = self.post_raw(
+                "/api/v1/executions",
+                "application/json",
+                &[("idempotency-key", key)],
+                body.to_string().as_bytes(),
+            );
+            match answer.status {
+                200 | 201 => Some(answer.json()["id"].as_str().unwrap().to_owned()),
+                503 => {
+                    assert!(answer.retry_after.is_some(), "{answer:?}");
+                    None
+                }
+                _ => panic!("{answer:?}"),
+            }
+        })
+    }
+
+    /// The execution when it has ended, though the database is away now and then.
+    pub fn wait_through_503(&self, id: &str) -> Value {
+        super::wait_until("its end", Duration::from_secs(120), || {
+            let answer = self.get(&format!("/api/v1/executions/{id}?wait=5"));
+            assert!(matches!(answer.status, 200 | 503), "{answer:?}");
+            let execution = (answer.status == 200).then(|| answer.json())?;
+            execution["completed_at"].is_string().then_some(execution)
+        })
+    }
+
+    /// Waits until the script has said `word`.
+    pub fn wait_for_output(&self, id: &str, word: &str) -> String {
+        super::wait_until("its output", Duration::from_secs(60), || {
+            let text = self.get(&format!("/api/v1/executions/{id}/logs")).body;
+            text.contains(word).then_some(text)
+        })
+    }
+
+    pub fn wait_for_status(&self, id: &str, status: &str) {
+        super::wait_until(status, Duration::from_secs(60), || {
+            (self.execution(id)["status"] == status).then_some(())
+        });
+    }
+
     pub fn execution(&self, id: &str) -> Value {
         self.get(&format!("/api/v1/executions/{id}")).json()
     }
@@ -85,16 +162,19 @@ impl Http {
 }
 
 fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
-    let mut answer = answer.unwrap_or_else(|error| panic!("no answer: {error}"));
+    let answer = answer.unwrap_or_else(|error| panic!("no answer: {error}"));
+    whole(Ok(answer)).expect("the answer broke off")
+}
+
+fn whole(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option<Answer> {
+    let mut answer = answer.ok()?;
+    let body = answer.body_mut().with_config().limit(64 << 20).read_to_vec().ok()?;
     let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
-    Answer {
+    Some(Answer {
         status: answer.status().as_u16(),
         content_type: header("content-type").unwrap_or_default(),
         location: header("location"),
         retry_after: header("retry-after"),
-        body: String::from_utf8_lossy(
-            &answer.body_mut().with_config().limit(64 << 20).read_to_vec().unwrap(),
-        )
-        .into_owned(),
-    }
+        body: String::from_utf8_lossy(&body).into_owned(),
+    })
 }

@@ -4,8 +4,12 @@ mod cli;
 mod daemon;
 mod database;
 mod docker;
+mod engine;
 mod http;
 mod index;
+mod leaks;
+mod postgres;
+mod proxy;
 mod waiting;
 mod zip;
 
@@ -13,8 +17,12 @@ pub use cli::Cli;
 pub use daemon::{Daemon, DaemonBuilder};
 pub use database::Database;
 pub use docker::{containers_of, docker, environments_of};
+pub use engine::Engine;
 pub use http::Http;
 pub use index::Index;
+pub use leaks::temporary_files;
+pub use postgres::Postgres;
+pub use proxy::Proxy;
 pub use waiting::wait_until;
 
 /// A file below `tests/fixtures/`.

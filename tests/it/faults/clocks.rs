@@ -1,0 +1,33 @@
+//! Workers whose clocks are wrong.
+
+use super::{assert_counted_once, counting};
+use crate::support::{DaemonBuilder, Database};
+
+#[test]
+fn workers_an_hour_before_and_behind_keep_their_leases_by_the_databases_clock() {
+    let database = Database::new();
+    let worker = |shift: &str, name: &str| {
+        DaemonBuilder::on(&database)
+            .slots(1)
+            .lease("2s")
+            .named(name)
+            .with("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .below(&["faketime", "-f", shift])
+            .start()
+    };
+    let (ahead, behind) = (worker("+1h", "ahead"), worker("-1h", "behind"));
+    // Several leases long, one on each.
+    let ids = [ahead.http().submit(&counting(60)), behind.http().submit(&counting(60))];
+    let mut workers = Vec::new();
+    for id in &ids {
+        let end = behind.http().wait(id);
+        assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
+        assert_counted_once(end["stdout"].as_str().unwrap(), 60);
+        workers.push(end["worker"].as_str().unwrap().to_owned());
+    }
+    workers.sort();
+    assert_eq!(workers, ["ahead", "behind"]);
+    let odd = "SELECT count(*) FROM executions WHERE abs(extract(epoch FROM now() - completed_at)) > 60
+               OR completed_at < started_at OR started_at < created_at";
+    assert_eq!(database.number(odd), 0);
+}

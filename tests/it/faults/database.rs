@@ -1,0 +1,218 @@
+//! Postgres restarts, is away, hangs, has no room left, or is the daemon's own and dies.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{assert_counted_once, counting, wait_for_readiness};
+use crate::support::{DaemonBuilder, Database, Postgres, wait_until};
+
+#[test]
+fn postgres_restarts_under_load_and_nothing_is_lost() {
+    let postgres = Postgres::new();
+    let daemon = DaemonBuilder::at(&postgres.url()).slots(3).start();
+    let before = daemon.holdings();
+    let http = daemon.http();
+    let long = http.submit(&counting(100));
+    http.wait_for_output(&long, "line 1");
+    let mut ids = Vec::new();
+    for round in 0..5 {
+        for n in 0..3 {
+            let script = format!("import random; print({round}, {n}, random.randrange(10**12))");
+            ids.push(http.submit_surely(&format!("{round}-{n}"), &script, json!({})));
+        }
+        postgres.restart_at_once();
+    }
+    for id in ids {
+        let end = http.wait_through_503(&id);
+        assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
+        assert_eq!(end["stdout"].as_str().unwrap().lines().count(), 1, "{end}");
+    }
+    let end = http.wait_through_503(&long);
+    assert_counted_once(end["stdout"].as_str().unwrap(), 100);
+    assert_eq!(end["attempt"], 1);
+    daemon.assert_holds_no_more_than(before);
+    assert!(postgres.number("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rgridd'") <= 8);
+}
+
+#[test]
+fn what_ends_while_postgres_is_away_for_several_leases_is_recorded_when_it_is_back() {
+    let postgres = Postgres::new();
+    let daemon = DaemonBuilder::at(&postgres.url()).slots(2).lease("3s").start();
+    let other = DaemonBuilder::at(&postgres.url()).slots(2).lease("3s").start();
+    let http = daemon.http();
+    let ids = [http.submit(&counting(30)), http.submit(&counting(30))];
+    ids.iter().for_each(|id| drop(http.wait_for_output(id, "line 1")));
+    postgres.stop_at_once();
+    wait_for_readiness(&daemon, false);
+    let refused = http.get(&format!("/api/v1/executions/{}", ids[0]));
+    assert_eq!((refused.status, refused.retry_after.is_some()), (503, true), "{refused:?}");
+    // It is the passing of time that this is about: four leases, and the scripts end in the first.
+    std::thread::sleep(Duration::from_secs(12));
+    let ready = http.get("/readyz").body;
+    assert!(ready.contains("results wait to be stored"), "{ready}");
+    postgres.start();
+    for id in &ids {
+        let end = http.wait_through_503(id);
+        assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
+        assert_counted_once(end["stdout"].as_str().unwrap(), 30);
+    }
+    wait_for_readiness(&daemon, true);
+    drop(other);
+}
+
+#[test]
+fn a_postgres_that_hangs_is_told_from_one_that_answers_and_nothing_piles_up() {
+    let postgres = Postgres::new();
+    let (proxy, url) = postgres.proxied();
+    let daemon = DaemonBuilder::at(&url).slots(1).lease("30s").start();
+    let http = daemon.http();
+    let id = http.submit(&counting(20));
+    http.wait_for_output(&id, "line 1");
+    let before = daemon.holdings();
+    proxy.stall();
+    wait_for_readiness(&daemon, false);
+    let asked = Instant::now();
+    let answer = http.get(&format!("/api/v1/executions/{id}"));
+    assert_eq!((answer.status, answer.retry_after.is_some()), (503, true), "{answer:?}");
+    assert!(asked.elapsed() < Duration::from_secs(45), "{:?}", asked.elapsed());
+    assert!(daemon.holdings().threads < before.threads + 40, "{:?}", daemon.holdings());
+    proxy.heal();
+    let end = http.wait_through_503(&id);
+    assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
+    assert_counted_once(end["stdout"].as_str().unwrap(), 20);
+    daemon.assert_holds_no_more_than(before);
+}
+
+#[test]
+fn a_full_disk_is_told_to_those_who_submit_and_what_was_accepted_goes_on_when_there_is_room() {
+    let postgres = Postgres::on_a_small_disk(96);
+    let daemon = DaemonBuilder::at(&postgres.url()).slots(1).start();
+    let http = daemon.http();
+    let running = http.submit("import time; time.sleep(4); print('x' * 60000)");
+    http.wait_for_status(&running, "running");
+    let ballast = postgres.disk().join("ballast");
+    fill(&ballast, &postgres);
+
+    // Incompressible, so that each takes room.
+    let mut seed = 1u64;
+    let mut noise = || -> String {
+        let mut digit = || {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            char::from(
+                b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+/"[(seed >> 58) as usize],
+            )
+        };
+        (0..500_000).map(|_| digit()).collect()
+    };
+    let mut accepted = vec![running];
+    let refused = wait_until("the disk is full", Duration::from_secs(60), || {
+        let script = format!("print('ran') # {}", noise());
+        let answer =
+            http.post("/api/v1/executions", &json!({ "script": { "name": "a.py", "content": script } }));
+        match answer.status {
+            201 => accepted.push(answer.json()["id"].as_str().unwrap().to_owned()),
+            503 => return Some(answer),
+            _ => panic!("{answer:?}"),
+        }
+        None
+    });
+    assert!(refused.retry_after.is_some(), "{refused:?}");
+    assert!(refused.json()["detail"].as_str().unwrap().contains("disk is full"), "{refused:?}");
+
+    std::fs::remove_file(ballast).unwrap();
+    if !postgres.is_running() {
+        postgres.start();
+    }
+    for id in accepted {
+        let end = http.wait_through_503(&id);
+        assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
+    }
+}
+
+/// Leaves two MiB.
+fn fill(ballast: &std::path::Path, postgres: &Postgres) {
+    let free = std::process::Command::new("df")
+        .args(["--output=avail", "-B1"])
+        .arg(postgres.disk())
+        .output()
+        .unwrap();
+    let free = String::from_utf8(free.stdout).unwrap();
+    let free: u64 = free.lines().nth(1).unwrap().trim().parse().unwrap();
+    let status = std::process::Command::new("fallocate")
+        .args(["-l", &(free - (2 << 20)).to_string()])
+        .arg(ballast)
+        .status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn a_private_postgres_that_dies_is_started_again_and_the_run_goes_on() {
+    let builder = DaemonBuilder::new().slots(1);
+    let daemon = builder.start();
+    let http = daemon.http();
+    let id = http.submit(&counting(40));
+    http.wait_for_output(&id, "line 3");
+    let pid = std::fs::read_to_string(builder.data_dir().join("postgres/data/postmaster.pid")).unwrap();
+    let killed = std::process::Command::new("kill").args(["-9", pid.lines().next().unwrap()]).status();
+    assert!(killed.unwrap().success());
+    let end = http.wait_through_503(&id);
+    assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
+    assert_counted_once(end["stdout"].as_str().unwrap(), 40);
+    assert!(daemon.has_said("the private Postgres had died and runs again"));
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
+fn a_submission_that_was_not_answered_can_be_sent_again_for_a_day() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let http = daemon.http();
+    let submit = || http.submit_surely("key", "print(1)", json!({}));
+    let first = submit();
+    assert_eq!(submit(), first);
+    database.execute("UPDATE executions SET created_at = now() - interval '23 h 59 min'");
+    assert_eq!(submit(), first);
+    database.execute("UPDATE executions SET created_at = now() - interval '24 h 1 min'");
+    assert_ne!(submit(), first);
+}
+
+#[test]
+fn a_worker_that_nobody_wakes_finds_the_row_at_its_next_poll() {
+    let database = Database::new();
+    let api = DaemonBuilder::on(&database).role("api").start();
+    let worker = DaemonBuilder::on(&database).role("worker").slots(1).start();
+    for n in 0..2 {
+        // Whatever listens for news is cut off.
+        database.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
+        let begun = Instant::now();
+        let end =
+            api.http().wait_through_503(&api.http().submit_surely(&n.to_string(), "print(1)", json!({})));
+        assert_eq!(end["status"], "completed", "{end}");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
+    assert_eq!(worker.stop(), 0);
+}
+
+#[test]
+fn a_cancel_from_another_replica_reaches_the_script_within_two_seconds() {
+    let database = Database::new();
+    let worker = DaemonBuilder::on(&database).role("worker").slots(1).start();
+    let api = DaemonBuilder::on(&database).role("api").start();
+    let http = api.http();
+    // The quickest of three: a busy machine may be slow once.
+    let quickest = (0..3).map(|_| {
+        let id = http.submit("import time; print('begun'); time.sleep(60)");
+        http.wait_for_output(&id, "begun");
+        let begun = Instant::now();
+        assert_eq!(http.post(&format!("/api/v1/executions/{id}/cancel"), &json!({})).status, 202);
+        http.wait_for_status(&id, "cancelled");
+        begun.elapsed()
+    });
+    let quickest = quickest.min().unwrap();
+    assert!(quickest < Duration::from_secs(2), "{quickest:?}");
+    drop(worker);
+}

@@ -1,0 +1,118 @@
+//! The daemon is killed: at any moment, between exit and record, for longer than its lease.
+
+use std::time::Duration;
+
+use super::{assert_counted_once, counting, wait_until_said};
+use crate::support::{DaemonBuilder, Database, containers_of, docker, wait_until};
+
+#[test]
+fn a_daemon_killed_again_and_again_finds_its_run_each_time_and_it_runs_once() {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database).slots(1);
+    let mut daemon = builder.start();
+    let id = daemon.http().submit(&counting(80));
+    for line in ["line 5", "line 20", "line 40"] {
+        daemon.http().wait_for_output(&id, line);
+        daemon.kill_9();
+        daemon = builder.start();
+    }
+    let end = daemon.http().wait(&id);
+    assert_counted_once(end["stdout"].as_str().unwrap(), 80);
+    assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
+}
+
+#[test]
+fn a_daemon_killed_between_exit_and_record_records_after_its_restart() {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database).slots(1);
+    let mut daemon = builder.clone().failing("run.exited=die").start();
+    let id = daemon.http().submit(&counting(1));
+    daemon.wait_for_end();
+
+    let again = builder.start();
+    let end = again.http().wait(&id);
+    assert_counted_once(end["stdout"].as_str().unwrap(), 1);
+    assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
+}
+
+#[test]
+fn a_daemon_away_for_longer_than_its_lease_still_takes_over_before_it_calls_anything_lost() {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database).slots(1).lease("1s");
+    let daemon = builder.start();
+    let id = daemon.http().submit_with(&counting(70), serde_json::json!({ "max_attempts": 1 }));
+    daemon.http().wait_for_output(&id, "line 1");
+    daemon.kill_9();
+    let expired = "SELECT count(*) FROM executions WHERE lease_until < clock_timestamp() - interval '1 s'";
+    wait_until("the lease runs out", Duration::from_secs(30), || {
+        (database.number(expired) == 1).then_some(())
+    });
+
+    // It looks for what it left only after its keeper has begun.
+    let again = builder.clone().failing("resume.sweeping=sleep:800").start();
+    let end = again.http().wait(&id);
+    assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
+    assert_counted_once(end["stdout"].as_str().unwrap(), 70);
+}
+
+#[test]
+fn a_claim_whose_answer_got_lost_is_given_back_at_once_and_does_not_count() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(1).failing("poller.answer=lose*4").start();
+    let id = daemon.http().submit_with("print('once')", serde_json::json!({ "max_attempts": 1 }));
+    let end = daemon.http().wait(&id);
+    assert_eq!(
+        (end["status"].as_str(), end["stdout"].as_str()),
+        (Some("completed"), Some("once\n")),
+        "{end}"
+    );
+    assert!(database.number("SELECT released FROM executions") > 0);
+    wait_until_said(&daemon, "a claim whose answer got lost was given back");
+}
+
+#[test]
+fn two_workers_on_one_host_leave_a_run_in_its_sandbox_when_one_takes_over_from_the_other() {
+    let database = Database::new();
+    let first = DaemonBuilder::on(&database).slots(1).lease("2s").named("one").start();
+    let id = first.http().submit_with(&counting(120), serde_json::json!({ "max_attempts": 1 }));
+    first.http().wait_for_output(&id, "line 1");
+    first.signal("-STOP");
+    // Silent for a lease, though its claim is kept: so the other one adopts instead of rescuing.
+    let cluster = database.text("SELECT cluster FROM deployment");
+    let keep = "UPDATE executions SET lease_until = now() + interval '1 h' WHERE status = 'running'";
+    database.execute(keep);
+    let second = DaemonBuilder::on(&database).slots(1).lease("2s").named("two").start();
+    wait_until("the other one has it", Duration::from_secs(30), || {
+        (database.text("SELECT worker_name FROM executions") == "two").then_some(())
+    });
+    first.signal("-CONT");
+    wait_until_said(&first, "another worker follows it in the same sandbox");
+
+    let end = second.http().wait(&id);
+    assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
+    assert_counted_once(end["stdout"].as_str().unwrap(), 120);
+    assert_eq!((first.stop(), second.stop()), (0, 0));
+    assert_eq!(containers_of(&cluster), Vec::<String>::new());
+}
+
+#[test]
+fn nothing_that_a_kill_leaves_halfway_is_left_for_good() {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database).slots(2);
+    let volumes = || docker(&["volume", "ls", "-q", "--filter", "label=rgrid.init"]).lines().count();
+    let daemon = builder.start();
+    let before = volumes();
+    let cluster = database.text("SELECT cluster FROM deployment");
+    for _ in 0..4 {
+        // Sandboxes are being made at this moment, and removed.
+        daemon.http().submit("pass");
+    }
+    wait_until("containers", Duration::from_secs(30), || (!containers_of(&cluster).is_empty()).then_some(()));
+    daemon.kill_9();
+
+    let again = builder.start();
+    let ended = "SELECT count(*) FROM executions WHERE status = 'completed'";
+    wait_until("all have ended", Duration::from_secs(60), || (database.number(ended) == 4).then_some(()));
+    assert_eq!(again.stop(), 0);
+    assert_eq!((containers_of(&cluster), volumes()), (Vec::new(), before));
+}

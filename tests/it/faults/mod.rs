@@ -1,0 +1,41 @@
+//! One test for each row of the table in `docs/reliability.md`, and for what else a fault may do. The fault run
+//! (`crates/faults`) does the same at random.
+
+mod clocks;
+mod containers;
+mod database;
+mod docker;
+mod killed;
+mod load;
+mod panics;
+mod partition;
+mod stopping;
+
+use std::time::Duration;
+
+use crate::support::{Daemon, wait_until};
+
+/// Says once who it is, then a line every tenth of a second.
+fn counting(lines: u32) -> String {
+    format!(
+        "import random, time\nprint('run', random.randrange(10**12))\n\
+         for n in range({lines}):\n    print('line', n); time.sleep(0.1)\n"
+    )
+}
+
+/// That script ran once from its first line to its last.
+fn assert_counted_once(stdout: &str, lines: u32) {
+    let said: Vec<&str> = stdout.lines().collect();
+    assert!(said[0].starts_with("run "), "{stdout}");
+    let expected: Vec<String> = (0..lines).map(|n| format!("line {n}")).collect();
+    assert_eq!(said[1..], expected);
+}
+
+fn wait_until_said(daemon: &Daemon, words: &str) {
+    wait_until(words, Duration::from_secs(60), || daemon.has_said(words).then_some(()));
+}
+
+fn wait_for_readiness(daemon: &Daemon, ready: bool) {
+    let what = if ready { "it is ready" } else { "it says that it is not ready" };
+    wait_until(what, Duration::from_secs(60), || (daemon.is_ready() == ready).then_some(()));
+}

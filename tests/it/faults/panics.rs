@@ -1,0 +1,103 @@
+//! A panic anywhere is logged, mended, and loses nothing.
+
+use super::wait_until_said;
+use crate::support::{DaemonBuilder, Database, containers_of};
+
+fn survives(point: &str, words: &str) {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(1).failing(&format!("{point}=panic*2")).start();
+    let http = daemon.http();
+    wait_until_or_submit(&daemon, words);
+    for n in 0..3 {
+        let end = http.wait(&http.submit(&format!("print({n})")));
+        assert_eq!(
+            (end["status"].as_str(), end["stdout"].as_str()),
+            (Some("completed"), Some(&*format!("{n}\n"))),
+            "{end}"
+        );
+    }
+    assert!(daemon.has_said("\"msg\":\"panic\""), "the panic itself is not in the log");
+    let cluster = database.text("SELECT cluster FROM deployment");
+    assert_eq!(daemon.stop(), 0);
+    assert_eq!(containers_of(&cluster), Vec::<String>::new());
+}
+
+/// Some loops need work to come to their fail point.
+fn wait_until_or_submit(daemon: &crate::support::Daemon, words: &str) {
+    daemon.http().submit("print('for the panic')");
+    wait_until_said(daemon, words);
+}
+
+#[test]
+fn the_poller_is_started_again_after_a_panic() {
+    survives("poller.polling", "a loop panicked and is started again");
+}
+
+#[test]
+fn a_panic_between_a_claim_and_its_executor_gives_the_claim_back() {
+    survives("poller.claimed", "a claim whose answer got lost was given back");
+}
+
+#[test]
+fn the_keeper_is_started_again_after_a_panic() {
+    survives("keeper.keeping", "a loop panicked and is started again");
+}
+
+#[test]
+fn the_recorder_is_started_again_and_writes_what_it_had_in_hand() {
+    survives("recorder.writing", "a loop panicked and is started again");
+}
+
+#[test]
+fn the_watch_over_docker_is_started_again_after_a_panic() {
+    survives("engine.watching", "a loop panicked and is started again");
+}
+
+#[test]
+fn a_removal_that_panics_is_made_good_by_a_later_sweep_or_start() {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database).slots(1).with("RGRID_SANDBOX__PARKED", "0");
+    let daemon = builder.clone().failing("reaper.removing=panic").start();
+    let http = daemon.http();
+    http.wait(&http.submit("print(1)"));
+    super::wait_until_said(&daemon, "\"msg\":\"panic\"");
+    // It must not be waited for for ever.
+    assert_eq!(daemon.stop(), 0);
+    let cluster = database.text("SELECT cluster FROM deployment");
+    assert_eq!(builder.start().stop(), 0);
+    assert_eq!(containers_of(&cluster), Vec::<String>::new());
+}
+
+#[test]
+fn a_run_that_panics_ends_as_internal_and_its_slot_goes_on() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(1).failing("run.following=panic").start();
+    let http = daemon.http();
+    let end = http.wait(&http.submit("import time; time.sleep(30)"));
+    assert_eq!(
+        (end["status"].as_str(), end["failure_kind"].as_str()),
+        (Some("failed"), Some("internal")),
+        "{end}"
+    );
+    let end = http.wait(&http.submit("print('next')"));
+    assert_eq!(
+        (end["status"].as_str(), end["stdout"].as_str()),
+        (Some("completed"), Some("next\n")),
+        "{end}"
+    );
+    assert!(daemon.has_said("a run panicked"));
+    let cluster = database.text("SELECT cluster FROM deployment");
+    assert_eq!(daemon.stop(), 0);
+    assert_eq!(containers_of(&cluster), Vec::<String>::new());
+}
+
+#[test]
+fn a_loop_that_can_not_be_kept_alive_ends_the_process_and_the_next_one_takes_over() {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database).slots(1);
+    let mut daemon = builder.clone().failing("keeper.keeping=panic*99").start();
+    let id = daemon.http().submit("import time; time.sleep(6); print('done')");
+    assert_ne!(daemon.wait_for_end(), 0);
+    let end = builder.start().http().wait(&id);
+    assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
+}

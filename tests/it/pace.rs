@@ -1,0 +1,125 @@
+//! The Postgres side alone, beside `pgbench` with the same statements, in turns within one run.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rgridd::execution::{Conclusion, FailureKind, WorkerId};
+use rgridd::store::{Store, statements};
+
+use crate::support::Database;
+
+const CLIENTS: usize = 8;
+const ROUND: Duration = Duration::from_secs(3);
+const ROUNDS: usize = 3;
+
+#[test]
+fn claims_and_finishes_keep_at_least_half_of_what_pgbench_reaches_with_the_same_statements() {
+    let database = Database::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let store = Store::new(&database.url(), CLIENTS);
+    runtime.block_on(store.migrate()).unwrap();
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        fill(&database);
+        theirs.push(pgbench(&database));
+        fill(&database);
+        ours.push(runtime.block_on(rgrid(&store)));
+    }
+    let (ours, theirs) = (median(ours), median(theirs));
+    println!(
+        "claim and finish, {CLIENTS} at once: rgrid {ours:.0}/s, pgbench {theirs:.0}/s, {:.2} ×",
+        ours / theirs
+    );
+    assert!(ours >= theirs / 2.0, "rgrid {ours:.0}/s, pgbench {theirs:.0}/s");
+}
+
+/// More than a round takes.
+fn fill(database: &Database) {
+    database.execute(
+        "TRUNCATE executions CASCADE;
+         INSERT INTO blobs VALUES (sha256('print(1)'), 'print(1)') ON CONFLICT DO NOTHING;
+         INSERT INTO executions (id, runtime, script_name, timeout_ms, memory_bytes, cpus_milli, max_attempts)
+         SELECT 'exec_' || lpad(n::text, 26, '0'), 'python:3.11', 'a.py', 1000, 1, 1, 2
+         FROM generate_series(1, 30000) n;
+         INSERT INTO execution_files SELECT id, 'script', 'a.py', 8, sha256('print(1)') FROM executions;
+         ANALYZE",
+    );
+}
+
+/// Runs per second.
+async fn rgrid(store: &Store) -> f64 {
+    let (worker, done, begun) = (WorkerId::generate(), AtomicUsize::new(0), Instant::now());
+    let conclusion = Arc::new(Conclusion::failed(FailureKind::Exit, "as it goes"));
+    let client = async || {
+        while begun.elapsed() < ROUND {
+            let claimed = store.claim(&worker, "pace", 1, Duration::from_secs(60)).await.unwrap();
+            let ended = claimed.into_iter().map(|claimed| (claimed.claim, Arc::clone(&conclusion)));
+            done.fetch_add(store.finish(ended.collect()).await.unwrap().len(), Ordering::Relaxed);
+        }
+    };
+    futures_util::future::join_all((0..CLIENTS).map(|_| client())).await;
+    done.into_inner() as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// The same with Postgres' own measure, its statements prepared.
+fn pgbench(database: &Database) -> f64 {
+    // The claim's answer becomes variables, each with the prefix.
+    let claim = with(statements::CLAIM, &["1", "'w'::text", "'pace'::text", "60000"]);
+    let finish = with(
+        statements::FINISH,
+        &[
+            ":c_id::text",
+            ":c_attempt",
+            "'w'::text",
+            "'failed'::text",
+            "NULL::int",
+            "'exit'::text",
+            "'as it goes'::text",
+            "''::text",
+            "''::text",
+            "''::text",
+            "0",
+            "0",
+            "false",
+            "NULL::bigint",
+            "NULL::bigint",
+        ],
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("run.sql");
+    std::fs::write(&script, format!("{claim}\n\\gset c_\n{finish};\n")).unwrap();
+    let output = Command::new("pgbench")
+        .args([
+            "-n",
+            "-M",
+            "prepared",
+            "-c",
+            &CLIENTS.to_string(),
+            "-j",
+            "1",
+            "-T",
+            &ROUND.as_secs().to_string(),
+            "-f",
+        ])
+        .arg(&script)
+        .arg(database.url())
+        .output()
+        .expect("there is no pgbench: run `make setup`");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let rate = said.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
+    rate.unwrap_or_else(|| panic!("pgbench: {said}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// The statement with values in place of its parameters, the last ones first: `$1` begins `$10` too.
+fn with(statement: &str, values: &[&str]) -> String {
+    values.iter().enumerate().rev().fold(statement.to_owned(), |statement, (at, value)| {
+        statement.replace(&format!("${}", at + 1), value)
+    })
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}

@@ -1,0 +1,172 @@
+//! A Postgres of a test's own, to be restarted, stopped and starved.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use diesel::{Connection, PgConnection};
+
+use super::{Proxy, wait_until};
+
+pub struct Postgres {
+    folder: tempfile::TempDir,
+    programs: PathBuf,
+    port: u16,
+    mounted: bool,
+}
+
+impl Postgres {
+    pub fn new() -> Self {
+        Self::with_data_on(|_| false)
+    }
+
+    /// Its tables lie on a tmpfs of that many MiB; its log of changes does not, as on servers that are set up well.
+    pub fn on_a_small_disk(mebibytes: usize) -> Self {
+        Self::with_data_on(|data| {
+            let size = format!("size={mebibytes}m,mode=0777");
+            run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(data));
+            true
+        })
+    }
+
+    fn with_data_on(disk: impl FnOnce(&Path) -> bool) -> Self {
+        let folder = tempfile::Builder::new().prefix("rgrid-pg-").tempdir().unwrap();
+        run(Command::new("chown").arg("postgres").arg(folder.path()));
+        let data = folder.path().join("disk");
+        std::fs::create_dir(&data).unwrap();
+        run(Command::new("chown").arg("postgres").arg(&data));
+        let mounted = disk(&data);
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let postgres = Self { folder, programs: programs(), port, mounted };
+        let (data, log) = (postgres.data(), postgres.folder.path().join("wal"));
+        run(postgres
+            .owned("initdb")
+            .args(["-U", "rgrid", "--auth=trust", "--no-sync", "-D"])
+            .arg(data)
+            .arg("-X")
+            .arg(log));
+        postgres.start();
+        wait_until("Postgres answers", Duration::from_secs(30), || {
+            postgres.answers("postgres").then_some(())
+        });
+        postgres.execute("postgres", "CREATE DATABASE rgrid");
+        postgres
+    }
+
+    pub fn url(&self) -> String {
+        url(self.port, "rgrid")
+    }
+
+    /// The way there through a proxy of its own.
+    pub fn proxied(&self) -> (Proxy, String) {
+        let proxy = Proxy::to(self.port);
+        let url = url(proxy.port(), "rgrid");
+        (proxy, url)
+    }
+
+    pub fn start(&self) {
+        let options = format!(
+            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c max_connections=200",
+            self.port
+        );
+        let log = self.folder.path().join("log");
+        run(self
+            .owned("pg_ctl")
+            .args(["start", "-w", "-D"])
+            .arg(self.data())
+            .arg("-l")
+            .arg(log)
+            .arg("-o")
+            .arg(options));
+    }
+
+    /// As a crash: nothing is finished, open transactions are gone.
+    pub fn stop_at_once(&self) {
+        run(self.owned("pg_ctl").args(["stop", "-w", "-m", "immediate", "-D"]).arg(self.data()));
+    }
+
+    pub fn restart_at_once(&self) {
+        self.stop_at_once();
+        self.start();
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.answers("postgres")
+    }
+
+    /// The folder that its tables lie in.
+    pub fn disk(&self) -> PathBuf {
+        self.folder.path().join("disk")
+    }
+
+    pub fn number(&self, query: &str) -> i64 {
+        super::database::number(&mut self.connect(), query)
+    }
+
+    pub fn text(&self, query: &str) -> String {
+        super::database::text(&mut self.connect(), query)
+    }
+
+    pub fn connect(&self) -> PgConnection {
+        PgConnection::establish(&self.url()).expect("the test's own Postgres does not answer")
+    }
+
+    pub fn execute(&self, database: &str, statement: &str) {
+        use diesel::connection::SimpleConnection;
+        PgConnection::establish(&url(self.port, database)).unwrap().batch_execute(statement).unwrap();
+    }
+
+    fn answers(&self, database: &str) -> bool {
+        PgConnection::establish(&url(self.port, database)).is_ok()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.disk().join("data")
+    }
+
+    /// As the user `postgres` when the tests run as root, which Postgres refuses.
+    fn owned(&self, program: &str) -> Command {
+        let mut command = Command::new("runuser");
+        command.args(["-u", "postgres", "--"]).arg(self.programs.join(program)).current_dir("/");
+        command.stdin(std::process::Stdio::null());
+        command
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let _ = self.owned("pg_ctl").args(["stop", "-w", "-m", "immediate", "-D"]).arg(self.data()).output();
+        if self.mounted {
+            let _ = Command::new("umount").arg("-l").arg(self.disk()).status();
+        }
+    }
+}
+
+fn url(port: u16, database: &str) -> String {
+    format!("postgres://rgrid@127.0.0.1:{port}/{database}")
+}
+
+fn programs() -> PathBuf {
+    let versions =
+        std::fs::read_dir("/usr/lib/postgresql").expect("no Postgres is installed: run `make setup`");
+    let newest = versions
+        .map(|entry| entry.unwrap().path().join("bin"))
+        .filter(|bin| bin.join("initdb").is_file())
+        .max();
+    newest.expect("no Postgres server is installed: run `make setup`")
+}
+
+fn run(command: &mut Command) {
+    let file = tempfile::tempfile().unwrap();
+    // A server that goes on behind would hold a pipe open.
+    let status =
+        command.stdout(file.try_clone().unwrap()).stderr(file.try_clone().unwrap()).status().unwrap();
+    if !status.success() {
+        use std::io::{Read, Seek};
+        let (mut file, mut said) = (file, String::new());
+        file.rewind().unwrap();
+        file.read_to_string(&mut said).unwrap();
+        panic!("{command:?}: {status}\n{said}");
+    }
+}
