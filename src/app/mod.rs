@@ -4,6 +4,7 @@ mod database;
 pub mod doctor;
 mod engine;
 mod home;
+pub mod keys;
 mod logging;
 pub mod migrate;
 mod resume;

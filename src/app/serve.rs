@@ -15,7 +15,7 @@ use super::{engine, logging, resume, signals};
 use crate::actors::{Drain, Fatal, Poller, Recorder, Worker};
 use crate::execution::WorkerId;
 use crate::http::{self, Api, Readiness};
-use crate::settings::Settings;
+use crate::settings::{AuthMode, Settings};
 
 /// How long open requests may go on when everything else has stopped.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
@@ -95,6 +95,9 @@ impl Daemon {
             true => Some(Work::start(&settings, database, home, &readiness, fatal, log).await?),
             false => None,
         };
+        if settings.auth.mode == AuthMode::Keys && database.store.keys().await?.is_empty() {
+            warn!(log, "nobody has a key yet; make one with `rgridd keys create --name NAME`");
+        }
         let api = Api::new(database.store.clone(), Arc::clone(&settings), Arc::clone(&readiness), log);
         let (server, address) = http::serve(api, settings.http.listen.0).with_context(|| {
             format!(

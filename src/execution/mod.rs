@@ -1,12 +1,14 @@
 //! What an execution is and what may become of it. Plain types and rules: no I/O, no framework.
 
 mod id;
+mod key;
 mod outcome;
 mod run;
 mod status;
 mod submission;
 
 pub use id::{ExecutionId, WorkerId};
+pub use key::{Caller, Key, KeyId, Scope};
 pub use outcome::{Conclusion, Outcome, RunText, StoredOutput};
 pub use run::{Claim, Claimed, Verdict};
 pub use status::may_become;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
+use super::auth::Asking;
 use super::problem::ApiError;
 use super::server::Api;
 use super::{admission, path, submission};
@@ -23,12 +24,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) async fn submit(
     api: Data<Api>,
+    Asking(caller): Asking,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
     let body = submission::read(&api, &request, payload).await?;
     let admitted = admission::admit(body.submission, &api.settings, &api.runtimes);
     let mut new = admitted.map_err(ApiError::Unprocessable)?;
+    new.key = caller.key().cloned();
     new.idempotency = submission::idempotency_key(&request, body.sha256)?;
     api.gate.admit(&api).await?;
     let (mut response, id) = match api.store.submit(new).await? {
@@ -46,10 +49,11 @@ pub(super) struct Wait {
 
 pub(super) async fn get(
     api: Data<Api>,
+    Asking(caller): Asking,
     id: Path<String>,
     query: Query<Wait>,
 ) -> Result<HttpResponse, ApiError> {
-    let id = path::execution(&api, &id).await?;
+    let id = path::execution(&api, &caller, &id).await?;
     let execution = match seconds(query.wait.as_deref())? {
         0 => api.store.execution(&id).await?,
         seconds => ended(&api, &id, Duration::from_secs(seconds)).await?,
@@ -93,10 +97,11 @@ pub(super) struct Which {
 
 pub(super) async fn logs(
     api: Data<Api>,
+    Asking(caller): Asking,
     id: Path<String>,
     query: Query<Which>,
 ) -> Result<HttpResponse, ApiError> {
-    let id = path::execution(&api, &id).await?;
+    let id = path::execution(&api, &caller, &id).await?;
     let stream = match &query.stream {
         None => Stream::Stdout,
         Some(text) => text.parse().map_err(|message: String| ApiError::field("stream", message))?,
@@ -105,16 +110,29 @@ pub(super) async fn logs(
     Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(found.text))
 }
 
-pub(super) async fn cancel(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    let id = path::execution(&api, &id).await?;
+pub(super) async fn cancel(
+    api: Data<Api>,
+    Asking(caller): Asking,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let id = path::execution(&api, &caller, &id).await?;
     api.store.cancel(&id).await?;
     Ok(HttpResponse::Accepted().json(api.store.execution(&id).await?))
 }
 
-pub(super) async fn retry(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    let id = path::execution(&api, &id).await?;
+pub(super) async fn retry(
+    api: Data<Api>,
+    Asking(caller): Asking,
+    id: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, ApiError> {
+    let id = path::execution(&api, &caller, &id).await?;
+    let asked = submission::read_retry(&api, &request, payload).await?;
+    let wanted = api.store.secret_names(&id).await?;
+    let secrets = admission::secrets_again(&wanted, asked, &api.settings).map_err(ApiError::Unprocessable)?;
     api.gate.admit(&api).await?;
-    let again = api.store.retry(&id).await?;
+    let again = api.store.retry(&id, secrets, caller.key().cloned()).await?;
     let execution = api.store.execution(&again).await?;
     Ok(HttpResponse::Created().insert_header((LOCATION, location(&again))).json(execution))
 }

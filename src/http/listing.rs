@@ -6,6 +6,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use rgrid_api::{ExecutionList, FieldError, Status, names};
 
+use super::auth::Asking;
 use super::problem::ApiError;
 use super::server::Api;
 use crate::execution::ExecutionId;
@@ -14,8 +15,13 @@ use crate::store::Filter;
 const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: usize = 1000;
 
-pub(super) async fn list(api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let page = api.store.list(filter(request.query_string())?).await?;
+pub(super) async fn list(
+    api: Data<Api>,
+    Asking(caller): Asking,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let filter = Filter { owner: caller.sees_only().cloned(), ..filter(request.query_string())? };
+    let page = api.store.list(filter).await?;
     let next_cursor = page.next.map(|id| id.to_string());
     Ok(HttpResponse::Ok().json(ExecutionList { items: page.items, next_cursor }))
 }

@@ -5,13 +5,18 @@ use actix_web::http::header::{CONTENT_DISPOSITION, ContentDisposition, Dispositi
 use actix_web::web::{Data, Path};
 use rgrid_api::OutputList;
 
+use super::auth::Asking;
 use super::path;
 use super::problem::ApiError;
 use super::server::Api;
 use crate::store::StoreError;
 
-pub(super) async fn list(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    let id = path::execution(&api, &id).await?;
+pub(super) async fn list(
+    api: Data<Api>,
+    Asking(caller): Asking,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let id = path::execution(&api, &caller, &id).await?;
     // Tells an execution without outputs from one that does not exist.
     api.store.status(&id).await?;
     Ok(HttpResponse::Ok().json(OutputList { items: api.store.outputs(&id).await? }))
@@ -19,10 +24,11 @@ pub(super) async fn list(api: Data<Api>, id: Path<String>) -> Result<HttpRespons
 
 pub(super) async fn download(
     api: Data<Api>,
+    Asking(caller): Asking,
     asked: Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
     let (id, name) = asked.into_inner();
-    let id = path::execution(&api, &id).await?;
+    let id = path::execution(&api, &caller, &id).await?;
     let file = api.store.output(&id, &name).await.map_err(|error| match error {
         StoreError::NotFound => ApiError::NotFound(format!("{id} has no output of that name")),
         other => other.into(),

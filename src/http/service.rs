@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use actix_web::HttpResponse;
 use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use chrono::SecondsFormat;
 use rgrid_api::server::{Check, Worker, WorkerList};
 use rgrid_api::{Health, Runtime, RuntimeList};
 
+use super::client;
 use super::problem::ApiError;
 use super::server::Api;
+use crate::settings::AuthMode;
 
 /// A database that needs longer does not serve anybody.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -18,9 +20,16 @@ pub(super) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(health("ok", Vec::new()))
 }
 
-pub(super) async fn readyz(api: Data<Api>) -> HttpResponse {
+/// Without a key, so that a load balancer can ask. Whoever is not on this host learns what is wrong, but not
+/// the words, which may name addresses.
+pub(super) async fn readyz(api: Data<Api>, request: HttpRequest) -> HttpResponse {
     let mut checks = vec![database(&api).await];
     checks.extend(api.readiness.checks());
+    let here =
+        client::address(&request, &api.settings.http.trusted_proxies).is_some_and(|ip| ip.is_loopback());
+    if api.settings.auth.mode == AuthMode::Keys && !here {
+        checks.iter_mut().for_each(|check| check.detail.clear());
+    }
     if checks.iter().all(|check| check.ok) {
         HttpResponse::Ok().json(health("ok", checks))
     } else {

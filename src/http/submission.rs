@@ -8,8 +8,9 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::web::{BytesMut, Payload};
 use futures_util::StreamExt;
-use rgrid_api::units::format_size;
-use rgrid_api::{FieldError, Submission};
+use rgrid_api::units::{format_duration, format_size};
+use rgrid_api::{FieldError, Retry, Submission};
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use super::problem::ApiError;
@@ -17,8 +18,6 @@ use super::server::Api;
 use crate::execution::IdempotencyKey;
 use crate::settings::Settings;
 
-/// From the first to the last byte of a body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Everything of a body that has no limit of its own: names, labels, JSON itself.
 const SLACK: u64 = 1024 * 1024;
 const KEY_MAX: usize = 255;
@@ -31,12 +30,43 @@ pub(super) struct Body {
 }
 
 pub(super) async fn read(api: &Api, request: &HttpRequest, payload: Payload) -> Result<Body, ApiError> {
-    let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
-        return Err(ApiError::UnsupportedMediaType);
-    }
+    must_be_json(request)?;
     let bytes = whole(&api.settings, request, payload).await?;
-    Ok(Body { submission: parse(&bytes)?, sha256: Sha256::digest(&bytes).to_vec() })
+    let submission: Submission = parse(&bytes)?;
+    let sha256 = digest(&bytes, &submission);
+    Ok(Body { submission, sha256 })
+}
+
+/// No body is a body without secrets.
+pub(super) async fn read_retry(
+    api: &Api,
+    request: &HttpRequest,
+    payload: Payload,
+) -> Result<Retry, ApiError> {
+    let bytes = whole(&api.settings, request, payload).await?;
+    if bytes.is_empty() {
+        return Ok(Retry::default());
+    }
+    must_be_json(request)?;
+    parse(&bytes)
+}
+
+fn must_be_json(request: &HttpRequest) -> Result<(), ApiError> {
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_json = kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json");
+    if is_json { Ok(()) } else { Err(ApiError::UnsupportedMediaType) }
+}
+
+/// Of the body as it came. The digest outlives the secrets, and a weak one could be guessed from it, so of
+/// those only the names count.
+fn digest(bytes: &[u8], submission: &Submission) -> Vec<u8> {
+    if submission.secrets.is_empty() {
+        return Sha256::digest(bytes).to_vec();
+    }
+    let mut public = submission.clone();
+    public.secrets.values_mut().for_each(String::clear);
+    // These types always serialise.
+    Sha256::digest(serde_json::to_vec(&public).unwrap_or_default()).to_vec()
 }
 
 async fn whole(
@@ -71,8 +101,14 @@ async fn whole(
         }
         Ok(())
     };
-    let slow = |_| ApiError::BadRequest(format!("the body was not there after {}s", BODY_TIMEOUT.as_secs()));
-    tokio::time::timeout(BODY_TIMEOUT, reading).await.map_err(slow)??;
+    let patience = settings.http.body_timeout.0;
+    let slow = |_| {
+        ApiError::Timeout(format!(
+            "the body was not there after {} (http.body_timeout)",
+            format_duration(patience)
+        ))
+    };
+    tokio::time::timeout(patience, reading).await.map_err(slow)??;
     Ok(body)
 }
 
@@ -80,14 +116,14 @@ async fn whole(
 fn largest(settings: &Settings) -> u64 {
     let limits = &settings.submission;
     let text =
-        limits.max_script.0 + limits.max_args_size.0 + limits.max_env_size.0 + limits.max_requirements.0;
+        limits.max_script.0 + limits.max_args_size.0 + 2 * limits.max_env_size.0 + limits.max_requirements.0;
     limits.max_files_size.0 / 3 * 4 + 6 * text + SLACK
 }
 
-fn parse(bytes: &[u8]) -> Result<Submission, ApiError> {
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut json);
-    let submission: Submission = parsed.map_err(|error| {
+    let value: T = parsed.map_err(|error| {
         let (path, inner) = (error.path().to_string(), error.into_inner());
         if !inner.is_data() {
             return ApiError::BadRequest(format!("the body is not JSON: {inner}"));
@@ -96,7 +132,7 @@ fn parse(bytes: &[u8]) -> Result<Submission, ApiError> {
         ApiError::Unprocessable(vec![FieldError { field: named(&path, &message), message }])
     })?;
     json.end().map_err(|error| ApiError::BadRequest(format!("the body is not JSON: {error}")))?;
-    Ok(submission)
+    Ok(value)
 }
 
 /// serde names a missing or unknown field in its words alone.

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 pub use load::{SettingsError, load};
 pub use runtimes::{Ecosystem, PullPolicy, RuntimeEntry, RuntimeTable, UnknownRuntime};
-pub use values::{Bytes, Listen, Period};
+pub use values::{Bytes, Listen, Network, Period};
 
 /// The defaults with their explanations, as they are shipped.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -53,6 +53,14 @@ impl Settings {
 pub struct Http {
     pub listen: Listen,
     pub workers: usize,
+    pub max_connections: usize,
+    pub max_header: Bytes,
+    pub header_timeout: Period,
+    pub body_timeout: Period,
+    pub idle_timeout: Period,
+    pub rate_limit: f64,
+    pub rate_burst: u32,
+    pub trusted_proxies: Vec<Network>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -161,6 +169,7 @@ pub struct Auth {
 #[serde(rename_all = "lowercase")]
 pub enum AuthMode {
     None,
+    Keys,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -8,6 +8,7 @@ mod connections;
 pub mod embedded;
 mod error;
 mod files;
+mod keys;
 pub mod migrations;
 mod outputs;
 mod queue;
@@ -24,6 +25,7 @@ use diesel::PgConnection;
 use tokio::sync::{Notify, Semaphore, broadcast};
 
 pub use error::StoreError;
+pub use keys::{Admission, KeyRow, NewKey};
 pub use outputs::Chunk;
 pub use queue::{Pulse, QueueDepth, Rescue};
 pub use reading::{Filter, Page, StreamText};

@@ -7,6 +7,7 @@
 mod architecture;
 mod bad_input;
 mod drain;
+mod keys;
 mod main_job;
 mod many_daemons;
 mod migrations;
@@ -14,4 +15,5 @@ mod model;
 mod output;
 mod restart;
 mod sandbox_profile;
+mod secrets;
 mod support;

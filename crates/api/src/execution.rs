@@ -120,6 +120,9 @@ pub struct Execution {
     pub args: Vec<String>,
     #[serde(default)]
     pub env_keys: Vec<String>,
+    /// Names of the secrets; a retry asks for their values again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_keys: Vec<String>,
     pub created_at: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,

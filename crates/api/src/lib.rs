@@ -15,4 +15,4 @@ pub use execution::{Execution, ExecutionList, FailureKind, Status, Usage};
 pub use output::{OutputFile, OutputList, Stream};
 pub use problem::{FieldError, Problem};
 pub use server::{Health, Runtime, RuntimeList};
-pub use submission::{InputFile, Script, Submission};
+pub use submission::{InputFile, Retry, Script, Submission};

@@ -14,6 +14,7 @@ pub struct Submission {
     pub args: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Like `env`, but forgotten when the execution has ended, and shown as `***` in its output.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,6 +35,15 @@ pub struct Submission {
     pub labels: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
+}
+
+/// `POST /executions/{id}/retry`; no body at all is the same as an empty one.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// The values of the first run's secrets, which are not kept: all of them, and no others.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +73,12 @@ impl fmt::Debug for Submission {
             .field("runtime", &self.runtime)
             .field("files", &self.files)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retry").field("secrets", &self.secrets.keys().collect::<Vec<_>>()).finish()
     }
 }
 

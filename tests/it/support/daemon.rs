@@ -45,6 +45,25 @@ impl DaemonBuilder {
         self.data.path()
     }
 
+    /// Another command of the daemon's binary with the same settings, beside the daemon or without it.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rgridd"));
+        command
+            .args(arguments)
+            .env("RGRID_DATA_DIR", self.data.path())
+            .env_remove("DATABASE_URL")
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Makes a key; returns it as it was shown.
+    pub fn key(&self, name: &str, scopes: &str) -> String {
+        let output = self.command(&["keys", "create", "--name", name, "--scope", scopes]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
     pub fn start(&self) -> Daemon {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rgridd"));
         command

@@ -27,6 +27,10 @@ impl Database {
         connect(&self.name)
     }
 
+    pub fn execute(&self, statement: &str) {
+        self.connect().batch_execute(statement).unwrap();
+    }
+
     /// The one number that the query gives.
     pub fn number(&self, query: &str) -> i64 {
         #[derive(QueryableByName)]
