@@ -36,6 +36,12 @@ enum Command {
     /// Make, list and revoke the API's keys
     #[command(subcommand)]
     Keys(Keys),
+    /// Keep sandboxes from this host and from metadata services; for root on the Docker host, when the daemon
+    /// is not
+    Firewall {
+        #[arg(value_enum, default_value = "up")]
+        what: Firewall,
+    },
     /// Check everything the daemon needs and say what to fix
     Doctor,
     /// Print all settings with their defaults and explanations
@@ -91,6 +97,16 @@ enum RoleArgument {
     All,
     Api,
     Worker,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Firewall {
+    /// Put the rules up
+    Up,
+    /// Take them away
+    Down,
+    /// Print commands for a shell on the Docker host, such as `docker exec … rgridd firewall print | sudo sh`
+    Print,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -151,6 +167,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             }
         }
         Some(Command::Keys(keys)) => manage(keys, load(&cli.serve)?),
+        Some(Command::Firewall { what }) => {
+            let settings = load(&cli.serve)?;
+            match what {
+                Firewall::Up => app::firewall::up(settings),
+                Firewall::Down => app::firewall::down(settings),
+                Firewall::Print => app::firewall::print(settings),
+            }
+        }
         Some(Command::Doctor) => app::doctor::examine(load(&cli.serve)?),
         Some(Command::Settings) => {
             print!("{}", settings::DEFAULTS);

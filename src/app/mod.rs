@@ -3,6 +3,7 @@
 mod database;
 pub mod doctor;
 mod engine;
+pub mod firewall;
 mod home;
 pub mod keys;
 mod logging;

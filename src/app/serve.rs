@@ -153,6 +153,7 @@ impl Work {
             predecessor,
             log.new(o!()),
         ));
+        actix_rt::spawn(engine::mend_fence(Arc::clone(settings), docker.clone(), log.new(o!())));
         actix_rt::spawn(engine::watch(docker, Arc::clone(readiness), log.new(o!())));
         Ok(Self { worker, poller })
     }

@@ -16,6 +16,10 @@ pub enum DockerError {
         "the image {image} is not here and cannot be pulled ({reason}): run `docker pull {image}` or `make images`"
     )]
     ImageMissing { image: String, reason: String },
+    #[error(
+        "sandbox.runtime: Docker knows no runtime {wanted:?}; it has {known} (others are added in daemon.json)"
+    )]
+    NoRuntime { wanted: String, known: String },
     /// Docker refused what it was asked.
     #[error("Docker refused to {what}: {reason}")]
     Refused { what: &'static str, reason: String },

@@ -145,6 +145,9 @@ pub struct Sandbox {
     pub max_cpus: f64,
     pub pids: u32,
     pub network: NetworkPolicy,
+    pub firewall: Firewall,
+    pub blocked: Vec<Network>,
+    pub host_ports: Vec<u16>,
     pub runtime: String,
     pub parked: u8,
     pub park_ttl: Period,
@@ -156,6 +159,14 @@ pub struct Sandbox {
 pub enum NetworkPolicy {
     Internet,
     None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Firewall {
+    Auto,
+    Require,
+    Off,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -5,8 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod architecture;
+mod attacks;
 mod bad_input;
 mod drain;
+mod fence;
 mod keys;
 mod main_job;
 mod many_daemons;

@@ -1,6 +1,7 @@
 //! A daemon of a test's own.
 
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +17,8 @@ const STOP: Duration = Duration::from_secs(60);
 pub struct DaemonBuilder {
     settings: Vec<(String, String)>,
     arguments: Vec<String>,
+    /// Of another network than the machine's.
+    namespace: Option<PathBuf>,
     data: Arc<tempfile::TempDir>,
 }
 
@@ -25,7 +28,12 @@ impl DaemonBuilder {
         // The embedded Postgres runs as another user when the tests run as root.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(data.path(), open).unwrap();
-        Self { settings: Vec::new(), arguments: vec!["serve".to_owned()], data: Arc::new(data) }
+        Self {
+            settings: Vec::new(),
+            arguments: vec!["serve".to_owned()],
+            namespace: None,
+            data: Arc::new(data),
+        }
     }
 
     pub fn on(database: &Database) -> Self {
@@ -34,6 +42,16 @@ impl DaemonBuilder {
 
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn argument(&mut self, argument: &str) {
+        self.arguments.push(argument.to_owned());
+    }
+
+    /// Starts it in another network namespace. Needs root.
+    pub fn inside(mut self, namespace: &Path) -> Self {
+        self.namespace = Some(namespace.to_owned());
         self
     }
 
@@ -65,13 +83,24 @@ impl DaemonBuilder {
     }
 
     pub fn start(&self) -> Daemon {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rgridd"));
+        let program = env!("CARGO_BIN_EXE_rgridd");
+        let mut command = match &self.namespace {
+            None => Command::new(program),
+            Some(namespace) => {
+                let mut command = Command::new("nsenter");
+                // It becomes the daemon: `nsenter` replaces itself.
+                command.arg(format!("--net={}", namespace.display())).arg(program);
+                command
+            }
+        };
         command
             .args(&self.arguments)
             .env("RGRID_HTTP__LISTEN", "127.0.0.1:0")
             .env("RGRID_DATA_DIR", self.data.path())
             .env("RGRID_LOG__FORMAT", "json")
             .env("RGRID_WORKER__SLOTS", "2")
+            // The rules of a whole machine are no test's to change; `fence.rs` has a machine of its own.
+            .env("RGRID_SANDBOX__FIREWALL", "off")
             .env_remove("DATABASE_URL")
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())

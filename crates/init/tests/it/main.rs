@@ -128,7 +128,11 @@ fn secrets_reach_the_script_and_never_leave_the_sandbox() {
     let told = Sandbox::running(job).until_exit();
     assert_eq!(told.text(Stream::Install), "token= ***\n");
     assert_eq!(told.text(Stream::Stderr), "***");
-    assert!(told.text(Stream::Stdout).starts_with("***\nthe same\nxxx"), "{}", told.text(Stream::Stdout).len());
+    assert!(
+        told.text(Stream::Stdout).starts_with("***\nthe same\nxxx"),
+        "{}",
+        told.text(Stream::Stdout).len()
+    );
     assert!(told.exit.stdout.tail.ends_with("xxx***\n"), "{:?}", told.exit.stdout.tail);
 }
 
