@@ -38,6 +38,7 @@ pub(super) async fn submit(
         Submitted::New(id) => (HttpResponse::Created(), id),
         Submitted::Known(id) => (HttpResponse::Ok(), id),
     };
+    drop(body.room);
     let execution = api.store.execution(&id).await?;
     Ok(response.insert_header((LOCATION, location(&id))).json(execution))
 }

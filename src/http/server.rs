@@ -39,8 +39,9 @@ impl Api {
     pub fn new(store: Store, settings: Arc<Settings>, readiness: Arc<Readiness>, log: &Logger) -> Self {
         let runtimes = Arc::new(settings.runtimes());
         let log = log.new(slog::o!("part" => "http"));
+        let gate = Arc::new(Gate::new(&settings));
         let rates = Arc::new(Rates::new(settings.http.rate_limit, settings.http.rate_burst));
-        Self { store, settings, runtimes, readiness, gate: Arc::default(), rates, log }
+        Self { store, settings, runtimes, readiness, gate, rates, log }
     }
 }
 

@@ -1,7 +1,6 @@
 //! `POST /executions`: reading the body, and whether there is room for it.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
@@ -12,6 +11,7 @@ use rgrid_api::units::{format_duration, format_size};
 use rgrid_api::{FieldError, Retry, Submission};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::ApiError;
 use super::server::Api;
@@ -23,18 +23,22 @@ const SLACK: u64 = 1024 * 1024;
 const KEY_MAX: usize = 255;
 /// The queue's length is asked for at most this often.
 const DEPTH_AGE: Duration = Duration::from_secs(1);
+/// How long a submission waits for memory that others use.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct Body {
     pub submission: Submission,
     pub sha256: Vec<u8>,
+    /// Its share of the memory for submissions; given back when the submission is stored.
+    pub room: OwnedSemaphorePermit,
 }
 
 pub(super) async fn read(api: &Api, request: &HttpRequest, payload: Payload) -> Result<Body, ApiError> {
     must_be_json(request)?;
-    let bytes = whole(&api.settings, request, payload).await?;
+    let (bytes, room) = whole(api, request, payload).await?;
     let submission: Submission = parse(&bytes)?;
     let sha256 = digest(&bytes, &submission);
-    Ok(Body { submission, sha256 })
+    Ok(Body { submission, sha256, room })
 }
 
 /// No body is a body without secrets.
@@ -43,7 +47,7 @@ pub(super) async fn read_retry(
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<Retry, ApiError> {
-    let bytes = whole(&api.settings, request, payload).await?;
+    let (bytes, _room) = whole(api, request, payload).await?;
     if bytes.is_empty() {
         return Ok(Retry::default());
     }
@@ -70,10 +74,11 @@ fn digest(bytes: &[u8], submission: &Submission) -> Vec<u8> {
 }
 
 async fn whole(
-    settings: &Settings,
+    api: &Api,
     request: &HttpRequest,
     mut payload: Payload,
-) -> Result<BytesMut, ApiError> {
+) -> Result<(BytesMut, OwnedSemaphorePermit), ApiError> {
+    let settings = &api.settings;
     let limit = largest(settings);
     let too_large = || {
         let (files, script) = (settings.submission.max_files_size.0, settings.submission.max_script.0);
@@ -89,6 +94,7 @@ async fn whole(
     if announced.is_some_and(|length: u64| length > limit) {
         return Err(too_large());
     }
+    let room = api.gate.room(announced.unwrap_or(limit)).await?;
     let mut body = BytesMut::new();
     let reading = async {
         while let Some(piece) = payload.next().await {
@@ -109,7 +115,11 @@ async fn whole(
         ))
     };
     tokio::time::timeout(patience, reading).await.map_err(slow)??;
-    Ok(body)
+    Ok((body, room))
+}
+
+fn kib(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
 
 /// Base64 makes four bytes of three; JSON escapes make up to six of one in text.
@@ -163,13 +173,31 @@ pub(super) fn idempotency_key(
     Ok(Some(IdempotencyKey { key: key.to_owned(), body_sha256: sha256 }))
 }
 
-/// Keeps the queue from growing without end.
-#[derive(Default)]
+/// Keeps the queue, and what is being taken in, from growing without end.
 pub(super) struct Gate {
     seen: Mutex<Option<(Instant, u64)>>,
+    /// A permit is 1 KiB of a submission that is being read.
+    room: Arc<Semaphore>,
 }
 
 impl Gate {
+    pub fn new(settings: &Settings) -> Self {
+        // One submission of the largest kind always has a place.
+        let room = kib(settings.submission.max_in_memory.0.max(largest(settings)));
+        Self { seen: Mutex::default(), room: Arc::new(Semaphore::new(room as usize)) }
+    }
+
+    async fn room(&self, bytes: u64) -> Result<OwnedSemaphorePermit, ApiError> {
+        let waiting = Arc::clone(&self.room).acquire_many_owned(kib(bytes));
+        match tokio::time::timeout(ROOM_TIMEOUT, waiting).await {
+            Ok(Ok(room)) => Ok(room),
+            Ok(Err(_)) | Err(_) => {
+                let words = "too many large submissions are coming in at once (submission.max_in_memory)";
+                Err(ApiError::TooManyRequests(words.to_owned()))
+            }
+        }
+    }
+
     pub async fn admit(&self, api: &Api) -> Result<(), ApiError> {
         let most = api.settings.queue.max_queued;
         let queued = match self.recent() {

@@ -112,6 +112,7 @@ pub struct Submission {
     pub max_env_size: Bytes,
     pub max_requirements: Bytes,
     pub max_labels: usize,
+    pub max_in_memory: Bytes,
     pub max_attempts: u32,
 }
 

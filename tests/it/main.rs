@@ -18,4 +18,5 @@ mod output;
 mod restart;
 mod sandbox_profile;
 mod secrets;
+mod slow_clients;
 mod support;
