@@ -96,8 +96,10 @@ impl Desk<'_> {
 
     fn size_at_most(&mut self, field: &str, size: usize, most: u64) {
         if size as u64 > most {
-            let (size, most) = (format_size(size as u64), format_size(most));
-            self.wrong(field, format!("{size} in all, at most {most} are allowed"));
+            let (shown, limit) = (format_size(size as u64), format_size(most));
+            // A little too much looks the same when it is rounded.
+            let shown = if shown == limit { format!("{size} bytes") } else { shown };
+            self.wrong(field, format!("{shown} in all, at most {limit} are allowed"));
         }
     }
 
@@ -252,8 +254,8 @@ impl Desk<'_> {
 
 fn words_for(unknown: &UnknownRuntime) -> String {
     let asked: String = unknown.asked.chars().take(60).collect();
-    let nearest = unknown.nearest.as_ref().map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-    format!("{asked:?} is no runtime here{nearest} There are {}", unknown.known.join(", "))
+    let nearest = unknown.nearest.as_ref().map(|name| format!("did you mean {name}? ")).unwrap_or_default();
+    format!("{asked:?} is no runtime here; {nearest}there are {}", unknown.known.join(", "))
 }
 
 #[cfg(test)]

@@ -29,10 +29,15 @@ pub(super) async fn download(
 ) -> Result<HttpResponse, ApiError> {
     let (id, name) = asked.into_inner();
     let id = path::execution(&api, &caller, &id).await?;
-    let file = api.store.output(&id, &name).await.map_err(|error| match error {
-        StoreError::NotFound => ApiError::NotFound(format!("{id} has no output of that name")),
-        other => other.into(),
-    })?;
+    let file = match api.store.output(&id, &name).await {
+        Ok(file) => file,
+        Err(StoreError::NotFound) => {
+            // Tells an execution without that file from one that does not exist.
+            api.store.status(&id).await?;
+            return Err(ApiError::NotFound(format!("{id} has no output of that name")));
+        }
+        Err(other) => return Err(other.into()),
+    };
     let base = name.rsplit('/').next().unwrap_or(&name).to_owned();
     // Never shown in a browser: it is whatever a script wrote.
     let attachment = ContentDisposition {

@@ -7,6 +7,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::web::{BytesMut, Payload};
 use futures_util::StreamExt;
+use rgrid_api::shape::Object;
 use rgrid_api::units::{format_duration, format_size};
 use rgrid_api::{FieldError, Retry, Submission};
 use serde::de::DeserializeOwned;
@@ -132,13 +133,15 @@ fn largest(settings: &Settings) -> u64 {
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let parsed = serde_path_to_error::deserialize(&mut json);
-    let value: T = parsed.map_err(|error| {
+    let parsed = serde_path_to_error::deserialize::<_, Object<T>>(&mut json);
+    let Object(value) = parsed.map_err(|error| {
         let (path, inner) = (error.path().to_string(), error.into_inner());
         if !inner.is_data() {
             return ApiError::BadRequest(format!("the body is not JSON: {inner}"));
         }
+        // Where it stands is told by the field.
         let message = inner.to_string();
+        let message = message.split(" at line ").next().unwrap_or_default().to_owned();
         ApiError::Unprocessable(vec![FieldError { field: named(&path, &message), message }])
     })?;
     json.end().map_err(|error| ApiError::BadRequest(format!("the body is not JSON: {error}")))?;

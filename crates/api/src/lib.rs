@@ -8,6 +8,7 @@ pub mod names;
 pub mod output;
 pub mod problem;
 pub mod server;
+pub mod shape;
 pub mod submission;
 pub mod units;
 
