@@ -5,12 +5,13 @@ use std::time::Duration;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
-use rgrid_api::{Execution, Stream};
+use rgrid_api::{Execution, Problem, Retry, Stream, Submission};
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
 use super::auth::Asking;
+use super::openapi::{NoSuch, NotTaken, Refused, Wrong};
 use super::problem::ApiError;
 use super::server::Api;
 use super::{admission, path, submission};
@@ -22,6 +23,19 @@ const WAIT_MAX: u64 = 60;
 /// How often a waiting request looks for an end that another process recorded.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// Submit a script
+#[utoipa::path(
+    post, path = "/api/v1/executions", tag = "executions", request_body = Submission,
+    params(("idempotency-key" = Option<String>, Header, pattern = "^[!-~]{1,255}$",
+        description = "The same key and the same body again find the first submission")),
+    responses(
+        (status = 201, body = Execution, headers(("location" = String))),
+        (status = 200, body = Execution, headers(("location" = String)), description = "It was known already"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "The idempotency key was used for another submission"),
+        Refused, Wrong, NotTaken
+    )
+)]
 pub(super) async fn submit(
     api: Data<Api>,
     Asking(caller): Asking,
@@ -48,6 +62,13 @@ pub(super) struct Wait {
     wait: Option<String>,
 }
 
+/// Look at an execution, or wait for its end
+#[utoipa::path(
+    get, path = "/api/v1/executions/{id}", tag = "executions",
+    params(("id" = String, Path, description = "An id, or any unambiguous beginning of one"),
+        ("wait" = Option<u64>, Query, description = "Answer when it has ended, or after so many seconds")),
+    responses((status = 200, body = Execution), Refused, NoSuch, Wrong)
+)]
 pub(super) async fn get(
     api: Data<Api>,
     Asking(caller): Asking,
@@ -96,6 +117,12 @@ pub(super) struct Which {
     stream: Option<String>,
 }
 
+/// One stream of an execution's text, as it stands
+#[utoipa::path(
+    get, path = "/api/v1/executions/{id}/logs", tag = "executions",
+    params(("id" = String, Path, description = "An id, or any unambiguous beginning of one"), ("stream" = Option<Stream>, Query)),
+    responses((status = 200, body = String, content_type = "text/plain"), Refused, NoSuch, Wrong)
+)]
 pub(super) async fn logs(
     api: Data<Api>,
     Asking(caller): Asking,
@@ -111,6 +138,11 @@ pub(super) async fn logs(
     Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(found.text))
 }
 
+/// Cancel an execution that has not ended
+#[utoipa::path(
+    post, path = "/api/v1/executions/{id}/cancel", tag = "executions", params(("id" = String, Path, description = "An id, or any unambiguous beginning of one")),
+    responses((status = 202, body = Execution), Refused, NoSuch)
+)]
 pub(super) async fn cancel(
     api: Data<Api>,
     Asking(caller): Asking,
@@ -121,6 +153,12 @@ pub(super) async fn cancel(
     Ok(HttpResponse::Accepted().json(api.store.execution(&id).await?))
 }
 
+/// Run the same job once more
+#[utoipa::path(
+    post, path = "/api/v1/executions/{id}/retry", tag = "executions", request_body = Option<Retry>,
+    params(("id" = String, Path, description = "An id, or any unambiguous beginning of one")),
+    responses((status = 201, body = Execution, headers(("location" = String))), Refused, NoSuch, Wrong, NotTaken)
+)]
 pub(super) async fn retry(
     api: Data<Api>,
     Asking(caller): Asking,

@@ -7,6 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use rgrid_api::{ExecutionList, FieldError, Status, names};
 
 use super::auth::Asking;
+use super::openapi::{Refused, Wrong};
 use super::problem::ApiError;
 use super::server::Api;
 use crate::execution::ExecutionId;
@@ -15,6 +16,15 @@ use crate::store::Filter;
 const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: usize = 1000;
 
+/// List executions, the newest first, without their outputs
+#[utoipa::path(
+    get, path = "/api/v1/executions", tag = "executions",
+    params(("status" = Option<Status>, Query),
+        ("label" = Option<Vec<String>>, Query, description = "As in `team=data`; all of them must be there"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, pattern = "^exec_[0-9a-z]{26}$", description = "The last page's next_cursor")),
+    responses((status = 200, body = ExecutionList), Refused, Wrong)
+)]
 pub(super) async fn list(
     api: Data<Api>,
     Asking(caller): Asking,

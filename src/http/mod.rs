@@ -8,6 +8,7 @@ mod auth;
 mod client;
 mod executions;
 mod listing;
+mod openapi;
 mod outputs;
 mod path;
 mod problem;

@@ -6,11 +6,17 @@ use actix_web::web::{Data, Path};
 use rgrid_api::OutputList;
 
 use super::auth::Asking;
+use super::openapi::{NoSuch, Refused};
 use super::path;
 use super::problem::ApiError;
 use super::server::Api;
 use crate::store::StoreError;
 
+/// List the files that the script left
+#[utoipa::path(
+    get, operation_id = "list_outputs", path = "/api/v1/executions/{id}/outputs", tag = "outputs", params(("id" = String, Path, description = "An id, or any unambiguous beginning of one")),
+    responses((status = 200, body = OutputList), Refused, NoSuch)
+)]
 pub(super) async fn list(
     api: Data<Api>,
     Asking(caller): Asking,
@@ -22,6 +28,12 @@ pub(super) async fn list(
     Ok(HttpResponse::Ok().json(OutputList { items: api.store.outputs(&id).await? }))
 }
 
+/// One of these files
+#[utoipa::path(
+    get, path = "/api/v1/executions/{id}/outputs/{name}", tag = "outputs",
+    params(("id" = String, Path, description = "An id, or any unambiguous beginning of one"), ("name" = String, Path, description = "As in the list; it may have slashes")),
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"), Refused, NoSuch)
+)]
 pub(super) async fn download(
     api: Data<Api>,
     Asking(caller): Asking,
@@ -29,7 +41,12 @@ pub(super) async fn download(
 ) -> Result<HttpResponse, ApiError> {
     let (id, name) = asked.into_inner();
     let id = path::execution(&api, &caller, &id).await?;
-    let file = match api.store.output(&id, &name).await {
+    // No file is called so, and Postgres would not even look for it.
+    let found = match name.contains('\0') {
+        true => Err(StoreError::NotFound),
+        false => api.store.output(&id, &name).await,
+    };
+    let file = match found {
         Ok(file) => file,
         Err(StoreError::NotFound) => {
             // Tells an execution without that file from one that does not exist.

@@ -24,8 +24,8 @@ pub(super) enum ApiError {
     Forbidden(Scope),
     #[error("{0}")]
     NotFound(String),
-    #[error("{0} is not possible here")]
-    MethodNotAllowed(String),
+    #[error("{method} is not possible here")]
+    MethodNotAllowed { method: String, allowed: &'static str },
     #[error("{0}")]
     Timeout(String),
     #[error("{0}")]
@@ -62,7 +62,7 @@ impl ApiError {
             ApiError::Unauthorized(_) => "unauthorized",
             ApiError::Forbidden(_) => "forbidden",
             ApiError::NotFound(_) => "not found",
-            ApiError::MethodNotAllowed(_) => "method not allowed",
+            ApiError::MethodNotAllowed { .. } => "method not allowed",
             ApiError::Timeout(_) => "request timeout",
             ApiError::Conflict(_) => "conflict",
             ApiError::TooLarge(_) => "too large",
@@ -106,7 +106,7 @@ impl ResponseError for ApiError {
             ApiError::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             ApiError::Forbidden(_) => StatusCode::FORBIDDEN,
             ApiError::NotFound(_) => StatusCode::NOT_FOUND,
-            ApiError::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            ApiError::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             ApiError::Conflict(_) => StatusCode::CONFLICT,
             ApiError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -147,6 +147,9 @@ impl ResponseError for ApiError {
             ApiError::Unauthorized(_) => {
                 response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"rgrid\""));
             }
+            ApiError::MethodNotAllowed { allowed, .. } => {
+                response.insert_header((header::ALLOW, *allowed));
+            }
             // What is left of the body must not be taken for the next request.
             ApiError::Timeout(_) => {
                 response.force_close();
@@ -181,6 +184,9 @@ pub(super) async fn no_such_path(request: HttpRequest) -> Result<HttpResponse, A
     Err(ApiError::NotFound(format!("there is nothing at {}", request.path())))
 }
 
-pub(super) async fn no_such_method(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    Err(ApiError::MethodNotAllowed(request.method().to_string()))
+pub(super) async fn no_such_method(
+    request: HttpRequest,
+    allowed: &'static str,
+) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::MethodNotAllowed { method: request.method().to_string(), allowed })
 }

@@ -13,6 +13,7 @@ use slog::{Logger, error};
 use socket2::SockRef;
 
 use super::auth::guard;
+use super::openapi::{document, openapi};
 use super::problem::{ApiError, no_such_method, no_such_path};
 use super::rate::Rates;
 use super::submission::Gate;
@@ -32,16 +33,19 @@ pub struct Api {
     pub(super) readiness: Arc<Readiness>,
     pub(super) gate: Arc<Gate>,
     pub(super) rates: Arc<Rates>,
+    /// The OpenAPI document.
+    pub(super) document: Arc<str>,
     pub(super) log: Logger,
 }
 
 impl Api {
     pub fn new(store: Store, settings: Arc<Settings>, readiness: Arc<Readiness>, log: &Logger) -> Self {
         let runtimes = Arc::new(settings.runtimes());
+        let document = document(&settings, &runtimes).into();
         let log = log.new(slog::o!("part" => "http"));
         let gate = Arc::new(Gate::new(&settings));
         let rates = Arc::new(Rates::new(settings.http.rate_limit, settings.http.rate_burst));
-        Self { store, settings, runtimes, readiness, gate, rates, log }
+        Self { store, settings, runtimes, readiness, gate, rates, document, log }
     }
 }
 
@@ -68,6 +72,12 @@ pub fn serve(api: Api, listen: SocketAddr) -> io::Result<(Server, SocketAddr)> {
     let server = HttpServer::new(move || {
         App::new()
             .app_data(data.clone())
+            .app_data(web::QueryConfig::default().error_handler(|error, _| {
+                ApiError::BadRequest(format!("the query can't be read: {error}")).into()
+            }))
+            .app_data(web::PathConfig::default().error_handler(|error, _| {
+                ApiError::NotFound(format!("the path can't be read: {error}")).into()
+            }))
             .wrap_fn(move |request, service| {
                 let answer = match head_size(&request) {
                     size if size > max_head => Err(request.into_response(head_too_large(size, max_head))),
@@ -118,12 +128,16 @@ fn head_too_large(size: usize, most: usize) -> HttpResponse {
 }
 
 fn routes(config: &mut web::ServiceConfig) {
-    let one = |path: &str, route: actix_web::Route| {
-        web::resource(path).route(route).default_service(web::to(no_such_method))
+    let read = |path: &str, route: actix_web::Route| {
+        web::resource(path).route(route).default_service(web::to(|asked| no_such_method(asked, "GET")))
+    };
+    let act = |path: &str, route: actix_web::Route| {
+        web::resource(path).route(route).default_service(web::to(|asked| no_such_method(asked, "POST")))
     };
     config
-        .service(one("/healthz", web::get().to(service::healthz)))
-        .service(one("/readyz", web::get().to(service::readyz)))
+        .service(read("/healthz", web::get().to(service::healthz)))
+        .service(read("/readyz", web::get().to(service::readyz)))
+        .service(read("/openapi.json", web::get().to(openapi)))
         .service(
             web::scope("/api/v1")
                 .wrap(from_fn(guard))
@@ -131,16 +145,16 @@ fn routes(config: &mut web::ServiceConfig) {
                     web::resource("/executions")
                         .route(web::post().to(executions::submit))
                         .route(web::get().to(listing::list))
-                        .default_service(web::to(no_such_method)),
+                        .default_service(web::to(|asked| no_such_method(asked, "GET, POST"))),
                 )
-                .service(one("/executions/{id}", web::get().to(executions::get)))
-                .service(one("/executions/{id}/logs", web::get().to(executions::logs)))
-                .service(one("/executions/{id}/cancel", web::post().to(executions::cancel)))
-                .service(one("/executions/{id}/retry", web::post().to(executions::retry)))
-                .service(one("/executions/{id}/outputs", web::get().to(outputs::list)))
-                .service(one("/executions/{id}/outputs/{name:.*}", web::get().to(outputs::download)))
-                .service(one("/runtimes", web::get().to(service::runtimes)))
-                .service(one("/workers", web::get().to(service::workers)))
+                .service(read("/executions/{id}", web::get().to(executions::get)))
+                .service(read("/executions/{id}/logs", web::get().to(executions::logs)))
+                .service(act("/executions/{id}/cancel", web::post().to(executions::cancel)))
+                .service(act("/executions/{id}/retry", web::post().to(executions::retry)))
+                .service(read("/executions/{id}/outputs", web::get().to(outputs::list)))
+                .service(read("/executions/{id}/outputs/{name:.*}", web::get().to(outputs::download)))
+                .service(read("/runtimes", web::get().to(service::runtimes)))
+                .service(read("/workers", web::get().to(service::workers)))
                 .default_service(web::to(no_such_path)),
         )
         .default_service(web::to(no_such_path));

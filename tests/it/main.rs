@@ -15,6 +15,7 @@ mod many_daemons;
 mod migrations;
 mod model;
 mod output;
+mod postgres_tls;
 mod restart;
 mod sandbox_profile;
 mod secrets;

@@ -9,6 +9,7 @@ use crate::shape;
 
 /// Only `script` is required; everything else has a default of the server's.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Submission {
     #[serde(deserialize_with = "shape::object")]
@@ -42,6 +43,7 @@ pub struct Submission {
 
 /// `POST /executions/{id}/retry`; no body at all is the same as an empty one.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Retry {
     /// The values of the first run's secrets, which are not kept: all of them, and no others.
@@ -50,6 +52,7 @@ pub struct Retry {
 }
 
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Script {
     /// A plain file name; the script keeps it in `/workspace/`.
@@ -58,6 +61,7 @@ pub struct Script {
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InputFile {
     /// A plain file name; the file lies read-only in `/workspace/`.
