@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use rgridd::app::{self, Role};
+use rgridd::execution::Scope;
 use rgridd::settings::{self, Settings};
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("RGRID_COMMIT"), ")");
@@ -31,10 +33,46 @@ enum Command {
         #[arg(value_enum, default_value = "status")]
         what: Migrate,
     },
+    /// Make, list and revoke the API's keys
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Keep sandboxes from this host and from metadata services; for root on the Docker host, when the daemon
+    /// is not
+    Firewall {
+        #[arg(value_enum, default_value = "up")]
+        what: Firewall,
+    },
     /// Check everything the daemon needs and say what to fix
     Doctor,
     /// Print all settings with their defaults and explanations
     Settings,
+}
+
+#[derive(Subcommand)]
+enum Keys {
+    /// Make a key; it goes to stdout, this one time
+    Create {
+        /// Whose it is or what it is for
+        #[arg(long)]
+        name: String,
+        /// What it may: read its own executions, run scripts, admin for all (and those of others)
+        #[arg(long, value_name = "SCOPE", value_delimiter = ',', default_value = "read,run")]
+        scope: Vec<Scope>,
+        /// How long it is valid, such as 90d; for good without
+        #[arg(long, value_name = "DURATION", value_parser = rgrid_api::units::parse_duration)]
+        expires: Option<Duration>,
+    },
+    /// Show all keys: what they may, whether they are valid, when they were last used
+    List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a key, at once
+    Revoke {
+        /// Its id, as in `keys list`
+        #[arg(value_name = "ID")]
+        key: String,
+    },
 }
 
 #[derive(clap::Args, Default)]
@@ -59,6 +97,16 @@ enum RoleArgument {
     All,
     Api,
     Worker,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Firewall {
+    /// Put the rules up
+    Up,
+    /// Take them away
+    Down,
+    /// Print commands for a shell on the Docker host, such as `docker exec … rgridd firewall print | sudo sh`
+    Print,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -118,10 +166,29 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Migrate::Down => app::migrate::down(settings),
             }
         }
+        Some(Command::Keys(keys)) => manage(keys, load(&cli.serve)?),
+        Some(Command::Firewall { what }) => {
+            let settings = load(&cli.serve)?;
+            match what {
+                Firewall::Up => app::firewall::up(settings),
+                Firewall::Down => app::firewall::down(settings),
+                Firewall::Print => app::firewall::print(settings),
+            }
+        }
         Some(Command::Doctor) => app::doctor::examine(load(&cli.serve)?),
         Some(Command::Settings) => {
             print!("{}", settings::DEFAULTS);
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+fn manage(keys: &Keys, settings: Settings) -> anyhow::Result<ExitCode> {
+    match keys {
+        Keys::Create { name, scope, expires } => {
+            app::keys::create(settings, name.clone(), scope.iter().copied().collect(), *expires)
+        }
+        Keys::List { json } => app::keys::list(settings, *json),
+        Keys::Revoke { key } => app::keys::revoke(settings, key),
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use slog::{Logger, error, info, warn};
 
+use super::home::Home;
 use crate::settings::Settings;
 use crate::store::embedded::EmbeddedPostgres;
 use crate::store::{Store, StoreError};
@@ -31,6 +32,20 @@ impl Database {
         info!(log, "private Postgres runs"; "took_ms" => begun.elapsed().as_millis() as u64);
         let store = Store::new(&postgres.url(), settings.database.connections);
         Ok(Self { store, embedded: Some(Arc::new(postgres)) })
+    }
+
+    /// For a command that works beside a daemon that may be running, and then owns the private Postgres.
+    pub fn open_beside(settings: &Settings, log: &Logger) -> anyhow::Result<(Self, Option<Home>)> {
+        if !settings.embedded_database() {
+            return Ok((Self::open(settings, log)?, None));
+        }
+        match Home::open(&settings.data_dir) {
+            Ok(home) => Ok((Self::open(settings, log)?, Some(home))),
+            Err(in_use) => {
+                let url = EmbeddedPostgres::url_of_running(&settings.data_dir).ok_or(in_use)?;
+                Ok((Self { store: Store::new(&url, settings.database.connections), embedded: None }, None))
+            }
+        }
     }
 
     /// Waits until it answers, then brings the schema up to date.

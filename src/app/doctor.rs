@@ -8,8 +8,8 @@ use slog::{Discard, Logger, o};
 use super::database::Database;
 use super::engine;
 use super::home::Home;
-use crate::sandbox::Docker;
-use crate::settings::Settings;
+use crate::sandbox::{Docker, FenceState};
+use crate::settings::{Firewall, NetworkPolicy, Settings};
 
 /// Prints a line a check; fails when one of them does.
 pub fn examine(settings: Settings) -> anyhow::Result<ExitCode> {
@@ -105,6 +105,10 @@ async fn examine_docker(settings: &Settings, report: &mut Report) {
         Ok(engine) => report.add("docker", Ok(format!("engine {}", engine.version))),
         Err(error) => return report.add("docker", Err(error.to_string())),
     }
+    if let Err(error) = docker.check_runtime().await {
+        report.add("sandbox.runtime", Err(error.to_string()));
+    }
+    examine_fence(settings, &docker, report).await;
     let table = settings.runtimes();
     for (name, runtime) in table.iter() {
         let found = docker.image(&runtime.image, crate::sandbox::PullPolicy::Never).await;
@@ -116,4 +120,23 @@ async fn examine_docker(settings: &Settings, report: &mut Report) {
         };
         report.add(&format!("runtime {name}"), line);
     }
+}
+
+async fn examine_fence(settings: &Settings, docker: &Docker, report: &mut Report) {
+    let sandbox = &settings.sandbox;
+    let found = match (sandbox.network, sandbox.firewall) {
+        (NetworkPolicy::None, _) => Ok("sandboxes have no network".to_owned()),
+        (_, Firewall::Off) => Ok("off, so somebody else sees to it (sandbox.firewall)".to_owned()),
+        _ => match docker.fence(&sandbox.blocked, &sandbox.host_ports).await.map(|fence| fence.look()) {
+            Ok(FenceState::Stands) => {
+                Ok("sandboxes reach neither this host nor metadata services".to_owned())
+            }
+            Ok(FenceState::Unsure(reason)) if sandbox.firewall == Firewall::Require => Err(reason),
+            Ok(FenceState::Unsure(reason)) => {
+                Ok(format!("not ensured: {reason}; as root on the Docker host: rgridd firewall"))
+            }
+            Err(error) => Err(error.to_string()),
+        },
+    };
+    report.add("firewall", found);
 }

@@ -3,20 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use slog::{Logger, info, warn};
 
 use crate::actors::Backlog;
 use crate::execution::WorkerId;
 use crate::failpoint;
 use crate::http::Readiness;
-use crate::sandbox::{Docker, DockerSettings};
-use crate::settings::Settings;
+use crate::sandbox::{Docker, DockerSettings, FenceState};
+use crate::settings::{Firewall, NetworkPolicy, Settings};
 
 /// How often Docker is asked whether it lives.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// And while it does not.
 const PROBE_AGAIN: Duration = Duration::from_secs(1);
+const MEND_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) async fn open(
     settings: &Settings,
@@ -27,11 +28,34 @@ pub(super) async fn open(
     let docker = Docker::connect(docker_settings(settings, cluster, worker.as_str()), log.clone()).await?;
     let engine = docker.ping().await?;
     info!(log, "Docker answers"; "version" => engine.version);
+    docker.check_runtime().await?;
     let table = settings.runtimes();
     let default = table.get(table.default_name()).context("the runtime table has no default")?;
     let image = docker.image(&default.image, default.pull).await?;
     docker.prepare(&image).await.context("the init's volume and the sandboxes' network")?;
+    let state = fence(settings, &docker).await?;
+    tell(&state, log);
+    if let (Firewall::Require, FenceState::Unsure(reason)) = (settings.sandbox.firewall, &state) {
+        bail!("sandbox.firewall is `require`, but {reason}; as root on the Docker host: rgridd firewall");
+    }
     Ok(docker)
+}
+
+/// Puts the fence around the sandboxes' network up, unless that is not wanted or there is no network.
+async fn fence(settings: &Settings, docker: &Docker) -> anyhow::Result<FenceState> {
+    let sandbox = &settings.sandbox;
+    if sandbox.firewall == Firewall::Off || sandbox.network == NetworkPolicy::None {
+        return Ok(FenceState::Stands);
+    }
+    let fence = docker.fence(&sandbox.blocked, &sandbox.host_ports).await?;
+    Ok(tokio::task::spawn_blocking(move || fence.put_up()).await?)
+}
+
+fn tell(state: &FenceState, log: &Logger) {
+    if let FenceState::Unsure(reason) = state {
+        warn!(log, "it can't be ensured that sandboxes do not reach this host and metadata services";
+            "reason" => reason, "hint" => "as root on the Docker host: rgridd firewall");
+    }
 }
 
 pub(super) fn docker_settings(settings: &Settings, cluster: String, worker: &str) -> DockerSettings {
@@ -44,6 +68,20 @@ pub(super) fn docker_settings(settings: &Settings, cluster: String, worker: &str
         worker: worker.to_owned(),
         park_ttl: settings.sandbox.park_ttl.0,
         orphan_ttl: settings.sandbox.orphan_ttl.0,
+    }
+}
+
+/// Keeps the fence up, which somebody may have flushed with other rules; never returns.
+pub(super) async fn mend_fence(settings: Arc<Settings>, docker: Docker, log: Logger) {
+    let mut known = None;
+    loop {
+        tokio::time::sleep(MEND_EVERY).await;
+        // A Docker that is away is told by `watch`.
+        if let Ok(state) = fence(&settings, &docker).await
+            && known.replace(state.clone()).is_some_and(|before| before != state)
+        {
+            tell(&state, &log);
+        }
     }
 }
 

@@ -38,7 +38,10 @@ pub(super) fn start(settings: &Log) -> Logging {
         slog_async::Async::new(LevelFilter::new(drain, level).fuse()).chan_size(BUFFER).build_with_guard()
     };
     let log = Logger::root(drain.fuse(), o!());
-    let scope = slog_scope::set_global_logger(log.new(o!("from" => "library")));
+    // What a client did wrong is no error that a person must act on, and a stranger could fill the log with it.
+    let of_libraries = log.clone().filter(|record| !record.tag().starts_with("actix_http")).fuse();
+    let of_libraries = Logger::root(of_libraries, o!("from" => "library"));
+    let scope = slog_scope::set_global_logger(of_libraries);
     // Libraries at info at most: bollard writes whole API answers, with environments, at debug.
     if let Err(error) = slog_stdlog::init_with_level(log::Level::Warn) {
         slog::warn!(log, "the log of libraries is not shown"; "error" => %error);

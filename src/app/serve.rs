@@ -16,7 +16,7 @@ use super::{engine, environments, logging, signals};
 use crate::actors::{Backlog, Drain, Fatal, Poller, Recorder, Worker, tend};
 use crate::execution::WorkerId;
 use crate::http::{self, Api, Readiness};
-use crate::settings::Settings;
+use crate::settings::{AuthMode, Settings};
 use crate::store::Store;
 
 /// How long open requests may go on when everything else has stopped.
@@ -124,6 +124,9 @@ impl Daemon {
             true => Some(Work::start(&settings, database, home, &readiness, fatal, log).await?),
             false => None,
         };
+        if settings.auth.mode == AuthMode::Keys && database.store.keys().await?.is_empty() {
+            warn!(log, "nobody has a key yet; make one with `rgridd keys create --name NAME`");
+        }
         let api = Api::new(database.store.clone(), Arc::clone(&settings), Arc::clone(&readiness), log);
         let (server, address) = http::serve(api, settings.http.listen.0).with_context(|| {
             format!(
@@ -196,6 +199,8 @@ impl Work {
         tended("environments", fatal, log, move || {
             environments::sweep_for_ever(Arc::clone(&of), own.clone())
         });
+        let (of, engine, own) = (Arc::clone(settings), docker.clone(), log.new(o!()));
+        tended("fence", fatal, log, move || engine::mend_fence(Arc::clone(&of), engine.clone(), own.clone()));
         let (readiness, own) = (Arc::clone(readiness), log.new(o!()));
         tended("engine watch", fatal, log, move || {
             engine::watch(docker.clone(), Arc::clone(&readiness), backlog.clone(), own.clone())

@@ -1,6 +1,7 @@
 //! What an execution is and what may become of it. Plain types and rules: no I/O, no framework.
 
 mod id;
+mod key;
 mod outcome;
 mod requirements;
 mod run;
@@ -8,6 +9,7 @@ mod status;
 mod submission;
 
 pub use id::{ExecutionId, WorkerId};
+pub use key::{Caller, Key, KeyId, Scope};
 pub use outcome::{Conclusion, Outcome, RunText, StoredOutput};
 pub use requirements::Requirements;
 pub use run::{Claim, Claimed, Verdict};

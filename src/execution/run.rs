@@ -43,6 +43,7 @@ pub struct Claimed {
     pub script: Vec<u8>,
     pub args: Vec<String>,
     pub env: Environment,
+    pub secrets: Environment,
     pub requirements: Option<String>,
     pub timeout: Duration,
     pub memory_bytes: u64,

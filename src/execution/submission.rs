@@ -4,11 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::ExecutionId;
+use super::{ExecutionId, KeyId};
 
 /// Names and values of environment variables. The values never show in a log.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment(pub BTreeMap<String, String>);
+
+impl Environment {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
 
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,9 +61,13 @@ pub struct NewExecution {
     pub script: FileContent,
     pub args: Vec<String>,
     pub env: Environment,
+    /// Like `env`, but kept only until the execution has ended, and masked in its output.
+    pub secrets: Environment,
     pub requirements: Option<String>,
     pub inputs: Vec<FileContent>,
     pub limits: Limits,
     pub labels: BTreeMap<String, String>,
     pub idempotency: Option<IdempotencyKey>,
+    /// Whose it is.
+    pub key: Option<KeyId>,
 }

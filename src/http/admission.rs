@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rgrid_api::units::format_size;
-use rgrid_api::{FieldError, InputFile, Submission, names};
+use rgrid_api::{FieldError, InputFile, Retry, Submission, names};
 
 use crate::execution::{Environment, ExecutionId, FileContent, Limits, NewExecution, Requirements};
 use crate::settings::{Ecosystem, NetworkPolicy, RuntimeTable, Settings, UnknownRuntime};
@@ -25,8 +25,9 @@ pub(super) fn admit(
     let mut desk = Desk { settings, errors: Vec::new() };
     desk.script(&asked);
     desk.args(&asked.args);
-    desk.environment(&asked.env);
-    desk.secrets(&asked.secrets);
+    desk.environment("env", &asked.env);
+    desk.environment("secrets", &asked.secrets);
+    desk.no_name_twice(&asked);
     desk.labels(&asked.labels);
     let inputs = desk.files(&asked.script.name, &asked.files);
     let runtime = desk.runtime(&asked, runtimes);
@@ -40,12 +41,34 @@ pub(super) fn admit(
         script: FileContent { name: asked.script.name, content: asked.script.content.into_bytes() },
         args: asked.args,
         env: Environment(asked.env),
+        secrets: Environment(asked.secrets),
         requirements: asked.requirements.filter(|text| !text.trim().is_empty()),
         inputs,
         limits,
         labels: asked.labels,
         idempotency: None,
+        key: None,
     })
+}
+
+/// The values for the secrets of a run that is to be run again: all of them, since they were not kept.
+pub(super) fn secrets_again(
+    wanted: &[String],
+    asked: Retry,
+    settings: &Settings,
+) -> Result<Environment, Vec<FieldError>> {
+    let mut desk = Desk { settings, errors: Vec::new() };
+    desk.environment("secrets", &asked.secrets);
+    for name in wanted.iter().filter(|name| !asked.secrets.contains_key(*name)) {
+        desk.wrong(
+            format!("secrets.{name}"),
+            "is missing: secrets are not kept, so a retry needs their values again",
+        );
+    }
+    for name in asked.secrets.keys().filter(|name| !wanted.contains(name)) {
+        desk.wrong(format!("secrets.{name}"), "was no secret of the first run");
+    }
+    if desk.errors.is_empty() { Ok(Environment(asked.secrets)) } else { Err(desk.errors) }
 }
 
 /// Collects what is wrong.
@@ -73,8 +96,10 @@ impl Desk<'_> {
 
     fn size_at_most(&mut self, field: &str, size: usize, most: u64) {
         if size as u64 > most {
-            let (size, most) = (format_size(size as u64), format_size(most));
-            self.wrong(field, format!("{size} in all, at most {most} are allowed"));
+            let (shown, limit) = (format_size(size as u64), format_size(most));
+            // A little too much looks the same when it is rounded.
+            let shown = if shown == limit { format!("{size} bytes") } else { shown };
+            self.wrong(field, format!("{shown} in all, at most {limit} are allowed"));
         }
     }
 
@@ -104,21 +129,22 @@ impl Desk<'_> {
         }
     }
 
-    fn environment(&mut self, env: &BTreeMap<String, String>) {
+    /// Variables and secrets have the same rules, each the same room.
+    fn environment(&mut self, field: &str, env: &BTreeMap<String, String>) {
         let limits = &self.settings.submission;
         let (most, most_size) = (limits.max_env, limits.max_env_size.0);
-        self.at_most("env", env.len(), most, "variables");
-        self.size_at_most("env", env.iter().map(|(name, value)| name.len() + value.len()).sum(), most_size);
+        self.at_most(field, env.len(), most, "variables");
+        self.size_at_most(field, env.iter().map(|(name, value)| name.len() + value.len()).sum(), most_size);
         for (name, value) in env {
-            self.check(format!("env.{name}"), names::check_env_name(name));
-            self.no_nul(format!("env.{name}"), value);
+            let field = format!("{field}.{}", name.chars().take(63).collect::<String>());
+            self.check(field.clone(), names::check_env_name(name));
+            self.no_nul(field, value);
         }
     }
 
-    /// Taking them without masking them in the output would be worse than not taking them.
-    fn secrets(&mut self, secrets: &BTreeMap<String, String>) {
-        if !secrets.is_empty() {
-            self.wrong("secrets", "this version of RGrid cannot keep secrets yet");
+    fn no_name_twice(&mut self, asked: &Submission) {
+        for name in asked.secrets.keys().filter(|name| asked.env.contains_key(*name)) {
+            self.wrong(format!("secrets.{name}"), "stands in env too; which of the two is meant?");
         }
     }
 
@@ -230,8 +256,8 @@ impl Desk<'_> {
 
 fn words_for(unknown: &UnknownRuntime) -> String {
     let asked: String = unknown.asked.chars().take(60).collect();
-    let nearest = unknown.nearest.as_ref().map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-    format!("{asked:?} is no runtime here{nearest} There are {}", unknown.known.join(", "))
+    let nearest = unknown.nearest.as_ref().map(|name| format!("did you mean {name}? ")).unwrap_or_default();
+    format!("{asked:?} is no runtime here; {nearest}there are {}", unknown.known.join(", "))
 }
 
 #[cfg(test)]
@@ -277,6 +303,27 @@ mod tests {
         })
         .unwrap_err();
         assert_eq!(errors[0].field, "requirements");
+    }
+
+    #[test]
+    fn a_retry_needs_exactly_the_secrets_of_the_first_run() {
+        let settings = crate::settings::load(None, []).unwrap();
+        let again = |names: &[&str]| {
+            let secrets = names.iter().map(|name| ((*name).to_owned(), "v".to_owned())).collect();
+            let errors = secrets_again(&["A".to_owned(), "B".to_owned()], Retry { secrets }, &settings).err();
+            errors.unwrap_or_default().into_iter().map(|error| error.field).collect::<Vec<_>>()
+        };
+        assert_eq!(again(&["A", "B"]), [""; 0]);
+        assert_eq!(again(&["A", "C"]), ["secrets.B", "secrets.C"]);
+    }
+
+    #[test]
+    fn a_name_is_a_variable_or_a_secret() {
+        let errors = admitted(|asked| {
+            asked.env.insert("A".to_owned(), String::new());
+            asked.secrets.insert("A".to_owned(), "value".to_owned());
+        });
+        assert_eq!(errors.unwrap_err()[0].field, "secrets.A");
     }
 
     #[test]

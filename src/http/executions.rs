@@ -5,12 +5,14 @@ use std::time::Duration;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
-use rgrid_api::{Execution, Stream};
+use rgrid_api::{Execution, Problem, Retry, Stream, Submission};
 use serde::Deserialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
+use super::auth::Asking;
+use super::openapi::{NoSuch, NotTaken, Refused, Wrong};
 use super::problem::ApiError;
 use super::server::Api;
 use super::{admission, path, submission};
@@ -22,20 +24,36 @@ const WAIT_MAX: u64 = 60;
 /// How often a waiting request looks for an end that it was not told of.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Submit a script
+#[utoipa::path(
+    post, path = "/api/v1/executions", tag = "executions", request_body = Submission,
+    params(("idempotency-key" = Option<String>, Header, pattern = "^[!-~]{1,255}$",
+        description = "The same key and the same body again find the first submission")),
+    responses(
+        (status = 201, body = Execution, headers(("location" = String))),
+        (status = 200, body = Execution, headers(("location" = String)), description = "It was known already"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "The idempotency key was used for another submission"),
+        Refused, Wrong, NotTaken
+    )
+)]
 pub(super) async fn submit(
     api: Data<Api>,
+    Asking(caller): Asking,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
     let body = submission::read(&api, &request, payload).await?;
     let admitted = admission::admit(body.submission, &api.settings, &api.runtimes);
     let mut new = admitted.map_err(ApiError::Unprocessable)?;
+    new.key = caller.key().cloned();
     new.idempotency = submission::idempotency_key(&request, body.sha256)?;
     api.gate.admit(&api).await?;
     let (mut response, id) = match api.store.submit(new).await? {
         Submitted::New(id) => (HttpResponse::Created(), id),
         Submitted::Known(id) => (HttpResponse::Ok(), id),
     };
+    drop(body.room);
     let execution = api.store.execution(&id).await?;
     Ok(response.insert_header((LOCATION, location(&id))).json(execution))
 }
@@ -45,12 +63,20 @@ pub(super) struct Wait {
     wait: Option<String>,
 }
 
+/// Look at an execution, or wait for its end
+#[utoipa::path(
+    get, path = "/api/v1/executions/{id}", tag = "executions",
+    params(("id" = String, Path, description = "An id, or any unambiguous beginning of one"),
+        ("wait" = Option<u64>, Query, description = "Answer when it has ended, or after so many seconds")),
+    responses((status = 200, body = Execution), Refused, NoSuch, Wrong)
+)]
 pub(super) async fn get(
     api: Data<Api>,
+    Asking(caller): Asking,
     id: Path<String>,
     query: Query<Wait>,
 ) -> Result<HttpResponse, ApiError> {
-    let id = path::execution(&api, &id).await?;
+    let id = path::execution(&api, &caller, &id).await?;
     let execution = match seconds(query.wait.as_deref())? {
         0 => api.store.execution(&id).await?,
         seconds => ended(&api, &id, Duration::from_secs(seconds)).await?,
@@ -106,12 +132,19 @@ pub(super) struct Which {
     stream: Option<String>,
 }
 
+/// One stream of an execution's text, as it stands
+#[utoipa::path(
+    get, path = "/api/v1/executions/{id}/logs", tag = "executions",
+    params(("id" = String, Path, description = "An id, or any unambiguous beginning of one"), ("stream" = Option<Stream>, Query)),
+    responses((status = 200, body = String, content_type = "text/plain"), Refused, NoSuch, Wrong)
+)]
 pub(super) async fn logs(
     api: Data<Api>,
+    Asking(caller): Asking,
     id: Path<String>,
     query: Query<Which>,
 ) -> Result<HttpResponse, ApiError> {
-    let id = path::execution(&api, &id).await?;
+    let id = path::execution(&api, &caller, &id).await?;
     let stream = match &query.stream {
         None => Stream::Stdout,
         Some(text) => text.parse().map_err(|message: String| ApiError::field("stream", message))?,
@@ -120,16 +153,40 @@ pub(super) async fn logs(
     Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(found.text))
 }
 
-pub(super) async fn cancel(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    let id = path::execution(&api, &id).await?;
+/// Cancel an execution that has not ended
+#[utoipa::path(
+    post, path = "/api/v1/executions/{id}/cancel", tag = "executions", params(("id" = String, Path, description = "An id, or any unambiguous beginning of one")),
+    responses((status = 202, body = Execution), Refused, NoSuch)
+)]
+pub(super) async fn cancel(
+    api: Data<Api>,
+    Asking(caller): Asking,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let id = path::execution(&api, &caller, &id).await?;
     api.store.cancel(&id).await?;
     Ok(HttpResponse::Accepted().json(api.store.execution(&id).await?))
 }
 
-pub(super) async fn retry(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    let id = path::execution(&api, &id).await?;
+/// Run the same job once more
+#[utoipa::path(
+    post, path = "/api/v1/executions/{id}/retry", tag = "executions", request_body = Option<Retry>,
+    params(("id" = String, Path, description = "An id, or any unambiguous beginning of one")),
+    responses((status = 201, body = Execution, headers(("location" = String))), Refused, NoSuch, Wrong, NotTaken)
+)]
+pub(super) async fn retry(
+    api: Data<Api>,
+    Asking(caller): Asking,
+    id: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, ApiError> {
+    let id = path::execution(&api, &caller, &id).await?;
+    let asked = submission::read_retry(&api, &request, payload).await?;
+    let wanted = api.store.secret_names(&id).await?;
+    let secrets = admission::secrets_again(&wanted, asked, &api.settings).map_err(ApiError::Unprocessable)?;
     api.gate.admit(&api).await?;
-    let again = api.store.retry(&id).await?;
+    let again = api.store.retry(&id, secrets, caller.key().cloned()).await?;
     let execution = api.store.execution(&again).await?;
     Ok(HttpResponse::Created().insert_header((LOCATION, location(&again))).json(execution))
 }

@@ -6,6 +6,8 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use rgrid_api::{ExecutionList, FieldError, Status, names};
 
+use super::auth::Asking;
+use super::openapi::{Refused, Wrong};
 use super::problem::ApiError;
 use super::server::Api;
 use crate::execution::ExecutionId;
@@ -14,8 +16,22 @@ use crate::store::Filter;
 const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: usize = 1000;
 
-pub(super) async fn list(api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let page = api.store.list(filter(request.query_string())?).await?;
+/// List executions, the newest first, without their outputs
+#[utoipa::path(
+    get, path = "/api/v1/executions", tag = "executions",
+    params(("status" = Option<Status>, Query),
+        ("label" = Option<Vec<String>>, Query, description = "As in `team=data`; all of them must be there"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, pattern = "^exec_[0-9a-z]{26}$", description = "The last page's next_cursor")),
+    responses((status = 200, body = ExecutionList), Refused, Wrong)
+)]
+pub(super) async fn list(
+    api: Data<Api>,
+    Asking(caller): Asking,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let filter = Filter { owner: caller.sees_only().cloned(), ..filter(request.query_string())? };
+    let page = api.store.list(filter).await?;
     let next_cursor = page.next.map(|id| id.to_string());
     Ok(HttpResponse::Ok().json(ExecutionList { items: page.items, next_cursor }))
 }

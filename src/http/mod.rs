@@ -4,11 +4,15 @@
 //! be wrong; errors of all kinds become one `problem::ApiError` and leave as `application/problem+json`.
 
 mod admission;
+mod auth;
+mod client;
 mod executions;
 mod listing;
+mod openapi;
 mod outputs;
 mod path;
 mod problem;
+mod rate;
 mod readiness;
 mod server;
 mod service;

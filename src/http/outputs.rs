@@ -5,28 +5,56 @@ use actix_web::http::header::{CONTENT_DISPOSITION, ContentDisposition, Dispositi
 use actix_web::web::{Data, Path};
 use rgrid_api::OutputList;
 
+use super::auth::Asking;
+use super::openapi::{NoSuch, Refused};
 use super::path;
 use super::problem::ApiError;
 use super::server::Api;
 use crate::store::StoreError;
 
-pub(super) async fn list(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    let id = path::execution(&api, &id).await?;
+/// List the files that the script left
+#[utoipa::path(
+    get, operation_id = "list_outputs", path = "/api/v1/executions/{id}/outputs", tag = "outputs", params(("id" = String, Path, description = "An id, or any unambiguous beginning of one")),
+    responses((status = 200, body = OutputList), Refused, NoSuch)
+)]
+pub(super) async fn list(
+    api: Data<Api>,
+    Asking(caller): Asking,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let id = path::execution(&api, &caller, &id).await?;
     // Tells an execution without outputs from one that does not exist.
     api.store.status(&id).await?;
     Ok(HttpResponse::Ok().json(OutputList { items: api.store.outputs(&id).await? }))
 }
 
+/// One of these files
+#[utoipa::path(
+    get, path = "/api/v1/executions/{id}/outputs/{name}", tag = "outputs",
+    params(("id" = String, Path, description = "An id, or any unambiguous beginning of one"), ("name" = String, Path, description = "As in the list; it may have slashes")),
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"), Refused, NoSuch)
+)]
 pub(super) async fn download(
     api: Data<Api>,
+    Asking(caller): Asking,
     asked: Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
     let (id, name) = asked.into_inner();
-    let id = path::execution(&api, &id).await?;
-    let file = api.store.output(&id, &name).await.map_err(|error| match error {
-        StoreError::NotFound => ApiError::NotFound(format!("{id} has no output of that name")),
-        other => other.into(),
-    })?;
+    let id = path::execution(&api, &caller, &id).await?;
+    // No file is called so, and Postgres would not even look for it.
+    let found = match name.contains('\0') {
+        true => Err(StoreError::NotFound),
+        false => api.store.output(&id, &name).await,
+    };
+    let file = match found {
+        Ok(file) => file,
+        Err(StoreError::NotFound) => {
+            // Tells an execution without that file from one that does not exist.
+            api.store.status(&id).await?;
+            return Err(ApiError::NotFound(format!("{id} has no output of that name")));
+        }
+        Err(other) => return Err(other.into()),
+    };
     let base = name.rsplit('/').next().unwrap_or(&name).to_owned();
     // Never shown in a browser: it is whatever a script wrote.
     let attachment = ContentDisposition {

@@ -2,14 +2,16 @@
 
 use super::problem::ApiError;
 use super::server::Api;
-use crate::execution::ExecutionId;
+use crate::execution::{Caller, ExecutionId};
 
-pub(super) async fn execution(api: &Api, asked: &str) -> Result<ExecutionId, ApiError> {
+/// The one place where it is decided whether a caller may know of an execution: what belongs to another key
+/// is not there for it.
+pub(super) async fn execution(api: &Api, caller: &Caller, asked: &str) -> Result<ExecutionId, ApiError> {
     let none = || ApiError::NotFound("there is no such execution".to_owned());
     let prefix = ExecutionId::normalise_prefix(asked).ok_or_else(none)?;
-    if prefix.len() == ExecutionId::LENGTH {
+    if prefix.len() == ExecutionId::LENGTH && caller.sees_only().is_none() {
         // Whoever reads it finds out whether it exists.
         return Ok(ExecutionId::from_stored(prefix));
     }
-    Ok(api.store.resolve(&prefix).await?)
+    Ok(api.store.resolve(&prefix, caller).await?)
 }

@@ -7,6 +7,7 @@ use rgrid_api::problem::PROBLEM_JSON;
 use rgrid_api::{FieldError, Problem};
 use thiserror::Error;
 
+use crate::execution::Scope;
 use crate::store::StoreError;
 
 /// Seconds after which a client may ask again.
@@ -17,19 +18,31 @@ pub(super) enum ApiError {
     #[error("{0}")]
     BadRequest(String),
     #[error("{0}")]
+    Unauthorized(String),
+    /// The key is fine, but not for this.
+    #[error("this key may not do that: it lacks the scope {0}")]
+    Forbidden(Scope),
+    #[error("{0}")]
     NotFound(String),
-    #[error("{0} is not possible here")]
-    MethodNotAllowed(String),
+    #[error("{method} is not possible here")]
+    MethodNotAllowed { method: String, allowed: &'static str },
+    #[error("{0}")]
+    Timeout(String),
     #[error("{0}")]
     Conflict(String),
     #[error("{0}")]
     TooLarge(String),
+    #[error("{0}")]
+    HeadTooLarge(String),
     #[error("the body must be JSON, with content-type: application/json")]
     UnsupportedMediaType,
     #[error("the request is well-formed but wrong")]
     Unprocessable(Vec<FieldError>),
     #[error("{0}")]
     TooManyRequests(String),
+    /// More requests than this client may make.
+    #[error("{words}")]
+    TooFast { words: String, retry_after: u64 },
     /// Passing: the database is away.
     #[error("{0}")]
     Unavailable(String),
@@ -49,13 +62,17 @@ impl ApiError {
     fn title(&self) -> &'static str {
         match self {
             ApiError::BadRequest(_) => "bad request",
+            ApiError::Unauthorized(_) => "unauthorized",
+            ApiError::Forbidden(_) => "forbidden",
             ApiError::NotFound(_) => "not found",
-            ApiError::MethodNotAllowed(_) => "method not allowed",
+            ApiError::MethodNotAllowed { .. } => "method not allowed",
+            ApiError::Timeout(_) => "request timeout",
             ApiError::Conflict(_) => "conflict",
             ApiError::TooLarge(_) => "too large",
+            ApiError::HeadTooLarge(_) => "request header fields too large",
             ApiError::UnsupportedMediaType => "unsupported media type",
             ApiError::Unprocessable(_) => "unprocessable",
-            ApiError::TooManyRequests(_) => "too many requests",
+            ApiError::TooManyRequests(_) | ApiError::TooFast { .. } => "too many requests",
             ApiError::Unavailable(_) | ApiError::NoRoom(_) => "unavailable",
             ApiError::Internal(_) => "internal error",
         }
@@ -77,6 +94,10 @@ impl ApiError {
             ApiError::Unavailable(_) => Some("nothing was accepted; ask again in a moment"),
             ApiError::NoRoom(_) => Some("nothing was accepted; ask again when there is room"),
             ApiError::TooManyRequests(_) => Some("ask again when some of what waits has run"),
+            ApiError::Unauthorized(_) => {
+                Some("send `Authorization: Bearer rg_…`; `rgridd keys create` makes a key on the server")
+            }
+            ApiError::Forbidden(_) => Some("`rgridd keys create --scope …` on the server makes one that may"),
             ApiError::NotFound(_) => Some("the API is described in the README"),
             _ => None,
         }
@@ -87,13 +108,17 @@ impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             ApiError::BadRequest(_) => StatusCode::BAD_REQUEST,
+            ApiError::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            ApiError::Forbidden(_) => StatusCode::FORBIDDEN,
             ApiError::NotFound(_) => StatusCode::NOT_FOUND,
-            ApiError::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            ApiError::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            ApiError::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             ApiError::Conflict(_) => StatusCode::CONFLICT,
             ApiError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            ApiError::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             ApiError::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ApiError::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            ApiError::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
+            ApiError::TooManyRequests(_) | ApiError::TooFast { .. } => StatusCode::TOO_MANY_REQUESTS,
             ApiError::Unavailable(_) | ApiError::NoRoom(_) => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -119,8 +144,24 @@ impl ResponseError for ApiError {
             errors,
         };
         let mut response = HttpResponse::build(status);
-        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            response.insert_header((header::RETRY_AFTER, RETRY_AFTER));
+        match self {
+            ApiError::Unavailable(_) | ApiError::TooManyRequests(_) => {
+                response.insert_header((header::RETRY_AFTER, RETRY_AFTER));
+            }
+            ApiError::TooFast { retry_after, .. } => {
+                response.insert_header((header::RETRY_AFTER, *retry_after));
+            }
+            ApiError::Unauthorized(_) => {
+                response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"rgrid\""));
+            }
+            ApiError::MethodNotAllowed { allowed, .. } => {
+                response.insert_header((header::ALLOW, *allowed));
+            }
+            // What is left of the body must not be taken for the next request.
+            ApiError::Timeout(_) => {
+                response.force_close();
+            }
+            _ => {}
         }
         // These types always serialise.
         let body = serde_json::to_string(&problem).unwrap_or_default();
@@ -151,6 +192,9 @@ pub(super) async fn no_such_path(request: HttpRequest) -> Result<HttpResponse, A
     Err(ApiError::NotFound(format!("there is nothing at {}", request.path())))
 }
 
-pub(super) async fn no_such_method(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    Err(ApiError::MethodNotAllowed(request.method().to_string()))
+pub(super) async fn no_such_method(
+    request: HttpRequest,
+    allowed: &'static str,
+) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::MethodNotAllowed { method: request.method().to_string(), allowed })
 }

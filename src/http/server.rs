@@ -3,25 +3,26 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
 
-use actix_web::dev::{ServerHandle, Service};
+use actix_web::dev::{ServerHandle, Service, ServiceRequest};
 use actix_web::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use actix_web::{App, HttpServer, web};
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpResponse, HttpServer, ResponseError, web};
+use rgrid_api::units::format_size;
 use slog::{Logger, error};
+use socket2::SockRef;
 
-use super::problem::{no_such_method, no_such_path};
+use super::auth::guard;
+use super::openapi::{document, openapi};
+use super::problem::{ApiError, no_such_method, no_such_path};
+use super::rate::Rates;
 use super::submission::Gate;
 use super::{Readiness, executions, listing, outputs, service};
 use crate::settings::{RuntimeTable, Settings};
 use crate::store::Store;
 
-/// A client that needs longer for its request line and headers is cut off.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// For requests that are open when the server stops.
 const SHUTDOWN_SECONDS: u64 = 3;
-const MAX_CONNECTIONS: usize = 4096;
 
 /// What all handlers share.
 #[derive(Clone)]
@@ -31,14 +32,20 @@ pub struct Api {
     pub(super) runtimes: Arc<RuntimeTable>,
     pub(super) readiness: Arc<Readiness>,
     pub(super) gate: Arc<Gate>,
-    log: Logger,
+    pub(super) rates: Arc<Rates>,
+    /// The OpenAPI document.
+    pub(super) document: Arc<str>,
+    pub(super) log: Logger,
 }
 
 impl Api {
     pub fn new(store: Store, settings: Arc<Settings>, readiness: Arc<Readiness>, log: &Logger) -> Self {
         let runtimes = Arc::new(settings.runtimes());
+        let document = document(&settings, &runtimes).into();
         let log = log.new(slog::o!("part" => "http"));
-        Self { store, settings, runtimes, readiness, gate: Arc::default(), log }
+        let gate = Arc::new(Gate::new(&settings));
+        let rates = Arc::new(Rates::new(settings.http.rate_limit, settings.http.rate_burst));
+        Self { store, settings, runtimes, readiness, gate, rates, document, log }
     }
 }
 
@@ -56,15 +63,31 @@ impl Server {
 pub fn serve(api: Api, listen: SocketAddr) -> io::Result<(Server, SocketAddr)> {
     let listener = TcpListener::bind(listen)?;
     let address = listener.local_addr()?;
-    let (workers, log) = (api.settings.http.workers, api.log.clone());
+    let (settings, log) = (Arc::clone(&api.settings), api.log.clone());
+    let http = &settings.http;
+    // A client that takes nothing of its answer for so long is cut off; accepted connections inherit it.
+    SockRef::from(&listener).set_tcp_user_timeout(Some(http.idle_timeout.0))?;
+    let max_head = usize::try_from(http.max_header.0).unwrap_or(usize::MAX);
     let data = web::Data::new(api);
     let server = HttpServer::new(move || {
         App::new()
             .app_data(data.clone())
-            .wrap_fn(|request, service| {
-                let answer = service.call(request);
+            .app_data(web::QueryConfig::default().error_handler(|error, _| {
+                ApiError::BadRequest(format!("the query can't be read: {error}")).into()
+            }))
+            .app_data(web::PathConfig::default().error_handler(|error, _| {
+                ApiError::NotFound(format!("the path can't be read: {error}")).into()
+            }))
+            .wrap_fn(move |request, service| {
+                let answer = match head_size(&request) {
+                    size if size > max_head => Err(request.into_response(head_too_large(size, max_head))),
+                    _ => Ok(service.call(request)),
+                };
                 async move {
-                    let mut answer = answer.await?;
+                    let mut answer = match answer {
+                        Ok(answer) => answer.await?,
+                        Err(refused) => refused,
+                    };
                     let headers = answer.headers_mut();
                     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
                     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -73,10 +96,11 @@ pub fn serve(api: Api, listen: SocketAddr) -> io::Result<(Server, SocketAddr)> {
             })
             .configure(routes)
     })
-    .workers(workers)
-    .max_connections(MAX_CONNECTIONS)
-    .client_request_timeout(HEAD_TIMEOUT)
-    .keep_alive(KEEP_ALIVE)
+    .workers(http.workers)
+    // actix counts for each of its threads.
+    .max_connections(http.max_connections.div_ceil(http.workers))
+    .client_request_timeout(http.header_timeout.0)
+    .keep_alive(http.idle_timeout.0)
     .shutdown_timeout(SHUTDOWN_SECONDS)
     .disable_signals()
     .listen(listener)?
@@ -90,29 +114,47 @@ pub fn serve(api: Api, listen: SocketAddr) -> io::Result<(Server, SocketAddr)> {
     Ok((Server(handle), address))
 }
 
+/// Request line and headers, about as they came.
+fn head_size(request: &ServiceRequest) -> usize {
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    request.uri().to_string().len() + headers.sum::<usize>()
+}
+
+fn head_too_large(size: usize, most: usize) -> HttpResponse {
+    let (size, most) = (format_size(size as u64), format_size(most as u64));
+    let words =
+        format!("the request's line and headers have {size}, at most {most} are allowed (http.max_header)");
+    ApiError::HeadTooLarge(words).error_response()
+}
+
 fn routes(config: &mut web::ServiceConfig) {
-    let one = |path: &str, route: actix_web::Route| {
-        web::resource(path).route(route).default_service(web::to(no_such_method))
+    let read = |path: &str, route: actix_web::Route| {
+        web::resource(path).route(route).default_service(web::to(|asked| no_such_method(asked, "GET")))
+    };
+    let act = |path: &str, route: actix_web::Route| {
+        web::resource(path).route(route).default_service(web::to(|asked| no_such_method(asked, "POST")))
     };
     config
-        .service(one("/healthz", web::get().to(service::healthz)))
-        .service(one("/readyz", web::get().to(service::readyz)))
+        .service(read("/healthz", web::get().to(service::healthz)))
+        .service(read("/readyz", web::get().to(service::readyz)))
+        .service(read("/openapi.json", web::get().to(openapi)))
         .service(
             web::scope("/api/v1")
+                .wrap(from_fn(guard))
                 .service(
                     web::resource("/executions")
                         .route(web::post().to(executions::submit))
                         .route(web::get().to(listing::list))
-                        .default_service(web::to(no_such_method)),
+                        .default_service(web::to(|asked| no_such_method(asked, "GET, POST"))),
                 )
-                .service(one("/executions/{id}", web::get().to(executions::get)))
-                .service(one("/executions/{id}/logs", web::get().to(executions::logs)))
-                .service(one("/executions/{id}/cancel", web::post().to(executions::cancel)))
-                .service(one("/executions/{id}/retry", web::post().to(executions::retry)))
-                .service(one("/executions/{id}/outputs", web::get().to(outputs::list)))
-                .service(one("/executions/{id}/outputs/{name:.*}", web::get().to(outputs::download)))
-                .service(one("/runtimes", web::get().to(service::runtimes)))
-                .service(one("/workers", web::get().to(service::workers)))
+                .service(read("/executions/{id}", web::get().to(executions::get)))
+                .service(read("/executions/{id}/logs", web::get().to(executions::logs)))
+                .service(act("/executions/{id}/cancel", web::post().to(executions::cancel)))
+                .service(act("/executions/{id}/retry", web::post().to(executions::retry)))
+                .service(read("/executions/{id}/outputs", web::get().to(outputs::list)))
+                .service(read("/executions/{id}/outputs/{name:.*}", web::get().to(outputs::download)))
+                .service(read("/runtimes", web::get().to(service::runtimes)))
+                .service(read("/workers", web::get().to(service::workers)))
                 .default_service(web::to(no_such_path)),
         )
         .default_service(web::to(no_such_path));

@@ -2,25 +2,42 @@
 
 use std::time::Duration;
 
-use actix_web::HttpResponse;
 use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use chrono::SecondsFormat;
 use rgrid_api::server::{Check, Worker, WorkerList};
 use rgrid_api::{Health, Runtime, RuntimeList};
 
+use super::client;
+use super::openapi::Refused;
 use super::problem::ApiError;
 use super::server::Api;
+use crate::settings::AuthMode;
 
 /// A database that needs longer does not serve anybody.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The process lives
+#[utoipa::path(get, path = "/healthz", tag = "server", responses((status = 200, body = Health)))]
 pub(super) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(health("ok", Vec::new()))
 }
 
-pub(super) async fn readyz(api: Data<Api>) -> HttpResponse {
+/// It can serve, or why not
+///
+/// Without a key, so that a load balancer can ask. Whoever is not on this host learns what is wrong, but not
+/// the words, which may name addresses.
+#[utoipa::path(
+    get, path = "/readyz", tag = "server", responses((status = 200, body = Health), (status = 503, body = Health))
+)]
+pub(super) async fn readyz(api: Data<Api>, request: HttpRequest) -> HttpResponse {
     let mut checks = vec![database(&api).await];
     checks.extend(api.readiness.checks());
+    let here =
+        client::address(&request, &api.settings.http.trusted_proxies).is_some_and(|ip| ip.is_loopback());
+    if api.settings.auth.mode == AuthMode::Keys && !here {
+        checks.iter_mut().for_each(|check| check.detail.clear());
+    }
     if checks.iter().all(|check| check.ok) {
         HttpResponse::Ok().json(health("ok", checks))
     } else {
@@ -42,6 +59,10 @@ fn health(status: &str, checks: Vec<Check>) -> Health {
     Health { status: status.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), checks }
 }
 
+/// What scripts can run in
+#[utoipa::path(
+    get, path = "/api/v1/runtimes", tag = "server", responses((status = 200, body = RuntimeList), Refused)
+)]
 pub(super) async fn runtimes(api: Data<Api>) -> HttpResponse {
     let runtime = |(name, entry): (&str, &crate::settings::RuntimeEntry)| Runtime {
         name: name.to_owned(),
@@ -53,6 +74,10 @@ pub(super) async fn runtimes(api: Data<Api>) -> HttpResponse {
     HttpResponse::Ok().json(RuntimeList { items: api.runtimes.iter().map(runtime).collect() })
 }
 
+/// Who runs scripts
+#[utoipa::path(
+    get, path = "/api/v1/workers", tag = "server", responses((status = 200, body = WorkerList), Refused)
+)]
 pub(super) async fn workers(api: Data<Api>) -> Result<HttpResponse, ApiError> {
     let time = |time: chrono::DateTime<chrono::Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
     let worker = |row: crate::store::WorkerRow| Worker {

@@ -102,6 +102,18 @@ impl Docker {
         Ok(EngineInfo { version: version.version.unwrap_or_else(|| "of unknown version".to_owned()) })
     }
 
+    /// Whether the engine has the runtime that sandboxes are to run in.
+    pub async fn check_runtime(&self) -> Result<(), DockerError> {
+        let Some(wanted) = &self.settings.runtime else { return Ok(()) };
+        let info = self.api.info().await.map_err(|error| self.failed("tell its runtimes", error))?;
+        let mut known: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
+        known.sort_unstable();
+        if known.contains(wanted) {
+            return Ok(());
+        }
+        Err(DockerError::NoRuntime { wanted: wanted.clone(), known: known.join(", ") })
+    }
+
     /// All containers of this deployment on this engine.
     pub async fn find(&self) -> Result<Vec<Found>, DockerError> {
         let filter = format!("{CLUSTER_LABEL}={}", self.settings.cluster);

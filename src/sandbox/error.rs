@@ -24,6 +24,10 @@ pub enum DockerError {
     /// Somebody removed the volume; what was in it has to be installed again.
     #[error("the environment {0} is not there any more")]
     EnvironmentGone(String),
+    #[error(
+        "sandbox.runtime: Docker knows no runtime {wanted:?}; it has {known} (others are added in daemon.json)"
+    )]
+    NoRuntime { wanted: String, known: String },
     /// Docker refused what it was asked.
     #[error("Docker refused to {what}: {reason}")]
     Refused { what: &'static str, reason: String },

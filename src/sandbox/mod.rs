@@ -8,6 +8,7 @@ mod disk;
 mod engine;
 mod environments;
 mod error;
+mod fence;
 mod ground;
 mod images;
 mod init_volume;
@@ -25,6 +26,7 @@ pub use environments::{
     Building, ENVIRONMENT, ENVIRONMENT_PYTHON, ENVIRONMENT_TEMPORARY, EnvironmentVolumes,
 };
 pub use error::{DockerError, SandboxError};
+pub use fence::{Fence, FenceState};
 pub use images::ImageId;
 pub use judge::{Judged, judge};
 pub use judge_install::{InstallLimits, judge_install, too_large_install};

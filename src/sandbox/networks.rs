@@ -49,6 +49,8 @@ impl Docker {
         let request = NetworkCreateRequest {
             name: INTERNET.to_owned(),
             driver: Some("bridge".to_owned()),
+            // The fence (fence.rs) is of IPv4.
+            enable_ipv6: Some(false),
             options: Some(HashMap::from([no_traffic_between])),
             labels: Some(HashMap::from([("rgrid.network".to_owned(), "internet".to_owned())])),
             ..Default::default()

@@ -71,6 +71,10 @@ fn contradictions(settings: &Settings) -> Vec<String> {
         }
     };
     must(settings.http.workers > 0, "http.workers: must be 1 or more");
+    must(settings.http.max_connections > 0, "http.max_connections: must be 1 or more");
+    // Beyond it actix-web itself hangs up, without words.
+    must(settings.http.max_header.0 <= 96 * 1024, "http.max_header: must be 96KiB or less");
+    must(settings.http.rate_limit >= 0.0, "http.rate_limit: must be 0 (no limit) or more");
     must(settings.database.connections >= 2, "database.connections: must be 2 or more");
     must(settings.worker.slots <= 1024, "worker.slots: must be 1024 or less");
     must(settings.worker.lease.0.as_millis() >= 1000, "worker.lease: must be 1s or longer");
@@ -99,8 +103,8 @@ fn contradictions(settings: &Settings) -> Vec<String> {
     let open = settings.auth.mode == AuthMode::None && !settings.http.listen.is_loopback();
     must(
         !open || settings.auth.i_know_this_is_open,
-        "http.listen: anybody who reaches this address could run scripts; listen on 127.0.0.1, or set \
-         auth.i_know_this_is_open = true",
+        "http.listen: anybody who reaches this address could run scripts; listen on 127.0.0.1, set \
+         auth.mode = \"keys\", or set auth.i_know_this_is_open = true",
     );
     found
 }
@@ -171,5 +175,7 @@ mod tests {
     fn an_open_address_without_keys_is_refused() {
         let open = ("http.listen", Value::from("0.0.0.0:8080"));
         assert!(load(None, [open.clone()]).unwrap_err().to_string().contains("http.listen"));
+        load(None, [open.clone(), ("auth.mode", "keys".into())]).unwrap();
+        load(None, [open, ("auth.i_know_this_is_open", true.into())]).unwrap();
     }
 }

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 pub use load::{SettingsError, load};
 pub use runtimes::{Ecosystem, PullPolicy, RuntimeEntry, RuntimeTable, UnknownRuntime};
-pub use values::{Bytes, Listen, Period};
+pub use values::{Bytes, Listen, Network, Period};
 
 /// The defaults with their explanations, as they are shipped.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -54,6 +54,14 @@ impl Settings {
 pub struct Http {
     pub listen: Listen,
     pub workers: usize,
+    pub max_connections: usize,
+    pub max_header: Bytes,
+    pub header_timeout: Period,
+    pub body_timeout: Period,
+    pub idle_timeout: Period,
+    pub rate_limit: f64,
+    pub rate_burst: u32,
+    pub trusted_proxies: Vec<Network>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -105,6 +113,7 @@ pub struct Submission {
     pub max_env_size: Bytes,
     pub max_requirements: Bytes,
     pub max_labels: usize,
+    pub max_in_memory: Bytes,
     pub max_attempts: u32,
 }
 
@@ -149,6 +158,9 @@ pub struct Sandbox {
     pub max_cpus: f64,
     pub pids: u32,
     pub network: NetworkPolicy,
+    pub firewall: Firewall,
+    pub blocked: Vec<Network>,
+    pub host_ports: Vec<u16>,
     pub runtime: String,
     pub parked: u8,
     pub park_ttl: Period,
@@ -162,6 +174,14 @@ pub enum NetworkPolicy {
     None,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Firewall {
+    Auto,
+    Require,
+    Off,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
@@ -173,6 +193,7 @@ pub struct Auth {
 #[serde(rename_all = "lowercase")]
 pub enum AuthMode {
     None,
+    Keys,
 }
 
 #[derive(Debug, Clone, Deserialize)]

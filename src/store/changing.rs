@@ -2,19 +2,20 @@
 
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::Text;
+use diesel::sql_types::{Jsonb, Nullable, Text};
 
 use super::news::News;
 use super::schema::executions;
+use super::submitting::values;
 use super::{Store, StoreError};
-use crate::execution::ExecutionId;
+use crate::execution::{Environment, ExecutionId, KeyId};
 
 /// What waits ends at once; what runs is told to its worker.
 const CANCEL: &str = "
     UPDATE executions
     SET status = CASE status WHEN 'queued' THEN 'cancelled' ELSE status END,
         completed_at = CASE status WHEN 'queued' THEN clock_timestamp() END,
-        cancel_requested = true
+        secrets = CASE status WHEN 'queued' THEN NULL ELSE secrets END, cancel_requested = true
     WHERE id = $1 AND status IN ('queued', 'running')
     RETURNING status";
 
@@ -22,9 +23,9 @@ const CANCEL: &str = "
 const RETRY: &str = "
     WITH new AS (
         INSERT INTO executions (id, runtime, script_name, args, env, labels, requirements, timeout_ms,
-            memory_bytes, cpus_milli, network, max_attempts)
+            memory_bytes, cpus_milli, network, max_attempts, secret_names, secrets, key_id)
         SELECT $2, runtime, script_name, args, env, labels, requirements, timeout_ms,
-            memory_bytes, cpus_milli, network, max_attempts
+            memory_bytes, cpus_milli, network, max_attempts, secret_names, $3, $4
         FROM executions WHERE id = $1
         RETURNING id)
     INSERT INTO execution_files (execution_id, role, name, size, sha256)
@@ -53,13 +54,33 @@ impl Store {
         Ok(())
     }
 
-    pub async fn retry(&self, id: &ExecutionId) -> Result<ExecutionId, StoreError> {
+    /// The names of the secrets that it was submitted with; their values are gone when it has ended.
+    pub async fn secret_names(&self, id: &ExecutionId) -> Result<Vec<String>, StoreError> {
+        let id = id.clone();
+        self.run(move |conn| {
+            let row = executions::table.find(id.as_str());
+            let names: serde_json::Value = row.select(executions::secret_names).first(conn)?;
+            serde_json::from_value(names)
+                .map_err(|error| StoreError::Internal(format!("stored row: {error}")))
+        })
+        .await
+    }
+
+    /// `secrets` are the new run's: those of the first one are not kept. It belongs to `owner`.
+    pub async fn retry(
+        &self,
+        id: &ExecutionId,
+        secrets: Environment,
+        owner: Option<KeyId>,
+    ) -> Result<ExecutionId, StoreError> {
         let (first, new) = (id.clone(), ExecutionId::generate());
         let again = new.clone();
         self.run(move |conn| {
             let files = sql_query(RETRY)
                 .bind::<Text, _>(first.as_str())
                 .bind::<Text, _>(new.as_str())
+                .bind::<Nullable<Jsonb>, _>(values(&secrets))
+                .bind::<Nullable<Text>, _>(owner.as_ref().map(KeyId::as_str))
                 .execute(conn)?;
             // There is a script at least, unless there is no such execution.
             if files == 0 { Err(StoreError::NotFound) } else { Ok(()) }

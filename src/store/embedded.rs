@@ -70,7 +70,13 @@ impl EmbeddedPostgres {
 
     /// Where a client finds it.
     pub fn url(&self) -> String {
-        self.url_for(ROLE, DATABASE)
+        url_for(&self.socket, ROLE, DATABASE)
+    }
+
+    /// Where a client finds the one of a daemon that runs; none when there is none.
+    pub fn url_of_running(data_dir: &Path) -> Option<String> {
+        let socket = socket_folder(&data_dir.join("postgres"));
+        socket.join(".s.PGSQL.5432").exists().then(|| url_for(&socket, ROLE, DATABASE))
     }
 
     /// Blocking. Starts it again if its process is gone; whether it was. Cheap while it lives.
@@ -122,13 +128,13 @@ impl EmbeddedPostgres {
 
     fn is_running(&self) -> bool {
         self.pg_ctl(&["status"], "looking for the private Postgres").is_ok()
-            && PgConnection::establish(&self.url_for("postgres", "postgres")).is_ok()
+            && PgConnection::establish(&url_for(&self.socket, "postgres", "postgres")).is_ok()
     }
 
     /// The daemon's own role owns its database and nothing else.
     fn make_database(&self) -> Result<(), EmbeddedError> {
         let failed = |said: String| EmbeddedError::Failed { what: "making the database".to_owned(), said };
-        let mut admin = PgConnection::establish(&self.url_for("postgres", "postgres"))
+        let mut admin = PgConnection::establish(&url_for(&self.socket, "postgres", "postgres"))
             .map_err(|error| failed(error.to_string()))?;
         let mut make = |exists: &str, statement: &str| -> Result<(), EmbeddedError> {
             let known = sql_query(exists).execute(&mut admin).map_err(|error| failed(error.to_string()))?;
@@ -139,11 +145,6 @@ impl EmbeddedPostgres {
         };
         make("SELECT FROM pg_roles WHERE rolname = 'rgrid'", "CREATE ROLE rgrid LOGIN")?;
         make("SELECT FROM pg_database WHERE datname = 'rgrid'", "CREATE DATABASE rgrid OWNER rgrid")
-    }
-
-    fn url_for(&self, role: &str, database: &str) -> String {
-        let folder: String = self.socket.to_string_lossy().replace('%', "%25").replace('/', "%2F");
-        format!("postgres://{role}@{folder}/{database}")
     }
 
     fn pg_ctl(&self, arguments: &[&str], what: &str) -> Result<(), EmbeddedError> {
@@ -196,6 +197,11 @@ fn last_lines(mut file: fs::File) -> String {
     }
     let lines: Vec<&str> = text.lines().rev().take(5).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
+}
+
+fn url_for(socket: &Path, role: &str, database: &str) -> String {
+    let folder: String = socket.to_string_lossy().replace('%', "%25").replace('/', "%2F");
+    format!("postgres://{role}@{folder}/{database}")
 }
 
 /// A socket's path is limited to 107 bytes, so a deep data folder gets a short one elsewhere.

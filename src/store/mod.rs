@@ -9,6 +9,7 @@ pub mod embedded;
 mod environments;
 mod error;
 mod files;
+mod keys;
 mod lane;
 pub mod migrations;
 mod news;
@@ -28,6 +29,7 @@ use diesel::PgConnection;
 
 pub use environments::{EnvironmentKey, StoredEnvironment};
 pub use error::StoreError;
+pub use keys::{Admission, KeyRow, NewKey};
 pub use outputs::Chunk;
 pub use queue::{Pulse, QueueDepth, Rescue};
 pub use reading::{Filter, Page, StreamText};

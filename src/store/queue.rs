@@ -24,7 +24,7 @@ pub(super) const CLAIM: &str = "
     SET status = 'running', attempt = attempt + 1, worker_id = $2, worker_name = $3, installing = false,
         started_at = clock_timestamp(), lease_until = clock_timestamp() + $4 * interval '1 ms'
     FROM next WHERE e.id = next.id
-    RETURNING e.id, e.attempt, e.runtime, e.script_name, e.args, e.env, e.requirements, e.timeout_ms,
+    RETURNING e.id, e.attempt, e.runtime, e.script_name, e.args, e.env, e.secrets, e.requirements, e.timeout_ms,
         e.memory_bytes, e.cpus_milli, e.network,
         (extract(epoch FROM clock_timestamp() - e.created_at) * 1000)::bigint AS waited_ms,
         (SELECT b.content FROM execution_files f JOIN blobs b USING (sha256)
@@ -53,7 +53,7 @@ const RELEASE: &str = "
     SET status = CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END,
         completed_at = CASE WHEN cancel_requested THEN clock_timestamp() END,
         released = released + 1, worker_id = NULL, worker_name = NULL, lease_until = NULL,
-        started_at = NULL
+        started_at = NULL, secrets = CASE WHEN NOT cancel_requested THEN secrets END
     WHERE id = $1 AND attempt = $2 AND worker_id = $3 AND status = 'running'";
 
 /// Claims whose lease has run out: nobody can know what became of them. With attempts left they are
@@ -87,6 +87,7 @@ const RESCUE: &str = "
         started_at = CASE WHEN becomes <> 'queued' THEN started_at END,
         worker_name = CASE WHEN becomes <> 'queued' THEN worker_name END,
         worker_id = NULL, lease_until = NULL,
+        secrets = CASE becomes WHEN 'queued' THEN secrets END,
         stdout = coalesce(said.stdout, ''), stdout_bytes = coalesce(octet_length(said.stdout), 0),
         stderr = coalesce(said.stderr, ''), stderr_bytes = coalesce(octet_length(said.stderr), 0),
         install_output = coalesce(said.install, '')
@@ -99,7 +100,7 @@ const ADOPT: &str = "
     UPDATE executions e SET worker_id = $3, worker_name = $4,
         lease_until = clock_timestamp() + $5 * interval '1 ms'
     WHERE id = $1 AND attempt = $2 AND status = 'running' AND worker_id = $6
-    RETURNING id, attempt, runtime, script_name, args, env, requirements, timeout_ms, memory_bytes,
+    RETURNING id, attempt, runtime, script_name, args, env, secrets, requirements, timeout_ms, memory_bytes,
         cpus_milli, network, 0::bigint AS waited_ms,
         (SELECT b.content FROM execution_files f JOIN blobs b USING (sha256)
          WHERE f.execution_id = e.id AND f.role = 'script') AS script,
@@ -118,7 +119,7 @@ const DISOWN: &str = "
     SET status = CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END,
         completed_at = CASE WHEN cancel_requested THEN clock_timestamp() END,
         released = released + 1, worker_id = NULL, worker_name = NULL, lease_until = NULL,
-        started_at = NULL
+        started_at = NULL, secrets = CASE WHEN NOT cancel_requested THEN secrets END
     WHERE worker_id = $1 AND status = 'running' AND id <> ALL ($2)
     RETURNING id, attempt, status";
 
@@ -316,6 +317,8 @@ struct ClaimedRow {
     args: serde_json::Value,
     #[diesel(sql_type = Jsonb)]
     env: serde_json::Value,
+    #[diesel(sql_type = Nullable<Jsonb>)]
+    secrets: Option<serde_json::Value>,
     #[diesel(sql_type = Nullable<Text>)]
     requirements: Option<String>,
     #[diesel(sql_type = BigInt)]
@@ -348,6 +351,10 @@ impl ClaimedRow {
             script: self.script.unwrap_or_default(),
             args: serde_json::from_value(self.args).map_err(unreadable)?,
             env: Environment(serde_json::from_value(self.env).map_err(unreadable)?),
+            secrets: match self.secrets {
+                Some(secrets) => Environment(serde_json::from_value(secrets).map_err(unreadable)?),
+                None => Environment::default(),
+            },
             requirements: self.requirements,
             timeout: Duration::from_millis(self.timeout_ms.unsigned_abs()),
             memory_bytes: self.memory_bytes.unsigned_abs(),

@@ -11,7 +11,7 @@ use rgrid_api::{Execution, OutputFile, Status, Stream, Usage};
 use super::files::Role;
 use super::schema::{execution_files, executions, output_chunks};
 use super::{Store, StoreError};
-use crate::execution::ExecutionId;
+use crate::execution::{Caller, ExecutionId, KeyId};
 
 /// What a list is narrowed down to.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +22,8 @@ pub struct Filter {
     /// Only what was submitted before this one.
     pub before: Option<ExecutionId>,
     pub limit: usize,
+    /// Only what this key submitted.
+    pub owner: Option<KeyId>,
 }
 
 /// One page of a list, newest first.
@@ -39,18 +41,18 @@ pub struct StreamText {
 }
 
 impl Store {
-    /// The one execution whose id begins so.
-    pub async fn resolve(&self, prefix: &str) -> Result<ExecutionId, StoreError> {
-        let prefix = prefix.to_owned();
+    /// The one execution whose id begins so, among those that the caller may see.
+    pub async fn resolve(&self, prefix: &str, caller: &Caller) -> Result<ExecutionId, StoreError> {
+        let (prefix, owner) = (prefix.to_owned(), caller.sees_only().cloned());
         self.run(move |conn| {
             // The prefix has letters and digits alone, so nothing in it is a wildcard but `_`, escaped.
             let pattern = format!("{}%", prefix.replace('_', "\\_"));
-            let found: Vec<String> = executions::table
-                .filter(executions::id.like(pattern))
-                .order(executions::id)
-                .limit(20)
-                .select(executions::id)
-                .load(conn)?;
+            let mut query = executions::table.select(executions::id).into_boxed();
+            if let Some(owner) = &owner {
+                query = query.filter(executions::key_id.eq(owner.as_str()));
+            }
+            let found: Vec<String> =
+                query.filter(executions::id.like(pattern)).order(executions::id).limit(20).load(conn)?;
             match found.len() {
                 0 => Err(StoreError::NotFound),
                 1 => found.into_iter().next().map(ExecutionId::from_stored).ok_or(StoreError::NotFound),
@@ -97,6 +99,9 @@ impl Store {
             if !filter.labels.is_empty() {
                 let labels = serde_json::json!(filter.labels).to_string();
                 query = query.filter(sql::<Bool>("labels @> ").bind::<Text, _>(labels).sql("::jsonb"));
+            }
+            if let Some(owner) = &filter.owner {
+                query = query.filter(executions::key_id.eq(owner.as_str().to_owned()));
             }
             if let Some(before) = &filter.before {
                 query = query.filter(executions::id.lt(before.as_str().to_owned()));
@@ -186,6 +191,7 @@ struct Row {
     script_name: String,
     args: serde_json::Value,
     env: serde_json::Value,
+    secret_names: serde_json::Value,
     labels: serde_json::Value,
     timeout_ms: i64,
     attempt: i32,
@@ -231,6 +237,7 @@ impl Row {
             script: self.script_name,
             args: serde_json::from_value(self.args).map_err(unreadable)?,
             env_keys,
+            secret_keys: serde_json::from_value(self.secret_names).map_err(unreadable)?,
             created_at: rfc3339(self.created_at),
             started_at: self.started_at.map(rfc3339),
             completed_at: self.completed_at.map(rfc3339),

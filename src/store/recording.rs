@@ -28,7 +28,8 @@ pub(super) const FINISH: &str = "
         UPDATE executions
         SET status = $4, exit_code = $5, failure_kind = $6, execution_error = $7, stdout = $8, stderr = $9,
             install_output = $10, stdout_bytes = $11, stderr_bytes = $12, output_truncated = $13,
-            cpu_ms = $14, peak_memory_bytes = $15, completed_at = clock_timestamp(), lease_until = NULL
+            cpu_ms = $14, peak_memory_bytes = $15, completed_at = clock_timestamp(), lease_until = NULL,
+            secrets = NULL
         WHERE id = $1 AND attempt = $2 AND worker_id = $3 AND status = 'running'
         RETURNING id),
     gone AS (DELETE FROM output_chunks USING ended WHERE execution_id = ended.id)

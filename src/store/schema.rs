@@ -30,6 +30,8 @@ diesel::table! {
         peak_memory_bytes -> Nullable<BigInt>,
         idempotency_key -> Nullable<Text>,
         idempotency_sha256 -> Nullable<Binary>,
+        key_id -> Nullable<Text>,
+        secret_names -> Jsonb,
     }
 }
 
@@ -58,6 +60,19 @@ diesel::table! {
         seq -> BigInt,
         stream -> Text,
         text -> Text,
+    }
+}
+
+diesel::table! {
+    api_keys (id) {
+        id -> Text,
+        name -> Text,
+        secret_sha256 -> Binary,
+        scopes -> Array<Text>,
+        created_at -> Timestamptz,
+        expires_at -> Nullable<Timestamptz>,
+        revoked_at -> Nullable<Timestamptz>,
+        last_used_at -> Nullable<Timestamptz>,
     }
 }
 

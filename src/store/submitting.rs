@@ -11,7 +11,7 @@ use super::news::News;
 use super::schema::executions;
 use super::statement::statement;
 use super::{Store, StoreError};
-use crate::execution::{ExecutionId, IdempotencyKey, NewExecution};
+use crate::execution::{Environment, ExecutionId, IdempotencyKey, KeyId, NewExecution};
 
 /// How long a key stands for its submission.
 const KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -22,9 +22,9 @@ const SUBMIT: &str = "
         ON CONFLICT DO NOTHING),
     new AS (
         INSERT INTO executions (id, runtime, script_name, args, env, labels, requirements, timeout_ms,
-            memory_bytes, cpus_milli, network, max_attempts, idempotency_key, idempotency_sha256)
-        VALUES ($6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
-        ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+            memory_bytes, cpus_milli, network, max_attempts, idempotency_key, idempotency_sha256, key_id, secrets, secret_names)
+        VALUES ($6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+        ON CONFLICT (coalesce(key_id, ''), idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
         RETURNING id),
     named AS (
         INSERT INTO execution_files (execution_id, role, name, size, sha256)
@@ -34,7 +34,8 @@ const SUBMIT: &str = "
 
 const FREE_KEY: &str = "
     UPDATE executions SET idempotency_key = NULL, idempotency_sha256 = NULL
-    WHERE idempotency_key = $1 AND created_at < clock_timestamp() - $2 * interval '1 s'";
+    WHERE idempotency_key = $1 AND coalesce(key_id, '') = coalesce($3, '')
+        AND created_at < clock_timestamp() - $2 * interval '1 s'";
 
 /// What became of a submission.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +55,7 @@ impl Store {
                 let Some(key) = &new.idempotency else {
                     return Err(StoreError::Internal("an insert without a key found a conflict".to_owned()));
                 };
-                if let Some(first) = first_with(conn, key)? {
+                if let Some(first) = first_with(conn, key, new.key.as_ref())? {
                     return Ok(Submitted::Known(first));
                 }
                 // The key had expired and is free now.
@@ -90,21 +91,36 @@ fn insert(conn: &mut PgConnection, new: &NewExecution) -> Result<bool, StoreErro
         .bind::<Integer, _>(i32::try_from(new.limits.max_attempts).unwrap_or(i32::MAX))
         .bind::<Nullable<Text>, _>(new.idempotency.as_ref().map(|i| i.key.as_str()))
         .bind::<Nullable<Binary>, _>(new.idempotency.as_ref().map(|i| i.body_sha256.as_slice()))
+        .bind::<Nullable<Text>, _>(new.key.as_ref().map(KeyId::as_str))
+        .bind::<Nullable<Jsonb>, _>(values(&new.secrets))
+        .bind::<Jsonb, _>(serde_json::json!(new.secrets.names().collect::<Vec<_>>()))
         .load(conn)?;
     Ok(!ids.is_empty())
 }
 
-/// The first submission with that key; none when it was so long ago that the key is free again.
-fn first_with(conn: &mut PgConnection, key: &IdempotencyKey) -> Result<Option<ExecutionId>, StoreError> {
+/// None where there are none, so that the column is empty.
+pub(super) fn values(secrets: &Environment) -> Option<serde_json::Value> {
+    (!secrets.0.is_empty()).then(|| serde_json::json!(secrets.0))
+}
+
+/// The first submission of that owner with that key; none when it was so long ago that the key is free again.
+fn first_with(
+    conn: &mut PgConnection,
+    key: &IdempotencyKey,
+    owner: Option<&KeyId>,
+) -> Result<Option<ExecutionId>, StoreError> {
+    let owner = owner.map(KeyId::as_str);
     let freed = sql_query(FREE_KEY)
         .bind::<Text, _>(&key.key)
         .bind::<BigInt, _>(i64::try_from(KEY_LIFETIME.as_secs()).unwrap_or(i64::MAX))
+        .bind::<Nullable<Text>, _>(owner)
         .execute(conn)?;
     if freed > 0 {
         return Ok(None);
     }
     let (id, sha256): (String, Option<Vec<u8>>) = executions::table
         .filter(executions::idempotency_key.eq(&key.key))
+        .filter(executions::key_id.is_not_distinct_from(owner))
         .select((executions::id, executions::idempotency_sha256))
         .first(conn)?;
     if sha256.as_deref() != Some(key.body_sha256.as_slice()) {

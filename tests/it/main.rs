@@ -5,12 +5,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod architecture;
+mod attacks;
 mod bad_input;
 mod dependencies;
 mod drain;
 mod environments;
 mod fault_run;
 mod faults;
+mod fence;
+mod keys;
 mod main_job;
 mod many_daemons;
 mod migrations;
@@ -18,7 +21,10 @@ mod model;
 mod news;
 mod output;
 mod pace;
+mod postgres_tls;
 mod restart;
 mod runtimes;
 mod sandbox_profile;
+mod secrets;
+mod slow_clients;
 mod support;

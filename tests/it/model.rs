@@ -162,11 +162,14 @@ impl World {
             script,
             args: Vec::new(),
             env: Environment::default(),
+            // The database refuses any end that leaves them.
+            secrets: Environment([("TOKEN".to_owned(), "canary".to_owned())].into()),
             requirements: None,
             inputs: Vec::new(),
             limits,
             labels: Default::default(),
             idempotency: None,
+            key: None,
         };
         self.store.submit(new).await.unwrap();
         self.submitted.push(id);

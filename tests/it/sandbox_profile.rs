@@ -38,6 +38,27 @@ fn a_live_container_has_each_line_of_the_profile() {
     assert_eq!(host["NanoCpus"], 1_000_000_000);
     assert_eq!(host["PidsLimit"], 256);
     assert_eq!(host["IpcMode"], "private");
+    assert_eq!(host["CgroupnsMode"], "private");
+    // Empty means a namespace of the container's own; `host` or another container's would be named.
+    for name in ["PidMode", "UTSMode", "UsernsMode"] {
+        assert_eq!(host[name], "", "{name}");
+    }
+    assert_eq!(host["ShmSize"], 16 * 1024 * 1024);
+    assert_eq!(config["User"], "0:0", "the init's; the script's own is looked at below");
+    assert_eq!(host["OomKillDisable"].as_bool().unwrap_or(false), false);
+    assert_eq!(host["Runtime"], "runc");
+    // By its content, not by a name that may mean something else tomorrow.
+    assert_eq!(config["Image"], container["Image"]);
+    assert!(config["Image"].as_str().unwrap().starts_with("sha256:"), "{}", config["Image"]);
+    for name in ["Devices", "VolumesFrom", "GroupAdd", "ExtraHosts", "Dns", "Links"] {
+        assert_eq!(host[name].as_array().map_or(0, Vec::len), 0, "{name}");
+    }
+    assert_eq!(host["PortBindings"].as_object().map_or(0, |ports| ports.len()), 0);
+    let network = host["NetworkMode"].as_str().unwrap();
+    let options =
+        docker(&["network", "inspect", "-f", "{{json .Options}} {{.EnableIPv6}} {{.Name}}", network]);
+    assert!(options.contains("\"com.docker.network.bridge.enable_icc\":\"false\""), "{options}");
+    assert!(options.ends_with("false rgrid-internet"), "{options}");
     assert_eq!(host["LogConfig"]["Type"], "none");
     assert_eq!(host["AutoRemove"], false);
     assert_eq!(host["Binds"].as_array().map_or(0, Vec::len), 0, "a host path is mounted");
@@ -53,7 +74,7 @@ fn a_live_container_has_each_line_of_the_profile() {
     for folder in ["/workspace", "/tmp"] {
         let options = host["Tmpfs"][folder].as_str().unwrap();
         assert!(
-            options.contains("nosuid") && options.contains("nodev") && options.contains("size="),
+            options.contains("nosuid") && options.contains("nodev") && options.contains("size=268435456"),
             "{options}"
         );
     }
@@ -69,7 +90,8 @@ fn the_script_has_no_rights_that_it_does_not_need() {
     let end = http.wait(&http.submit_with(&script, body));
     let expected = "\
 uid 1000 gid 1000 groups []
-capabilities 0000000000000000
+capabilities 0000000000000000 0000000000000000 0000000000000000
+seccomp 2
 no-new-privileges 1
 write to / refused: EROFS
 write to /usr refused: EROFS
@@ -80,4 +102,35 @@ read the init's environment refused: EACCES
 input hello
 ";
     assert_eq!(end["stdout"].as_str().unwrap(), expected, "{end}");
+}
+
+#[test]
+fn without_network_there_is_nothing_to_reach() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let http = daemon.http();
+    let script =
+        "import os; print(sorted(os.listdir('/sys/class/net')), open('/proc/net/route').read().count('eth'))";
+    let end = http.wait(&http.submit_with(script, serde_json::json!({ "network": false })));
+    assert_eq!(end["stdout"], "['lo'] 0\n", "{end}");
+
+    // By the server's policy, whatever is asked for.
+    let closed = DaemonBuilder::on(&database).slots(1).with("RGRID_SANDBOX__NETWORK", "none").start();
+    let asked = serde_json::json!({ "script": { "name": "s.py", "content": "x" }, "network": true });
+    assert_eq!(closed.http().post("/api/v1/executions", &asked).json()["errors"][0]["field"], "network");
+}
+
+#[test]
+fn a_runtime_that_docker_does_not_know_is_told_with_those_it_knows() {
+    let database = Database::new();
+    let builder = |runtime: &str| DaemonBuilder::on(&database).with("RGRID_SANDBOX__RUNTIME", runtime);
+    let refused = builder("runsc").command(&["serve"]).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success(), "{said}");
+    assert!(
+        said.contains("sandbox.runtime: Docker knows no runtime \"runsc\"; it has") && said.contains("runc"),
+        "{said}"
+    );
+    let daemon = builder("runc").slots(1).start();
+    assert_eq!(daemon.http().wait(&daemon.http().submit("print(1)"))["status"], "completed");
 }

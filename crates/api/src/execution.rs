@@ -9,6 +9,7 @@ use crate::output::OutputFile;
 
 /// Where an execution stands. Only the last three are final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     Queued,
@@ -46,6 +47,7 @@ impl fmt::Display for Status {
 
 /// Why a failed execution failed; `execution_error` says it in a sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     /// The script ended with a code other than 0, or by a signal.
@@ -100,6 +102,7 @@ impl fmt::Display for FailureKind {
 
 /// What a run cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Usage {
     /// User and system time of everything in the sandbox, in milliseconds.
     pub cpu_ms: u64,
@@ -111,6 +114,7 @@ pub struct Usage {
 ///
 /// Values of environment variables go in and never come out: only their names are shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Execution {
     pub id: String,
     pub status: Status,
@@ -120,6 +124,9 @@ pub struct Execution {
     pub args: Vec<String>,
     #[serde(default)]
     pub env_keys: Vec<String>,
+    /// Names of the secrets; a retry asks for their values again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_keys: Vec<String>,
     pub created_at: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,
@@ -161,6 +168,7 @@ pub struct Execution {
 
 /// `GET /executions`: newest first, without outputs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ExecutionList {
     pub items: Vec<Execution>,
     /// Hand it back as `cursor` for the next page; none on the last one.

@@ -8,6 +8,7 @@ pub mod names;
 pub mod output;
 pub mod problem;
 pub mod server;
+pub mod shape;
 pub mod submission;
 pub mod units;
 
@@ -15,4 +16,4 @@ pub use execution::{Execution, ExecutionList, FailureKind, Status, Usage};
 pub use output::{OutputFile, OutputList, Stream};
 pub use problem::{FieldError, Problem};
 pub use server::{Health, Runtime, RuntimeList};
-pub use submission::{InputFile, Script, Submission};
+pub use submission::{InputFile, Retry, Script, Submission};

@@ -13,7 +13,8 @@ pub fn check_env_name(name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{name:?} is no name for an environment variable: letters, digits and _, not starting with a digit, as in API_KEY"
+        "{:?} is no name for an environment variable: letters, digits and _, not starting with a digit, as in API_KEY",
+        shortened(name)
     ))
 }
 

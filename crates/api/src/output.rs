@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// One of the text streams that are kept for an execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Stream {
     Stdout,
@@ -46,6 +47,7 @@ impl FromStr for Stream {
 
 /// A file that the script left below `/workspace/`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OutputFile {
     /// Path relative to `/workspace/`, parts separated by `/`.
     pub name: String,
@@ -57,6 +59,7 @@ pub struct OutputFile {
 
 /// `GET /executions/{id}/outputs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OutputList {
     pub items: Vec<OutputFile>,
 }

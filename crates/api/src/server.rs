@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// One line of the runtime table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Runtime {
     /// As in `--runtime`, such as `python:3.11`.
     pub name: String,
@@ -20,12 +21,14 @@ pub struct Runtime {
 
 /// `GET /runtimes`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RuntimeList {
     pub items: Vec<Runtime>,
 }
 
 /// `GET /healthz` and `GET /readyz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Health {
     /// `ok`, or `unavailable` with 503.
     pub status: String,
@@ -38,6 +41,7 @@ pub struct Health {
 
 /// One thing that the server needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Check {
     pub name: String,
     pub ok: bool,
@@ -47,6 +51,7 @@ pub struct Check {
 
 /// One running daemon that executes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Worker {
     /// New at each start.
     pub id: String,
@@ -65,6 +70,7 @@ pub struct Worker {
 
 /// `GET /workers`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WorkerList {
     pub items: Vec<Worker>,
 }

@@ -5,22 +5,27 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::shape;
+
 /// Only `script` is required; everything else has a default of the server's.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Submission {
+    #[serde(deserialize_with = "shape::object")]
     pub script: Script,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Like `env`, but forgotten when the execution has ended, and shown as `***` in its output.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requirements: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "shape::objects")]
     pub files: Vec<InputFile>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<f64>,
@@ -36,7 +41,18 @@ pub struct Submission {
     pub max_attempts: Option<u32>,
 }
 
+/// `POST /executions/{id}/retry`; no body at all is the same as an empty one.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// The values of the first run's secrets, which are not kept: all of them, and no others.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Script {
     /// A plain file name; the script keeps it in `/workspace/`.
@@ -45,6 +61,7 @@ pub struct Script {
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InputFile {
     /// A plain file name; the file lies read-only in `/workspace/`.
@@ -63,6 +80,12 @@ impl fmt::Debug for Submission {
             .field("runtime", &self.runtime)
             .field("files", &self.files)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retry").field("secrets", &self.secrets.keys().collect::<Vec<_>>()).finish()
     }
 }
 

@@ -71,6 +71,7 @@ pub mod tests {
             script: "script.py".to_owned(),
             args: Vec::new(),
             env_keys: Vec::new(),
+            secret_keys: Vec::new(),
             created_at: "2025-11-15T16:30:00Z".to_owned(),
             started_at: None,
             completed_at: None,

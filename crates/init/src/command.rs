@@ -39,8 +39,10 @@ pub struct Job {
     pub setup: Option<Setup>,
     /// Program and arguments; the program is looked up in the `PATH` of `env`.
     pub argv: Vec<String>,
-    /// The whole environment of the script; nothing is added.
+    /// The environment of the script; nothing is added but the secrets.
     pub env: Vec<(String, String)>,
+    /// Variables of the script alone, not of its setup. Their values are covered in all text that is told.
+    pub secrets: Vec<(String, String)>,
     pub limits: Limits,
 }
 
@@ -96,6 +98,7 @@ impl fmt::Debug for Job {
             .field("setup", &self.setup)
             .field("argv", &self.argv)
             .field("env", &Names(&self.env))
+            .field("secrets", &Names(&self.secrets))
             .field("limits", &self.limits)
             .finish()
     }
@@ -121,10 +124,12 @@ mod tests {
         let setup = Setup { argv: vec!["pip".into()], env: env.clone(), timeout_ms: 1 };
         let limits =
             Limits { timeout_ms: 1, grace_ms: 1, output_limit: 1, max_outputs: 1, max_output_bytes: 1 };
-        let run = Command::Run(Job { id: "a".into(), setup: Some(setup), argv: vec![], env, limits });
+        let secrets = vec![("TOKEN".to_owned(), "hunter2".to_owned())];
+        let run =
+            Command::Run(Job { id: "a".into(), setup: Some(setup), argv: vec![], env, secrets, limits });
         let file = Command::File { name: "n".into(), offset: 0, content: b"hunter2".to_vec() };
         let shown = format!("{run:?} {file:?}");
-        assert!(shown.contains("API_KEY") && shown.contains("7 bytes"), "{shown}");
+        assert!(shown.contains("API_KEY") && shown.contains("TOKEN") && shown.contains("7 bytes"), "{shown}");
         assert!(!shown.contains("hunter2") && !shown.contains("104"), "{shown}");
     }
 }

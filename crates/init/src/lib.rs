@@ -17,6 +17,7 @@ mod assemble;
 mod command;
 mod event;
 mod frame;
+mod mask;
 mod message;
 mod secret;
 mod text;
@@ -26,13 +27,14 @@ pub use assemble::{assemble, char_floor};
 pub use command::{Command, Job, Limits, Setup};
 pub use event::{Ending, Event, Exit, OutputFile, Phase, Stream, StreamEnd};
 pub use frame::{Decoder, FrameError, MAX_FRAME, Received, encode};
+pub use mask::{MASK, Masker, Masks};
 pub use message::{Message, State};
 pub use text::TextDecoder;
 pub use token::{Token, TokenError};
 
 /// Told in [`Message::Hello`]. A daemon that meets another version (an old container after an upgrade) must
 /// not go on; it ends that container and treats its run as lost.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// The most of a file that one [`Command::File`] or one [`Message::Piece`] carries, in bytes.
 pub const MAX_PIECE: usize = 256 * 1024;

@@ -36,6 +36,7 @@ pub(super) fn job(claimed: &Claimed, runtime: &RuntimeEntry, settings: &Settings
         setup: None,
         argv,
         env: script_env(claimed, runtime, settings, environment).into_iter().collect(),
+        secrets: claimed.secrets.0.clone().into_iter().collect(),
         limits: Limits {
             timeout_ms: millis(claimed.timeout),
             grace_ms: millis(settings.execution.grace.0),
@@ -81,6 +82,8 @@ fn script_env(
     }
     env.extend(ca_bundle(settings));
     env.extend(claimed.env.0.clone());
+    // One name, one value: the init adds the secrets.
+    env.retain(|name, _| !claimed.secrets.0.contains_key(name));
     env
 }
 
@@ -116,6 +119,7 @@ mod tests {
             script: Vec::new(),
             args: vec!["--follow".to_owned()],
             env: Environment(env.iter().copied().map(owned).collect()),
+            secrets: Environment::default(),
             requirements: None,
             timeout: Duration::from_secs(5),
             memory_bytes: 1 << 29,

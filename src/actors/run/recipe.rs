@@ -108,6 +108,7 @@ impl Recipe {
             }),
             argv: seal,
             env,
+            secrets: Vec::new(),
             limits: Limits {
                 timeout_ms: SEAL_TIMEOUT_MS,
                 grace_ms: millis(settings.execution.grace.0),

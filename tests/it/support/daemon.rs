@@ -1,6 +1,7 @@
 //! A daemon of a test's own.
 
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,6 +19,8 @@ pub struct DaemonBuilder {
     settings: Vec<(String, String)>,
     arguments: Vec<String>,
     wrapper: Vec<String>,
+    /// Of another network than the machine's.
+    namespace: Option<PathBuf>,
     data: Arc<tempfile::TempDir>,
 }
 
@@ -31,6 +34,7 @@ impl DaemonBuilder {
             settings: Vec::new(),
             arguments: vec!["serve".to_owned()],
             wrapper: Vec::new(),
+            namespace: None,
             data: Arc::new(data),
         }
     }
@@ -86,6 +90,16 @@ impl DaemonBuilder {
         self
     }
 
+    pub fn argument(&mut self, argument: &str) {
+        self.arguments.push(argument.to_owned());
+    }
+
+    /// Starts it in another network namespace. Needs root.
+    pub fn inside(mut self, namespace: &Path) -> Self {
+        self.namespace = Some(namespace.to_owned());
+        self
+    }
+
     pub fn slots(self, slots: usize) -> Self {
         self.with("RGRID_WORKER__SLOTS", &slots.to_string())
     }
@@ -94,10 +108,33 @@ impl DaemonBuilder {
         self.data.path()
     }
 
-    pub fn command(&self) -> Command {
-        let words: Vec<&str> =
-            self.wrapper.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_rgridd")]).collect();
-        let mut command = Command::new(words[0]);
+    /// Another command of the daemon's binary with the same settings, beside the daemon or without it.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rgridd"));
+        command
+            .args(arguments)
+            .env("RGRID_DATA_DIR", self.data.path())
+            .env_remove("DATABASE_URL")
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Makes a key; returns it as it was shown.
+    pub fn key(&self, name: &str, scopes: &str) -> String {
+        let output = self.command(&["keys", "create", "--name", name, "--scope", scopes]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// The daemon itself, not started.
+    pub fn serving(&self) -> Command {
+        // `nsenter` replaces itself: it becomes the daemon.
+        let inside = self.namespace.iter().map(|namespace| format!("--net={}", namespace.display()));
+        let mut words: Vec<String> = inside.flat_map(|net| ["nsenter".to_owned(), net]).collect();
+        words.extend(self.wrapper.iter().cloned());
+        words.push(env!("CARGO_BIN_EXE_rgridd").to_owned());
+        let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])
             .args(&self.arguments)
@@ -105,6 +142,8 @@ impl DaemonBuilder {
             .env("RGRID_DATA_DIR", self.data.path())
             .env("RGRID_LOG__FORMAT", "json")
             .env("RGRID_WORKER__SLOTS", "2")
+            // The rules of a whole machine are no test's to change; `fence.rs` has a machine of its own.
+            .env("RGRID_SANDBOX__FIREWALL", "off")
             .env_remove("DATABASE_URL")
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
@@ -113,7 +152,7 @@ impl DaemonBuilder {
     }
 
     pub fn start(&self) -> Daemon {
-        let mut command = self.command();
+        let mut command = self.serving();
         command.stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));

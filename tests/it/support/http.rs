@@ -7,6 +7,7 @@ use serde_json::Value;
 pub struct Http {
     base: String,
     agent: ureq::Agent,
+    key: Option<String>,
 }
 
 #[derive(Debug)]
@@ -30,7 +31,17 @@ impl Http {
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(120)))
             .build();
-        Self { base: base.to_owned(), agent: config.into() }
+        Self { base: base.to_owned(), agent: config.into(), key: None }
+    }
+
+    /// The same server, asked with this key.
+    pub fn with_key(&self, key: &str) -> Self {
+        Self { base: self.base.clone(), agent: self.agent.clone(), key: Some(key.to_owned()) }
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> &str {
+        self.base.strip_prefix("http://").unwrap()
     }
 
     /// For a server that may be away or hang.
@@ -63,7 +74,21 @@ impl Http {
     }
 
     pub fn get(&self, path: &str) -> Answer {
-        read(self.agent.get(format!("{}{path}", self.base)).call())
+        self.get_with(path, &[])
+    }
+
+    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.agent.get(format!("{}{path}", self.base));
+        for (name, value) in
+            self.own_headers().iter().map(|(n, v)| (*n, v.as_str())).chain(headers.iter().copied())
+        {
+            request = request.header(name, value);
+        }
+        read(request.call())
+    }
+
+    fn own_headers(&self) -> Vec<(&'static str, String)> {
+        self.key.iter().map(|key| ("authorization", format!("Bearer {key}"))).collect()
     }
 
     pub fn post(&self, path: &str, body: &Value) -> Answer {
@@ -73,8 +98,10 @@ impl Http {
     pub fn post_raw(&self, path: &str, content_type: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut request =
             self.agent.post(format!("{}{path}", self.base)).header("content-type", content_type);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
+        for (name, value) in
+            self.own_headers().iter().map(|(n, v)| (*n, v.as_str())).chain(headers.iter().copied())
+        {
+            request = request.header(name, value);
         }
         read(request.send(body))
     }

@@ -112,7 +112,7 @@ fn run((id, argv, env, timeout_ms): (String, Vec<String>, Vec<(String, String)>,
     let limits = Limits { timeout_ms, grace_ms: 1, output_limit: 2, max_outputs: 3, max_output_bytes: 4 };
     let setup = Setup { argv: argv.clone(), env: env.clone(), timeout_ms };
     let setup = (timeout_ms % 2 == 0).then_some(setup);
-    Command::Run(Job { id, setup, argv, env, limits })
+    Command::Run(Job { id, setup, argv, secrets: env.clone(), env, limits })
 }
 
 fn message() -> impl Strategy<Value = Message> {

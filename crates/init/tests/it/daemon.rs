@@ -62,6 +62,7 @@ pub fn job(argv: &[&str]) -> Job {
         setup: None,
         argv: argv.iter().map(|&part| part.to_owned()).collect(),
         env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        secrets: Vec::new(),
         limits: Limits {
             timeout_ms: 60_000,
             grace_ms: 5_000,

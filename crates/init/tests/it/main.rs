@@ -117,6 +117,26 @@ fn a_flood_is_cut_and_its_size_is_told() {
 }
 
 #[test]
+fn secrets_reach_the_script_and_never_leave_the_sandbox() {
+    let mut job = shell(
+        "echo $TOKEN; printf %s $TOKEN | head -c 3 >&2; sleep 0.1; printf %s $TOKEN | tail -c +4 >&2
+         [ $TOKEN = canary-4711 ] && echo the same; head -c 100000 /dev/zero | tr '\\0' x; echo $TOKEN",
+    );
+    job.secrets = vec![("TOKEN".into(), "canary-4711".into())];
+    job.setup = Some(setup("echo token=$TOKEN canary-4711", 60_000));
+    job.limits.output_limit = 1000;
+    let told = Sandbox::running(job).until_exit();
+    assert_eq!(told.text(Stream::Install), "token= ***\n");
+    assert_eq!(told.text(Stream::Stderr), "***");
+    assert!(
+        told.text(Stream::Stdout).starts_with("***\nthe same\nxxx"),
+        "{}",
+        told.text(Stream::Stdout).len()
+    );
+    assert!(told.exit.stdout.tail.ends_with("xxx***\n"), "{:?}", told.exit.stdout.tail);
+}
+
+#[test]
 fn a_setup_comes_before_the_script_with_its_own_environment() {
     let mut job = shell("echo script");
     let say = "echo \"installing $WHAT\"; echo careful >&2";

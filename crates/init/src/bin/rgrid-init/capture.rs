@@ -1,11 +1,14 @@
-//! One stream's text: live up to the limit, beyond it only its end and its size.
+//! One stream's text, its secrets covered: live up to the limit, beyond it only its end and its size.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use rgrid_init::{MAX_TAIL, StreamEnd, TextDecoder, char_floor};
+use rgrid_init::{MAX_TAIL, Masker, Masks, StreamEnd, TextDecoder, char_floor};
 
 pub struct Capture {
     decoder: TextDecoder,
+    /// Before anything is cut: half a secret is none that could be found.
+    masker: Masker,
     limit: u64,
     /// How much may still go out live. 0 for good once something was held back.
     live_left: usize,
@@ -15,10 +18,11 @@ pub struct Capture {
 }
 
 impl Capture {
-    pub fn new(limit: u64) -> Self {
+    pub fn new(limit: u64, masks: &Arc<Masks>) -> Self {
         let bytes = usize::try_from(limit).unwrap_or(usize::MAX);
         Self {
             decoder: TextDecoder::new(),
+            masker: Masker::new(Arc::clone(masks)),
             limit,
             live_left: bytes,
             total: 0,
@@ -30,12 +34,15 @@ impl Capture {
     /// The part of the new text that goes out live.
     pub fn push(&mut self, bytes: &[u8]) -> String {
         let text = self.decoder.push(bytes);
+        let text = self.masker.push(text);
         self.take(text)
     }
 
     /// After the last byte.
     pub fn finish(&mut self) -> String {
-        let text = self.decoder.finish();
+        let rest = self.decoder.finish();
+        let mut text = self.masker.push(rest);
+        text.push_str(&self.masker.finish());
         self.take(text)
     }
 
@@ -75,7 +82,12 @@ mod tests {
     use super::*;
 
     fn capture(text: &str, limit: u64, chunk: usize) -> (String, StreamEnd) {
-        let mut capture = Capture::new(limit);
+        capture_without(&[], text, limit, chunk)
+    }
+
+    fn capture_without(secrets: &[&str], text: &str, limit: u64, chunk: usize) -> (String, StreamEnd) {
+        let masks = Arc::new(Masks::new(secrets.iter().copied()));
+        let mut capture = Capture::new(limit, &masks);
         let mut live: String = text.as_bytes().chunks(chunk).map(|piece| capture.push(piece)).collect();
         live.push_str(&capture.finish());
         (live, capture.end())
@@ -96,6 +108,14 @@ mod tests {
     #[test]
     fn after_a_character_that_did_not_fit_nothing_smaller_follows() {
         assert_eq!(capture("1234567äb", 8, 1).0, "1234567");
+    }
+
+    #[test]
+    fn a_secret_on_the_cut_is_covered_before_it_is_cut() {
+        for chunk in 1..10 {
+            let (live, end) = capture_without(&["hunter2"], "xxhunter2yyyy", 4, chunk);
+            assert_eq!((live.as_str(), end.total, end.tail.as_str()), ("xx**", 9, "yy"));
+        }
     }
 
     proptest! {

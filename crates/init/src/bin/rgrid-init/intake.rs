@@ -2,9 +2,10 @@
 
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use rgrid_init::{Stream, StreamEnd};
+use rgrid_init::{Masks, Stream, StreamEnd};
 
 use crate::capture::Capture;
 use crate::journal::Journal;
@@ -17,10 +18,10 @@ pub struct Intake {
 }
 
 impl Intake {
-    pub fn open(stream: Stream, limit: u64) -> io::Result<(Self, PipeWriter)> {
+    pub fn open(stream: Stream, limit: u64, masks: &Arc<Masks>) -> io::Result<(Self, PipeWriter)> {
         let (reader, writer) = io::pipe()?;
         set_nonblocking(reader.as_fd())?;
-        Ok((Self { stream, reader: Some(reader), capture: Capture::new(limit) }, writer))
+        Ok((Self { stream, reader: Some(reader), capture: Capture::new(limit, masks) }, writer))
     }
 
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rgrid_init::{Ending, Event, Exit, Job, Limits, Phase, Setup, Stream, StreamEnd};
+use rgrid_init::{Ending, Event, Exit, Job, Limits, Masks, Phase, Setup, Stream, StreamEnd};
 
 use crate::host::Host;
 use crate::journal::Journal;
@@ -20,6 +21,7 @@ pub struct Run {
     id: String,
     script: Program,
     limits: Limits,
+    masks: Arc<Masks>,
     inputs: BTreeSet<String>,
     phase: Phase,
     step: Option<Step>,
@@ -37,9 +39,12 @@ impl Run {
         signals: &Signals,
         journal: &mut Journal,
     ) -> Self {
+        let masks = Masks::new(job.secrets.iter().map(|(_, value)| value.as_str()));
+        let env = job.env.into_iter().chain(job.secrets).collect();
         let mut run = Self {
             id: job.id,
-            script: Program { argv: job.argv, env: job.env },
+            script: Program { argv: job.argv, env },
+            masks: Arc::new(masks),
             limits: job.limits,
             inputs,
             phase: Phase::Setup,
@@ -106,15 +111,13 @@ impl Run {
 
     fn start_setup(&mut self, setup: Setup, host: &Host, signals: &Signals, journal: &mut Journal) {
         let program = Program { argv: setup.argv, env: setup.env };
-        let streams =
-            Streams { stdout: Stream::Install, stderr: Stream::Install, limit: self.limits.output_limit };
+        let streams = self.streams(Stream::Install, Stream::Install);
         let times = self.times(setup.timeout_ms);
         self.begin(Phase::Setup, Step::start(&program, &times, &streams, host, signals), journal);
     }
 
     fn start_script(&mut self, host: &Host, signals: &Signals, journal: &mut Journal) {
-        let streams =
-            Streams { stdout: Stream::Stdout, stderr: Stream::Stderr, limit: self.limits.output_limit };
+        let streams = self.streams(Stream::Stdout, Stream::Stderr);
         let times = self.times(self.limits.timeout_ms);
         self.begin(Phase::Script, Step::start(&self.script, &times, &streams, host, signals), journal);
     }
@@ -163,6 +166,10 @@ impl Run {
     fn exit(&mut self) -> Exit {
         self.exit.peak_memory_bytes = peak_memory_bytes();
         self.exit.clone()
+    }
+
+    fn streams(&self, stdout: Stream, stderr: Stream) -> Streams {
+        Streams { stdout, stderr, limit: self.limits.output_limit, masks: Arc::clone(&self.masks) }
     }
 
     fn times(&self, timeout_ms: u64) -> Times {

@@ -3,11 +3,12 @@
 
 use std::os::fd::BorrowedFd;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use rgrid_init::{Stream, StreamEnd};
+use rgrid_init::{Masks, Stream, StreamEnd};
 
 use crate::host::Host;
 use crate::intake::Intake;
@@ -70,6 +71,7 @@ pub struct Streams {
     pub stdout: Stream,
     pub stderr: Stream,
     pub limit: u64,
+    pub masks: Arc<Masks>,
 }
 
 impl Step {
@@ -81,7 +83,8 @@ impl Step {
         signals: &Signals,
     ) -> Result<Self, String> {
         let pipe = |stream| {
-            Intake::open(stream, streams.limit).map_err(|error| format!("No pipe could be made: {error}."))
+            Intake::open(stream, streams.limit, &streams.masks)
+                .map_err(|error| format!("No pipe could be made: {error}."))
         };
         let (out, stdout) = pipe(streams.stdout)?;
         let mut intakes = vec![out];

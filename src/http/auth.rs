@@ -1,0 +1,95 @@
+//! Who asks: every request of the API is from somebody, and may do what its key is for.
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, ResponseError};
+use futures_util::future::{Ready, ready};
+use slog::warn;
+
+use super::client;
+use super::problem::ApiError;
+use super::rate::Client;
+use super::server::Api;
+use crate::execution::{Caller, Key, Scope};
+use crate::settings::AuthMode;
+use crate::store::Admission;
+
+/// Around the whole API: whoever comes through has a [`Caller`] and may use the method. What changes
+/// something needs `run`, so that a new route is not open to all by being forgotten here.
+pub(super) async fn guard(
+    api: Data<Api>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    match admitted(&api, request.request()).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            Ok(next.call(request).await?.map_into_boxed_body())
+        }
+        Err(refused) => Ok(request.into_response(refused.error_response())),
+    }
+}
+
+async fn admitted(api: &Api, request: &HttpRequest) -> Result<Caller, ApiError> {
+    let address = client::address(request, &api.settings.http.trusted_proxies);
+    if api.settings.auth.mode == AuthMode::None {
+        if let Some(address) = address.filter(|address| !address.is_loopback()) {
+            api.rates.take(Client::Address(address))?;
+        }
+        return Ok(Caller::anybody());
+    }
+    let caller = known(api, request).await.inspect_err(|refused| {
+        let address = address.map(|address| address.to_string()).unwrap_or_default();
+        warn!(api.log, "a request was refused"; "client" => address, "reason" => %refused);
+    })?;
+    if let Some(key) = caller.key() {
+        api.rates.take(Client::Key(key.clone()))?;
+    }
+    let needed = if is_safe(request.method()) { Scope::Read } else { Scope::Run };
+    if caller.may(needed) { Ok(caller) } else { Err(ApiError::Forbidden(needed)) }
+}
+
+async fn known(api: &Api, request: &HttpRequest) -> Result<Caller, ApiError> {
+    let refused = |words: &str| ApiError::Unauthorized(words.to_owned());
+    let key = presented(request)?;
+    match api.store.admit(&key).await? {
+        Admission::Welcome(caller) => Ok(caller),
+        Admission::Unknown => Err(refused("there is no such key")),
+        Admission::Revoked => Err(refused("this key was revoked")),
+        Admission::Expired => Err(refused("this key has expired")),
+    }
+}
+
+fn presented(request: &HttpRequest) -> Result<Key, ApiError> {
+    let refused = |words: &str| ApiError::Unauthorized(words.to_owned());
+    let mut headers = request.headers().get_all(AUTHORIZATION);
+    let header = headers.next().ok_or_else(|| refused("this server asks for a key"))?;
+    if headers.next().is_some() {
+        return Err(refused("there are two Authorization headers; send one"));
+    }
+    let (scheme, text) = header.to_str().ok().and_then(|text| text.split_once(' ')).unwrap_or_default();
+    let key = Some(text.trim()).filter(|_| scheme.eq_ignore_ascii_case("bearer")).and_then(Key::parse);
+    key.ok_or_else(|| refused("the Authorization header has no key in the form `Bearer rg_…`"))
+}
+
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// For handlers: who asks. There is none outside of the guard, and that is a mistake of ours.
+pub(super) struct Asking(pub Caller);
+
+impl FromRequest for Asking {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let missing = || ApiError::Internal("a route is not behind the guard".to_owned());
+        ready(caller.map(Self).ok_or_else(missing))
+    }
+}

@@ -1,0 +1,281 @@
+//! API keys: who may ask, for what, and what each one sees.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, DaemonBuilder, Database, Http, wait_until};
+
+/// A daemon that asks for keys.
+fn closed() -> (Database, DaemonBuilder, Daemon) {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database).with("RGRID_AUTH__MODE", "keys");
+    let daemon = builder.start();
+    (database, builder, daemon)
+}
+
+fn id_of(key: &str) -> &str {
+    key.split('_').nth(1).unwrap()
+}
+
+fn revoke(builder: &DaemonBuilder, key: &str) {
+    assert!(builder.command(&["keys", "revoke", id_of(key)]).output().unwrap().status.success());
+}
+
+/// Every call that names an execution.
+fn calls_about(http: &Http, id: &str) -> Vec<(String, u16)> {
+    let get = |path: String| {
+        let status = http.get(&format!("/api/v1/executions/{path}")).status;
+        (format!("GET {path}"), status)
+    };
+    let post = |path: String| {
+        let status = http.post(&format!("/api/v1/executions/{path}"), &json!({})).status;
+        (format!("POST {path}"), status)
+    };
+    vec![
+        get(id.to_owned()),
+        get(id[..20].to_owned()),
+        get(format!("{id}?wait=1")),
+        get(format!("{id}/logs")),
+        get(format!("{id}/logs?stream=stderr")),
+        get(format!("{id}/logs?stream=install")),
+        get(format!("{id}/outputs")),
+        get(format!("{id}/outputs/out.txt")),
+        post(format!("{id}/cancel")),
+        post(format!("{id}/retry")),
+    ]
+}
+
+#[test]
+fn two_keys_cannot_see_each_others_executions_by_any_call() {
+    let (_database, builder, daemon) = closed();
+    let [ann, bob] = ["ann", "bob"].map(|name| daemon.http().with_key(&builder.key(name, "read,run")));
+    let id = ann.submit("open('out.txt', 'w').write('ann'); print('secret of ann')");
+    assert_eq!(ann.wait(&id)["status"], "completed");
+
+    for (call, status) in calls_about(&bob, &id) {
+        assert_eq!(status, 404, "{call}");
+    }
+    assert_eq!(bob.get("/api/v1/executions").json()["items"], json!([]));
+    for query in ["status=completed", &format!("cursor={}", "exec_".to_owned() + &"z".repeat(26))] {
+        assert_eq!(bob.get(&format!("/api/v1/executions?{query}")).json()["items"], json!([]), "{query}");
+    }
+    // A prefix that only others' executions share is not told from one that nobody has.
+    bob.submit("print(1)");
+    assert_eq!(bob.get("/api/v1/executions/exec_0").status, 200);
+
+    // Of what is Ann's own she sees everything; a run that has ended can't be cancelled.
+    let own: Vec<u16> = calls_about(&ann, &id).into_iter().map(|(_, status)| status).collect();
+    assert_eq!(own, [200, 200, 200, 200, 200, 200, 200, 200, 409, 201]);
+
+    let admin = daemon.http().with_key(&builder.key("root", "admin"));
+    assert_eq!(admin.get("/api/v1/executions").json()["items"].as_array().unwrap().len(), 3);
+    assert_eq!(admin.execution(&id)["stdout"], "secret of ann\n");
+}
+
+#[test]
+fn every_route_with_an_id_is_in_the_list_of_calls() {
+    let routes = include_str!("../../src/http/server.rs");
+    let with_id: Vec<&str> = routes.split('"').filter(|text| text.starts_with("/executions/{id}")).collect();
+    let known = ["", "/logs", "/cancel", "/retry", "/outputs", "/outputs/{name:.*}"];
+    let known = known.map(|rest| format!("/executions/{{id}}{rest}"));
+    assert!(with_id.iter().all(|route| known.iter().any(|k| k == route)), "add to calls_about: {with_id:?}");
+}
+
+#[test]
+fn an_idempotency_key_stands_for_one_submission_of_each_key() {
+    let (_database, builder, daemon) = closed();
+    let body = json!({ "script": { "name": "s.py", "content": "print(1)" } }).to_string();
+    let submit = |key: &str| {
+        let http = daemon.http().with_key(key);
+        let answer = http.post_raw(
+            "/api/v1/executions",
+            "application/json",
+            &[("idempotency-key", "same")],
+            body.as_bytes(),
+        );
+        (answer.status, answer.json()["id"].as_str().unwrap().to_owned())
+    };
+    let (ann, bob) = (builder.key("ann", "run"), builder.key("bob", "run"));
+    let first = submit(&ann);
+    assert_eq!(first.0, 201);
+    assert_eq!(submit(&ann), (200, first.1.clone()));
+    let other = submit(&bob);
+    assert!(other.0 == 201 && other.1 != first.1, "{other:?}");
+}
+
+#[test]
+fn a_revoked_key_fails_on_the_next_request() {
+    let (_database, builder, daemon) = closed();
+    let key = builder.key("ann", "read,run");
+    let http = daemon.http().with_key(&key);
+    assert_eq!(http.get("/api/v1/runtimes").status, 200);
+    revoke(&builder, &key);
+    let refused = http.get("/api/v1/runtimes");
+    assert_eq!((refused.status, refused.content_type.as_str()), (401, "application/problem+json"));
+    assert_eq!(refused.json()["detail"], "this key was revoked");
+    assert_eq!(http.post("/api/v1/executions", &json!({})).status, 401);
+}
+
+#[test]
+fn an_expired_key_is_told_from_a_wrong_one_only_by_who_has_it() {
+    let (database, builder, daemon) = closed();
+    let key = builder.key("ann", "read");
+    let detail = |key: &str| daemon.http().with_key(key).get("/api/v1/runtimes").json()["detail"].clone();
+    database.execute("UPDATE api_keys SET expires_at = now() - interval '1 s'");
+    assert_eq!(detail(&key), "this key has expired");
+    let wrong = format!("{}{}", &key[..key.len() - 4], if key.ends_with("0000") { "1111" } else { "0000" });
+    assert_eq!(detail(&wrong), "there is no such key");
+}
+
+#[test]
+fn without_a_good_key_nothing_is_told_but_that_the_server_lives() {
+    let (database, builder, daemon) = closed();
+    let (http, key) = (daemon.http(), builder.key("ann", "read"));
+    let asked = |headers: &[(&str, &str)]| {
+        let answer = http.get_with("/api/v1/executions", headers);
+        (answer.status, answer.json()["detail"].as_str().unwrap_or_default().to_owned())
+    };
+    let bearer = format!("Bearer {key}");
+    let unknown = format!("Bearer rg_000000000000_{}", "0".repeat(64));
+    let form = "the Authorization header has no key in the form `Bearer rg_…`".to_owned();
+    assert_eq!(asked(&[]), (401, "this server asks for a key".to_owned()));
+    assert_eq!(asked(&[("authorization", "Bearer")]), (401, form.clone()));
+    assert_eq!(asked(&[("authorization", "Bearer rg_x")]), (401, form.clone()));
+    assert_eq!(asked(&[("authorization", &bearer.replace("Bearer", "Basic"))]), (401, form.clone()));
+    assert_eq!(asked(&[("authorization", &format!("Bearer {}", "k".repeat(8000)))]), (401, form));
+    assert_eq!(asked(&[("authorization", &unknown)]), (401, "there is no such key".to_owned()));
+    let twice = "there are two Authorization headers; send one".to_owned();
+    assert_eq!(asked(&[("authorization", &bearer), ("authorization", &bearer)]), (401, twice));
+    assert_eq!(asked(&[("authorization", &bearer)]).0, 200);
+    assert_eq!(asked(&[("authorization", &bearer.replace("Bearer", "bearer"))]).0, 200);
+
+    // What does not exist is not told from what does, either.
+    assert_eq!(http.get("/api/v1/nowhere").status, 401);
+    assert_eq!(http.get("/healthz").status, 200);
+    assert_eq!(http.get("/readyz").status, 200);
+    assert_eq!(database.number("SELECT count(*) FROM executions"), 0);
+    let log = daemon.log().join("\n");
+    assert!(log.contains("a request was refused") && log.contains("127.0.0.1"), "{log}");
+    assert!(!log.contains(key.rsplit('_').next().unwrap()), "a key is in the log");
+}
+
+#[test]
+fn a_scope_is_what_a_key_may_do_and_no_more() {
+    let (_database, builder, daemon) = closed();
+    let submission = json!({ "script": { "name": "s.py", "content": "print(1)" } });
+    let statuses = |scopes: &str| {
+        let http = daemon.http().with_key(&builder.key("k", scopes));
+        let submitted = http.post("/api/v1/executions", &submission);
+        if submitted.status == 403 {
+            let words = "this key may not do that: it lacks the scope run";
+            assert_eq!(submitted.json()["detail"], words);
+        }
+        (http.get("/api/v1/executions").status, submitted.status)
+    };
+    assert_eq!(statuses("read"), (200, 403));
+    assert_eq!(statuses("run"), (403, 201));
+    assert_eq!(statuses("read,run"), (200, 201));
+    assert_eq!(statuses("admin"), (200, 201));
+}
+
+#[test]
+fn keys_are_listed_with_their_state_and_last_use_and_without_their_secret() {
+    let (database, builder, daemon) = closed();
+    let (used, revoked) = (builder.key("used", "read"), builder.key("revoked", "admin"));
+    revoke(&builder, &revoked);
+    daemon.http().with_key(&used).get("/api/v1/runtimes");
+    let list =
+        |arguments: &[&str]| String::from_utf8(builder.command(arguments).output().unwrap().stdout).unwrap();
+    let (table, document) = (list(&["keys", "list"]), list(&["keys", "list", "--json"]));
+    for key in [&used, &revoked] {
+        let secret = key.rsplit('_').next().unwrap();
+        assert!(
+            table.contains(id_of(key)) && !table.contains(secret) && !document.contains(secret),
+            "{table}"
+        );
+    }
+    let listed: Value = serde_json::from_str(&document).unwrap();
+    let field = |name: &str| [0, 1].map(|at| listed["items"][at][name].clone());
+    assert_eq!(field("state"), [json!("valid"), json!("revoked")]);
+    assert_eq!(field("scopes"), [json!(["read"]), json!(["admin"])]);
+    assert!(field("last_used_at")[0].is_string() && field("last_used_at")[1].is_null(), "{listed}");
+
+    // Used again within a minute the row is not written.
+    let written = || database.text(&format!("SELECT xmin FROM api_keys WHERE id = '{}'", id_of(&used)));
+    let before = written();
+    daemon.http().with_key(&used).get("/api/v1/runtimes");
+    assert_eq!(written(), before);
+    database.execute("UPDATE api_keys SET last_used_at = now() - interval '61 s'");
+    daemon.http().with_key(&used).get("/api/v1/runtimes");
+    assert_eq!(
+        database.number("SELECT count(*) FROM api_keys WHERE last_used_at > now() - interval '30 s'"),
+        1
+    );
+    assert_eq!(database.number("SELECT count(*) FROM api_keys WHERE length(secret_sha256) = 32"), 2);
+}
+
+#[test]
+fn wrong_key_commands_say_what_is_wrong() {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database);
+    let said = |arguments: &[&str]| {
+        let output = builder.command(arguments).output().unwrap();
+        assert!(!output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(said(&["keys", "revoke", "0123456789ab"]).contains("there is no key 0123456789ab"));
+    assert!(said(&["keys", "revoke", "nonsense"]).contains("is no id of a key"));
+    assert!(
+        said(&["keys", "create", "--name", "x", "--scope", "root"]).contains("there are read, run and admin")
+    );
+    assert!(said(&["keys", "create", "--name", "a\nb"]).contains("control characters"));
+    assert!(said(&["keys", "create", "--name", "x", "--expires", "soon"]).contains("is no duration"));
+}
+
+#[test]
+fn keys_are_made_beside_a_daemon_that_runs_on_its_private_postgres() {
+    let builder = DaemonBuilder::new().with("RGRID_AUTH__MODE", "keys");
+    let before = builder.key("before the first start", "read");
+    let daemon = builder.start();
+    let beside = builder.key("beside", "read");
+    for key in [before, beside] {
+        assert_eq!(daemon.http().with_key(&key).get("/api/v1/runtimes").status, 200);
+    }
+}
+
+#[test]
+fn an_open_address_needs_keys_or_a_word_that_it_is_meant() {
+    let database = Database::new();
+    let open = |builder: DaemonBuilder| builder.with("RGRID_HTTP__LISTEN", "0.0.0.0:0");
+    let refused = open(DaemonBuilder::on(&database)).command(&["serve"]).output().unwrap();
+    assert!(!refused.status.success());
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("http.listen") && said.contains("auth.mode = \"keys\""), "{said}");
+    let with_keys = open(DaemonBuilder::on(&database).with("RGRID_AUTH__MODE", "keys")).start();
+    let said = wait_until("it says that there is no key", Duration::from_secs(10), || {
+        with_keys.log().into_iter().find(|line| line.contains("nobody has a key yet"))
+    });
+    assert!(said.contains("rgridd keys create"), "{said}");
+    assert_eq!(with_keys.stop(), 0);
+}
+
+#[test]
+fn more_requests_than_the_rate_are_told_when_to_come_back() {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database)
+        .with("RGRID_AUTH__MODE", "keys")
+        .with("RGRID_HTTP__RATE_LIMIT", "0.01")
+        .with("RGRID_HTTP__RATE_BURST", "3");
+    let daemon = builder.start();
+    let [ann, bob] = ["ann", "bob"].map(|name| daemon.http().with_key(&builder.key(name, "read")));
+    let answers: Vec<_> = (0..4).map(|_| ann.get("/api/v1/runtimes")).collect();
+    assert_eq!(answers.iter().map(|a| a.status).collect::<Vec<_>>(), [200, 200, 200, 429]);
+    let last = answers.last().unwrap();
+    let wait: u64 = last.retry_after.as_deref().unwrap().parse().unwrap();
+    assert!((90..=100).contains(&wait), "{last:?}");
+    let words = "more than 0.01 requests a second (3 at once) from this client; the limit is http.rate_limit";
+    assert_eq!(last.json()["detail"], words);
+    assert_eq!(bob.get("/api/v1/runtimes").status, 200);
+    assert_eq!(ann.get("/healthz").status, 200);
+}

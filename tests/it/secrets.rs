@@ -1,0 +1,199 @@
+//! Secrets: in the script, and nowhere else; and the values of variables, which never come out.
+
+use std::time::Duration;
+
+use diesel::{QueryableByName, RunQueryDsl, sql_query, sql_types};
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, DaemonBuilder, Database, containers_of, docker, wait_until};
+
+const SECRET: &str = "canary-secret-c0ffee";
+const VARIABLE: &str = "canary-variable-decade";
+
+/// Says the secret in as many ways as a script does by mistake, and proves that it has it.
+const SCRIPT: &str = "\
+import os, sys, time
+token = os.environ['TOKEN']
+print('token', token, flush=True)
+for letter in token:
+    print(letter, end='', file=sys.stderr, flush=True)
+    time.sleep(0.01)
+print(token * 3, len(token), sum(token.encode()), os.environ['NAME'] == 'canary-' + 'variable-decade')
+print('waiting', flush=True)
+while not os.path.exists('/tmp/go') and len(sys.argv) > 1:
+    time.sleep(0.05)
+raise SystemExit('failed with ' + token)
+";
+
+fn submission(arguments: &[&str]) -> Value {
+    json!({ "secrets": { "TOKEN": SECRET }, "env": { "NAME": VARIABLE }, "args": arguments })
+}
+
+/// Every row of every table as text.
+fn dump(database: &Database) -> String {
+    #[derive(QueryableByName)]
+    struct Table {
+        #[diesel(sql_type = sql_types::Text)]
+        text: String,
+    }
+    let mut connection = database.connect();
+    let query = "SELECT tablename::text AS text FROM pg_tables WHERE schemaname = 'public'";
+    let tables: Vec<Table> = sql_query(query).load(&mut connection).unwrap();
+    assert!(tables.len() >= 6, "the dump would see nothing");
+    tables
+        .iter()
+        .map(|table| {
+            // bytea is shown as text, so that contents are searched too.
+            database.text(&format!(
+                "SELECT coalesce(string_agg(row_to_json(t)::text, ' '), '') || \
+                 coalesce((SELECT string_agg(encode(content, 'escape'), ' ') FROM blobs), '') FROM {} t",
+                table.text
+            ))
+        })
+        .collect()
+}
+
+/// Everything that the API says of an execution.
+fn told(daemon: &Daemon, id: &str) -> String {
+    let get = |path: &str| daemon.http().get(path).body;
+    let of = |rest: &str| get(&format!("/api/v1/executions/{id}{rest}"));
+    let streams = ["stdout", "stderr", "install"].map(|stream| of(&format!("/logs?stream={stream}")));
+    [
+        of(""),
+        of("/outputs"),
+        get("/api/v1/executions"),
+        get("/api/v1/workers"),
+        get("/readyz"),
+        streams.concat(),
+    ]
+    .concat()
+}
+
+#[test]
+fn the_canary_is_found_nowhere_but_in_its_own_column() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(1).with("RGRID_LOG__LEVEL", "debug").start();
+    let http = daemon.http();
+    let cluster = database.text("SELECT cluster FROM deployment");
+    let id = http.submit_with(SCRIPT, submission(&["hold"]));
+    wait_until("it has said its secret", Duration::from_secs(30), || {
+        http.get(&format!("/api/v1/executions/{id}/logs")).body.contains("waiting").then_some(())
+    });
+
+    // While it runs: in the column that is there for it, once.
+    assert_eq!(dump(&database).matches(SECRET).count(), 1);
+    assert_eq!(database.text("SELECT secrets->>'TOKEN' FROM executions"), SECRET);
+    let inspect = |containers: Vec<String>| {
+        containers.iter().map(|container| docker(&["inspect", container])).collect::<String>()
+    };
+    let containers = containers_of(&cluster);
+    let live = inspect(containers.clone());
+    assert!(live.contains(&cluster));
+    for canary in [SECRET, VARIABLE] {
+        assert!(!live.contains(canary), "docker inspect of a live container shows {canary}");
+        assert!(!told(&daemon, &id).contains(canary), "the API shows {canary}");
+    }
+    // Ends it from outside, and keeps what Docker knows of the ended container.
+    containers.iter().for_each(|c| drop(docker(&["exec", "-u", "1000", c, "touch", "/tmp/go"])));
+    let ended = inspect(containers);
+    assert!(!ended.contains(SECRET) && !ended.contains(VARIABLE));
+
+    let end = http.wait(&id);
+    let sum: u32 = SECRET.bytes().map(u32::from).sum();
+    assert_eq!(end["stdout"], format!("token ***\n*** {} {sum} True\nwaiting\n", SECRET.len()), "{end}");
+    assert_eq!(end["stderr"], "***failed with ***\n");
+    assert_eq!((&end["secret_keys"], &end["env_keys"]), (&json!(["TOKEN"]), &json!(["NAME"])));
+    let after = dump(&database);
+    assert!(!after.contains(SECRET), "the database still has the secret");
+    assert_eq!(after.matches(VARIABLE).count(), 1, "env values are kept for a retry, in their column alone");
+    for canary in [SECRET, VARIABLE] {
+        assert!(!told(&daemon, &id).contains(canary), "the API shows {canary}");
+        assert!(!daemon.log().join("\n").contains(canary), "the log shows {canary}");
+    }
+}
+
+#[test]
+fn a_cancelled_or_lost_execution_keeps_no_secret() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let http = daemon.http();
+    let running = http.submit_with(SCRIPT, submission(&["hold"]));
+    wait_until("it runs", Duration::from_secs(30), || {
+        (http.execution(&running)["status"] == "running").then_some(())
+    });
+    let queued = http.submit_with(SCRIPT, submission(&[]));
+    for id in [&queued, &running] {
+        assert_eq!(http.post(&format!("/api/v1/executions/{id}/cancel"), &json!({})).status, 202);
+    }
+    assert_eq!(http.wait(&running)["status"], "cancelled");
+    assert_eq!(
+        database.number("SELECT count(*) FROM executions WHERE status = 'cancelled' AND secrets IS NULL"),
+        2
+    );
+}
+
+#[test]
+fn secrets_outlive_an_attempt_that_was_given_back() {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database).slots(1).with("RGRID_WORKER__DRAIN_TIMEOUT", "200ms");
+    let daemon = builder.start();
+    let id = daemon.http().submit_with(SCRIPT, submission(&["hold"]));
+    wait_until("it runs", Duration::from_secs(30), || {
+        (daemon.http().execution(&id)["status"] == "running").then_some(())
+    });
+    assert_eq!(daemon.stop(), 0);
+    assert_eq!(
+        database.text("SELECT status || ' ' || (secrets->>'TOKEN') FROM executions"),
+        format!("queued {SECRET}")
+    );
+    let again = builder.start();
+    wait_until("the second attempt has its secret", Duration::from_secs(30), || {
+        let said = again.http().get(&format!("/api/v1/executions/{id}/logs")).body;
+        said.contains(&format!("*** {}", SECRET.len())).then_some(())
+    });
+}
+
+#[test]
+fn a_retry_asks_for_the_secrets_again() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let http = daemon.http();
+    let id = http
+        .submit_with("import os; print(len(os.environ['TOKEN']))", json!({ "secrets": { "TOKEN": SECRET } }));
+    http.wait(&id);
+    let retry = |body: &Value| http.post(&format!("/api/v1/executions/{id}/retry"), body);
+    let missing = retry(&json!({}));
+    assert_eq!(missing.status, 422);
+    let expected = json!([{ "field": "secrets.TOKEN",
+        "message": "is missing: secrets are not kept, so a retry needs their values again" }]);
+    assert_eq!(missing.json()["errors"], expected);
+    let other = retry(&json!({ "secrets": { "TOKEN": "12345", "MORE": "x" } }));
+    assert_eq!((other.status, &other.json()["errors"][0]["field"]), (422, &json!("secrets.MORE")));
+
+    let again = retry(&json!({ "secrets": { "TOKEN": "12345" } }));
+    assert_eq!(again.status, 201, "{again:?}");
+    let end = http.wait(again.json()["id"].as_str().unwrap());
+    assert_eq!((&end["stdout"], &end["secret_keys"]), (&json!("5\n"), &json!(["TOKEN"])));
+    // Without secrets a retry needs no body.
+    let plain = http.submit("print(1)");
+    assert_eq!(http.post_raw(&format!("/api/v1/executions/{plain}/retry"), "", &[], b"").status, 201);
+}
+
+#[test]
+fn the_digest_of_a_submission_says_nothing_of_its_secrets() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).with("RGRID_QUEUE__MAX_QUEUED", "100").start();
+    let submit = |secrets: Value| {
+        let body =
+            json!({ "script": { "name": "s.py", "content": "print(1)" }, "secrets": secrets }).to_string();
+        let headers = [("idempotency-key", "k")];
+        daemon.http().post_raw("/api/v1/executions", "application/json", &headers, body.as_bytes()).status
+    };
+    assert_eq!(submit(json!({ "PIN": "1234" })), 201);
+    let digest = || database.text("SELECT encode(idempotency_sha256, 'hex') FROM executions");
+    let first = digest();
+    // The same submission with another value: it can't be told apart, so the first one is meant.
+    assert_eq!(submit(json!({ "PIN": "5678" })), 200);
+    assert_eq!(submit(json!({ "CODE": "1234" })), 409);
+    assert_eq!(digest(), first);
+}
