@@ -92,7 +92,7 @@ impl Unit {
         let lives = life.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none());
         if !lives && Instant::now() >= life.not_before {
             life.starts += 1;
-            life.child = Some(self.builder.command().stderr(self.log_file(life.starts)).spawn().unwrap());
+            life.child = Some(self.builder.serving().stderr(self.log_file(life.starts)).spawn().unwrap());
             // One that can't start is not started in a spin.
             life.not_before = Instant::now() + Duration::from_millis(500);
         }

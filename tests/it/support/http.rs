@@ -50,7 +50,7 @@ impl Http {
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(10)))
             .build();
-        Self { base: base.to_owned(), agent: config.into() }
+        Self { base: base.to_owned(), agent: config.into(), key: None }
     }
 
     /// None: nobody answers.
