@@ -12,7 +12,7 @@ use crate::execution::WorkerId;
 /// lock. Whoever held it before is gone for certain, so what it ran may be taken over at once.
 pub(super) struct Home {
     lock: File,
-    /// More than one when some died before they had taken over from those before.
+    /// More than one when some died before they had taken over from those before, or a run outlived several.
     pub predecessors: Vec<WorkerId>,
 }
 
@@ -57,9 +57,10 @@ impl Home {
         Ok(self.lock.sync_data()?)
     }
 
-    /// Nothing is left of those before.
-    pub fn inherit(&mut self, worker: &WorkerId) -> anyhow::Result<()> {
-        self.predecessors.clear();
+    /// Everything that those before left is taken over. `named` are those whose names its containers still carry: a
+    /// label never changes, whoever follows the run.
+    pub fn inherit(&mut self, worker: &WorkerId, named: Vec<WorkerId>) -> anyhow::Result<()> {
+        self.predecessors = named;
         self.sign(worker)
     }
 }
@@ -77,8 +78,8 @@ mod tests {
         }
         let mut home = Home::open(folder.path()).unwrap();
         assert_eq!(home.predecessors, [ids[2].clone(), ids[1].clone(), ids[0].clone()]);
-        home.inherit(&ids[2]).unwrap();
+        home.inherit(&ids[2], vec![ids[0].clone()]).unwrap();
         drop(home);
-        assert_eq!(Home::open(folder.path()).unwrap().predecessors, [ids[2].clone()]);
+        assert_eq!(Home::open(folder.path()).unwrap().predecessors, [ids[2].clone(), ids[0].clone()]);
     }
 }

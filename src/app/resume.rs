@@ -58,21 +58,22 @@ impl Sweeper {
     pub async fn sweep_for_ever(self: Arc<Self>) {
         loop {
             let pause = match self.sweep().await {
-                true => self.worker.settings.worker.lease.0,
-                false => SOON,
+                Some(_) => self.worker.settings.worker.lease.0,
+                None => SOON,
             };
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// Whether nothing is left of the predecessors.
-    pub async fn sweep(&self) -> bool {
+    /// None when something had to stay for the next time; else the predecessors whose names are still on a container
+    /// that was taken over.
+    pub async fn sweep(&self) -> Option<Vec<WorkerId>> {
         failpoint::hit("resume.sweeping").await;
         let found = match self.worker.docker.find().await {
             Ok(found) => found,
             Err(error) => {
                 warn!(self.log, "left-over sandboxes can't be looked for"; "error" => %error);
-                return false;
+                return None;
             }
         };
         self.open.lock().await.retain(|name, _| found.iter().any(|one| one.container == *name));
@@ -87,10 +88,15 @@ impl Sweeper {
             all = false;
             warn!(self.log, "claims of former workers stay for now"; "error" => %error);
         }
-        if all {
-            self.worker.has_settled_in();
+        if !all {
+            return None;
         }
-        all
+        self.worker.has_settled_in();
+        let named = |who: &&WorkerId| {
+            let own = |one: &&Found| one.worker == who.as_str();
+            found.iter().filter(own).any(|one| self.worker.docker.knows(&one.container))
+        };
+        Some(self.predecessors.iter().filter(named).cloned().collect())
     }
 
     /// What predecessors own now is in no sandbox: they died before the job was handed over, or the sandbox did too.

@@ -188,8 +188,8 @@ impl Work {
             log.new(o!("part" => "sweeper")),
         );
         // The runs of the ones before come first: they are the oldest.
-        if sweeper.sweep().await {
-            home.inherit(&worker.id).context("the data folder can't be written")?;
+        if let Some(named) = sweeper.sweep().await {
+            home.inherit(&worker.id, named).context("the data folder can't be written")?;
             if let Err(error) = docker.sweep_volumes().await {
                 warn!(log, "old volumes can't be looked for"; "error" => %error);
             }

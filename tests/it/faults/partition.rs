@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, DaemonBuilder, Postgres, Proxy, containers_of, wait_until};
+use crate::support::{Daemon, DaemonBuilder, Engine, Postgres, Proxy, containers_of, wait_until};
 
 struct Pair {
+    /// Of the second one: on one Docker host it would sweep what the first one leaves.
+    engine: Engine,
     postgres: Postgres,
     proxy: Proxy,
     first: Daemon,
@@ -15,14 +17,15 @@ struct Pair {
 
 /// The first one's way to Postgres goes through the proxy.
 fn two_workers() -> Pair {
-    let postgres = Postgres::new();
+    let (engine, postgres) = (Engine::take(), Postgres::new());
     let (proxy, url) = postgres.proxied();
     let worker = |builder: DaemonBuilder, name: &str| {
         builder.slots(1).lease("3s").named(name).with("RGRID_SANDBOX__PARKED", "0").start()
     };
     let first = worker(DaemonBuilder::at(&url), "one");
-    let second = worker(DaemonBuilder::at(&postgres.url()), "two");
-    Pair { postgres, proxy, first, second }
+    let elsewhere = DaemonBuilder::at(&postgres.url()).with("RGRID_DOCKER__HOST", &engine.host());
+    let second = worker(elsewhere, "two");
+    Pair { engine, postgres, proxy, first, second }
 }
 
 impl Pair {
@@ -47,6 +50,7 @@ impl Pair {
         self.second.http().wait_for_output(id, "run");
     }
 
+    /// Of the first one.
     fn containers(&self) -> Vec<String> {
         containers_of(&self.postgres.text("SELECT cluster FROM deployment"))
     }
@@ -54,7 +58,7 @@ impl Pair {
     fn stop(self) {
         let cluster = self.postgres.text("SELECT cluster FROM deployment");
         assert_eq!((self.first.stop(), self.second.stop()), (0, 0));
-        assert_eq!(containers_of(&cluster), Vec::<String>::new());
+        assert_eq!((containers_of(&cluster), self.engine.containers_of(&cluster)), (Vec::new(), Vec::new()));
     }
 }
 

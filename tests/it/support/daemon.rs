@@ -241,6 +241,12 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         if self.child.try_wait().ok().flatten().is_none() {
             self.signal("-TERM");
+            let begun = std::time::Instant::now();
+            while begun.elapsed() < STOP && self.child.try_wait().ok().flatten().is_none() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            // A test that failed may have left it unable to stop.
+            let _ = self.child.kill();
             let _ = self.child.wait();
         }
         if std::thread::panicking() {
