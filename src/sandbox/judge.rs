@@ -95,7 +95,8 @@ fn reason(installed: &str) -> String {
     if text.is_empty() {
         return "it said nothing; see `rgrid logs --install`".to_owned();
     }
-    text.chars().take(REASON_MAX).collect()
+    // It stands in the log and on terminals: what a package's own build says there must not steer them.
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON_MAX).collect()
 }
 
 #[cfg(test)]
@@ -144,6 +145,17 @@ mod tests {
         );
         let memory = judged(Ending::OutOfMemory, "").outcome;
         assert!(memory.error().unwrap().contains("512 MiB of memory (peak 500 MiB)"));
+    }
+
+    #[test]
+    fn what_an_install_says_cannot_steer_a_terminal() {
+        let failed =
+            judged(Ending::SetupFailed { code: 1 }, "ERROR: \u{1b}[2Jgone\rand \u{9b}31m back\n").outcome;
+        let told = failed.error().unwrap();
+        assert!(
+            told.ends_with("ERROR:  [2Jgone and  31m back") && !told.chars().any(char::is_control),
+            "{told:?}"
+        );
     }
 
     #[test]

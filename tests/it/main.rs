@@ -9,6 +9,7 @@ mod attacks;
 mod bad_input;
 mod drain;
 mod fence;
+mod images;
 mod keys;
 mod main_job;
 mod many_daemons;
