@@ -7,7 +7,7 @@ SHELL := bash
 # rustup's folder, for shells that were opened before it was installed.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help setup images build demo test faults check up down status migrate migrate-upgrade bench clean
+.PHONY: help setup images build demo test faults check check-extra test-extra fuzz sbom licences up down status migrate migrate-upgrade bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,25 @@ check: ## what must pass before a commit: format, lints, docs
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace
+	@scripts/check-extra --if-built
+
+check-extra: ## licences, sources and bans of all dependencies (installs cargo-deny: minutes, once)
+	@scripts/check-extra
+
+test-extra: setup ## ask a daemon everything its OpenAPI document allows, and more (installs schemathesis)
+	cargo build
+	@scripts/test-extra
+
+fuzz: ## let the fuzzer at the parsers, a minute each
+	@scripts/fuzz
+
+sbom: ## what is in the binaries, as CycloneDX (target/sbom.cdx.json)
+	@mkdir -p target
+	@scripts/sbom >target/sbom.cdx.json
+	@echo "target/sbom.cdx.json"
+
+licences: ## the licence of each crate in the binaries
+	@scripts/sbom --licences
 
 up: setup build ## start the daemon of this checkout in the background (data and log in .rgrid/)
 	@scripts/daemon up

@@ -145,7 +145,7 @@ impl ResponseError for ApiError {
         };
         let mut response = HttpResponse::build(status);
         match self {
-            ApiError::Unavailable(_) | ApiError::TooManyRequests(_) => {
+            ApiError::Unavailable(_) | ApiError::NoRoom(_) | ApiError::TooManyRequests(_) => {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER));
             }
             ApiError::TooFast { retry_after, .. } => {

@@ -52,7 +52,9 @@ pub fn too_large_install(limits: &InstallLimits) -> Outcome {
     ))
 }
 
+/// It stands in the log and on terminals: what a package's own build says must not steer them.
 fn failed(error: String) -> Outcome {
+    let error = error.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     Outcome::Failed { kind: FailureKind::Install, error }
 }
 
@@ -119,6 +121,12 @@ mod tests {
         let said = "Collecting nonsense\nERROR: No matching distribution found for nonsense\n";
         assert_eq!(reason(said), "ERROR: No matching distribution found for nonsense");
         assert_eq!(reason("python3: No module named pip\n"), "python3: No module named pip");
+    }
+
+    #[test]
+    fn what_an_install_says_cannot_steer_a_terminal() {
+        let told = failed(reason("ERROR: \u{1b}[2Jgone\rand \u{9b}31m back\n"));
+        assert_eq!(told.error(), Some("ERROR:  [2Jgone and  31m back"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod migrations;
 mod news;
 mod outputs;
 mod queue;
+mod queue_rows;
 mod reading;
 mod recording;
 mod schema;

@@ -279,3 +279,26 @@ fn more_requests_than_the_rate_are_told_when_to_come_back() {
     assert_eq!(bob.get("/api/v1/runtimes").status, 200);
     assert_eq!(ann.get("/healthz").status, 200);
 }
+
+#[test]
+fn a_trusted_proxy_is_believed_about_whom_it_speaks_for() {
+    let database = Database::new();
+    let closed = || DaemonBuilder::on(&database).with("RGRID_AUTH__MODE", "keys").slots(1);
+    let forwarded = [("x-forwarded-for", "192.0.2.66, 198.51.100.7")];
+    let seen = |daemon: &Daemon| {
+        daemon.http().get_with("/api/v1/runtimes", &forwarded);
+        let line = wait_until("the refusal is told", Duration::from_secs(10), || {
+            daemon.log().into_iter().find(|line| line.contains("a request was refused"))
+        });
+        let ready = daemon.http().get_with("/readyz", &forwarded).json();
+        (
+            serde_json::from_str::<Value>(&line).unwrap()["client"].as_str().unwrap().to_owned(),
+            ready["checks"][0]["detail"].as_str().unwrap().to_owned(),
+        )
+    };
+    let trusting = closed().with("RGRID_HTTP__TRUSTED_PROXIES", "[\"127.0.0.0/8\"]").start();
+    // Who comes from outside learns that something is wrong, but not the words.
+    assert_eq!(seen(&trusting), ("198.51.100.7".to_owned(), String::new()));
+    drop(trusting);
+    assert_eq!(seen(&closed().start()), ("127.0.0.1".to_owned(), "answers".to_owned()));
+}

@@ -13,6 +13,7 @@ mod environments;
 mod fault_run;
 mod faults;
 mod fence;
+mod images;
 mod keys;
 mod main_job;
 mod many_daemons;

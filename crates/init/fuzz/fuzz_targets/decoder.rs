@@ -1,5 +1,5 @@
 //! Any bytes, cut anywhere, before and after the token, in both directions; and as a script's text.
-//! `cargo +nightly fuzz run decoder` in `crates/init`.
+//! `scripts/fuzz decoder` runs it.
 
 #![no_main]
 
@@ -12,7 +12,9 @@ use serde::{Serialize, de::DeserializeOwned};
 fuzz_target!(|input: (u8, bool, &[u8])| {
     let (chunk, connected, bytes) = input;
     let chunk = usize::from(chunk).max(1);
-    let token = Token::from_random([7; 16]);
+    // No part of it is both its beginning and its end: one that is could be found half in what came before it.
+    // A random token has that only where a connection breaks within the token itself, and then another follows.
+    let token = Token::from_random([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
     decode::<Command>(&token, connected, bytes, chunk, &Command::Stop);
     decode::<Message>(&token, connected, bytes, chunk, &Message::Refused { reason: String::new() });
     decode_text(bytes, chunk);

@@ -1,0 +1,128 @@
+//! Images: got as their pull policy says, and by their content from then on.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{Daemon, DaemonBuilder, Database, docker, wait_until};
+
+/// A daemon with one more runtime, `test`.
+fn with_runtime(database: &Database, image: &str, pull: &str) -> (DaemonBuilder, Daemon) {
+    let mut builder = DaemonBuilder::on(database).slots(1);
+    let file = builder.data_dir().join("settings.toml");
+    let text = format!("[runtimes.test]\nimage = \"{image}\"\ncommand = [\"python3\"]\npull = \"{pull}\"\n");
+    std::fs::write(&file, text).unwrap();
+    builder.argument(&format!("--config={}", file.display()));
+    let daemon = builder.start();
+    (builder, daemon)
+}
+
+/// A name for an image of this test's own, gone afterwards.
+struct Tag(String);
+
+impl Tag {
+    fn of(image: &str) -> Self {
+        let tag = Self(format!("rgrid-test:{}", std::process::id()));
+        tag.move_to(image);
+        tag
+    }
+
+    fn move_to(&self, image: &str) {
+        docker(&["tag", image, &self.0]);
+    }
+
+    /// The same image with one more file, `/moved`.
+    fn move_to_a_changed_one(&self) {
+        let container = docker(&["create", &self.0, "true"]);
+        docker(&["cp", "/etc/hostname", &format!("{container}:/moved")]);
+        docker(&["commit", &container, &self.0]);
+        docker(&["rm", &container]);
+    }
+}
+
+impl Drop for Tag {
+    fn drop(&mut self) {
+        docker(&["rmi", &self.0]);
+    }
+}
+
+#[test]
+fn an_image_that_cannot_be_had_is_told_with_what_to_do() {
+    let database = Database::new();
+    // Nobody listens there, so a pull fails at once.
+    let image = "127.0.0.1:1/nothing:here";
+    for (pull, reason) in
+        [("never", "its pull policy is `never`"), ("missing", "refused"), ("always", "refused")]
+    {
+        let (_builder, daemon) = with_runtime(&database, image, pull);
+        let end = daemon.http().wait(&daemon.http().submit_with("print(1)", json!({ "runtime": "test" })));
+        assert_eq!((&end["status"], &end["failure_kind"]), (&json!("failed"), &json!("image")), "{end}");
+        let said = end["execution_error"].as_str().unwrap();
+        assert!(
+            said.contains(image) && said.contains(reason) && said.contains("docker pull"),
+            "{pull}: {said}"
+        );
+        let pulled = daemon.log().iter().any(|line| line.contains("pulling an image"));
+        assert_eq!(pulled, pull != "never", "{pull}");
+    }
+}
+
+#[test]
+fn an_image_that_is_here_is_pulled_only_where_the_policy_says_always() {
+    let database = Database::new();
+    let tag = Tag::of("python:3.11-slim");
+    for pull in ["never", "missing"] {
+        let (_builder, daemon) = with_runtime(&database, &tag.0, pull);
+        let end = daemon.http().wait(&daemon.http().submit_with("print(1)", json!({ "runtime": "test" })));
+        assert_eq!(end["stdout"], "1\n", "{pull}: {end}");
+        assert!(!daemon.log().iter().any(|line| line.contains("pulling an image")), "{pull}");
+    }
+    // No registry knows it.
+    let (_builder, daemon) = with_runtime(&database, &format!("127.0.0.1:1/{}", tag.0), "always");
+    let end = daemon.http().wait(&daemon.http().submit_with("print(1)", json!({ "runtime": "test" })));
+    assert_eq!(end["failure_kind"], "image", "{end}");
+}
+
+#[test]
+fn a_name_that_moves_means_the_same_image_until_the_next_start() {
+    let database = Database::new();
+    let tag = Tag::of("python:3.11-slim");
+    let (builder, daemon) = with_runtime(&database, &tag.0, "never");
+    let look = "import os; print(os.path.exists('/moved'))";
+    let run = |daemon: &Daemon| {
+        let end = daemon.http().wait(&daemon.http().submit_with(look, json!({ "runtime": "test" })));
+        end["stdout"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(run(&daemon), "False\n");
+    tag.move_to_a_changed_one();
+    assert_eq!(run(&daemon), "False\n");
+    assert_eq!(daemon.stop(), 0);
+    assert_eq!(run(&builder.start()), "True\n");
+}
+
+#[test]
+fn what_users_write_forges_no_line_of_the_log() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(1).with("RGRID_LOG__LEVEL", "debug").start();
+    let forged = "\n{\"msg\":\"forged\",\"level\":\"ERRO\"}\n\u{1b}[2J";
+    let script =
+        format!("import sys; print({forged:?}, sys.argv); print({forged:?}, file=sys.stderr); sys.exit(3)")
+            .replace("\\u{1b}", "\\x1b");
+    let more = json!({ "args": [forged], "env": { "A": forged }, "requirements": forged });
+    let end = daemon.http().wait(&daemon.http().submit_with(&script, more));
+    assert_eq!(end["failure_kind"], "install", "{end}");
+    let end = daemon.http().wait(&daemon.http().submit_with(&script, json!({ "args": [forged] })));
+    assert_eq!(end["exit_code"], 3, "{end}");
+    daemon
+        .http()
+        .get_with("/api/v1/executions?label=%0A%7B%22msg%22%3A%22forged%22%7D=1", &[("x-forged", "forged")]);
+    wait_until("the log has told the end", Duration::from_secs(10), || {
+        daemon.log().iter().any(|line| line.contains("exit code 3")).then_some(())
+    });
+    for line in daemon.log() {
+        let record: serde_json::Value =
+            serde_json::from_str(&line).unwrap_or_else(|_| panic!("no record: {line}"));
+        assert_ne!(record["msg"], "forged", "{line}");
+        assert!(!line.contains('\u{1b}'), "{line}");
+    }
+}
