@@ -18,7 +18,6 @@ const STOP: Duration = Duration::from_secs(60);
 pub struct DaemonBuilder {
     settings: Vec<(String, String)>,
     arguments: Vec<String>,
-    wrapper: Vec<String>,
     /// Of another network than the machine's.
     namespace: Option<PathBuf>,
     data: Arc<tempfile::TempDir>,
@@ -33,7 +32,6 @@ impl DaemonBuilder {
         Self {
             settings: Vec::new(),
             arguments: vec!["serve".to_owned()],
-            wrapper: Vec::new(),
             namespace: None,
             data: Arc::new(data),
         }
@@ -59,12 +57,6 @@ impl DaemonBuilder {
     /// `serve --role ROLE`.
     pub fn role(mut self, role: &str) -> Self {
         self.arguments.extend(["--role".to_owned(), role.to_owned()]);
-        self
-    }
-
-    /// Below another program, such as `faketime`.
-    pub fn below(mut self, wrapper: &[&str]) -> Self {
-        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -132,7 +124,6 @@ impl DaemonBuilder {
         // `nsenter` replaces itself: it becomes the daemon.
         let inside = self.namespace.iter().map(|namespace| format!("--net={}", namespace.display()));
         let mut words: Vec<String> = inside.flat_map(|net| ["nsenter".to_owned(), net]).collect();
-        words.extend(self.wrapper.iter().cloned());
         words.push(env!("CARGO_BIN_EXE_rgridd").to_owned());
         let mut command = Command::new(&words[0]);
         command
