@@ -25,9 +25,11 @@ pub(super) async fn open(
     worker: &WorkerId,
     log: &Logger,
 ) -> anyhow::Result<Docker> {
-    let docker = Docker::connect(docker_settings(settings, cluster, worker.as_str()), log.clone()).await?;
+    let identity = docker_settings(settings, cluster.clone(), worker.as_str());
+    let docker = Docker::connect(identity, log.clone()).await?;
     let engine = docker.ping().await?;
-    info!(log, "Docker answers"; "version" => engine.version);
+    // What finds its containers: docker ps --filter label=rgrid.cluster=…
+    info!(log, "Docker answers"; "version" => engine.version, "cluster" => cluster);
     docker.check_runtime().await?;
     let table = settings.runtimes();
     let default = table.get(table.default_name()).context("the runtime table has no default")?;
