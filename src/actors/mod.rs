@@ -20,4 +20,4 @@ pub use executor::{Executor, Resume};
 pub use poller::{Drain, Poller, TakeOver};
 pub use recorder::{Backlog, Recorder};
 pub use tended::{Fatal, mended_panics, tend};
-pub use worker::{Phase, Worker};
+pub use worker::Worker;

@@ -32,10 +32,10 @@ pub struct Worker {
     pub store: Store,
     pub docker: Docker,
     pub recorder: Addr<Recorder>,
-    pub fatal: Fatal,
+    pub(super) fatal: Fatal,
     pub claims: Claims,
     pub(super) bench: Bench,
-    pub phase: watch::Sender<Phase>,
+    pub(super) phase: watch::Sender<Phase>,
     /// Held from asking for claims until they are on the list, so that a drain sees them all. Until then there
     /// may be claims of this worker's whose answer got lost.
     pub claiming: Mutex<Option<Instant>>,

@@ -114,7 +114,8 @@ const EXPIRE: &str = "
     WHERE worker_id = ANY ($1) AND status = 'running' AND lease_until > clock_timestamp()";
 
 /// What this worker owns without knowing: the answer to a claim got lost on its way. Nothing of it has run, so it
-/// goes back to its place, and the attempt doesn't count. `$2` is everything that the worker knows of.
+/// goes back to its place, and the attempt doesn't count. `$2` is everything that the worker knows of. One that has
+/// said something has run, however it was forgotten: it is left to its lease.
 const DISOWN: &str = "
     UPDATE executions
     SET status = CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END,
@@ -122,6 +123,7 @@ const DISOWN: &str = "
         released = released + 1, worker_id = NULL, worker_name = NULL, lease_until = NULL,
         started_at = NULL, secrets = CASE WHEN NOT cancel_requested THEN secrets END
     WHERE worker_id = $1 AND status = 'running' AND id <> ALL ($2)
+        AND NOT EXISTS (SELECT FROM output_chunks c WHERE c.execution_id = executions.id AND c.attempt = executions.attempt)
     RETURNING id, attempt, status";
 
 const DEPTH: &str = "

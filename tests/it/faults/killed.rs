@@ -116,3 +116,23 @@ fn nothing_that_a_kill_leaves_halfway_is_left_for_good() {
     assert_eq!(again.stop(), 0);
     assert_eq!((containers_of(&cluster), volumes()), (Vec::new(), before));
 }
+
+#[test]
+fn the_doctor_names_a_worker_that_went_without_a_word() {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database).slots(1).lease("1s").named("gone");
+    let examine = || {
+        let mut doctor = std::process::Command::new(env!("CARGO_BIN_EXE_rgridd"));
+        doctor.arg("doctor").env("RGRID_DATABASE__URL", database.url()).env("RGRID_WORKER__LEASE", "1s");
+        let output = doctor.output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let daemon = builder.start();
+    assert!(examine().contains("ok      workers: none is stale"), "{}", examine());
+    daemon.kill_9();
+    wait_until("it is told", Duration::from_secs(30), || {
+        examine().contains("warning workers: silent without having stopped: gone for").then_some(())
+    });
+    assert_eq!(builder.start().stop(), 0);
+    assert!(examine().contains("none is stale"));
+}

@@ -88,13 +88,15 @@ impl Drop for Engine {
 fn clear_up_at_exit() {
     let id = std::process::id();
     let folder = format!("/tmp/rgrid-engine-{id}");
+    // Behind a shell that ends at once, so that nobody has to wait for it.
     let waiting = format!(
         "while kill -0 {id} 2>/dev/null; do sleep 0.5; done; scripts/lib/docker-private down {folder}; rm -rf {folder}"
     );
-    let mut command = Command::new("setsid");
-    command.args(["bash", "-c", &waiting]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new("bash");
+    command.args(["-c", "setsid bash -c \"$0\" &", &waiting]).current_dir(env!("CARGO_MANIFEST_DIR"));
     let nothing = std::process::Stdio::null;
-    command.stdin(nothing()).stdout(nothing()).stderr(nothing()).spawn().unwrap();
+    command.stdin(nothing()).stdout(nothing()).stderr(nothing());
+    assert!(command.status().unwrap().success());
 }
 
 fn script(action: &str, folder: &Path, more: &[&str]) {
