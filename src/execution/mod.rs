@@ -2,12 +2,14 @@
 
 mod id;
 mod outcome;
+mod position;
 mod run;
 mod status;
 mod submission;
 
 pub use id::{ExecutionId, WorkerId};
-pub use outcome::{Conclusion, Outcome, RunText, StoredOutput};
+pub use outcome::{Conclusion, Cut, Outcome, PhaseTimes, RunText, StoredOutput};
+pub use position::Position;
 pub use run::{Claim, Claimed, Verdict};
 pub use status::may_become;
 pub use submission::{Environment, FileContent, IdempotencyKey, Limits, NewExecution};

@@ -55,7 +55,19 @@ pub(super) async fn get(
         0 => api.store.execution(&id).await?,
         seconds => ended(&api, &id, Duration::from_secs(seconds)).await?,
     };
-    Ok(HttpResponse::Ok().json(execution))
+    Ok(HttpResponse::Ok().json(with_standing(&api, &id, execution).await?))
+}
+
+/// What it is busy with, or how many are before it.
+async fn with_standing(api: &Api, id: &ExecutionId, mut execution: Execution) -> Result<Execution, ApiError> {
+    if !execution.status.is_final() {
+        let standing = api.store.standing(id).await?;
+        // It may have gone on in between; what was read first is what is told.
+        if standing.status == execution.status {
+            (execution.phase, execution.queue_position) = (standing.phase, standing.queue_position);
+        }
+    }
+    Ok(execution)
 }
 
 fn seconds(asked: Option<&str>) -> Result<u64, ApiError> {

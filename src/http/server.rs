@@ -10,6 +10,7 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS
 use actix_web::{App, HttpServer, web};
 use slog::{Logger, error};
 
+use super::events::{self, Seats};
 use super::problem::{no_such_method, no_such_path};
 use super::submission::Gate;
 use super::{Readiness, executions, listing, outputs, service};
@@ -31,24 +32,30 @@ pub struct Api {
     pub(super) runtimes: Arc<RuntimeTable>,
     pub(super) readiness: Arc<Readiness>,
     pub(super) gate: Arc<Gate>,
-    log: Logger,
+    pub(super) seats: Seats,
+    pub(super) log: Logger,
 }
 
 impl Api {
     pub fn new(store: Store, settings: Arc<Settings>, readiness: Arc<Readiness>, log: &Logger) -> Self {
         let runtimes = Arc::new(settings.runtimes());
         let log = log.new(slog::o!("part" => "http"));
-        Self { store, settings, runtimes, readiness, gate: Arc::default(), log }
+        let seats = Seats::new(settings.http.followers);
+        Self { store, settings, runtimes, readiness, gate: Arc::default(), seats, log }
     }
 }
 
 /// A server that is running.
-pub struct Server(ServerHandle);
+pub struct Server {
+    handle: ServerHandle,
+    seats: Seats,
+}
 
 impl Server {
     /// Open requests get a moment when `gracefully`.
     pub async fn stop(&self, gracefully: bool) {
-        self.0.stop(gracefully).await;
+        self.seats.close();
+        self.handle.stop(gracefully).await;
     }
 }
 
@@ -57,6 +64,7 @@ pub fn serve(api: Api, listen: SocketAddr) -> io::Result<(Server, SocketAddr)> {
     let listener = TcpListener::bind(listen)?;
     let address = listener.local_addr()?;
     let (workers, log) = (api.settings.http.workers, api.log.clone());
+    let seats = api.seats.clone();
     let data = web::Data::new(api);
     let server = HttpServer::new(move || {
         App::new()
@@ -87,7 +95,7 @@ pub fn serve(api: Api, listen: SocketAddr) -> io::Result<(Server, SocketAddr)> {
             error!(log, "the server ended"; "error" => %reason);
         }
     });
-    Ok((Server(handle), address))
+    Ok((Server { handle, seats }, address))
 }
 
 fn routes(config: &mut web::ServiceConfig) {
@@ -107,6 +115,7 @@ fn routes(config: &mut web::ServiceConfig) {
                 )
                 .service(one("/executions/{id}", web::get().to(executions::get)))
                 .service(one("/executions/{id}/logs", web::get().to(executions::logs)))
+                .service(one("/executions/{id}/events", web::get().to(events::events)))
                 .service(one("/executions/{id}/cancel", web::post().to(executions::cancel)))
                 .service(one("/executions/{id}/retry", web::post().to(executions::retry)))
                 .service(one("/executions/{id}/outputs", web::get().to(outputs::list)))

@@ -53,6 +53,7 @@ impl Settings {
 pub struct Http {
     pub listen: Listen,
     pub workers: usize,
+    pub followers: usize,
 }
 
 #[derive(Clone, Deserialize)]

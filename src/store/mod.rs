@@ -8,6 +8,7 @@ mod connections;
 pub mod embedded;
 mod error;
 mod files;
+mod following;
 pub mod migrations;
 mod news;
 mod outputs;
@@ -17,6 +18,7 @@ mod recording;
 mod schema;
 mod statement;
 mod submitting;
+mod watching;
 mod workers;
 
 use std::sync::Arc;
@@ -26,11 +28,13 @@ use diesel::PgConnection;
 use tokio::sync::Semaphore;
 
 pub use error::StoreError;
+pub use following::{CutStream, Standing};
 pub use outputs::Chunk;
 pub use queue::{Pulse, QueueDepth, Rescue};
 pub use reading::{Filter, Page, StreamText};
 pub use recording::Recorded;
 pub use submitting::Submitted;
+pub use watching::Watch;
 pub use workers::WorkerRow;
 
 use connections::Connections;

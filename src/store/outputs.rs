@@ -32,7 +32,7 @@ impl Store {
     }
 }
 
-fn chunk((seq, stream, text): (i64, String, String)) -> Result<Chunk, StoreError> {
+pub(super) fn chunk((seq, stream, text): (i64, String, String)) -> Result<Chunk, StoreError> {
     let stream = stream.parse().map_err(StoreError::Internal)?;
     Ok(Chunk { seq: seq.unsigned_abs(), stream, text })
 }

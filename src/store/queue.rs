@@ -148,9 +148,16 @@ impl Store {
                 .bind::<Text, _>(name)
                 .bind::<BigInt, _>(millis(lease))
                 .load(conn)?;
-            rows.into_iter().map(|row| row.into_claimed(&worker)).collect()
+            rows.into_iter().map(|row| row.into_claimed(&worker)).collect::<Result<Vec<_>, _>>()
         })
         .await
+        .inspect(|claimed| self.tell_followers(claimed.iter().map(|one| &one.claim)))
+    }
+
+    fn tell_followers<'a>(&self, claims: impl Iterator<Item = &'a Claim>) {
+        for claim in claims {
+            self.news.publish(News::Changed(claim.execution.clone()));
+        }
     }
 
     /// Extends the leases of these claims; those that are missing in the answer are lost.
@@ -191,7 +198,7 @@ impl Store {
 
     /// Gives a claim back unfinished. A claim that is lost already is no error.
     pub async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
-        let claim = claim.clone();
+        let (claim, execution) = (claim.clone(), claim.execution.clone());
         self.run(move |conn| {
             prepared(RELEASE)
                 .bind::<Text, _>(claim.execution.as_str())
@@ -202,6 +209,7 @@ impl Store {
         })
         .await?;
         self.news.publish(News::Queued);
+        self.news.publish(News::Changed(execution));
         Ok(())
     }
 
@@ -218,6 +226,7 @@ impl Store {
                 "queued" => News::Queued,
                 _ => News::Ended(one.execution.clone()),
             });
+            self.news.publish(News::Changed(one.execution.clone()));
         }
         Ok(rescued)
     }

@@ -1,9 +1,12 @@
 //! What a run leaves behind: chunks while it goes on, its end once.
 
-use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text};
+use std::time::Duration;
+
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text};
 use diesel::{Connection, PgConnection, RunQueryDsl};
 
 use super::files::{FileRows, Role};
+use super::following;
 use super::news::News;
 use super::statement::prepared;
 use super::{Chunk, Store, StoreError};
@@ -28,7 +31,8 @@ const FINISH: &str = "
         UPDATE executions
         SET status = $4, exit_code = $5, failure_kind = $6, execution_error = $7, stdout = $8, stderr = $9,
             install_output = $10, stdout_bytes = $11, stderr_bytes = $12, output_truncated = $13,
-            cpu_ms = $14, peak_memory_bytes = $15, completed_at = clock_timestamp(), lease_until = NULL
+            cpu_ms = $14, peak_memory_bytes = $15, environment_ms = $16, sandbox_ms = $17, script_ms = $18,
+            image = coalesce($19, image), output_cuts = $20, completed_at = clock_timestamp(), lease_until = NULL
         WHERE id = $1 AND attempt = $2 AND worker_id = $3 AND status = 'running'
         RETURNING id),
     gone AS (DELETE FROM output_chunks USING ended WHERE execution_id = ended.id)
@@ -45,30 +49,34 @@ impl Store {
     /// Stores output of a run that goes on. Storing a chunk again changes nothing.
     pub async fn append(&self, claim: &Claim, chunks: Vec<Chunk>) -> Result<Verdict, StoreError> {
         let claim = claim.clone();
-        self.run(move |conn| {
-            let mut seqs = Vec::with_capacity(chunks.len());
-            let mut streams = Vec::with_capacity(chunks.len());
-            let mut texts = Vec::with_capacity(chunks.len());
-            for chunk in chunks {
-                seqs.push(i64::try_from(chunk.seq).unwrap_or(i64::MAX));
-                streams.push(chunk.stream.as_str());
-                texts.push(chunk.text);
-            }
-            let rows: Vec<CancelRow> = prepared(APPEND)
-                .bind::<Text, _>(claim.execution.as_str())
-                .bind::<Integer, _>(claim.attempt)
-                .bind::<Text, _>(claim.worker.as_str())
-                .bind::<Array<BigInt>, _>(seqs)
-                .bind::<Array<Text>, _>(streams)
-                .bind::<Array<Text>, _>(texts)
-                .load(conn)?;
-            Ok(match rows.first() {
-                None => Verdict::ClaimLost,
-                Some(row) if row.cancel_requested => Verdict::CancelRequested,
-                Some(_) => Verdict::Continue,
+        let execution = claim.execution.clone();
+        let verdict = self
+            .run(move |conn| {
+                let mut seqs = Vec::with_capacity(chunks.len());
+                let mut streams = Vec::with_capacity(chunks.len());
+                let mut texts = Vec::with_capacity(chunks.len());
+                for chunk in chunks {
+                    seqs.push(i64::try_from(chunk.seq).unwrap_or(i64::MAX));
+                    streams.push(chunk.stream.as_str());
+                    texts.push(chunk.text);
+                }
+                let rows: Vec<CancelRow> = prepared(APPEND)
+                    .bind::<Text, _>(claim.execution.as_str())
+                    .bind::<Integer, _>(claim.attempt)
+                    .bind::<Text, _>(claim.worker.as_str())
+                    .bind::<Array<BigInt>, _>(seqs)
+                    .bind::<Array<Text>, _>(streams)
+                    .bind::<Array<Text>, _>(texts)
+                    .load(conn)?;
+                Ok(match rows.first() {
+                    None => Verdict::ClaimLost,
+                    Some(row) if row.cancel_requested => Verdict::CancelRequested,
+                    Some(_) => Verdict::Continue,
+                })
             })
-        })
-        .await
+            .await?;
+        self.news.publish(News::Changed(execution));
+        Ok(verdict)
     }
 
     /// Ends several runs in one transaction; the answers are in the order of the claims.
@@ -129,8 +137,17 @@ fn finish_one(conn: &mut PgConnection, claim: &Claim, end: &Conclusion) -> Resul
         .bind::<Bool, _>(end.output_truncated())
         .bind::<Nullable<BigInt>, _>(end.usage.map(|usage| signed(usage.cpu_ms)))
         .bind::<Nullable<BigInt>, _>(end.usage.map(|usage| signed(usage.peak_memory_bytes)))
+        .bind::<Nullable<BigInt>, _>(end.phases.environment.map(millis))
+        .bind::<Nullable<BigInt>, _>(end.phases.sandbox.map(millis))
+        .bind::<Nullable<BigInt>, _>(end.phases.script.map(millis))
+        .bind::<Nullable<Text>, _>(end.image.as_deref())
+        .bind::<Nullable<Jsonb>, _>(following::cuts(end))
         .load(conn)?;
     Ok(if rows.is_empty() { Recorded::ClaimLost } else { Recorded::Stored })
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn signed(number: u64) -> i64 {

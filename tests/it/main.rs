@@ -7,6 +7,7 @@
 mod architecture;
 mod bad_input;
 mod drain;
+mod events;
 mod main_job;
 mod many_daemons;
 mod migrations;

@@ -1,11 +1,13 @@
 //! What is recorded of an attempt, for each way in which it can end.
 
+use std::time::Duration;
+
 use rgrid_init::Exit;
 use slog::{Logger, warn};
 
 use super::transcript::{Streams, Transcript};
 use crate::actors::Worker;
-use crate::execution::{Claimed, Conclusion, FailureKind, Outcome, StoredOutput, Usage};
+use crate::execution::{Claimed, Conclusion, FailureKind, Outcome, PhaseTimes, StoredOutput, Usage};
 use crate::sandbox::{Judged, Sandbox, SandboxError, judge};
 
 /// The script has ended by itself, at its deadline, or by a cancel: the init tells which.
@@ -41,6 +43,11 @@ pub(super) async fn exited(
     let mut conclusion = with(outcome, transcript.ended(&exit, limit));
     conclusion.exit_code = exit_code;
     conclusion.usage = Some(usage);
+    conclusion.phases = PhaseTimes {
+        environment: Some(exit.setup_ms).filter(|ms| *ms > 0).map(Duration::from_millis),
+        sandbox: None,
+        script: Some(exit.wall_ms).filter(|ms| *ms > 0).map(Duration::from_millis),
+    };
     conclusion.outputs = outputs;
     conclusion
 }
@@ -87,6 +94,8 @@ fn with(outcome: Outcome, streams: Streams) -> Conclusion {
         install: streams.install,
         usage: None,
         outputs: Vec::new(),
+        phases: PhaseTimes::default(),
+        image: None,
     }
 }
 

@@ -3,10 +3,11 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use rgrid_init::Event;
+use rgrid_init::{Event, Phase};
 use slog::{Logger, error, warn};
 use tokio::time::{Instant, sleep_until};
 
+use super::begun::Begun;
 use super::transcript::Transcript;
 use super::{Ending, conclude, job};
 use crate::actors::claims::Held;
@@ -70,6 +71,7 @@ struct Following<'a> {
     storing: Option<Storing>,
     flush_at: Option<Instant>,
     deadline: Instant,
+    begun: Option<Begun>,
 }
 
 impl<'a> Following<'a> {
@@ -92,6 +94,7 @@ impl<'a> Following<'a> {
             storing: None,
             flush_at: None,
             deadline: Instant::now() + longest,
+            begun: None,
         }
     }
 
@@ -135,7 +138,12 @@ impl<'a> Following<'a> {
 
     fn take(&mut self, Step { seq, event }: Step) -> Option<End> {
         match event {
-            Event::Started { .. } => self.transcript.pass(seq),
+            Event::Started { phase } => {
+                self.transcript.pass(seq);
+                if phase == Phase::Script {
+                    self.begun = Some(Begun::note_soon(self.worker, &self.claimed.claim));
+                }
+            }
             Event::Output { stream, text } => {
                 self.transcript.take(seq, stream_of(stream), text);
                 self.flush_at.get_or_insert_with(|| Instant::now() + FLUSH_AFTER);

@@ -1,5 +1,6 @@
 //! One attempt from its claim to its end: sandbox → hand-over → events → conclusion → recorded.
 
+mod begun;
 mod conclude;
 mod follow;
 mod hand_over;
@@ -8,7 +9,7 @@ mod nest;
 mod transcript;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slog::{Logger, info, warn};
 
@@ -47,6 +48,17 @@ enum Ending {
     ClaimLost,
 }
 
+impl Ending {
+    /// Adds what is known of the sandbox, to what is recorded.
+    fn came_from(mut self, sandbox_took: Duration, profile: &Profile) -> Self {
+        if let Ending::Concluded(conclusion, ..) = &mut self {
+            conclusion.phases.sandbox = Some(sandbox_took);
+            conclusion.image = Some(profile.image.clone());
+        }
+        self
+    }
+}
+
 /// Runs the attempt; returns the profile that the slot is likeliest to need next.
 pub(super) async fn run(worker: Arc<Worker>, run: Run) -> Option<Profile> {
     let Run { claimed, mut held, start } = run;
@@ -71,10 +83,13 @@ async fn fresh(
     log: &Logger,
 ) -> (Ending, Option<Profile>) {
     info!(log, "claimed"; "runtime" => &claimed.runtime, "waited_ms" => claimed.waited.as_millis() as u64);
+    let begun = Instant::now();
     match hand_over::hand_over(worker, claimed, held, nest, log).await {
         Ok((sandbox, profile)) => {
             info!(log, "running"; "container" => short(sandbox.container()));
-            (follow::follow(worker, claimed, held, sandbox, Vec::new(), log).await, Some(profile))
+            let sandbox_took = begun.elapsed();
+            let ending = follow::follow(worker, claimed, held, sandbox, Vec::new(), log).await;
+            (ending.came_from(sandbox_took, &profile), Some(profile))
         }
         Err(ending) => (ending, None),
     }

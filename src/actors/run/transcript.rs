@@ -4,8 +4,8 @@
 
 use rgrid_init::{Exit, StreamEnd, assemble};
 
-use crate::execution::RunText;
 use crate::execution::Stream;
+use crate::execution::{Cut, RunText};
 use crate::store::Chunk;
 
 #[derive(Default)]
@@ -65,8 +65,12 @@ impl Transcript {
 
     /// The streams of a run that was cut off: what is known of them.
     pub fn cut_off(&self) -> Streams {
-        let known =
-            |text: &String| RunText { text: text.clone(), total: text.len() as u64, truncated: false };
+        let known = |text: &String| RunText {
+            text: text.clone(),
+            total: text.len() as u64,
+            truncated: false,
+            cut: None,
+        };
         Streams { stdout: known(&self.stdout), stderr: known(&self.stderr), install: known(&self.install) }
     }
 
@@ -91,7 +95,16 @@ pub(super) struct Streams {
 
 fn text(head: &str, end: &StreamEnd, limit: u64) -> RunText {
     let (text, truncated) = assemble(head, end, limit);
-    RunText { text, total: end.total, truncated }
+    let cut = truncated.then(|| cut(&text, head, end, limit));
+    RunText { text, total: end.total, truncated, cut }
+}
+
+/// As [`assemble`] cuts.
+fn cut(text: &str, head: &str, end: &StreamEnd, limit: u64) -> Cut {
+    let half = usize::try_from(limit / 2).unwrap_or(usize::MAX);
+    let first = rgrid_init::char_floor(head, half);
+    debug_assert!(text.get(..first) == head.get(..first) && text.ends_with(&end.tail));
+    Cut { head: first as u64, tail: end.tail.len() as u64 }
 }
 
 #[cfg(test)]

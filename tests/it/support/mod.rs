@@ -4,6 +4,7 @@ mod cli;
 mod daemon;
 mod database;
 mod docker;
+mod events;
 mod http;
 mod waiting;
 
@@ -11,6 +12,7 @@ pub use cli::Cli;
 pub use daemon::{Daemon, DaemonBuilder};
 pub use database::Database;
 pub use docker::{containers_of, docker};
+pub use events::{Event, Events};
 pub use http::Http;
 pub use waiting::wait_until;
 
