@@ -1,5 +1,6 @@
 //! What an execution is and what may become of it. Plain types and rules: no I/O, no framework.
 
+pub mod diagnosis;
 mod id;
 mod outcome;
 mod position;

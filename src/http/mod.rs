@@ -11,6 +11,7 @@ mod outputs;
 mod path;
 mod problem;
 mod readiness;
+mod receipt;
 mod server;
 mod service;
 mod submission;

@@ -13,7 +13,7 @@ use slog::{Logger, error};
 use super::events::{self, Seats};
 use super::problem::{no_such_method, no_such_path};
 use super::submission::Gate;
-use super::{Readiness, executions, listing, outputs, service};
+use super::{Readiness, executions, listing, outputs, receipt, service};
 use crate::settings::{RuntimeTable, Settings};
 use crate::store::Store;
 
@@ -116,6 +116,7 @@ fn routes(config: &mut web::ServiceConfig) {
                 .service(one("/executions/{id}", web::get().to(executions::get)))
                 .service(one("/executions/{id}/logs", web::get().to(executions::logs)))
                 .service(one("/executions/{id}/events", web::get().to(events::events)))
+                .service(one("/executions/{id}/receipt", web::get().to(receipt::receipt)))
                 .service(one("/executions/{id}/cancel", web::post().to(executions::cancel)))
                 .service(one("/executions/{id}/retry", web::post().to(executions::retry)))
                 .service(one("/executions/{id}/outputs", web::get().to(outputs::list)))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rgrid_api::units::{format_duration, format_size};
 use rgrid_init::{Ending, Exit};
 
-use crate::execution::{FailureKind, Outcome};
+use crate::execution::{FailureKind, Outcome, diagnosis};
 
 /// How much of pip's own words goes into the error.
 const REASON_MAX: usize = 500;
@@ -23,6 +23,7 @@ pub fn judge(
     memory: u64,
     install_timeout: Duration,
     installed: &str,
+    network: bool,
 ) -> Judged {
     let failed = |kind, error| Outcome::Failed { kind, error };
     let (outcome, exit_code) = match &exit.ending {
@@ -53,8 +54,10 @@ pub fn judge(
         }
         Ending::Cancelled => (Outcome::Cancelled, None),
         Ending::SetupFailed { code } => {
-            let words =
-                format!("the requirements could not be installed (exit code {code}): {}", reason(installed));
+            let words = format!(
+                "the requirements could not be installed (exit code {code}): {}",
+                reason(installed, network)
+            );
             (failed(FailureKind::Install, words), None)
         }
         Ending::SetupTimedOut => {
@@ -80,8 +83,11 @@ fn signal_name(signal: i32) -> &'static str {
     }
 }
 
-/// pip's own errors, or else its last lines.
-fn reason(installed: &str) -> String {
+/// What its words mean; pip's own errors; or else its last lines.
+fn reason(installed: &str, network: bool) -> String {
+    if let Some(cause) = diagnosis::explain_install(installed, network) {
+        return cause;
+    }
     let errors: Vec<&str> = installed.lines().filter(|line| line.starts_with("ERROR:")).collect();
     let lines = if errors.is_empty() {
         let mut last: Vec<&str> =
@@ -118,7 +124,7 @@ mod tests {
             outputs: Vec::new(),
             outputs_left_out: Vec::new(),
         };
-        judge(&exit, Duration::from_secs(5), 512 << 20, Duration::from_secs(300), installed)
+        judge(&exit, Duration::from_secs(5), 512 << 20, Duration::from_secs(300), installed, true)
     }
 
     #[test]
@@ -150,6 +156,8 @@ mod tests {
     fn pips_own_reason_is_told() {
         let said = "Collecting nonsense\nERROR: No matching distribution found for nonsense\n";
         let failed = judged(Ending::SetupFailed { code: 1 }, said).outcome;
-        assert!(failed.error().unwrap().ends_with("ERROR: No matching distribution found for nonsense"));
+        assert!(failed.error().unwrap().contains("no package `nonsense` on the index"));
+        let failed = judged(Ending::SetupFailed { code: 1 }, "Collecting x\nERROR: something else\n").outcome;
+        assert!(failed.error().unwrap().ends_with("ERROR: something else"));
     }
 }

@@ -142,7 +142,9 @@ fn another_replica_tells_a_line_while_the_script_runs() {
     let database = Database::new();
     let worker = DaemonBuilder::on(&database).role("worker").slots(1).start();
     let api = DaemonBuilder::on(&database).role("api").start();
-    let id = api.http().submit("import time\nfor n in range(30): print(time.time()); time.sleep(0.1)");
+    let id = api.http().submit(
+        "import sys, time\nfor n in range(30): sys.stdout.write(f'{time.time()}\\n'); time.sleep(0.1)",
+    );
     let mut delays = Vec::new();
     for event in api.events(&id, None) {
         if event.name == "output" {

@@ -6,6 +6,7 @@
 
 mod architecture;
 mod bad_input;
+mod diagnosis;
 mod drain;
 mod events;
 mod main_job;
@@ -14,6 +15,7 @@ mod migrations;
 mod model;
 mod news;
 mod output;
+mod receipt;
 mod restart;
 mod sandbox_profile;
 mod support;

@@ -7,6 +7,7 @@ use slog::{Logger, warn};
 
 use super::transcript::{Streams, Transcript};
 use crate::actors::Worker;
+use crate::execution::diagnosis::{self, Facts};
 use crate::execution::{Claimed, Conclusion, FailureKind, Outcome, PhaseTimes, StoredOutput, Usage};
 use crate::sandbox::{Judged, Sandbox, SandboxError, judge};
 
@@ -26,6 +27,7 @@ pub(super) async fn exited(
         claimed.memory_bytes,
         worker.settings.install.timeout.0,
         transcript.install_text(),
+        claimed.network,
     );
     let outputs = match outputs(sandbox, &exit).await {
         Ok(outputs) => outputs,
@@ -39,8 +41,14 @@ pub(super) async fn exited(
             Vec::new()
         }
     };
+    let streams = transcript.ended(&exit, limit);
+    if let Outcome::Failed { kind: FailureKind::Exit, error } = &mut outcome
+        && let Some(cause) = cause(worker, claimed, &exit, &streams.stderr.text).await
+    {
+        error.push_str(&format!(": {cause}"));
+    }
     let usage = Usage { cpu_ms: exit.cpu_ms, peak_memory_bytes: exit.peak_memory_bytes };
-    let mut conclusion = with(outcome, transcript.ended(&exit, limit));
+    let mut conclusion = with(outcome, streams);
     conclusion.exit_code = exit_code;
     conclusion.usage = Some(usage);
     conclusion.phases = PhaseTimes {
@@ -50,6 +58,30 @@ pub(super) async fn exited(
     };
     conclusion.outputs = outputs;
     conclusion
+}
+
+/// Why it failed, in so far as its words tell.
+async fn cause(worker: &Worker, claimed: &Claimed, exit: &Exit, stderr: &str) -> Option<String> {
+    // Only for the sake of a better word: without the names there is a good one too.
+    let names = match claimed.has_inputs {
+        true => worker.store.input_names(&claimed.claim.execution).await.unwrap_or_default(),
+        false => Vec::new(),
+    };
+    let (code, signal) = match exit.ending {
+        rgrid_init::Ending::Exited { code } => (Some(code), None),
+        rgrid_init::Ending::Signalled { signal } => (None, Some(signal)),
+        _ => (None, None),
+    };
+    diagnosis::explain(&Facts {
+        code,
+        signal,
+        stderr,
+        script: &claimed.script_name,
+        runtime: &claimed.runtime,
+        inputs: &names,
+        network: claimed.network,
+        memory_bytes: claimed.memory_bytes,
+    })
 }
 
 /// The container ended without a word of the init.

@@ -1,0 +1,94 @@
+//! Why pip could not install what a script requires.
+
+use super::quoted;
+
+/// Cause and advice; none when pip's own last words must do.
+pub fn explain_install(said: &str, network: bool) -> Option<String> {
+    let unreachable = [
+        "Temporary failure in name resolution",
+        "Network is unreachable",
+        "Failed to establish a new connection",
+        "NewConnectionError",
+    ];
+    if unreachable.iter().any(|words| said.contains(words)) {
+        let words = if network {
+            "the package index can't be reached from this server's sandboxes; see install.index_url"
+        } else {
+            "the package index can't be reached without the network; submit it without --no-network"
+        };
+        return Some(words.to_owned());
+    }
+    if said.contains("CERTIFICATE_VERIFY_FAILED") {
+        return Some(
+            "the package index has a certificate that is not trusted here; see install.ca_bundle".to_owned(),
+        );
+    }
+    if said.contains("No space left on device") {
+        return Some("the packages need more room than there is; ask for more with --memory".to_owned());
+    }
+    if said.contains("ResolutionImpossible") {
+        return Some(
+            "two requirements can't be had together; loosen a version (`rgrid logs ID --install` says which)"
+                .to_owned(),
+        );
+    }
+    if let Some(line) = said.lines().find(|line| line.contains("Invalid requirement")) {
+        return Some(format!(
+            "a line of the requirements can't be read: {}",
+            quoted(line.trim_start_matches("ERROR: "))
+        ));
+    }
+    if let Some(compiler) = ["gcc", "cc", "g++", "rustc", "cmake"].iter().find(|tool| lacks(said, tool)) {
+        return Some(format!(
+            "a package is built from source and needs {compiler}, which the image lacks; ask for a version of it that has a wheel"
+        ));
+    }
+    no_distribution(said)
+}
+
+fn lacks(said: &str, tool: &str) -> bool {
+    [
+        format!("error: command '{tool}' failed: No such file"),
+        format!("command '{tool}' failed: No such file or directory"),
+        format!("{tool}: not found"),
+    ]
+    .iter()
+    .any(|words| said.contains(words.as_str()))
+}
+
+fn no_distribution(said: &str) -> Option<String> {
+    const NONE: &str = "No matching distribution found for ";
+    let line = said.lines().rev().find(|line| line.contains(NONE))?;
+    let wanted = line.split(NONE).nth(1)?.split(" (from").next()?.trim();
+    let name: String =
+        wanted.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')).collect();
+    let versions =
+        said.lines().rev().find_map(|line| line.split("(from versions: ").nth(1)).unwrap_or("none");
+    let newest =
+        versions.split(')').next().and_then(|all| all.rsplit(", ").next()).filter(|last| *last != "none");
+    Some(match newest {
+        Some(newest) => {
+            format!("there is no {} for this Python; the newest there is {newest}", quoted(wanted))
+        }
+        None => format!(
+            "there is no package {} on the index; check its name (https://pypi.org/project/{name}/)",
+            quoted(wanted)
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pips_words_are_read() {
+        let none = "ERROR: Could not find a version that satisfies the requirement nonsense-x (from versions: none)\nERROR: No matching distribution found for nonsense-x\n";
+        assert!(explain_install(none, true).unwrap().contains("no package `nonsense-x` on the index"));
+        let version = "ERROR: Could not find a version that satisfies the requirement six==9.9 (from versions: 1.15.0, 1.16.0)\nERROR: No matching distribution found for six==9.9\n";
+        assert!(explain_install(version, true).unwrap().contains("newest there is 1.16.0"));
+        let offline = "WARNING: Retrying … NewConnectionError('… Temporary failure in name resolution')\nERROR: No matching distribution found for six\n";
+        assert!(explain_install(offline, false).unwrap().contains("--no-network"));
+        assert_eq!(explain_install("Collecting six", true), None);
+    }
+}
