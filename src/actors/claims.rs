@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::execution::{Claim, ExecutionId};
+use crate::metrics::{METRICS, Raised};
 
 /// What a run is to do. Later ones are stronger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,13 +38,14 @@ pub struct Held {
     pub claim: Claim,
     pub orders: watch::Receiver<Order>,
     claims: Claims,
+    _counted: Raised,
 }
 
 impl Claims {
     pub fn hold(&self, claim: Claim) -> Held {
         let (sender, orders) = watch::channel(Order::GoOn);
         self.lock().insert(key(&claim), (claim.clone(), sender));
-        Held { claim, orders, claims: self.clone() }
+        Held { claim, orders, claims: self.clone(), _counted: METRICS.running.raise() }
     }
 
     pub fn all(&self) -> Vec<Claim> {

@@ -10,6 +10,7 @@ use super::Worker;
 use super::recorder::Finish;
 use super::run::{self, Nest, Run, Start};
 use crate::execution::{Claim, Claimed, Conclusion, FailureKind};
+use crate::metrics::METRICS;
 use crate::sandbox::{Network, Profile, Sandbox};
 use crate::settings::NetworkPolicy;
 use crate::store::Chunk;
@@ -134,6 +135,7 @@ async fn answer_for(worker: &Worker, claim: Claim, panicked: bool) {
     if !panicked {
         return;
     }
+    METRICS.panics.add(&["run"], 1);
     error!(worker.log, "a run panicked"; "execution" => %claim.execution, "attempt" => claim.attempt);
     let words = "RGrid itself failed while it ran this script; the daemon's log says where. Submit it again";
     let conclusion = Arc::new(Conclusion::failed(FailureKind::Internal, words));

@@ -12,6 +12,7 @@ use super::tended::tend;
 use super::worker::Phase;
 use super::{Executor, Order, Worker};
 use crate::execution::Claimed;
+use crate::metrics::METRICS;
 
 /// After a claim that failed, so that a database that is away is not asked in a spin.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
@@ -47,6 +48,7 @@ impl Actor for Poller {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        METRICS.slots.set(i64::try_from(self.worker.settings.worker.slots).unwrap_or(i64::MAX));
         for _ in 0..self.worker.settings.worker.slots {
             self.worker.bench.sit(Executor::new(Arc::clone(&self.worker)).start());
         }

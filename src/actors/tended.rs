@@ -6,6 +6,8 @@ use std::time::Duration;
 use slog::{Logger, error};
 use tokio::sync::watch;
 
+use crate::metrics::METRICS;
+
 /// Between a panic and the next start, so that a panic at every start does not spin.
 const PAUSE: Duration = Duration::from_millis(500);
 /// After so many panics in a row the owner gives up, and with it the process: an operator's restart
@@ -53,6 +55,7 @@ where
             Ok(()) => return Ok(()),
             Err(stopped) if stopped.is_panic() => {
                 panics = if begun.elapsed() > FINE_AFTER { 1 } else { panics + 1 };
+                METRICS.panics.add(&[name], 1);
                 error!(log, "a loop panicked and is started again"; "loop" => name, "panics" => panics);
                 tokio::time::sleep(PAUSE).await;
             }

@@ -7,6 +7,7 @@ mod admission;
 mod events;
 mod executions;
 mod listing;
+mod metrics;
 mod outputs;
 mod path;
 mod problem;

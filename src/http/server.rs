@@ -13,7 +13,7 @@ use slog::{Logger, error};
 use super::events::{self, Seats};
 use super::problem::{no_such_method, no_such_path};
 use super::submission::Gate;
-use super::{Readiness, executions, listing, outputs, receipt, service};
+use super::{Readiness, executions, listing, metrics, outputs, receipt, service};
 use crate::settings::{RuntimeTable, Settings};
 use crate::store::Store;
 
@@ -71,8 +71,10 @@ pub fn serve(api: Api, listen: SocketAddr) -> io::Result<(Server, SocketAddr)> {
             .app_data(data.clone())
             .wrap_fn(|request, service| {
                 let answer = service.call(request);
+                let begun = std::time::Instant::now();
                 async move {
                     let mut answer = answer.await?;
+                    metrics::answered(&answer, begun.elapsed());
                     let headers = answer.headers_mut();
                     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
                     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -104,6 +106,7 @@ fn routes(config: &mut web::ServiceConfig) {
     };
     config
         .service(one("/healthz", web::get().to(service::healthz)))
+        .service(one("/metrics", web::get().to(metrics::metrics)))
         .service(one("/readyz", web::get().to(service::readyz)))
         .service(
             web::scope("/api/v1")

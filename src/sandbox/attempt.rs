@@ -8,6 +8,7 @@ use slog::{debug, warn};
 
 use super::wire::Wire;
 use super::{Docker, DockerError, Found, Profile, SandboxError};
+use crate::metrics::docker_call;
 
 /// From the start of the container, or a new attach, to the init's hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
@@ -58,15 +59,17 @@ impl Docker {
         let token = new_token()?;
         let ground = self.ground(&profile.image).await?;
         let body = profile.container(&self.settings, &ground, token.as_str());
-        let made = self.api.create_container(None::<CreateContainerOptions>, body).await;
+        let made =
+            docker_call("create", self.api.create_container(None::<CreateContainerOptions>, body)).await;
         let container = made.map_err(|error| self.failed("make a sandbox", error))?.id;
         // From here on dropping it removes it.
         let mut sandbox = Sandbox::unconnected(self.clone(), container, token);
-        let wire = Wire::attach(self, &sandbox.container, sandbox.token.clone()).await;
-        let started = self.api.start_container(&sandbox.container, None::<StartContainerOptions>).await;
+        let wire = docker_call("attach", Wire::attach(self, &sandbox.container, sandbox.token.clone())).await;
+        let starting = self.api.start_container(&sandbox.container, None::<StartContainerOptions>);
+        let started = docker_call("start", starting).await;
         started.map_err(|error| self.failed("start a sandbox", error))?;
         let wire = wire.map_err(DockerError::Mute)?;
-        let hello = sandbox.greet(wire).await.map_err(DockerError::Mute)?;
+        let hello = docker_call("hello", sandbox.greet(wire)).await.map_err(DockerError::Mute)?;
         match hello.state {
             State::Parked => Ok(sandbox),
             other => Err(DockerError::Mute(format!("a new sandbox says that it is {other:?}"))),

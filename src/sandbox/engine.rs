@@ -13,6 +13,7 @@ use super::ground::KnownGround;
 use super::images::Images;
 use super::reaper::Reaper;
 use super::{DockerError, SandboxError};
+use crate::metrics::docker_call;
 
 /// For one call. Making a container on a busy machine takes seconds; a Docker that needs longer hangs.
 const CALL_TIMEOUT_SECONDS: u64 = 60;
@@ -91,7 +92,7 @@ impl Docker {
 
     /// Whether the engine answers, within seconds.
     pub async fn ping(&self) -> Result<EngineInfo, DockerError> {
-        let asked = tokio::time::timeout(PING_TIMEOUT, self.api.version()).await;
+        let asked = tokio::time::timeout(PING_TIMEOUT, docker_call("version", self.api.version())).await;
         let version = asked
             .map_err(|_| silent(&self.address))?
             .map_err(|error| self.failed("tell its version", error))?;

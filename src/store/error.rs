@@ -32,6 +32,19 @@ impl StoreError {
         matches!(self, StoreError::Unavailable(_) | StoreError::Busy)
     }
 
+    /// For the metrics.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            StoreError::Unavailable(_) => "unavailable",
+            StoreError::Busy => "busy",
+            StoreError::Internal(_) => "internal",
+            StoreError::NotFound
+            | StoreError::Ambiguous(_)
+            | StoreError::KeyReused
+            | StoreError::Conflict(_) => "asked",
+        }
+    }
+
     pub(super) fn breaks_connection(&self) -> bool {
         matches!(self, StoreError::Unavailable(_) | StoreError::Internal(_))
     }

@@ -23,7 +23,7 @@ mod watching;
 mod workers;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::PgConnection;
 use tokio::sync::Semaphore;
@@ -39,6 +39,7 @@ pub use submitting::Submitted;
 pub use watching::Watch;
 pub use workers::WorkerRow;
 
+use crate::metrics::METRICS;
 use connections::Connections;
 use news::Newsroom;
 
@@ -72,15 +73,23 @@ impl Store {
         F: FnOnce(&mut PgConnection) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
+        let asked = Instant::now();
         let waiting = Arc::clone(&self.permits).acquire_owned();
         let permit = match tokio::time::timeout(PERMIT_TIMEOUT, waiting).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) | Err(_) => return Err(StoreError::Busy),
         };
+        METRICS.store_waits.observe(&[], asked.elapsed());
         let connections = Arc::clone(&self.connections);
+        let busy = METRICS.store_busy.raise();
         let done = tokio::task::spawn_blocking(move || {
+            let begun = Instant::now();
             let result = connections.with(work);
-            drop(permit);
+            drop((permit, busy));
+            METRICS.store_calls.observe(&[], begun.elapsed());
+            if let Err(error) = &result {
+                METRICS.store_errors.add(&[error.kind()], 1);
+            }
             result
         });
         done.await

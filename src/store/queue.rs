@@ -13,6 +13,7 @@ use super::news::News;
 use super::statement::prepared;
 use super::{Store, StoreError};
 use crate::execution::{Claim, Claimed, Environment, ExecutionId, WorkerId};
+use crate::metrics::{self, METRICS};
 
 /// Oldest first. `SKIP LOCKED`: workers that claim at once take different rows instead of waiting.
 const CLAIM: &str = "
@@ -151,11 +152,13 @@ impl Store {
             rows.into_iter().map(|row| row.into_claimed(&worker)).collect::<Result<Vec<_>, _>>()
         })
         .await
-        .inspect(|claimed| self.tell_followers(claimed.iter().map(|one| &one.claim)))
+        .inspect(|claimed| self.tell_claimed(claimed))
     }
 
-    fn tell_followers<'a>(&self, claims: impl Iterator<Item = &'a Claim>) {
-        for claim in claims {
+    fn tell_claimed(&self, claimed: &[Claimed]) {
+        for Claimed { claim, waited, .. } in claimed {
+            metrics::phase("queued", Some(*waited));
+            METRICS.claims.add(&[], 1);
             self.news.publish(News::Changed(claim.execution.clone()));
         }
     }
@@ -208,6 +211,7 @@ impl Store {
             Ok(())
         })
         .await?;
+        METRICS.releases.add(&[], 1);
         self.news.publish(News::Queued);
         self.news.publish(News::Changed(execution));
         Ok(())
@@ -222,6 +226,7 @@ impl Store {
             })
             .await?;
         for one in &rescued {
+            METRICS.rescues.add(&[&one.status], 1);
             self.news.publish(match one.status.as_str() {
                 "queued" => News::Queued,
                 _ => News::Ended(one.execution.clone()),

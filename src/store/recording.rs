@@ -11,6 +11,7 @@ use super::news::News;
 use super::statement::prepared;
 use super::{Chunk, Store, StoreError};
 use crate::execution::{Claim, Conclusion, Verdict};
+use crate::metrics::{self, METRICS};
 
 /// The row is locked while its chunks go in, so that no chunk can follow the end of its attempt.
 const APPEND: &str = "
@@ -84,7 +85,7 @@ impl Store {
         &self,
         ended: Vec<(Claim, std::sync::Arc<Conclusion>)>,
     ) -> Result<Vec<Recorded>, StoreError> {
-        let claims: Vec<_> = ended.iter().map(|(claim, _)| claim.execution.clone()).collect();
+        let ends = ended.clone();
         let recorded: Vec<Recorded> = self
             .run(move |conn| {
                 if let [(claim, conclusion)] = ended.as_slice()
@@ -100,8 +101,9 @@ impl Store {
                 })
             })
             .await?;
-        for (execution, _) in claims.iter().zip(&recorded).filter(|(_, r)| **r == Recorded::Stored) {
-            self.news.publish(News::Ended(execution.clone()));
+        for ((claim, end), _) in ends.iter().zip(&recorded).filter(|(_, r)| **r == Recorded::Stored) {
+            self.news.publish(News::Ended(claim.execution.clone()));
+            count(end);
         }
         Ok(recorded)
     }
@@ -144,6 +146,17 @@ fn finish_one(conn: &mut PgConnection, claim: &Claim, end: &Conclusion) -> Resul
         .bind::<Nullable<Jsonb>, _>(following::cuts(end))
         .load(conn)?;
     Ok(if rows.is_empty() { Recorded::ClaimLost } else { Recorded::Stored })
+}
+
+/// For the metrics.
+fn count(end: &Conclusion) {
+    let kind = end.outcome.failure_kind().map_or("", |kind| kind.as_str());
+    METRICS.runs.add(&[end.outcome.status().as_str(), kind], 1);
+    metrics::phase("environment", end.phases.environment);
+    metrics::phase("sandbox", end.phases.sandbox);
+    metrics::phase("script", end.phases.script);
+    METRICS.output_bytes.add(&["stdout"], end.stdout.total);
+    METRICS.output_bytes.add(&["stderr"], end.stderr.total);
 }
 
 fn millis(duration: Duration) -> i64 {

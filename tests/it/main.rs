@@ -11,6 +11,7 @@ mod drain;
 mod events;
 mod main_job;
 mod many_daemons;
+mod metrics;
 mod migrations;
 mod model;
 mod news;

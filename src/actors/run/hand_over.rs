@@ -10,6 +10,7 @@ use super::{Ending, conclude};
 use crate::actors::claims::Held;
 use crate::actors::{Order, Worker};
 use crate::execution::{Claimed, Conclusion, FailureKind};
+use crate::metrics::METRICS;
 use crate::sandbox::{DockerError, Profile, Sandbox, SandboxError};
 use crate::settings::RuntimeEntry;
 use crate::store::StoreError;
@@ -43,6 +44,7 @@ pub(super) async fn hand_over(
             Ok(handed_over) => return Ok(handed_over),
             Err(failure) => failure,
         };
+        METRICS.retries.add(&["hand_over"], 1);
         warn!(log, "the job could not be handed over"; "error" => %failure);
         match failure {
             Failure::Final(conclusion) => return Err(Ending::Concluded(conclusion, None, 0)),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::http::problem::ApiError;
+use crate::metrics::{METRICS, Raised};
 
 /// Cloning shares the seats.
 #[derive(Clone)]
@@ -17,6 +18,7 @@ pub(in crate::http) struct Seats {
 /// Given back when it is dropped.
 pub(super) struct Seat {
     _permit: OwnedSemaphorePermit,
+    _counted: Raised,
     closing: watch::Receiver<bool>,
 }
 
@@ -30,7 +32,7 @@ impl Seats {
             let most = self.most;
             ApiError::TooManyRequests(format!("{most} followers are the most here (http.followers)"))
         })?;
-        Ok(Seat { _permit: permit, closing: self.closing.subscribe() })
+        Ok(Seat { _permit: permit, _counted: METRICS.followers.raise(), closing: self.closing.subscribe() })
     }
 
     /// The server stops: all leave, and come again to another one.
