@@ -7,7 +7,7 @@ SHELL := bash
 # rustup's folder, for shells that were opened before it was installed.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help setup images build demo test check up down status migrate migrate-upgrade clean
+.PHONY: help setup images build demo test test-extra check up down status migrate migrate-upgrade clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,11 @@ demo: setup build ## run the tour: a daemon, a few scripts, what came of them
 test: setup ## run all tests, against a real Postgres and a real Docker
 	cargo build --workspace
 	scripts/with-postgres cargo test --workspace
+
+test-extra: setup ## run what needs Chromium and promtool: the dashboard in a browser, the alert rules
+	@scripts/extra-tools
+	cargo build --workspace
+	scripts/with-postgres cargo test --test extra -- --test-threads=1
 
 check: ## what must pass before a commit: format, lints, docs
 	cargo fmt --all --check

@@ -20,7 +20,7 @@ pub(super) async fn list(api: Data<Api>, request: HttpRequest) -> Result<HttpRes
     Ok(HttpResponse::Ok().json(ExecutionList { items: page.items, next_cursor }))
 }
 
-fn filter(query: &str) -> Result<Filter, ApiError> {
+pub(super) fn filter(query: &str) -> Result<Filter, ApiError> {
     let mut filter = Filter { limit: LIMIT_DEFAULT, ..Filter::default() };
     let mut errors = Vec::new();
     let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)
@@ -30,8 +30,9 @@ fn filter(query: &str) -> Result<Filter, ApiError> {
             "status" => status(&value).map(|status| filter.status = Some(status)),
             "label" => label(&value, &mut filter.labels),
             "limit" => limit(&value).map(|limit| filter.limit = limit),
+            "text" => Ok(filter.text = Some(value.clone()).filter(|text| !text.is_empty())),
             "cursor" => cursor(&value).map(|before| filter.before = Some(before)),
-            _ => Err("there is no such filter; there are status, label, limit and cursor".to_owned()),
+            _ => Err("there is no such filter; there are status, label, text, limit and cursor".to_owned()),
         };
         if let Err(message) = result {
             errors.push(FieldError { field: name, message });

@@ -4,6 +4,7 @@
 //! be wrong; errors of all kinds become one [`problem::ApiError`] and leave as `application/problem+json`.
 
 mod admission;
+mod dashboard;
 mod events;
 mod executions;
 mod listing;

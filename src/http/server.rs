@@ -10,6 +10,7 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS
 use actix_web::{App, HttpServer, web};
 use slog::{Logger, error};
 
+use super::dashboard::{self, Hour};
 use super::events::{self, Seats};
 use super::problem::{no_such_method, no_such_path};
 use super::submission::Gate;
@@ -33,6 +34,7 @@ pub struct Api {
     pub(super) readiness: Arc<Readiness>,
     pub(super) gate: Arc<Gate>,
     pub(super) seats: Seats,
+    pub(super) hour: Arc<Hour>,
     pub(super) log: Logger,
 }
 
@@ -41,7 +43,7 @@ impl Api {
         let runtimes = Arc::new(settings.runtimes());
         let log = log.new(slog::o!("part" => "http"));
         let seats = Seats::new(settings.http.followers);
-        Self { store, settings, runtimes, readiness, gate: Arc::default(), seats, log }
+        Self { store, settings, runtimes, readiness, gate: Arc::default(), seats, hour: Arc::default(), log }
     }
 }
 
@@ -128,5 +130,6 @@ fn routes(config: &mut web::ServiceConfig) {
                 .service(one("/workers", web::get().to(service::workers)))
                 .default_service(web::to(no_such_path)),
         )
+        .configure(dashboard::routes)
         .default_service(web::to(no_such_path));
 }

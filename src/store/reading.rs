@@ -22,6 +22,8 @@ pub struct Filter {
     pub status: Option<Status>,
     /// All of these must be there.
     pub labels: BTreeMap<String, String>,
+    /// Part of the id, the script's name or a label, in whatever case.
+    pub text: Option<String>,
     /// Only what was submitted before this one.
     pub before: Option<ExecutionId>,
     pub limit: usize,
@@ -112,6 +114,10 @@ impl Store {
             if !filter.labels.is_empty() {
                 let labels = serde_json::json!(filter.labels).to_string();
                 query = query.filter(sql::<Bool>("labels @> ").bind::<Text, _>(labels).sql("::jsonb"));
+            }
+            if let Some(text) = &filter.text {
+                let found = "strpos(lower(concat_ws(' ', id, script_name, labels::text)), lower(";
+                query = query.filter(sql::<Bool>(found).bind::<Text, _>(text.clone()).sql(")) > 0"));
             }
             if let Some(before) = &filter.before {
                 query = query.filter(executions::id.lt(before.as_str().to_owned()));

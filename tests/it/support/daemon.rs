@@ -89,6 +89,10 @@ impl Daemon {
         Http::new(&self.url)
     }
 
+    pub fn url(&self) -> String {
+        self.url.clone()
+    }
+
     pub fn events(&self, execution: &str, behind: Option<&str>) -> Events {
         Events::open(&self.url, execution, behind)
     }

@@ -10,7 +10,7 @@ mod waiting;
 
 pub use cli::Cli;
 pub use daemon::{Daemon, DaemonBuilder};
-pub use database::Database;
+pub use database::{Database, make_up_an_hour};
 pub use docker::{containers_of, docker};
 pub use events::{Event, Events};
 pub use http::Http;
