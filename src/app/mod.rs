@@ -9,5 +9,6 @@ pub mod migrate;
 mod resume;
 mod serve;
 mod signals;
+mod sweeper;
 
 pub use serve::{Role, serve};

@@ -11,12 +11,12 @@ use tokio::sync::watch;
 
 use super::database::Database;
 use super::home::Home;
-use super::{engine, logging, resume, signals};
+use super::{engine, logging, resume, signals, sweeper};
 use crate::actors::{Drain, Fatal, Poller, Recorder, Worker};
 use crate::execution::WorkerId;
 use crate::http::{self, Api, Readiness};
 use crate::settings::Settings;
-use crate::store::Store;
+use crate::store::{Budget, Store};
 
 /// How long open requests may go on when everything else has stopped.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
@@ -93,11 +93,19 @@ impl Daemon {
         database.prepare(log).await?;
         exchange_news(&database.store, log)?;
         let readiness = Arc::new(Readiness::default());
+        let budget = Budget::new(settings.retention.disk_budget.0, 2 * settings.execution.output_limit.0);
         let work = match role.works() {
-            true => Some(Work::start(&settings, database, home, &readiness, fatal, log).await?),
+            true => Some(Work::start(&settings, database, home, &readiness, &budget, fatal, log).await?),
             false => None,
         };
-        let api = Api::new(database.store.clone(), Arc::clone(&settings), Arc::clone(&readiness), log);
+        actix_rt::spawn(sweeper::sweep_for_ever(
+            database.store.clone(),
+            budget.clone(),
+            settings.retention.clone(),
+            log.new(o!()),
+        ));
+        let api =
+            Api::new(database.store.clone(), Arc::clone(&settings), Arc::clone(&readiness), budget, log);
         let (server, address) = http::serve(api, settings.http.listen.0).with_context(|| {
             format!(
                 "http.listen: {} can't be listened at; is another rgridd running there?",
@@ -129,6 +137,7 @@ impl Work {
         database: &Database,
         home: &mut Home,
         readiness: &Arc<Readiness>,
+        budget: &Budget,
         fatal: &Fatal,
         log: &Logger,
     ) -> anyhow::Result<Self> {
@@ -139,8 +148,16 @@ impl Work {
         let docker = engine::open(settings, cluster, &id, log).await?;
         store.register_worker(&id, &settings.worker.name, settings.worker.slots).await?;
         let recorder = Recorder::new(store.clone(), fatal.clone(), log).start();
-        let worker =
-            Worker::new(id, Arc::clone(settings), store, docker.clone(), recorder, fatal.clone(), log);
+        let worker = Worker::new(
+            id,
+            Arc::clone(settings),
+            store,
+            docker.clone(),
+            recorder,
+            budget.clone(),
+            fatal.clone(),
+            log,
+        );
         let poller = Poller::new(Arc::clone(&worker)).start();
         // The runs of the one before come first: they are the oldest.
         resume::sweep(&worker, &poller, predecessor.as_ref(), log).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
+use rgrid_api::units::format_size;
 use rgrid_api::{Execution, Stream};
 use serde::Deserialize;
 use tokio::sync::broadcast::Receiver;
@@ -15,7 +16,7 @@ use super::problem::ApiError;
 use super::server::Api;
 use super::{admission, path, submission};
 use crate::execution::ExecutionId;
-use crate::store::Submitted;
+use crate::store::{NoRoom, Submitted};
 
 /// Longest `wait`; a client asks again.
 const WAIT_MAX: u64 = 60;
@@ -32,6 +33,9 @@ pub(super) async fn submit(
     let mut new = admitted.map_err(ApiError::Unprocessable)?;
     new.idempotency = submission::idempotency_key(&request, body.sha256)?;
     api.gate.admit(&api).await?;
+    let handed_over =
+        new.inputs.iter().map(|file| file.content.len()).sum::<usize>() + new.script.content.len();
+    room(&api, handed_over as u64).await?;
     let (mut response, id) = match api.store.submit(new).await? {
         Submitted::New(id) => (HttpResponse::Created(), id),
         Submitted::Known(id) => (HttpResponse::Ok(), id),
@@ -141,9 +145,23 @@ pub(super) async fn cancel(api: Data<Api>, id: Path<String>) -> Result<HttpRespo
 pub(super) async fn retry(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, ApiError> {
     let id = path::execution(&api, &id).await?;
     api.gate.admit(&api).await?;
+    room(&api, 0).await?;
     let again = api.store.retry(&id).await?;
     let execution = api.store.execution(&again).await?;
     Ok(HttpResponse::Created().insert_header((LOCATION, location(&again))).json(execution))
+}
+
+/// Room in the database for what comes in, and for what it will say.
+async fn room(api: &Api, bytes: u64) -> Result<(), ApiError> {
+    let NoRoom { most, .. } = match api.budget.admit(&api.store, bytes).await? {
+        Ok(()) => return Ok(()),
+        Err(none) => none,
+    };
+    Err(ApiError::Full(format!(
+        "what waits and runs fills the {} that this server may store (retention.disk_budget); {} more do not fit",
+        format_size(most),
+        format_size(bytes)
+    )))
 }
 
 fn location(id: &ExecutionId) -> String {

@@ -30,6 +30,9 @@ pub(super) enum ApiError {
     Unprocessable(Vec<FieldError>),
     #[error("{0}")]
     TooManyRequests(String),
+    /// Also after everything that may go has gone.
+    #[error("{0}")]
+    Full(String),
     /// Passing: the database is away.
     #[error("{0}")]
     Unavailable(String),
@@ -53,6 +56,7 @@ impl ApiError {
             ApiError::UnsupportedMediaType => "unsupported media type",
             ApiError::Unprocessable(_) => "unprocessable",
             ApiError::TooManyRequests(_) => "too many requests",
+            ApiError::Full(_) => "insufficient storage",
             ApiError::Unavailable(_) => "unavailable",
             ApiError::Internal(_) => "internal error",
         }
@@ -71,6 +75,7 @@ impl ApiError {
     fn hint(&self) -> Option<&'static str> {
         match self {
             ApiError::Unavailable(_) => Some("nothing was accepted; ask again in a moment"),
+            ApiError::Full(_) => Some("wait for some of what runs to end, or raise retention.disk_budget"),
             ApiError::TooManyRequests(_) => Some("ask again when some of what waits has run"),
             ApiError::NotFound(_) => Some("the API is described in the README"),
             _ => None,
@@ -89,6 +94,7 @@ impl ResponseError for ApiError {
             ApiError::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ApiError::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             ApiError::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
+            ApiError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
             ApiError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }

@@ -16,7 +16,7 @@ use super::problem::{no_such_method, no_such_path};
 use super::submission::Gate;
 use super::{Readiness, executions, listing, metrics, outputs, receipt, service};
 use crate::settings::{RuntimeTable, Settings};
-use crate::store::Store;
+use crate::store::{Budget, Store};
 
 /// A client that needs longer for its request line and headers is cut off.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,15 +35,32 @@ pub struct Api {
     pub(super) gate: Arc<Gate>,
     pub(super) seats: Seats,
     pub(super) hour: Arc<Hour>,
+    pub(super) budget: Budget,
     pub(super) log: Logger,
 }
 
 impl Api {
-    pub fn new(store: Store, settings: Arc<Settings>, readiness: Arc<Readiness>, log: &Logger) -> Self {
+    pub fn new(
+        store: Store,
+        settings: Arc<Settings>,
+        readiness: Arc<Readiness>,
+        budget: Budget,
+        log: &Logger,
+    ) -> Self {
         let runtimes = Arc::new(settings.runtimes());
         let log = log.new(slog::o!("part" => "http"));
         let seats = Seats::new(settings.http.followers);
-        Self { store, settings, runtimes, readiness, gate: Arc::default(), seats, hour: Arc::default(), log }
+        Self {
+            store,
+            settings,
+            runtimes,
+            readiness,
+            gate: Arc::default(),
+            seats,
+            hour: Arc::default(),
+            budget,
+            log,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 pub use load::{SettingsError, load};
 pub use runtimes::{Ecosystem, PullPolicy, RuntimeEntry, RuntimeTable, UnknownRuntime};
-pub use values::{Bytes, Listen, Period};
+pub use values::{Bytes, Lifetime, Listen, Period};
 
 /// The defaults with their explanations, as they are shipped.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -29,6 +29,7 @@ pub struct Settings {
     pub execution: Execution,
     pub submission: Submission,
     pub queue: Queue,
+    pub retention: Retention,
     pub install: Install,
     pub docker: DockerEngine,
     pub sandbox: Sandbox,
@@ -112,6 +113,18 @@ pub struct Submission {
 #[serde(deny_unknown_fields)]
 pub struct Queue {
     pub max_queued: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    pub executions: Lifetime,
+    pub max_executions: u64,
+    pub outputs: Lifetime,
+    pub contents: Lifetime,
+    /// 0: no limit.
+    pub disk_budget: Bytes,
+    pub sweep_every: Period,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -91,6 +91,8 @@ fn from_database(kind: &DatabaseErrorKind, message: &str) -> StoreError {
         | DatabaseErrorKind::UnableToSendCommand
         | DatabaseErrorKind::SerializationFailure
         | DatabaseErrorKind::ReadOnlyTransaction => StoreError::Unavailable(first_line(message)),
+        // A content was removed by the retention's rules just when somebody named it; the next try brings it again.
+        DatabaseErrorKind::ForeignKeyViolation => StoreError::Unavailable(first_line(message)),
         _ if passing => StoreError::Unavailable(first_line(message)),
         _ => StoreError::Internal(first_line(message)),
     }

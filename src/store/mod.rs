@@ -3,6 +3,7 @@
 //! `Store::run` is the one bridge from async code to diesel: a bounded number of permits, each with a
 //! connection of its own, on the blocking pool. The queue's statements stand together in `queue.rs`.
 
+mod budget;
 mod changing;
 mod connections;
 pub mod embedded;
@@ -16,6 +17,7 @@ mod queue;
 mod reading;
 mod receipts;
 mod recording;
+mod retention;
 mod schema;
 mod statement;
 mod statistics;
@@ -29,6 +31,7 @@ use std::time::{Duration, Instant};
 use diesel::PgConnection;
 use tokio::sync::Semaphore;
 
+pub use budget::{Budget, NoRoom};
 pub use error::StoreError;
 pub use following::{CutStream, Standing};
 pub use outputs::Chunk;

@@ -18,5 +18,7 @@ mod news;
 mod output;
 mod receipt;
 mod restart;
+mod retention;
 mod sandbox_profile;
+#[allow(dead_code, unused_imports, reason = "the other binary uses the rest")]
 mod support;

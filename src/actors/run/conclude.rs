@@ -47,6 +47,26 @@ pub(super) async fn exited(
     {
         error.push_str(&format!(": {cause}"));
     }
+    let outputs = match worker
+        .budget
+        .admit(&worker.store, outputs.iter().map(|f| f.content.len() as u64).sum())
+        .await
+    {
+        Ok(Err(no_room)) if !outputs.is_empty() => {
+            let most = rgrid_api::units::format_size(no_room.most);
+            let words = format!(
+                "its files were not kept: the {most} that this server may store are full (retention.disk_budget)"
+            );
+            warn!(log, "no room for the output files"; "budget" => most);
+            if outcome == Outcome::Completed {
+                let error = format!("the script ended well, but {words}");
+                outcome = Outcome::Failed { kind: FailureKind::Output, error };
+            }
+            Vec::new()
+        }
+        // Without a database nothing can be counted; nor stored, until it is back.
+        _ => outputs,
+    };
     let usage = Usage { cpu_ms: exit.cpu_ms, peak_memory_bytes: exit.peak_memory_bytes };
     let mut conclusion = with(outcome, streams);
     conclusion.exit_code = exit_code;
