@@ -1,5 +1,6 @@
 //! The daemon as a whole: the order in which its parts start and stop.
 
+mod checks;
 mod database;
 pub mod doctor;
 mod engine;

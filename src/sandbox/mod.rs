@@ -6,6 +6,7 @@
 mod attempt;
 mod engine;
 mod error;
+mod examination;
 mod ground;
 mod images;
 mod init_volume;
@@ -18,6 +19,7 @@ mod wire;
 pub use attempt::{Sandbox, Step};
 pub use engine::{Docker, DockerSettings, EngineInfo, Found};
 pub use error::{DockerError, SandboxError};
+pub use examination::Examined;
 pub use images::ImageId;
 pub use judge::{Judged, judge};
 pub use profile::{Network, Profile};

@@ -4,6 +4,7 @@
 //! start with its name, where it stands and what is allowed.
 
 mod load;
+mod reference;
 mod runtimes;
 mod values;
 
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 pub use load::{SettingsError, load};
+pub use reference::markdown;
 pub use runtimes::{Ecosystem, PullPolicy, RuntimeEntry, RuntimeTable, UnknownRuntime};
 pub use values::{Bytes, Lifetime, Listen, Period};
 

@@ -8,6 +8,7 @@ mod changing;
 mod connections;
 pub mod embedded;
 mod error;
+mod examination;
 mod files;
 mod following;
 pub mod migrations;
@@ -33,6 +34,7 @@ use tokio::sync::Semaphore;
 
 pub use budget::{Budget, NoRoom};
 pub use error::StoreError;
+pub use examination::DatabaseFacts;
 pub use following::{CutStream, Standing};
 pub use outputs::Chunk;
 pub use queue::{Pulse, QueueDepth, Rescue};

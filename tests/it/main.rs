@@ -7,6 +7,7 @@
 mod architecture;
 mod bad_input;
 mod diagnosis;
+mod doctor;
 mod drain;
 mod events;
 mod main_job;
