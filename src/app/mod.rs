@@ -11,5 +11,6 @@ mod resume;
 mod serve;
 mod signals;
 mod sweeper;
+mod webhooks;
 
 pub use serve::{Role, serve};

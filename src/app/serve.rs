@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::database::Database;
 use super::home::Home;
-use super::{engine, logging, resume, signals, sweeper};
+use super::{engine, logging, resume, signals, sweeper, webhooks};
 use crate::actors::{Drain, Fatal, Poller, Recorder, Worker};
 use crate::execution::WorkerId;
 use crate::http::{self, Api, Readiness};
@@ -98,6 +98,11 @@ impl Daemon {
             true => Some(Work::start(&settings, database, home, &readiness, &budget, fatal, log).await?),
             false => None,
         };
+        actix_rt::spawn(webhooks::send_for_ever(
+            database.store.clone(),
+            settings.webhook.clone(),
+            log.new(o!()),
+        ));
         actix_rt::spawn(sweeper::sweep_for_ever(
             database.store.clone(),
             budget.clone(),

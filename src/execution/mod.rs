@@ -7,6 +7,7 @@ mod position;
 mod run;
 mod status;
 mod submission;
+pub mod targets;
 
 pub use id::{ExecutionId, WorkerId};
 pub use outcome::{Conclusion, Cut, Outcome, PhaseTimes, RunText, StoredOutput};

@@ -60,4 +60,6 @@ pub struct NewExecution {
     pub limits: Limits,
     pub labels: BTreeMap<String, String>,
     pub idempotency: Option<IdempotencyKey>,
+    /// Whom to tell when it has ended.
+    pub webhook: Option<String>,
 }

@@ -8,6 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use rgrid_api::units::format_size;
 use rgrid_api::{FieldError, InputFile, Submission, names};
 
+use super::webhook;
 use crate::execution::{Environment, ExecutionId, FileContent, Limits, NewExecution};
 use crate::settings::{Ecosystem, NetworkPolicy, RuntimeTable, Settings, UnknownRuntime};
 
@@ -31,6 +32,9 @@ pub(super) fn admit(
     let inputs = desk.files(&asked.script.name, &asked.files);
     let runtime = desk.runtime(&asked, runtimes);
     let limits = desk.limits(&asked);
+    if let Some(webhook) = &asked.webhook {
+        desk.check("webhook.url", webhook::check(&webhook.url, &settings.webhook));
+    }
     if !desk.errors.is_empty() {
         return Err(desk.errors);
     }
@@ -45,6 +49,7 @@ pub(super) fn admit(
         limits,
         labels: asked.labels,
         idempotency: None,
+        webhook: asked.webhook.map(|webhook| webhook.url),
     })
 }
 

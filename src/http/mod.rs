@@ -17,6 +17,7 @@ mod receipt;
 mod server;
 mod service;
 mod submission;
+mod webhook;
 
 pub use readiness::Readiness;
 pub use server::{Api, Server, serve};

@@ -7,6 +7,7 @@ mod load;
 mod reference;
 mod runtimes;
 mod values;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub use load::{SettingsError, load};
 pub use reference::markdown;
 pub use runtimes::{Ecosystem, PullPolicy, RuntimeEntry, RuntimeTable, UnknownRuntime};
 pub use values::{Bytes, Lifetime, Listen, Period};
+pub use webhook::Webhook;
 
 /// The defaults with their explanations, as they are shipped.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -31,6 +33,7 @@ pub struct Settings {
     pub execution: Execution,
     pub submission: Submission,
     pub queue: Queue,
+    pub webhook: Webhook,
     pub retention: Retention,
     pub install: Install,
     pub docker: DockerEngine,

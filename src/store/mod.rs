@@ -24,6 +24,7 @@ mod statement;
 mod statistics;
 mod submitting;
 mod watching;
+mod webhooks;
 mod workers;
 
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub use recording::Recorded;
 pub use statistics::{MINUTES, Minute};
 pub use submitting::Submitted;
 pub use watching::Watch;
+pub use webhooks::DueWebhook;
 pub use workers::WorkerRow;
 
 use crate::metrics::METRICS;

@@ -23,3 +23,4 @@ mod retention;
 mod sandbox_profile;
 #[allow(dead_code, unused_imports, reason = "the other binary uses the rest")]
 mod support;
+mod webhooks;

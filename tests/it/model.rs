@@ -140,6 +140,7 @@ impl World {
             limits,
             labels: Default::default(),
             idempotency: None,
+            webhook: None,
         };
         self.store.submit(new).await.unwrap();
         self.submitted.push(id);

@@ -19,4 +19,4 @@ pub use output::{OutputFile, OutputList, Stream};
 pub use problem::{FieldError, Problem};
 pub use receipt::{Receipt, ReceiptLimits};
 pub use server::{Health, Runtime, RuntimeList};
-pub use submission::{InputFile, Script, Submission};
+pub use submission::{InputFile, Script, Submission, Webhook};
