@@ -30,7 +30,10 @@ pub(super) fn filter(query: &str) -> Result<Filter, ApiError> {
             "status" => status(&value).map(|status| filter.status = Some(status)),
             "label" => label(&value, &mut filter.labels),
             "limit" => limit(&value).map(|limit| filter.limit = limit),
-            "text" => Ok(filter.text = Some(value.clone()).filter(|text| !text.is_empty())),
+            "text" => {
+                filter.text = Some(value.clone()).filter(|text| !text.is_empty());
+                Ok(())
+            }
             "cursor" => cursor(&value).map(|before| filter.before = Some(before)),
             _ => Err("there is no such filter; there are status, label, text, limit and cursor".to_owned()),
         };

@@ -8,7 +8,8 @@ use tokio::sync::Mutex;
 use super::{Store, StoreError};
 use crate::metrics::METRICS;
 
-/// Measuring reads every row's sizes; in between, what was admitted here is added.
+/// Measuring reads every row's sizes; in between, what was admitted here is added. Far from the limit an old
+/// number will do.
 const MEASURED_AGE: Duration = Duration::from_secs(10);
 /// Executions that lose their output, or go altogether, at a time.
 const BATCH: i64 = 20;
@@ -17,7 +18,7 @@ const BATCH: i64 = 20;
 #[derive(Clone)]
 pub struct Budget {
     most: u64,
-    /// Room that each execution may still need for what it will say.
+    /// Room that each run may still need for what it will say.
     reserve: u64,
     state: Arc<Mutex<Option<Measured>>>,
 }
@@ -50,11 +51,7 @@ impl Budget {
         let mut state = self.state.lock().await;
         let needed = bytes + self.reserve;
         let mut measured = match *state {
-            Some(measured)
-                if measured.at.elapsed() < MEASURED_AGE && measured.bytes + needed <= self.most =>
-            {
-                measured
-            }
+            Some(measured) if self.is_good(&measured, needed) => measured,
             _ => self.measure(store).await?,
         };
         if measured.bytes + needed > self.most {
@@ -71,16 +68,29 @@ impl Budget {
 
     /// Removes until the budget holds again; what runs may have said more than was reserved.
     pub async fn keep(&self, store: &Store) -> Result<(), StoreError> {
-        if self.most > 0 && self.measure(store).await?.bytes > self.most {
-            self.collect(store, self.most).await?;
+        if self.most == 0 {
+            return Ok(());
         }
+        // What is admitted while it is measured would be forgotten.
+        let mut state = self.state.lock().await;
+        let mut measured = self.measure(store).await?;
+        if measured.bytes > self.most {
+            self.collect(store, self.most).await?;
+            measured = self.measure(store).await?;
+        }
+        *state = Some(measured);
         Ok(())
+    }
+
+    fn is_good(&self, measured: &Measured, needed: u64) -> bool {
+        let with = measured.bytes + needed;
+        with <= self.most / 5 * 4 || (with <= self.most && measured.at.elapsed() < MEASURED_AGE)
     }
 
     async fn measure(&self, store: &Store) -> Result<Measured, StoreError> {
         let at = Instant::now();
-        let open = store.unfinished().await?;
-        Ok(Measured { at, bytes: store.stored_bytes().await? + open * self.reserve })
+        let running = store.running().await?;
+        Ok(Measured { at, bytes: store.stored_bytes().await? + running * self.reserve })
     }
 
     /// First what ended executions said and left, then they themselves with what was handed over to them.

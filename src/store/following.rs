@@ -14,15 +14,16 @@ use super::statement::prepared;
 use super::{Chunk, Store, StoreError};
 use crate::execution::{Claim, Conclusion, ExecutionId, RunText};
 
-/// A script that has not been noted as begun by now (see `SCRIPT_BEGAN`) has not begun.
+/// Who is farther behind than 10,000 need not know how far. A script that has not been noted as begun by now (see `SCRIPT_BEGAN`) has not begun.
 const STANDING: &str = "
     SELECT e.status, e.attempt, e.requirements IS NOT NULL AS installs,
         e.script_attempt IS NOT DISTINCT FROM e.attempt
             OR EXISTS (SELECT FROM output_chunks c WHERE c.execution_id = e.id AND c.attempt = e.attempt
                 AND c.stream <> 'install') AS began,
         coalesce(e.started_at < clock_timestamp() - interval '2 s', false) AS settled,
-        CASE e.status WHEN 'queued' THEN (SELECT count(*) + 1 FROM executions q
-            WHERE q.status = 'queued' AND (q.created_at, q.id) < (e.created_at, e.id)) END AS position
+        CASE e.status WHEN 'queued' THEN (SELECT count(*) + 1 FROM (
+            SELECT FROM executions q WHERE q.status = 'queued' AND (q.created_at, q.id) < (e.created_at, e.id)
+            LIMIT 10000) before) END AS position
     FROM executions e WHERE e.id = $1";
 
 const SCRIPT_BEGAN: &str = "

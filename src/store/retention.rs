@@ -57,7 +57,7 @@ const OLDEST: &str = "
         ORDER BY completed_at LIMIT $1 FOR UPDATE SKIP LOCKED)
     DELETE FROM executions e USING old WHERE e.id = old.id";
 
-const UNFINISHED: &str = "SELECT count(*) AS number FROM executions WHERE completed_at IS NULL AND status IN ('queued', 'running')";
+const RUNNING: &str = "SELECT count(*) AS number FROM executions WHERE status = 'running'";
 
 /// A content that a submission is just about to name is young: it stays for `$1` seconds.
 const BLOBS: &str = "
@@ -101,10 +101,9 @@ impl Store {
         self.run(move |conn| Ok(prepared(OLDEST).bind::<BigInt, _>(count).execute(conn)?)).await
     }
 
-    /// Executions that wait or run.
-    pub async fn unfinished(&self) -> Result<u64, StoreError> {
+    pub async fn running(&self) -> Result<u64, StoreError> {
         self.run(|conn| {
-            let row: NumberRow = prepared(UNFINISHED).get_result(conn)?;
+            let row: NumberRow = prepared(RUNNING).get_result(conn)?;
             Ok(row.number.unsigned_abs())
         })
         .await

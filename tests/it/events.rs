@@ -91,7 +91,10 @@ fn a_hundred_thousand_lines_arrive_over_a_restart_in_order_and_once() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database).with("RGRID_EXECUTION__OUTPUT_LIMIT", "8MiB");
     let first = builder.start();
+    let replica = DaemonBuilder::on(&database).role("api").start();
     let id = first.http().submit(FLOOD);
+    let mut elsewhere = replica.events(&id, None);
+    assert_eq!(elsewhere.next().unwrap().name, "status");
     let mut seen = Vec::new();
     for event in first.events(&id, None) {
         seen.push(event);
@@ -107,6 +110,9 @@ fn a_hundred_thousand_lines_arrive_over_a_restart_in_order_and_once() {
     assert!(said == whole(), "{} bytes of {} arrived", said.len(), whole().len());
     assert_eq!(seen.last().unwrap().data["attempt"], 1);
     assert!(seen.iter().all(|event| event.data["restarted"] != true));
+    // One connection to another replica saw it all, with no break.
+    let elsewhere: Vec<Event> = elsewhere.collect();
+    assert!(text(&elsewhere, "stdout") == whole() && elsewhere.last().unwrap().name == "end");
 }
 
 #[test]

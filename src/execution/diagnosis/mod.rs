@@ -45,13 +45,15 @@ pub fn explain(facts: &Facts) -> Option<String> {
 
 fn by_signal(signal: i32) -> Option<String> {
     Some(match signal {
-        9 => "the script or a program that it started sent it, not RGrid".to_owned(),
+        9 => "RGrid did not send it; probably the script itself did, or a program that it started".to_owned(),
         11 | 7 | 4 | 8 => {
             "it crashed, probably in a library that is not written in its own language".to_owned()
         }
         6 => "it gave up (abort); what it said last tells why: `rgrid logs ID --stderr`".to_owned(),
         13 => "it wrote to a pipe that nobody read any more".to_owned(),
-        15 | 2 | 1 => "it was told to end by itself or by a program that it started".to_owned(),
+        15 | 2 | 1 => {
+            "RGrid did not send it; probably the script itself did, or a program that it started".to_owned()
+        }
         _ => return None,
     })
 }
@@ -60,11 +62,11 @@ fn by_code(facts: &Facts) -> Option<String> {
     let code = facts.code?;
     Some(match code {
         124 => "probably a `timeout` of its own ran out".to_owned(),
-        126 => "a program that it called can't be executed".to_owned(),
-        127 => "a program that it called is not in its image".to_owned(),
-        137 => "a program that it started was killed (SIGKILL), probably for want of memory; ask for more with --memory".to_owned(),
-        139 => "a program that it started crashed (SIGSEGV)".to_owned(),
-        143 => "a program that it started was told to end (SIGTERM)".to_owned(),
+        126 => "probably a program that it called can't be executed".to_owned(),
+        127 => "probably a program that it called is not in its image".to_owned(),
+        137 => "probably a program that it started was killed (SIGKILL), perhaps for want of memory; ask for more with --memory".to_owned(),
+        139 => "probably a program that it started crashed (SIGSEGV)".to_owned(),
+        143 => "probably a program that it started was told to end (SIGTERM)".to_owned(),
         _ => {
             let said = last_line(facts.stderr)?;
             format!("it last said {}", quoted(said))
@@ -148,6 +150,13 @@ fn network(facts: &Facts) -> String {
 /// A file that is not there: what to hand over, or what it is called.
 fn no_such_file(facts: &Facts, path: &str) -> String {
     let name = base_name(path);
+    if facts.inputs.iter().any(|known| known == name) {
+        return format!(
+            "there is no file {}; what was handed over lies in /workspace under its plain name, {}",
+            quoted(path),
+            quoted(name)
+        );
+    }
     let mut names = facts.inputs.iter().map(String::as_str).filter(|known| alike(known, name));
     if let Some(near) = names.next() {
         return format!(
@@ -179,11 +188,11 @@ fn no_such_file(facts: &Facts, path: &str) -> String {
     )
 }
 
-/// The same but for case, ending or a letter or two.
+/// The same but for case, ending, or a letter or two of a name that is long enough to tell.
 fn alike(known: &str, asked: &str) -> bool {
     let (known, asked) = (known.to_lowercase(), asked.to_lowercase());
     let stem = |name: &str| name.rsplit_once('.').map_or(name.to_owned(), |(stem, _)| stem.to_owned());
-    known != asked && (stem(&known) == stem(&asked) || edits(&known, &asked) <= 2) || known == asked
+    stem(&known) == stem(&asked) || (asked.len() > 5 && edits(&known, &asked) <= 2)
 }
 
 /// Levenshtein's distance of short names.
@@ -256,6 +265,9 @@ mod tests {
         let inputs = ["Data.csv".to_owned()];
         assert!(no_such_file(&facts("", &inputs), "data.csv").contains("called `Data.csv`"));
         assert!(no_such_file(&facts("", &inputs), "data.txt").contains("called `Data.csv`"));
+        assert!(
+            no_such_file(&facts("", &inputs), "/data/Data.csv").contains("under its plain name, `Data.csv`")
+        );
         assert!(no_such_file(&facts("", &inputs), "other.xml").contains("rgrid run script.py other.xml"));
     }
 

@@ -32,8 +32,8 @@ fn read<'a>(facts: &Facts<'a>) -> Option<Traceback<'a>> {
     let last =
         text.lines().skip(1).skip_while(|line| line.starts_with(' ') || line.is_empty()).find(is_kind)?;
     let (kind, message) = last.split_once(':').unwrap_or((last, ""));
-    let own = text.lines().filter(|line| line.contains(&format!("/{}\", line ", facts.script)));
-    let line = own.last().and_then(|frame| {
+    let mut own = text.lines().filter(|line| line.contains(&format!("/{}\", line ", facts.script)));
+    let line = own.next_back().and_then(|frame| {
         let digits = frame.split("\", line ").nth(1)?;
         digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
     });

@@ -4,8 +4,8 @@ use super::{Facts, by_errno, last_line, no_such_file, quoted};
 
 /// `script.sh: line 3: WORDS`.
 pub(super) fn explain(facts: &Facts) -> Option<String> {
-    let lines = facts.stderr.lines().filter_map(|line| own(facts, line));
-    let (number, words) = lines.last()?;
+    let mut lines = facts.stderr.lines().filter_map(|line| own(facts, line));
+    let (number, words) = lines.next_back()?;
     let at = format!("line {number} of {}", facts.script);
     if let Some(program) = words.strip_suffix(": command not found") {
         return Some(format!(

@@ -21,8 +21,9 @@ use crate::store::{Chunk, Standing, StoreError, Watch};
 /// News may get lost: a follower also looks by itself, soon at first, then ever more rarely.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
 const LAST_LOOK: Duration = Duration::from_secs(5);
-/// Nobody tells when a place in the queue changes.
+/// Nobody tells when a place in the queue changes. Who is far behind looks less often.
 const QUEUE_LOOK: Duration = Duration::from_secs(1);
+const NEAR: u64 = 100;
 /// So that proxies and clients can tell silence from a dead connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const AFTER_ERROR: Duration = Duration::from_secs(1);
@@ -102,8 +103,8 @@ impl Follower {
             self.said_so = Instant::now();
             self.api.store.still_followed(&self.id);
         }
-        let queued = self.told.is_some_and(|told| told.status == Status::Queued);
-        let longest = if queued { QUEUE_LOOK } else { LAST_LOOK };
+        let place = self.told.and_then(|told| told.queue_position);
+        let longest = if place.is_some_and(|place| place <= NEAR) { QUEUE_LOOK } else { LAST_LOOK };
         tokio::select! {
             () = self.watch.changed() => self.look_after = FIRST_LOOK,
             () = sleep(self.look_after) => self.look_after = (self.look_after * 2).clamp(FIRST_LOOK, longest),
