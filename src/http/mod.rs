@@ -1,7 +1,7 @@
 //! The HTTP API: the only place that knows actix-web.
 //!
 //! Requests are parsed at the border (`submission.rs`, `admission.rs`, `path.rs`) into types that cannot
-//! be wrong; errors of all kinds become one [`problem::ApiError`] and leave as `application/problem+json`.
+//! be wrong; errors of all kinds become one `problem::ApiError` and leave as `application/problem+json`.
 
 mod admission;
 mod dashboard;
