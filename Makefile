@@ -42,9 +42,11 @@ check: ## what must pass before a commit: format, lints, docs
 check-extra: ## licences, sources and bans of all dependencies (installs cargo-deny: minutes, once)
 	@scripts/check-extra
 
-test-extra: setup ## ask a daemon everything its OpenAPI document allows, and more (installs schemathesis)
-	cargo build
+test-extra: setup ## what needs more: schemathesis, the dashboard in Chromium, the alert rules in promtool (installs them)
+	cargo build --workspace
 	@scripts/test-extra
+	@scripts/extra-tools
+	scripts/with-postgres cargo test --test extra -- --test-threads=1
 
 fuzz: ## let the fuzzer at the parsers, a minute each
 	@scripts/fuzz

@@ -1,7 +1,7 @@
 //! The RGrid daemon as a library, so that its binary stays small and tests reach its parts.
 //!
 //! Layers, each may use those to its right: `app` → `http`, `actors` → `store`, `sandbox` →
-//! `execution`. `settings` may be used by all. A test reads the sources and fails when an import
+//! `execution`. `settings` and `metrics` may be used by all. A test reads the sources and fails when an import
 //! crosses these lines.
 
 pub mod actors;
@@ -9,6 +9,7 @@ pub mod app;
 pub mod execution;
 mod failpoint;
 pub mod http;
+pub mod metrics;
 pub mod sandbox;
 pub mod settings;
 pub mod store;

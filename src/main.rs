@@ -45,7 +45,11 @@ enum Command {
     /// Check everything the daemon needs and say what to fix
     Doctor,
     /// Print all settings with their defaults and explanations
-    Settings,
+    Settings {
+        /// As the page docs/settings.md
+        #[arg(long)]
+        markdown: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -176,8 +180,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             }
         }
         Some(Command::Doctor) => app::doctor::examine(load(&cli.serve)?),
-        Some(Command::Settings) => {
-            print!("{}", settings::DEFAULTS);
+        Some(Command::Settings { markdown }) => {
+            let text = if *markdown { settings::markdown() } else { settings::DEFAULTS.to_owned() };
+            print!("{text}");
             Ok(ExitCode::SUCCESS)
         }
     }

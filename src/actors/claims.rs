@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::execution::{Claim, ExecutionId};
+use crate::metrics::{METRICS, Raised};
 
 /// What a run is to do. Later ones are stronger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +46,7 @@ pub type Guard = Arc<Entry>;
 pub struct Entry {
     claim: Claim,
     claims: Claims,
+    _counted: Raised,
 }
 
 impl Held {
@@ -57,7 +59,8 @@ impl Claims {
     pub fn hold(&self, claim: Claim) -> Held {
         let (sender, orders) = watch::channel(Order::GoOn);
         self.lock().insert(key(&claim), (claim.clone(), sender));
-        let guard = Arc::new(Entry { claim: claim.clone(), claims: self.clone() });
+        let counted = METRICS.running.raise();
+        let guard = Arc::new(Entry { claim: claim.clone(), claims: self.clone(), _counted: counted });
         Held { claim, orders, guard }
     }
 

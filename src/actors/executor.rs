@@ -9,8 +9,8 @@ use slog::error;
 use super::Worker;
 use super::recorder::Finish;
 use super::run::{self, Nest, Run, Start};
-use super::tended::count_panic;
 use crate::execution::{Claim, Claimed, Conclusion, FailureKind};
+use crate::metrics::METRICS;
 use crate::sandbox::{Network, Profile, Sandbox};
 use crate::settings::NetworkPolicy;
 use crate::store::Chunk;
@@ -145,7 +145,7 @@ async fn answer_for(worker: &Worker, claim: Claim, panicked: bool) {
     if !panicked {
         return;
     }
-    count_panic();
+    METRICS.panics.add(&["run"], 1);
     error!(worker.log, "a run panicked"; "execution" => %claim.execution, "attempt" => claim.attempt);
     let words = "RGrid itself failed while it ran this script; the daemon's log says where. Submit it again";
     let conclusion = Arc::new(Conclusion::failed(FailureKind::Internal, words));

@@ -19,5 +19,5 @@ pub use claims::{Claims, Order};
 pub use executor::{Executor, Resume};
 pub use poller::{Drain, Poller, TakeOver};
 pub use recorder::{Backlog, Recorder};
-pub use tended::{Fatal, mended_panics, tend};
+pub use tended::{Fatal, tend};
 pub use worker::Worker;

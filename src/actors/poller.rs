@@ -14,6 +14,7 @@ use super::worker::Phase;
 use super::{Executor, Order, Worker};
 use crate::execution::Claimed;
 use crate::failpoint;
+use crate::metrics::METRICS;
 use crate::store::StoreError;
 
 /// After a claim that failed, so that a database that is away is not asked in a spin.
@@ -53,6 +54,7 @@ impl Actor for Poller {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Context<Self>) {
+        METRICS.slots.set(i64::try_from(self.worker.settings.worker.slots).unwrap_or(i64::MAX));
         for _ in 0..self.worker.settings.worker.slots {
             self.worker.bench.sit(Executor::new(Arc::clone(&self.worker)).start());
         }

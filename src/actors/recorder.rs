@@ -15,6 +15,7 @@ use tokio::sync::{Notify, oneshot};
 use super::tended::{Fatal, tend};
 use crate::execution::{Claim, Conclusion, FailureKind, Verdict};
 use crate::failpoint;
+use crate::metrics::METRICS;
 use crate::store::{Chunk, Recorded, Store, StoreError};
 
 /// First pause after a failure; doubles up to [`LONGEST_PAUSE`], each with up to half of it at random.
@@ -269,6 +270,7 @@ impl Pen {
         loop {
             match attempt().await {
                 Err(error) if error.is_passing() => {
+                    METRICS.retries.add(&["record"], 1);
                     warn!(self.log, "the database is away; trying again"; "error" => %error, "in_ms" => pause.as_millis() as u64);
                     self.backlog.set(Some(error.to_string()));
                     tokio::time::sleep(pause + jitter(pause)).await;

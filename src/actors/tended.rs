@@ -1,11 +1,12 @@
 //! A loop that is started again when it panics.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use slog::{Logger, error};
 use tokio::sync::watch;
+
+use crate::metrics::METRICS;
 
 /// Between a panic and the next start, so that a panic at every start does not spin.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -14,18 +15,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 const PANICS_IN_A_ROW: u32 = 10;
 /// A loop that ran this long was fine.
 const FINE_AFTER: Duration = Duration::from_secs(60);
-
-/// Panics that were mended in this process, of loops and of runs alike.
-static MENDED: AtomicU64 = AtomicU64::new(0);
-
-/// How many panics this process has mended since its start.
-pub fn mended_panics() -> u64 {
-    MENDED.load(Ordering::Relaxed)
-}
-
-pub(super) fn count_panic() {
-    MENDED.fetch_add(1, Ordering::Relaxed);
-}
 
 /// How a part tells that it cannot be kept alive; whoever owns the process ends it then.
 #[derive(Clone)]
@@ -65,8 +54,8 @@ where
         match task.await {
             Ok(()) => return Ok(()),
             Err(stopped) if stopped.is_panic() => {
-                count_panic();
                 panics = if begun.elapsed() > FINE_AFTER { 1 } else { panics + 1 };
+                METRICS.panics.add(&[name], 1);
                 error!(log, "a loop panicked and is started again"; "loop" => name, "panics" => panics);
                 tokio::time::sleep(PAUSE).await;
             }

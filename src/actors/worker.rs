@@ -13,7 +13,7 @@ use super::{Claims, Fatal, Recorder};
 use crate::execution::WorkerId;
 use crate::sandbox::Docker;
 use crate::settings::{RuntimeTable, Settings};
-use crate::store::Store;
+use crate::store::{Budget, Store};
 
 /// How far the way to the end is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,7 @@ pub struct Worker {
     pub store: Store,
     pub docker: Docker,
     pub recorder: Addr<Recorder>,
+    pub budget: Budget,
     pub(super) fatal: Fatal,
     pub claims: Claims,
     pub(super) bench: Bench,
@@ -46,12 +47,14 @@ pub struct Worker {
 }
 
 impl Worker {
+    #[allow(clippy::too_many_arguments, reason = "everything that a worker shares comes together here")]
     pub fn new(
         id: WorkerId,
         settings: Arc<Settings>,
         store: Store,
         docker: Docker,
         recorder: Addr<Recorder>,
+        budget: Budget,
         fatal: Fatal,
         log: &Logger,
     ) -> Arc<Self> {
@@ -71,6 +74,7 @@ impl Worker {
             store,
             docker,
             recorder,
+            budget,
             fatal,
         })
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use slog::{Discard, Logger, o};
 
+use super::checks;
 use super::database::Database;
 use super::engine;
 use super::home::Home;
@@ -15,6 +16,11 @@ use crate::settings::{Firewall, NetworkPolicy, Settings};
 pub fn examine(settings: Settings) -> anyhow::Result<ExitCode> {
     let mut report = Report::default();
     report.add("settings", Ok(format!("worker {}, {} slots", settings.worker.name, settings.worker.slots)));
+    report.add("data folder", checks::data_folder(&settings));
+    report.add("address", checks::address(&settings));
+    if let Some(certificates) = checks::certificates(&settings) {
+        report.add("certificates", certificates);
+    }
     actix_rt::System::new().block_on(async {
         examine_database(&settings, &mut report).await;
         examine_docker(&settings, &mut report).await;
@@ -56,6 +62,7 @@ async fn examine_database(settings: &Settings, report: &mut Report) {
         Err(error) => return report.add("database", Err(format!("{error:#}"))),
     };
     let steps = database.store.migration_steps().await;
+    let up_to_date = steps.as_ref().map(|steps| steps.iter().all(|step| step.applied)).map_err(|_| ());
     report.add(
         "database",
         match steps {
@@ -66,6 +73,10 @@ async fn examine_database(settings: &Settings, report: &mut Report) {
             Err(error) => Err(format!("{error}; check database.url (DATABASE_URL)")),
         },
     );
+    report.add("database server", checks::database(&database.store, settings).await);
+    if let Ok(true) = up_to_date {
+        report.add("database room", checks::room(&database.store, settings).await);
+    }
     match stale_workers(settings, &database).await {
         Ok(found) => report.add("workers", Ok(found)),
         Err(stale) => report.warn("workers", &stale),
@@ -105,10 +116,12 @@ async fn examine_docker(settings: &Settings, report: &mut Report) {
         Ok(engine) => report.add("docker", Ok(format!("engine {}", engine.version))),
         Err(error) => return report.add("docker", Err(error.to_string())),
     }
+    report.add("docker engine", checks::engine(&docker).await);
     if let Err(error) = docker.check_runtime().await {
         report.add("sandbox.runtime", Err(error.to_string()));
     }
     examine_fence(settings, &docker, report).await;
+    report.add("sandbox", checks::sandbox(&docker, settings).await);
     let table = settings.runtimes();
     for (name, runtime) in table.iter() {
         let found = docker.image(&runtime.image, crate::sandbox::PullPolicy::Never).await;

@@ -1,5 +1,6 @@
 //! The daemon as a whole: the order in which its parts start and stop.
 
+mod checks;
 mod database;
 pub mod doctor;
 mod engine;
@@ -10,7 +11,9 @@ pub mod keys;
 mod logging;
 pub mod migrate;
 mod resume;
+mod retention;
 mod serve;
 mod signals;
+mod webhooks;
 
 pub use serve::{Role, serve};

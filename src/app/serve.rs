@@ -12,12 +12,12 @@ use tokio::sync::watch;
 use super::database::Database;
 use super::home::Home;
 use super::resume::Sweeper;
-use super::{engine, environments, logging, signals};
+use super::{engine, environments, logging, retention, signals, webhooks};
 use crate::actors::{Backlog, Drain, Fatal, Poller, Recorder, Worker, tend};
 use crate::execution::WorkerId;
 use crate::http::{self, Api, Readiness};
 use crate::settings::{AuthMode, Settings};
-use crate::store::Store;
+use crate::store::{Budget, Store};
 
 /// How long open requests may go on when everything else has stopped.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
@@ -120,14 +120,17 @@ impl Daemon {
         database.prepare(log).await?;
         exchange_news(&database.store, fatal, log)?;
         let readiness = Arc::new(Readiness::default());
+        let budget = Budget::new(settings.retention.disk_budget.0, 2 * settings.execution.output_limit.0);
         let work = match role.works() {
-            true => Some(Work::start(&settings, database, home, &readiness, fatal, log).await?),
+            true => Some(Work::start(&settings, database, home, &readiness, &budget, fatal, log).await?),
             false => None,
         };
         if settings.auth.mode == AuthMode::Keys && database.store.keys().await?.is_empty() {
             warn!(log, "nobody has a key yet; make one with `rgridd keys create --name NAME`");
         }
-        let api = Api::new(database.store.clone(), Arc::clone(&settings), Arc::clone(&readiness), log);
+        look_after(&database.store, &settings, &budget, fatal, log);
+        let api =
+            Api::new(database.store.clone(), Arc::clone(&settings), Arc::clone(&readiness), budget, log);
         let (server, address) = http::serve(api, settings.http.listen.0).with_context(|| {
             format!(
                 "http.listen: {} can't be listened at; is another rgridd running there?",
@@ -159,6 +162,7 @@ impl Work {
         database: &Database,
         home: &mut Home,
         readiness: &Arc<Readiness>,
+        budget: &Budget,
         fatal: &Fatal,
         log: &Logger,
     ) -> anyhow::Result<Self> {
@@ -178,8 +182,16 @@ impl Work {
         };
         let backlog = Backlog::default();
         let recorder = Recorder::new(store.clone(), backlog.clone(), fatal.clone(), log).start();
-        let worker =
-            Worker::new(id, Arc::clone(settings), store, docker.clone(), recorder, fatal.clone(), log);
+        let worker = Worker::new(
+            id,
+            Arc::clone(settings),
+            store,
+            docker.clone(),
+            recorder,
+            budget.clone(),
+            fatal.clone(),
+            log,
+        );
         let poller = Poller::new(Arc::clone(&worker)).start();
         let sweeper = Sweeper::new(
             Arc::clone(&worker),
@@ -226,6 +238,17 @@ impl Work {
             warn!(log, "the worker's end could not be noted"; "error" => %error);
         }
     }
+}
+
+/// What any daemon does for the whole deployment.
+fn look_after(store: &Store, settings: &Arc<Settings>, budget: &Budget, fatal: &Fatal, log: &Logger) {
+    let (of, webhook, own) = (store.clone(), settings.webhook.clone(), log.new(o!("part" => "webhooks")));
+    tended("webhooks", fatal, log, move || webhooks::send_for_ever(of.clone(), webhook.clone(), own.clone()));
+    let (of, budget, rules) = (store.clone(), budget.clone(), settings.retention.clone());
+    let own = log.new(o!("part" => "retention"));
+    tended("retention", fatal, log, move || {
+        retention::sweep_for_ever(of.clone(), budget.clone(), rules.clone(), own.clone())
+    });
 }
 
 /// With the other processes on this database.

@@ -1,5 +1,7 @@
 //! How an attempt ended and what is kept of it.
 
+use std::time::Duration;
+
 use rgrid_api::{FailureKind, Status, Usage};
 
 /// How an attempt ended, as it is told to users.
@@ -42,6 +44,23 @@ pub struct RunText {
     /// Bytes of text that were written in all.
     pub total: u64,
     pub truncated: bool,
+    /// Where it was cut; none when it is whole.
+    pub cut: Option<Cut>,
+}
+
+/// Bytes that were kept of the beginning and of the end of a text; a line between them says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    pub head: u64,
+    pub tail: u64,
+}
+
+/// How long the parts of an attempt took, as far as they were there and are known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PhaseTimes {
+    pub environment: Option<Duration>,
+    pub sandbox: Option<Duration>,
+    pub script: Option<Duration>,
 }
 
 /// An output file whose content is at hand.
@@ -67,6 +86,9 @@ pub struct Conclusion {
     pub install: RunText,
     pub usage: Option<Usage>,
     pub outputs: Vec<StoredOutput>,
+    pub phases: PhaseTimes,
+    /// Content id of the image that it ran in.
+    pub image: Option<String>,
 }
 
 impl Conclusion {
@@ -80,6 +102,8 @@ impl Conclusion {
             install: RunText::default(),
             usage: None,
             outputs: Vec::new(),
+            phases: PhaseTimes::default(),
+            image: None,
         }
     }
 

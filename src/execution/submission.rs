@@ -70,4 +70,6 @@ pub struct NewExecution {
     pub idempotency: Option<IdempotencyKey>,
     /// Whose it is.
     pub key: Option<KeyId>,
+    /// Whom to tell when it has ended.
+    pub webhook: Option<String>,
 }

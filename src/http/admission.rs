@@ -8,6 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use rgrid_api::units::format_size;
 use rgrid_api::{FieldError, InputFile, Retry, Submission, names};
 
+use super::webhook;
 use crate::execution::{Environment, ExecutionId, FileContent, Limits, NewExecution, Requirements};
 use crate::settings::{Ecosystem, NetworkPolicy, RuntimeTable, Settings, UnknownRuntime};
 
@@ -32,6 +33,9 @@ pub(super) fn admit(
     let inputs = desk.files(&asked.script.name, &asked.files);
     let runtime = desk.runtime(&asked, runtimes);
     let limits = desk.limits(&asked);
+    if let Some(webhook) = &asked.webhook {
+        desk.check("webhook.url", webhook::check(&webhook.url, &settings.webhook));
+    }
     if !desk.errors.is_empty() {
         return Err(desk.errors);
     }
@@ -48,6 +52,7 @@ pub(super) fn admit(
         labels: asked.labels,
         idempotency: None,
         key: None,
+        webhook: asked.webhook.map(|webhook| webhook.url),
     })
 }
 

@@ -2,11 +2,13 @@
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
-use actix_web::http::header::AUTHORIZATION;
+use actix_web::http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, ResponseError};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use futures_util::future::{Ready, ready};
 use slog::warn;
 
@@ -25,7 +27,34 @@ pub(super) async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    match admitted(&api, request.request()).await {
+    let key = bearer(request.request());
+    behind(&api, key, request, next).await
+}
+
+/// The same around pages, where a browser asks its reader for the key and sends it with every request to them.
+/// That is why the API takes none from there: a foreign page could have it sent along.
+pub(super) async fn guard_page(
+    api: Data<Api>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let key = basic(request.request()).map_or_else(|| bearer(request.request()), Ok);
+    let mut answer = behind(&api, key, request, next).await?;
+    if answer.status() == StatusCode::UNAUTHORIZED {
+        let ask =
+            HeaderValue::from_static("Basic realm=\"rgrid: the key is the password\", charset=\"UTF-8\"");
+        answer.headers_mut().insert(WWW_AUTHENTICATE, ask);
+    }
+    Ok(answer)
+}
+
+async fn behind(
+    api: &Api,
+    key: Result<Key, ApiError>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    match admitted(api, key, request.request()).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             Ok(next.call(request).await?.map_into_boxed_body())
@@ -34,7 +63,7 @@ pub(super) async fn guard(
     }
 }
 
-async fn admitted(api: &Api, request: &HttpRequest) -> Result<Caller, ApiError> {
+async fn admitted(api: &Api, key: Result<Key, ApiError>, request: &HttpRequest) -> Result<Caller, ApiError> {
     let address = client::address(request, &api.settings.http.trusted_proxies);
     if api.settings.auth.mode == AuthMode::None {
         if let Some(address) = address.filter(|address| !address.is_loopback()) {
@@ -42,7 +71,7 @@ async fn admitted(api: &Api, request: &HttpRequest) -> Result<Caller, ApiError> 
         }
         return Ok(Caller::anybody());
     }
-    let caller = known(api, request).await.inspect_err(|refused| {
+    let caller = known(api, key).await.inspect_err(|refused| {
         let address = address.map(|address| address.to_string()).unwrap_or_default();
         warn!(api.log, "a request was refused"; "client" => address, "reason" => %refused);
     })?;
@@ -53,10 +82,9 @@ async fn admitted(api: &Api, request: &HttpRequest) -> Result<Caller, ApiError> 
     if caller.may(needed) { Ok(caller) } else { Err(ApiError::Forbidden(needed)) }
 }
 
-async fn known(api: &Api, request: &HttpRequest) -> Result<Caller, ApiError> {
+async fn known(api: &Api, key: Result<Key, ApiError>) -> Result<Caller, ApiError> {
     let refused = |words: &str| ApiError::Unauthorized(words.to_owned());
-    let key = presented(request)?;
-    match api.store.admit(&key).await? {
+    match api.store.admit(&key?).await? {
         Admission::Welcome(caller) => Ok(caller),
         Admission::Unknown => Err(refused("there is no such key")),
         Admission::Revoked => Err(refused("this key was revoked")),
@@ -64,7 +92,7 @@ async fn known(api: &Api, request: &HttpRequest) -> Result<Caller, ApiError> {
     }
 }
 
-fn presented(request: &HttpRequest) -> Result<Key, ApiError> {
+fn bearer(request: &HttpRequest) -> Result<Key, ApiError> {
     let refused = |words: &str| ApiError::Unauthorized(words.to_owned());
     let mut headers = request.headers().get_all(AUTHORIZATION);
     let header = headers.next().ok_or_else(|| refused("this server asks for a key"))?;
@@ -74,6 +102,16 @@ fn presented(request: &HttpRequest) -> Result<Key, ApiError> {
     let (scheme, text) = header.to_str().ok().and_then(|text| text.split_once(' ')).unwrap_or_default();
     let key = Some(text.trim()).filter(|_| scheme.eq_ignore_ascii_case("bearer")).and_then(Key::parse);
     key.ok_or_else(|| refused("the Authorization header has no key in the form `Bearer rg_…`"))
+}
+
+/// The password of HTTP Basic (RFC 7617), whatever the name.
+fn basic(request: &HttpRequest) -> Option<Key> {
+    let mut headers = request.headers().get_all(AUTHORIZATION);
+    let header = headers.next().filter(|_| headers.next().is_none())?;
+    let (scheme, text) = header.to_str().ok()?.split_once(' ')?;
+    let text = Some(text.trim()).filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let pair = String::from_utf8(BASE64_STANDARD.decode(text).ok()?).ok()?;
+    Key::parse(pair.split_once(':')?.1)
 }
 
 fn is_safe(method: &Method) -> bool {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
+use rgrid_api::units::format_size;
 use rgrid_api::{Execution, Problem, Retry, Stream, Submission};
 use serde::Deserialize;
 use tokio::sync::broadcast::Receiver;
@@ -17,7 +18,7 @@ use super::problem::ApiError;
 use super::server::Api;
 use super::{admission, path, submission};
 use crate::execution::ExecutionId;
-use crate::store::Submitted;
+use crate::store::{NoRoom, Submitted};
 
 /// Longest `wait`; a client asks again.
 const WAIT_MAX: u64 = 60;
@@ -49,6 +50,9 @@ pub(super) async fn submit(
     new.key = caller.key().cloned();
     new.idempotency = submission::idempotency_key(&request, body.sha256)?;
     api.gate.admit(&api).await?;
+    let handed_over =
+        new.inputs.iter().map(|file| file.content.len()).sum::<usize>() + new.script.content.len();
+    room(&api, handed_over as u64).await?;
     let (mut response, id) = match api.store.submit(new).await? {
         Submitted::New(id) => (HttpResponse::Created(), id),
         Submitted::Known(id) => (HttpResponse::Ok(), id),
@@ -81,7 +85,19 @@ pub(super) async fn get(
         0 => api.store.execution(&id).await?,
         seconds => ended(&api, &id, Duration::from_secs(seconds)).await?,
     };
-    Ok(HttpResponse::Ok().json(execution))
+    Ok(HttpResponse::Ok().json(with_standing(&api, &id, execution).await?))
+}
+
+/// What it is busy with, or how many are before it.
+async fn with_standing(api: &Api, id: &ExecutionId, mut execution: Execution) -> Result<Execution, ApiError> {
+    if !execution.status.is_final() {
+        let standing = api.store.standing(id).await?;
+        // It may have gone on in between; what was read first is what is told.
+        if standing.status == execution.status {
+            (execution.phase, execution.queue_position) = (standing.phase, standing.queue_position);
+        }
+    }
+    Ok(execution)
 }
 
 fn seconds(asked: Option<&str>) -> Result<u64, ApiError> {
@@ -186,9 +202,23 @@ pub(super) async fn retry(
     let wanted = api.store.secret_names(&id).await?;
     let secrets = admission::secrets_again(&wanted, asked, &api.settings).map_err(ApiError::Unprocessable)?;
     api.gate.admit(&api).await?;
+    room(&api, 0).await?;
     let again = api.store.retry(&id, secrets, caller.key().cloned()).await?;
     let execution = api.store.execution(&again).await?;
     Ok(HttpResponse::Created().insert_header((LOCATION, location(&again))).json(execution))
+}
+
+/// Room in the database for what comes in, and for what it will say.
+async fn room(api: &Api, bytes: u64) -> Result<(), ApiError> {
+    let NoRoom { most, .. } = match api.budget.admit(&api.store, bytes).await? {
+        Ok(()) => return Ok(()),
+        Err(none) => none,
+    };
+    Err(ApiError::Full(format!(
+        "what waits and runs fills the {} that this server may store (retention.disk_budget); {} more do not fit",
+        format_size(most),
+        format_size(bytes)
+    )))
 }
 
 fn location(id: &ExecutionId) -> String {

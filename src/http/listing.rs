@@ -21,6 +21,7 @@ const LIMIT_MAX: usize = 1000;
     get, path = "/api/v1/executions", tag = "executions",
     params(("status" = Option<Status>, Query),
         ("label" = Option<Vec<String>>, Query, description = "As in `team=data`; all of them must be there"),
+        ("text" = Option<String>, Query, description = "A part of the id, the script's name or the labels"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000),
         ("cursor" = Option<String>, Query, pattern = "^exec_[0-9a-z]{26}$", description = "The last page's next_cursor")),
     responses((status = 200, body = ExecutionList), Refused, Wrong)
@@ -36,7 +37,7 @@ pub(super) async fn list(
     Ok(HttpResponse::Ok().json(ExecutionList { items: page.items, next_cursor }))
 }
 
-fn filter(query: &str) -> Result<Filter, ApiError> {
+pub(super) fn filter(query: &str) -> Result<Filter, ApiError> {
     let mut filter = Filter { limit: LIMIT_DEFAULT, ..Filter::default() };
     let mut errors = Vec::new();
     let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)
@@ -46,8 +47,12 @@ fn filter(query: &str) -> Result<Filter, ApiError> {
             "status" => status(&value).map(|status| filter.status = Some(status)),
             "label" => label(&value, &mut filter.labels),
             "limit" => limit(&value).map(|limit| filter.limit = limit),
+            "text" => {
+                filter.text = Some(value.clone()).filter(|text| !text.is_empty());
+                Ok(())
+            }
             "cursor" => cursor(&value).map(|before| filter.before = Some(before)),
-            _ => Err("there is no such filter; there are status, label, limit and cursor".to_owned()),
+            _ => Err("there is no such filter; there are status, label, text, limit and cursor".to_owned()),
         };
         if let Err(message) = result {
             errors.push(FieldError { field: name, message });

@@ -6,17 +6,22 @@
 mod admission;
 mod auth;
 mod client;
+mod dashboard;
+mod events;
 mod executions;
 mod listing;
+mod metrics;
 mod openapi;
 mod outputs;
 mod path;
 mod problem;
 mod rate;
 mod readiness;
+mod receipt;
 mod server;
 mod service;
 mod submission;
+mod webhook;
 
 pub use readiness::Readiness;
 pub use server::{Api, Server, serve};

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use utoipa::{IntoResponses, OpenApi};
 
 use super::server::Api;
-use super::{executions, listing, outputs, service};
+use super::{events, executions, listing, metrics, outputs, receipt, service};
 use crate::settings::{AuthMode, RuntimeTable, Settings};
 
 #[derive(OpenApi)]
@@ -24,6 +24,8 @@ use crate::settings::{AuthMode, RuntimeTable, Settings};
         listing::list,
         executions::get,
         executions::logs,
+        events::events,
+        receipt::receipt,
         executions::cancel,
         executions::retry,
         outputs::list,
@@ -32,6 +34,7 @@ use crate::settings::{AuthMode, RuntimeTable, Settings};
         service::workers,
         service::healthz,
         service::readyz,
+        metrics::metrics,
         openapi
     ),
     components(schemas(Status, Stream))
@@ -96,6 +99,9 @@ pub(super) enum NotTaken {
     /// It is no JSON.
     #[response(status = 415, content_type = "application/problem+json")]
     UnsupportedMediaType(Problem),
+    /// What waits and runs fills all that the server may store.
+    #[response(status = 507, content_type = "application/problem+json")]
+    InsufficientStorage(Problem),
 }
 
 /// This document
@@ -131,7 +137,7 @@ fn ask_for_keys(document: &mut Value) {
     let scheme = json!({ "key": { "type": "http", "scheme": "bearer", "bearerFormat": "rg_<id>_<secret>" } });
     add(document, "/components", json!({ "securitySchemes": scheme }));
     let paths = document.pointer_mut("/paths").and_then(Value::as_object_mut).into_iter().flatten();
-    for (_, operations) in paths.filter(|(path, _)| path.starts_with("/api/")) {
+    for (_, operations) in paths.filter(|(path, _)| path.starts_with("/api/") || *path == "/metrics") {
         for operation in operations.as_object_mut().into_iter().flat_map(|all| all.values_mut()) {
             add(operation, "", json!({ "security": [{ "key": [] }] }));
         }
@@ -230,15 +236,16 @@ mod tests {
         let documented: Vec<String> = made()["paths"].as_object().unwrap().keys().cloned().collect();
         let source = include_str!("server.rs");
         let routes = source.split_once("fn routes").unwrap().1;
-        let mut expected: Vec<String> =
-            routes
-                .split('"')
-                .filter(|text| text.starts_with('/') && *text != "/api/v1")
-                .map(|route| route.replace(":.*}", "}"))
-                .map(|route| {
-                    if route.contains("z") || route.contains('.') { route } else { format!("/api/v1{route}") }
-                })
-                .collect();
+        let mut expected: Vec<String> = routes
+            .split('"')
+            .filter(|text| text.starts_with('/') && *text != "/api/v1")
+            .map(|route| route.replace(":.*}", "}"))
+            .map(|route| {
+                let of_server =
+                    ["/healthz", "/readyz", "/openapi.json", "/metrics"].contains(&route.as_str());
+                if of_server { route } else { format!("/api/v1{route}") }
+            })
+            .collect();
         expected.sort();
         assert_eq!(documented, expected);
     }

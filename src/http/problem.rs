@@ -43,6 +43,9 @@ pub(super) enum ApiError {
     /// More requests than this client may make.
     #[error("{words}")]
     TooFast { words: String, retry_after: u64 },
+    /// Also after everything that may go has gone.
+    #[error("{0}")]
+    Full(String),
     /// Passing: the database is away.
     #[error("{0}")]
     Unavailable(String),
@@ -73,6 +76,7 @@ impl ApiError {
             ApiError::UnsupportedMediaType => "unsupported media type",
             ApiError::Unprocessable(_) => "unprocessable",
             ApiError::TooManyRequests(_) | ApiError::TooFast { .. } => "too many requests",
+            ApiError::Full(_) => "insufficient storage",
             ApiError::Unavailable(_) | ApiError::NoRoom(_) => "unavailable",
             ApiError::Internal(_) => "internal error",
         }
@@ -93,6 +97,7 @@ impl ApiError {
         match self {
             ApiError::Unavailable(_) => Some("nothing was accepted; ask again in a moment"),
             ApiError::NoRoom(_) => Some("nothing was accepted; ask again when there is room"),
+            ApiError::Full(_) => Some("wait for some of what runs to end, or raise retention.disk_budget"),
             ApiError::TooManyRequests(_) => Some("ask again when some of what waits has run"),
             ApiError::Unauthorized(_) => {
                 Some("send `Authorization: Bearer rg_…`; `rgridd keys create` makes a key on the server")
@@ -119,6 +124,7 @@ impl ResponseError for ApiError {
             ApiError::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ApiError::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             ApiError::TooManyRequests(_) | ApiError::TooFast { .. } => StatusCode::TOO_MANY_REQUESTS,
+            ApiError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
             ApiError::Unavailable(_) | ApiError::NoRoom(_) => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }

@@ -12,14 +12,16 @@ use rgrid_api::units::format_size;
 use slog::{Logger, error};
 use socket2::SockRef;
 
-use super::auth::guard;
+use super::auth::{guard, guard_page};
+use super::dashboard::{self, Hour};
+use super::events::{self, Seats};
 use super::openapi::{document, openapi};
 use super::problem::{ApiError, no_such_method, no_such_path};
 use super::rate::Rates;
 use super::submission::Gate;
-use super::{Readiness, executions, listing, outputs, service};
+use super::{Readiness, executions, listing, metrics, outputs, receipt, service};
 use crate::settings::{RuntimeTable, Settings};
-use crate::store::Store;
+use crate::store::{Budget, Store};
 
 /// For requests that are open when the server stops.
 const SHUTDOWN_SECONDS: u64 = 3;
@@ -32,6 +34,9 @@ pub struct Api {
     pub(super) runtimes: Arc<RuntimeTable>,
     pub(super) readiness: Arc<Readiness>,
     pub(super) gate: Arc<Gate>,
+    pub(super) seats: Seats,
+    pub(super) hour: Arc<Hour>,
+    pub(super) budget: Budget,
     pub(super) rates: Arc<Rates>,
     /// The OpenAPI document.
     pub(super) document: Arc<str>,
@@ -39,23 +44,34 @@ pub struct Api {
 }
 
 impl Api {
-    pub fn new(store: Store, settings: Arc<Settings>, readiness: Arc<Readiness>, log: &Logger) -> Self {
+    pub fn new(
+        store: Store,
+        settings: Arc<Settings>,
+        readiness: Arc<Readiness>,
+        budget: Budget,
+        log: &Logger,
+    ) -> Self {
         let runtimes = Arc::new(settings.runtimes());
         let document = document(&settings, &runtimes).into();
         let log = log.new(slog::o!("part" => "http"));
         let gate = Arc::new(Gate::new(&settings));
         let rates = Arc::new(Rates::new(settings.http.rate_limit, settings.http.rate_burst));
-        Self { store, settings, runtimes, readiness, gate, rates, document, log }
+        let (seats, hour) = (Seats::new(settings.http.followers), Arc::default());
+        Self { store, settings, runtimes, readiness, gate, seats, hour, budget, rates, document, log }
     }
 }
 
 /// A server that is running.
-pub struct Server(ServerHandle);
+pub struct Server {
+    handle: ServerHandle,
+    seats: Seats,
+}
 
 impl Server {
     /// Open requests get a moment when `gracefully`.
     pub async fn stop(&self, gracefully: bool) {
-        self.0.stop(gracefully).await;
+        self.seats.close();
+        self.handle.stop(gracefully).await;
     }
 }
 
@@ -68,6 +84,7 @@ pub fn serve(api: Api, listen: SocketAddr) -> io::Result<(Server, SocketAddr)> {
     // A client that takes nothing of its answer for so long is cut off; accepted connections inherit it.
     SockRef::from(&listener).set_tcp_user_timeout(Some(http.idle_timeout.0))?;
     let max_head = usize::try_from(http.max_header.0).unwrap_or(usize::MAX);
+    let seats = api.seats.clone();
     let data = web::Data::new(api);
     let server = HttpServer::new(move || {
         App::new()
@@ -79,6 +96,7 @@ pub fn serve(api: Api, listen: SocketAddr) -> io::Result<(Server, SocketAddr)> {
                 ApiError::NotFound(format!("the path can't be read: {error}")).into()
             }))
             .wrap_fn(move |request, service| {
+                let begun = std::time::Instant::now();
                 let answer = match head_size(&request) {
                     size if size > max_head => Err(request.into_response(head_too_large(size, max_head))),
                     _ => Ok(service.call(request)),
@@ -88,6 +106,7 @@ pub fn serve(api: Api, listen: SocketAddr) -> io::Result<(Server, SocketAddr)> {
                         Ok(answer) => answer.await?,
                         Err(refused) => refused,
                     };
+                    metrics::answered(&answer, begun.elapsed());
                     let headers = answer.headers_mut();
                     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
                     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -111,7 +130,7 @@ pub fn serve(api: Api, listen: SocketAddr) -> io::Result<(Server, SocketAddr)> {
             error!(log, "the server ended"; "error" => %reason);
         }
     });
-    Ok((Server(handle), address))
+    Ok((Server { handle, seats }, address))
 }
 
 /// Request line and headers, about as they came.
@@ -138,6 +157,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(read("/healthz", web::get().to(service::healthz)))
         .service(read("/readyz", web::get().to(service::readyz)))
         .service(read("/openapi.json", web::get().to(openapi)))
+        .service(read("/metrics", web::get().to(metrics::metrics)).wrap(from_fn(guard_page)))
         .service(
             web::scope("/api/v1")
                 .wrap(from_fn(guard))
@@ -149,6 +169,8 @@ fn routes(config: &mut web::ServiceConfig) {
                 )
                 .service(read("/executions/{id}", web::get().to(executions::get)))
                 .service(read("/executions/{id}/logs", web::get().to(executions::logs)))
+                .service(read("/executions/{id}/events", web::get().to(events::events)))
+                .service(read("/executions/{id}/receipt", web::get().to(receipt::receipt)))
                 .service(act("/executions/{id}/cancel", web::post().to(executions::cancel)))
                 .service(act("/executions/{id}/retry", web::post().to(executions::retry)))
                 .service(read("/executions/{id}/outputs", web::get().to(outputs::list)))
@@ -157,5 +179,6 @@ fn routes(config: &mut web::ServiceConfig) {
                 .service(read("/workers", web::get().to(service::workers)))
                 .default_service(web::to(no_such_path)),
         )
+        .configure(dashboard::routes)
         .default_service(web::to(no_such_path));
 }

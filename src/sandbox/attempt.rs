@@ -10,6 +10,7 @@ use super::error::answered;
 use super::profile::Access;
 use super::wire::Wire;
 use super::{Building, Docker, DockerError, Found, Profile, SandboxError};
+use crate::metrics::docker_call;
 
 /// From the start of the container, or a new attach, to the init's hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
@@ -68,7 +69,9 @@ impl Docker {
             self.must_be_there(volume).await?;
         }
         let body = profile.container(&self.settings, &ground, token.as_str(), Access::ReadOnly);
-        let made = answered(self.api.create_container(None::<CreateContainerOptions>, body)).await;
+        let made =
+            docker_call("create", answered(self.api.create_container(None::<CreateContainerOptions>, body)))
+                .await;
         let container = made.map_err(|error| self.failed("make a sandbox", error))?.id;
         // From here on dropping it removes it.
         self.wake(Sandbox::unconnected(self.clone(), container, token, None)).await
@@ -76,12 +79,12 @@ impl Docker {
 
     /// Starts a container that was made; returns when its init waits for a job.
     pub(super) async fn wake(&self, mut sandbox: Sandbox) -> Result<Sandbox, DockerError> {
-        let wire = Wire::attach(self, &sandbox.container, sandbox.token.clone()).await;
+        let wire = docker_call("attach", Wire::attach(self, &sandbox.container, sandbox.token.clone())).await;
         let start = self.api.start_container(&sandbox.container, None::<StartContainerOptions>);
-        let started = answered(start).await;
+        let started = docker_call("start", answered(start)).await;
         started.map_err(|error| self.failed("start a sandbox", error))?;
         let wire = wire.map_err(DockerError::Mute)?;
-        let hello = sandbox.greet(wire).await.map_err(DockerError::Mute)?;
+        let hello = docker_call("hello", sandbox.greet(wire)).await.map_err(DockerError::Mute)?;
         match hello.state {
             State::Parked => Ok(sandbox),
             other => Err(DockerError::Mute(format!("a new sandbox says that it is {other:?}"))),

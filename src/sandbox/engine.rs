@@ -14,6 +14,7 @@ use super::ground::KnownGround;
 use super::images::Images;
 use super::reaper::Reaper;
 use super::{DockerError, SandboxError};
+use crate::metrics::docker_call;
 
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -95,7 +96,7 @@ impl Docker {
 
     /// Whether the engine answers, within seconds.
     pub async fn ping(&self) -> Result<EngineInfo, DockerError> {
-        let asked = tokio::time::timeout(PING_TIMEOUT, self.api.version()).await;
+        let asked = tokio::time::timeout(PING_TIMEOUT, docker_call("version", self.api.version())).await;
         let version = asked
             .map_err(|_| silent(&self.address))?
             .map_err(|error| self.failed("tell its version", error))?;

@@ -8,6 +8,7 @@ mod disk;
 mod engine;
 mod environments;
 mod error;
+mod examination;
 mod fence;
 mod ground;
 mod images;
@@ -26,6 +27,7 @@ pub use environments::{
     Building, ENVIRONMENT, ENVIRONMENT_PYTHON, ENVIRONMENT_TEMPORARY, EnvironmentVolumes,
 };
 pub use error::{DockerError, SandboxError};
+pub use examination::Examined;
 pub use fence::{Fence, FenceState};
 pub use images::ImageId;
 pub use judge::{Judged, judge};

@@ -4,8 +4,10 @@
 //! start with its name, where it stands and what is allowed.
 
 mod load;
+mod reference;
 mod runtimes;
 mod values;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,8 +15,10 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 pub use load::{SettingsError, load};
+pub use reference::markdown;
 pub use runtimes::{Ecosystem, PullPolicy, RuntimeEntry, RuntimeTable, UnknownRuntime};
-pub use values::{Bytes, Listen, Network, Period};
+pub use values::{Bytes, Lifetime, Listen, Network, Period};
+pub use webhook::Webhook;
 
 /// The defaults with their explanations, as they are shipped.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -29,6 +33,8 @@ pub struct Settings {
     pub execution: Execution,
     pub submission: Submission,
     pub queue: Queue,
+    pub webhook: Webhook,
+    pub retention: Retention,
     pub install: Install,
     pub environments: Environments,
     pub docker: DockerEngine,
@@ -62,6 +68,7 @@ pub struct Http {
     pub rate_limit: f64,
     pub rate_burst: u32,
     pub trusted_proxies: Vec<Network>,
+    pub followers: usize,
 }
 
 #[derive(Clone, Deserialize)]
@@ -121,6 +128,18 @@ pub struct Submission {
 #[serde(deny_unknown_fields)]
 pub struct Queue {
     pub max_queued: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    pub executions: Lifetime,
+    pub max_executions: u64,
+    pub outputs: Lifetime,
+    pub contents: Lifetime,
+    /// 0: no limit.
+    pub disk_budget: Bytes,
+    pub sweep_every: Period,
 }
 
 #[derive(Debug, Clone, Deserialize)]

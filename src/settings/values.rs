@@ -11,6 +11,10 @@ use serde::{Deserialize, Deserializer, de};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub struct Period(pub Duration);
 
+/// How long something is kept: a duration such as `90d`, or `forever`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetime(pub Option<Duration>);
+
 /// A size such as `100KiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub struct Bytes(pub u64);
@@ -99,6 +103,18 @@ impl<'de> Deserialize<'de> for Period {
         let text = Written::deserialize(deserializer)?.text();
         let duration = rgrid_api::units::parse_duration(&text).map_err(de::Error::custom)?;
         if duration.is_zero() { Err(de::Error::custom("must be longer than 0s")) } else { Ok(Self(duration)) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Lifetime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Written::deserialize(deserializer)?.text();
+        if text == "forever" {
+            return Ok(Self(None));
+        }
+        let duration = rgrid_api::units::parse_duration(&text)
+            .map_err(|words| de::Error::custom(format!("{words}, or `forever`")))?;
+        Ok(Self(Some(duration)))
     }
 }
 

@@ -6,6 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Bool, Integer, Text};
 
+use super::news::News;
 use super::{Store, StoreError};
 use crate::execution::Claim;
 
@@ -132,17 +133,20 @@ impl Store {
 
     /// Notes that the run has not come to its script yet, or that it has now. False: the claim is lost.
     pub async fn set_installing(&self, claim: &Claim, installing: bool) -> Result<bool, StoreError> {
-        let claim = claim.clone();
-        self.run(move |conn| {
-            let rows = sql_query(INSTALLING)
-                .bind::<Text, _>(claim.execution.as_str())
-                .bind::<Integer, _>(claim.attempt)
-                .bind::<Text, _>(claim.worker.as_str())
-                .bind::<Bool, _>(installing)
-                .execute(conn)?;
-            Ok(rows > 0)
-        })
-        .await
+        let (claim, execution) = (claim.clone(), claim.execution.clone());
+        let noted = self
+            .run(move |conn| {
+                let rows = sql_query(INSTALLING)
+                    .bind::<Text, _>(claim.execution.as_str())
+                    .bind::<Integer, _>(claim.attempt)
+                    .bind::<Text, _>(claim.worker.as_str())
+                    .bind::<Bool, _>(installing)
+                    .execute(conn)?;
+                Ok(rows > 0)
+            })
+            .await?;
+        self.news.publish(News::Changed(execution));
+        Ok(noted)
     }
 }
 

@@ -35,6 +35,20 @@ impl StoreError {
         matches!(self, StoreError::Unavailable(_) | StoreError::NoRoom(_) | StoreError::Busy)
     }
 
+    /// For the metrics.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            StoreError::Unavailable(_) => "unavailable",
+            StoreError::Busy => "busy",
+            StoreError::NoRoom(_) => "no_room",
+            StoreError::Internal(_) => "internal",
+            StoreError::NotFound
+            | StoreError::Ambiguous(_)
+            | StoreError::KeyReused
+            | StoreError::Conflict(_) => "asked",
+        }
+    }
+
     pub(super) fn breaks_connection(&self) -> bool {
         matches!(self, StoreError::Unavailable(_) | StoreError::Internal(_))
     }
@@ -83,6 +97,8 @@ fn from_database(kind: &DatabaseErrorKind, message: &str) -> StoreError {
         | DatabaseErrorKind::UnableToSendCommand
         | DatabaseErrorKind::SerializationFailure
         | DatabaseErrorKind::ReadOnlyTransaction => StoreError::Unavailable(first_line(message)),
+        // A content was removed by the retention's rules just when somebody named it; the next try brings it again.
+        DatabaseErrorKind::ForeignKeyViolation => StoreError::Unavailable(first_line(message)),
         _ if passing => StoreError::Unavailable(first_line(message)),
         _ => StoreError::Internal(first_line(message)),
     }

@@ -3,12 +3,15 @@
 //! `Store::run` is the one bridge from async code to diesel: a bounded number of permits, each with a
 //! connection of its own, on the blocking pool. The queue's statements stand together in `queue.rs`.
 
+mod budget;
 mod changing;
 mod connections;
 pub mod embedded;
 mod environments;
 mod error;
+mod examination;
 mod files;
+mod following;
 mod keys;
 mod lane;
 pub mod migrations;
@@ -17,25 +20,37 @@ mod outputs;
 mod queue;
 mod queue_rows;
 mod reading;
+mod receipts;
 mod recording;
+mod retention;
 mod schema;
 mod statement;
+mod statistics;
 mod submitting;
+mod watching;
+mod webhooks;
 mod workers;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::PgConnection;
 
+pub use budget::{Budget, NoRoom};
 pub use environments::{EnvironmentKey, StoredEnvironment};
 pub use error::StoreError;
+pub use examination::DatabaseFacts;
+pub use following::{CutStream, Standing};
 pub use keys::{Admission, KeyRow, NewKey};
 pub use outputs::Chunk;
 pub use queue::{Pulse, QueueDepth, Rescue};
 pub use reading::{Filter, Page, StreamText};
+pub use receipts::MadeOf;
 pub use recording::Recorded;
+pub use statistics::{MINUTES, Minute};
 pub use submitting::Submitted;
+pub use watching::Watch;
+pub use webhooks::DueWebhook;
 pub use workers::WorkerRow;
 
 /// The two statements that a run costs, for those who measure them.
@@ -44,6 +59,7 @@ pub mod statements {
     pub const FINISH: &str = super::recording::FINISH;
 }
 
+use crate::metrics::METRICS;
 use connections::Connections;
 use lane::Lane;
 use news::Newsroom;
@@ -96,11 +112,19 @@ impl Store {
         F: FnOnce(&mut PgConnection) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
+        let asked = Instant::now();
         let seat = self.lane.seat().await?;
+        METRICS.store_waits.observe(&[], asked.elapsed());
         let (connections, taken) = (Arc::clone(&self.connections), Arc::clone(&seat));
+        let busy = METRICS.store_busy.raise();
         let working = tokio::task::spawn_blocking(move || {
+            let begun = Instant::now();
             let result = connections.with(work);
-            drop(taken);
+            drop((taken, busy));
+            METRICS.store_calls.observe(&[], begun.elapsed());
+            if let Err(error) = &result {
+                METRICS.store_errors.add(&[error.kind()], 1);
+            }
             result
         });
         let stopped = |error| StoreError::Internal(format!("database work stopped: {error}"));

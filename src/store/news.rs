@@ -15,13 +15,14 @@ use slog::{Logger, debug, warn};
 use tokio::sync::{Notify, broadcast};
 
 use super::statement::statement;
+use super::watching::{self, Watch, Watchers};
 use super::{Store, StoreError};
 use crate::execution::ExecutionId;
 
 /// diesel gives no socket to wait at, so the listener looks; a look costs a system call and no query.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const RECONNECT_EVERY: Duration = Duration::from_secs(1);
-/// Postgres takes less than 8,000 bytes in one NOTIFY; an item has 40 at most.
+/// Postgres takes less than 8,000 bytes in one NOTIFY; an item has 50 at most.
 const ITEMS_AT_ONCE: usize = 150;
 /// What can't be sent is dropped beyond this.
 const ITEMS_KEPT: usize = 10_000;
@@ -31,6 +32,10 @@ pub(super) enum News {
     Queued,
     Ended(ExecutionId),
     Cancel,
+    /// It began, said something, or went back to the queue. For its followers alone.
+    Changed(ExecutionId),
+    /// Somebody in the process that says so follows it.
+    Follow(ExecutionId),
 }
 
 pub(super) struct Newsroom {
@@ -39,6 +44,7 @@ pub(super) struct Newsroom {
     queued: Notify,
     cancels: Notify,
     ended: broadcast::Sender<ExecutionId>,
+    watchers: Arc<Watchers>,
     outgoing: Mutex<Vec<News>>,
     filled: Notify,
 }
@@ -50,6 +56,7 @@ impl Newsroom {
             queued: Notify::new(),
             cancels: Notify::new(),
             ended: broadcast::channel(1024).0,
+            watchers: Arc::default(),
             outgoing: Mutex::default(),
             filled: Notify::new(),
         }
@@ -58,8 +65,16 @@ impl Newsroom {
     /// For this process at once, for others soon.
     pub fn publish(&self, news: News) {
         self.spread(&news);
+        // Of each piece of output nobody else wants to hear, but for followers.
+        if let News::Changed(execution) = &news
+            && !self.watchers.is_followed_elsewhere(execution)
+        {
+            return;
+        }
         let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
-        if outgoing.len() < ITEMS_KEPT && outgoing.last() != Some(&news) {
+        if outgoing.len() < ITEMS_KEPT
+            && !outgoing.iter().rev().take(ITEMS_AT_ONCE).any(|known| *known == news)
+        {
             outgoing.push(news);
         }
         self.filled.notify_one();
@@ -69,8 +84,15 @@ impl Newsroom {
         match news {
             News::Queued => self.queued.notify_one(),
             News::Cancel => self.cancels.notify_one(),
-            // Nobody waiting for it is fine.
-            News::Ended(execution) => drop(self.ended.send(execution.clone())),
+            News::Ended(execution) => {
+                // Nobody waiting for it is fine.
+                drop(self.ended.send(execution.clone()));
+                self.watchers.wake(execution);
+                self.watchers.forget(execution);
+            }
+            News::Changed(execution) => self.watchers.wake(execution),
+            // Of this process its watchers know themselves.
+            News::Follow(_) => {}
         }
     }
 
@@ -86,7 +108,10 @@ impl Newsroom {
             return;
         }
         for news in words.filter_map(parse) {
-            self.spread(&news);
+            match &news {
+                News::Follow(execution) => self.watchers.note_elsewhere(execution),
+                other => self.spread(other),
+            }
         }
     }
 
@@ -94,6 +119,7 @@ impl Newsroom {
     fn missed(&self) {
         self.spread(&News::Queued);
         self.spread(&News::Cancel);
+        self.watchers.wake_all();
     }
 }
 
@@ -102,20 +128,32 @@ fn write(news: &News) -> String {
         News::Queued => "queued".to_owned(),
         News::Cancel => "cancel".to_owned(),
         News::Ended(execution) => format!("ended:{execution}"),
+        News::Changed(execution) => format!("changed:{execution}"),
+        News::Follow(execution) => format!("follow:{execution}"),
     }
 }
 
 /// None for a word of a newer version.
 fn parse(word: &str) -> Option<News> {
-    match word.split_once(':') {
-        None if word == "queued" => Some(News::Queued),
-        None if word == "cancel" => Some(News::Cancel),
-        Some(("ended", id)) => Some(News::Ended(ExecutionId::from_stored(id.to_owned()))),
+    let Some((what, id)) = word.split_once(':') else {
+        return match word {
+            "queued" => Some(News::Queued),
+            "cancel" => Some(News::Cancel),
+            _ => None,
+        };
+    };
+    let id = ExecutionId::from_stored(id.to_owned());
+    match what {
+        "ended" => Some(News::Ended(id)),
+        "changed" => Some(News::Changed(id)),
+        "follow" => Some(News::Follow(id)),
         _ => None,
     }
 }
 
 impl Store {
+    pub const FOLLOW_AGAIN: Duration = watching::REPEAT_AFTER;
+
     /// Waits until something may have been queued, in this process or another.
     pub async fn queued(&self) {
         self.news.queued.notified().await;
@@ -129,6 +167,19 @@ impl Store {
     /// Ids of executions that end, from now on.
     pub fn endings(&self) -> broadcast::Receiver<ExecutionId> {
         self.news.ended.subscribe()
+    }
+
+    /// Follows an execution: the other processes tell of its changes too. They forget it after a
+    /// while: see [`Store::still_followed`].
+    pub fn follow(&self, execution: &ExecutionId) -> Watch {
+        let watch = self.news.watchers.watch(execution);
+        self.still_followed(execution);
+        watch
+    }
+
+    /// To be called every [`Store::FOLLOW_AGAIN`], so that the others go on telling.
+    pub fn still_followed(&self, execution: &ExecutionId) {
+        self.news.publish(News::Follow(execution.clone()));
     }
 
     /// Sends this process's news to the others. Never returns.
@@ -200,7 +251,13 @@ mod tests {
 
     #[test]
     fn news_comes_out_as_it_went_in() {
-        for news in [News::Queued, News::Cancel, News::Ended(ExecutionId::generate())] {
+        for news in [
+            News::Queued,
+            News::Cancel,
+            News::Ended(ExecutionId::generate()),
+            News::Changed(ExecutionId::generate()),
+            News::Follow(ExecutionId::generate()),
+        ] {
             assert_eq!(parse(&write(&news)), Some(news));
         }
         assert_eq!(parse("weather:fine"), None);
@@ -215,5 +272,16 @@ mod tests {
         assert!(endings.try_recv().is_err());
         one.receive(&format!("{} queued ended:{id}", other.origin));
         assert_eq!(endings.try_recv().ok(), Some(id));
+    }
+
+    #[test]
+    fn of_changes_others_hear_only_when_they_follow() {
+        let (one, other) = (Newsroom::new(), Newsroom::new());
+        let id = ExecutionId::generate();
+        one.publish(News::Changed(id.clone()));
+        assert_eq!(one.take(), []);
+        one.receive(&format!("{} follow:{id}", other.origin));
+        one.publish(News::Changed(id.clone()));
+        assert_eq!(one.take(), [News::Changed(id)]);
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn chunks(conn: &mut PgConnection, claim: &Claim) -> Result<Vec<Chunk
     rows.into_iter().map(chunk).collect()
 }
 
-fn chunk((seq, stream, text): (i64, String, String)) -> Result<Chunk, StoreError> {
+pub(super) fn chunk((seq, stream, text): (i64, String, String)) -> Result<Chunk, StoreError> {
     let stream = stream.parse().map_err(StoreError::Internal)?;
     Ok(Chunk { seq: seq.unsigned_abs(), stream, text })
 }

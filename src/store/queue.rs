@@ -15,6 +15,7 @@ use super::queue_rows::{ClaimedRow, PulseRow, RescueRow};
 use super::statement::statement;
 use super::{Chunk, Store, StoreError};
 use crate::execution::{Claim, Claimed, ExecutionId, WorkerId};
+use crate::metrics::{self, METRICS};
 
 /// Oldest first. `SKIP LOCKED`: workers that claim at once take different rows instead of waiting.
 pub(super) const CLAIM: &str = "
@@ -174,9 +175,18 @@ impl Store {
                 .bind::<Text, _>(name)
                 .bind::<BigInt, _>(millis(lease))
                 .load(conn)?;
-            rows.into_iter().map(|row| row.into_claimed(&worker)).collect()
+            rows.into_iter().map(|row| row.into_claimed(&worker)).collect::<Result<Vec<_>, _>>()
         })
         .await
+        .inspect(|claimed| self.tell_claimed(claimed))
+    }
+
+    fn tell_claimed(&self, claimed: &[Claimed]) {
+        for Claimed { claim, waited, .. } in claimed {
+            metrics::phase("queued", Some(*waited));
+            METRICS.claims.add(&[], 1);
+            self.news.publish(News::Changed(claim.execution.clone()));
+        }
     }
 
     /// Extends the leases of these claims; those that are missing in the answer are lost.
@@ -217,7 +227,7 @@ impl Store {
 
     /// Gives a claim back unfinished. A claim that is lost already is no error.
     pub async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
-        let claim = claim.clone();
+        let (claim, execution) = (claim.clone(), claim.execution.clone());
         self.run(move |conn| {
             statement(RELEASE)
                 .bind::<Text, _>(claim.execution.as_str())
@@ -227,7 +237,9 @@ impl Store {
             Ok(())
         })
         .await?;
+        METRICS.releases.add(&[], 1);
         self.news.publish(News::Queued);
+        self.news.publish(News::Changed(execution));
         Ok(())
     }
 
@@ -240,10 +252,12 @@ impl Store {
             })
             .await?;
         for one in &rescued {
+            METRICS.rescues.add(&[&one.status], 1);
             self.news.publish(match one.status.as_str() {
                 "queued" => News::Queued,
                 _ => News::Ended(one.execution.clone()),
             });
+            self.news.publish(News::Changed(one.execution.clone()));
         }
         Ok(rescued)
     }

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use diesel::deserialize::{FromSql, FromSqlRow};
 use diesel::dsl::sql;
+use diesel::pg::{Pg, PgValue};
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Text};
-use rgrid_api::{Execution, OutputFile, Status, Stream, Usage};
+use diesel::sql_types::{Bool, Jsonb, Text};
+use rgrid_api::{Execution, OutputFile, Phases, Status, Stream, Usage};
+use serde::Deserialize;
 
 use super::files::Role;
 use super::schema::{execution_files, executions, output_chunks};
@@ -19,6 +22,8 @@ pub struct Filter {
     pub status: Option<Status>,
     /// All of these must be there.
     pub labels: BTreeMap<String, String>,
+    /// Part of the id, the script's name or a label, in whatever case.
+    pub text: Option<String>,
     /// Only what was submitted before this one.
     pub before: Option<ExecutionId>,
     pub limit: usize,
@@ -65,11 +70,11 @@ impl Store {
     pub async fn execution(&self, id: &ExecutionId) -> Result<Execution, StoreError> {
         let id = id.clone();
         self.run(move |conn| {
-            let (row, stdout, stderr): (Row, String, String) = executions::table
+            let (row, more, stdout, stderr): (Row, More, String, String) = executions::table
                 .find(id.as_str())
-                .select((Row::as_select(), executions::stdout, executions::stderr))
+                .select((Row::as_select(), more(), executions::stdout, executions::stderr))
                 .first(conn)?;
-            let mut execution = row.into_execution()?;
+            let mut execution = row.into_execution(more)?;
             execution.stdout = Some(stdout);
             execution.stderr = Some(stderr);
             // They are stored in the transaction that ends it.
@@ -77,6 +82,18 @@ impl Store {
                 execution.outputs = outputs(conn, &id)?;
             }
             Ok(execution)
+        })
+        .await
+    }
+
+    /// The execution without what it said.
+    pub async fn execution_alone(&self, id: &ExecutionId) -> Result<Execution, StoreError> {
+        let id = id.clone();
+        self.run(move |conn| {
+            let found = executions::table.find(id.as_str()).select((Row::as_select(), more()));
+            let (row, more): (Row, More) = found.first(conn)?;
+            let outputs = outputs(conn, &id)?;
+            Ok(Execution { outputs, ..row.into_execution(more)? })
         })
         .await
     }
@@ -92,7 +109,7 @@ impl Store {
 
     pub async fn list(&self, filter: Filter) -> Result<Page, StoreError> {
         self.run(move |conn| {
-            let mut query = executions::table.select(Row::as_select()).into_boxed();
+            let mut query = executions::table.select((Row::as_select(), more())).into_boxed();
             if let Some(status) = filter.status {
                 query = query.filter(executions::status.eq(status.as_str()));
             }
@@ -103,14 +120,19 @@ impl Store {
             if let Some(owner) = &filter.owner {
                 query = query.filter(executions::key_id.eq(owner.as_str().to_owned()));
             }
+            if let Some(text) = &filter.text {
+                let found = "strpos(lower(concat_ws(' ', id, script_name, labels::text)), lower(";
+                query = query.filter(sql::<Bool>(found).bind::<Text, _>(text.clone()).sql(")) > 0"));
+            }
             if let Some(before) = &filter.before {
                 query = query.filter(executions::id.lt(before.as_str().to_owned()));
             }
             let page = filter.limit;
-            let rows: Vec<Row> = query.order(executions::id.desc()).limit(page as i64 + 1).load(conn)?;
+            let rows: Vec<(Row, More)> =
+                query.order(executions::id.desc()).limit(page as i64 + 1).load(conn)?;
             let more = rows.len() > page;
-            let items =
-                rows.into_iter().take(page).map(Row::into_execution).collect::<Result<Vec<_>, _>>()?;
+            let page = rows.into_iter().take(page).map(|(row, more)| row.into_execution(more));
+            let items = page.collect::<Result<Vec<_>, _>>()?;
             let last = items.last().map(|item| ExecutionId::from_stored(item.id.clone()));
             Ok(Page { items, next: last.filter(|_| more) })
         })
@@ -175,11 +197,49 @@ fn outputs(conn: &mut PgConnection, id: &ExecutionId) -> Result<Vec<OutputFile>,
     Ok(rows.into_iter().map(file).collect())
 }
 
-fn parse_status(text: &str) -> Result<Status, StoreError> {
+pub(super) fn parse_status(text: &str) -> Result<Status, StoreError> {
     Status::ALL
         .into_iter()
         .find(|status| status.as_str() == text)
         .ok_or_else(|| StoreError::Internal(format!("unknown status {text:?}")))
+}
+
+/// What is read for show alone, in one column: diesel's tables end at 32.
+#[derive(Debug, Default, Deserialize, FromSqlRow)]
+struct More {
+    environment_ms: Option<u64>,
+    sandbox_ms: Option<u64>,
+    script_ms: Option<u64>,
+    pruned_at: Option<DateTime<Utc>>,
+}
+
+fn more() -> diesel::expression::SqlLiteral<Jsonb> {
+    sql("jsonb_build_object('environment_ms', environment_ms, 'sandbox_ms', sandbox_ms, 'script_ms', script_ms,
+        'pruned_at', pruned_at)")
+}
+
+impl FromSql<Jsonb, Pg> for More {
+    fn from_sql(value: PgValue<'_>) -> diesel::deserialize::Result<Self> {
+        Ok(serde_json::from_value(FromSql::<Jsonb, Pg>::from_sql(value)?)?)
+    }
+}
+
+fn phases(more: &More, queued: Option<u64>, duration: Option<u64>) -> Phases {
+    let known = [more.environment_ms, more.sandbox_ms, more.script_ms];
+    let spent: u64 = known.iter().flatten().sum();
+    // Where the script's own time is not known, neither is what is left of it.
+    let recorded = duration.filter(|_| more.script_ms.is_some()).map(|whole| whole.saturating_sub(spent));
+    Phases {
+        queued_ms: queued,
+        environment_ms: more.environment_ms,
+        sandbox_ms: more.sandbox_ms,
+        script_ms: more.script_ms,
+        recorded_ms: recorded,
+    }
+}
+
+fn millis_between(start: DateTime<Utc>, end: DateTime<Utc>) -> u64 {
+    (end - start).num_milliseconds().max(0).unsigned_abs()
 }
 
 #[derive(Queryable, Selectable)]
@@ -211,7 +271,7 @@ struct Row {
 }
 
 impl Row {
-    fn into_execution(self) -> Result<Execution, StoreError> {
+    fn into_execution(self, more: More) -> Result<Execution, StoreError> {
         let unreadable = |error: serde_json::Error| StoreError::Internal(format!("stored row: {error}"));
         let env_keys = match self.env {
             serde_json::Value::Object(map) => map.into_iter().map(|(key, _)| key).collect(),
@@ -224,9 +284,11 @@ impl Row {
             _ => None,
         };
         let duration = match (self.started_at, self.completed_at) {
-            (Some(start), Some(end)) => Some((end - start).num_milliseconds().max(0).unsigned_abs()),
+            (Some(start), Some(end)) => Some(millis_between(start, end)),
             _ => None,
         };
+        let phases =
+            phases(&more, self.started_at.map(|start| millis_between(self.created_at, start)), duration);
         Ok(Execution {
             status: parse_status(&self.status)?,
             failure_kind: self
@@ -242,12 +304,16 @@ impl Row {
             started_at: self.started_at.map(rfc3339),
             completed_at: self.completed_at.map(rfc3339),
             duration_ms: duration,
+            phase: None,
+            queue_position: None,
+            phases,
             exit_code: self.exit_code,
             stdout: None,
             stderr: None,
             stdout_bytes: self.stdout_bytes.unsigned_abs(),
             stderr_bytes: self.stderr_bytes.unsigned_abs(),
             output_truncated: self.output_truncated,
+            pruned_at: more.pruned_at.map(rfc3339),
             execution_error: self.execution_error,
             attempt: self.attempt.unsigned_abs(),
             max_attempts: self.max_attempts.unsigned_abs(),

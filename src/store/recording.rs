@@ -1,13 +1,17 @@
 //! What a run leaves behind: chunks while it goes on, its end once.
 
-use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text};
+use std::time::Duration;
+
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text};
 use diesel::{Connection, PgConnection, RunQueryDsl};
 
 use super::files::{FileRows, Role};
+use super::following;
 use super::news::News;
 use super::statement::statement;
 use super::{Chunk, Store, StoreError};
 use crate::execution::{Claim, Conclusion, Verdict};
+use crate::metrics::{self, METRICS};
 
 /// The row is locked while its chunks go in, so that no chunk can follow the end of its attempt.
 const APPEND: &str = "
@@ -28,7 +32,8 @@ pub(super) const FINISH: &str = "
         UPDATE executions
         SET status = $4, exit_code = $5, failure_kind = $6, execution_error = $7, stdout = $8, stderr = $9,
             install_output = $10, stdout_bytes = $11, stderr_bytes = $12, output_truncated = $13,
-            cpu_ms = $14, peak_memory_bytes = $15, completed_at = clock_timestamp(), lease_until = NULL,
+            cpu_ms = $14, peak_memory_bytes = $15, environment_ms = $16, sandbox_ms = $17, script_ms = $18,
+            image = coalesce($19, image), output_cuts = $20, completed_at = clock_timestamp(), lease_until = NULL,
             secrets = NULL
         WHERE id = $1 AND attempt = $2 AND worker_id = $3 AND status = 'running'
         RETURNING id),
@@ -46,30 +51,34 @@ impl Store {
     /// Stores output of a run that goes on. Storing a chunk again changes nothing.
     pub async fn append(&self, claim: &Claim, chunks: Vec<Chunk>) -> Result<Verdict, StoreError> {
         let claim = claim.clone();
-        self.run(move |conn| {
-            let mut seqs = Vec::with_capacity(chunks.len());
-            let mut streams = Vec::with_capacity(chunks.len());
-            let mut texts = Vec::with_capacity(chunks.len());
-            for chunk in chunks {
-                seqs.push(i64::try_from(chunk.seq).unwrap_or(i64::MAX));
-                streams.push(chunk.stream.as_str());
-                texts.push(chunk.text);
-            }
-            let rows: Vec<CancelRow> = statement(APPEND)
-                .bind::<Text, _>(claim.execution.as_str())
-                .bind::<Integer, _>(claim.attempt)
-                .bind::<Text, _>(claim.worker.as_str())
-                .bind::<Array<BigInt>, _>(seqs)
-                .bind::<Array<Text>, _>(streams)
-                .bind::<Array<Text>, _>(texts)
-                .load(conn)?;
-            Ok(match rows.first() {
-                None => Verdict::ClaimLost,
-                Some(row) if row.cancel_requested => Verdict::CancelRequested,
-                Some(_) => Verdict::Continue,
+        let execution = claim.execution.clone();
+        let verdict = self
+            .run(move |conn| {
+                let mut seqs = Vec::with_capacity(chunks.len());
+                let mut streams = Vec::with_capacity(chunks.len());
+                let mut texts = Vec::with_capacity(chunks.len());
+                for chunk in chunks {
+                    seqs.push(i64::try_from(chunk.seq).unwrap_or(i64::MAX));
+                    streams.push(chunk.stream.as_str());
+                    texts.push(chunk.text);
+                }
+                let rows: Vec<CancelRow> = statement(APPEND)
+                    .bind::<Text, _>(claim.execution.as_str())
+                    .bind::<Integer, _>(claim.attempt)
+                    .bind::<Text, _>(claim.worker.as_str())
+                    .bind::<Array<BigInt>, _>(seqs)
+                    .bind::<Array<Text>, _>(streams)
+                    .bind::<Array<Text>, _>(texts)
+                    .load(conn)?;
+                Ok(match rows.first() {
+                    None => Verdict::ClaimLost,
+                    Some(row) if row.cancel_requested => Verdict::CancelRequested,
+                    Some(_) => Verdict::Continue,
+                })
             })
-        })
-        .await
+            .await?;
+        self.news.publish(News::Changed(execution));
+        Ok(verdict)
     }
 
     /// Ends several runs in one transaction; the answers are in the order of the claims.
@@ -77,7 +86,7 @@ impl Store {
         &self,
         ended: Vec<(Claim, std::sync::Arc<Conclusion>)>,
     ) -> Result<Vec<Recorded>, StoreError> {
-        let claims: Vec<_> = ended.iter().map(|(claim, _)| claim.execution.clone()).collect();
+        let ends = ended.clone();
         let recorded: Vec<Recorded> = self
             .run(move |conn| {
                 if let [(claim, conclusion)] = ended.as_slice()
@@ -93,8 +102,9 @@ impl Store {
                 })
             })
             .await?;
-        for (execution, _) in claims.iter().zip(&recorded).filter(|(_, r)| **r == Recorded::Stored) {
-            self.news.publish(News::Ended(execution.clone()));
+        for ((claim, end), _) in ends.iter().zip(&recorded).filter(|(_, r)| **r == Recorded::Stored) {
+            self.news.publish(News::Ended(claim.execution.clone()));
+            count(end);
         }
         Ok(recorded)
     }
@@ -130,8 +140,28 @@ fn finish_one(conn: &mut PgConnection, claim: &Claim, end: &Conclusion) -> Resul
         .bind::<Bool, _>(end.output_truncated())
         .bind::<Nullable<BigInt>, _>(end.usage.map(|usage| signed(usage.cpu_ms)))
         .bind::<Nullable<BigInt>, _>(end.usage.map(|usage| signed(usage.peak_memory_bytes)))
+        .bind::<Nullable<BigInt>, _>(end.phases.environment.map(millis))
+        .bind::<Nullable<BigInt>, _>(end.phases.sandbox.map(millis))
+        .bind::<Nullable<BigInt>, _>(end.phases.script.map(millis))
+        .bind::<Nullable<Text>, _>(end.image.as_deref())
+        .bind::<Nullable<Jsonb>, _>(following::cuts(end))
         .load(conn)?;
     Ok(if rows.is_empty() { Recorded::ClaimLost } else { Recorded::Stored })
+}
+
+/// For the metrics.
+fn count(end: &Conclusion) {
+    let kind = end.outcome.failure_kind().map_or("", |kind| kind.as_str());
+    METRICS.runs.add(&[end.outcome.status().as_str(), kind], 1);
+    metrics::phase("environment", end.phases.environment);
+    metrics::phase("sandbox", end.phases.sandbox);
+    metrics::phase("script", end.phases.script);
+    METRICS.output_bytes.add(&["stdout"], end.stdout.total);
+    METRICS.output_bytes.add(&["stderr"], end.stderr.total);
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn signed(number: u64) -> i64 {

@@ -10,6 +10,7 @@ use super::files::{FileRows, Role};
 use super::news::News;
 use super::schema::executions;
 use super::statement::statement;
+use super::webhooks;
 use super::{Store, StoreError};
 use crate::execution::{Environment, ExecutionId, IdempotencyKey, KeyId, NewExecution};
 
@@ -49,7 +50,7 @@ impl Store {
     pub async fn submit(&self, new: NewExecution) -> Result<Submitted, StoreError> {
         let submitted = self
             .run(move |conn| {
-                if insert(conn, &new)? {
+                if insert_whole(conn, &new)? {
                     return Ok(Submitted::New(new.id));
                 }
                 let Some(key) = &new.idempotency else {
@@ -59,12 +60,28 @@ impl Store {
                     return Ok(Submitted::Known(first));
                 }
                 // The key had expired and is free now.
-                if insert(conn, &new)? { Ok(Submitted::New(new.id)) } else { Err(StoreError::KeyReused) }
+                if insert_whole(conn, &new)? {
+                    Ok(Submitted::New(new.id))
+                } else {
+                    Err(StoreError::KeyReused)
+                }
             })
             .await?;
         self.news.publish(News::Queued);
         Ok(submitted)
     }
+}
+
+/// With its webhook, where there is one.
+fn insert_whole(conn: &mut PgConnection, new: &NewExecution) -> Result<bool, StoreError> {
+    let Some(url) = &new.webhook else { return insert(conn, new) };
+    conn.transaction(|conn| {
+        let inserted = insert(conn, new)?;
+        if inserted {
+            webhooks::note(conn, &new.id, url)?;
+        }
+        Ok(inserted)
+    })
 }
 
 fn insert(conn: &mut PgConnection, new: &NewExecution) -> Result<bool, StoreError> {

@@ -16,7 +16,7 @@ const MAY_USE: [(&str, &[&str]); 7] = [
 ];
 
 /// A library, and the only folders that know it.
-const KNOWN_BY: [(&str, &[&str]); 7] = [
+const KNOWN_BY: [(&str, &[&str]); 9] = [
     ("diesel::", &["store"]),
     ("diesel_migrations::", &["store"]),
     ("bollard::", &["sandbox"]),
@@ -24,6 +24,8 @@ const KNOWN_BY: [(&str, &[&str]); 7] = [
     ("actix::", &["actors", "app"]),
     ("rgrid_init::", &["sandbox", "actors"]),
     ("signal_hook::", &["app"]),
+    ("maud::", &["http"]),
+    ("ureq::", &["app"]),
 ];
 
 #[test]

@@ -39,6 +39,8 @@ fn calls_about(http: &Http, id: &str) -> Vec<(String, u16)> {
         get(format!("{id}/logs")),
         get(format!("{id}/logs?stream=stderr")),
         get(format!("{id}/logs?stream=install")),
+        get(format!("{id}/events")),
+        get(format!("{id}/receipt")),
         get(format!("{id}/outputs")),
         get(format!("{id}/outputs/out.txt")),
         post(format!("{id}/cancel")),
@@ -66,7 +68,7 @@ fn two_keys_cannot_see_each_others_executions_by_any_call() {
 
     // Of what is Ann's own she sees everything; a run that has ended can't be cancelled.
     let own: Vec<u16> = calls_about(&ann, &id).into_iter().map(|(_, status)| status).collect();
-    assert_eq!(own, [200, 200, 200, 200, 200, 200, 200, 200, 409, 201]);
+    assert_eq!(own, [200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 409, 201]);
 
     let admin = daemon.http().with_key(&builder.key("root", "admin"));
     assert_eq!(admin.get("/api/v1/executions").json()["items"].as_array().unwrap().len(), 3);
@@ -77,7 +79,7 @@ fn two_keys_cannot_see_each_others_executions_by_any_call() {
 fn every_route_with_an_id_is_in_the_list_of_calls() {
     let routes = include_str!("../../src/http/server.rs");
     let with_id: Vec<&str> = routes.split('"').filter(|text| text.starts_with("/executions/{id}")).collect();
-    let known = ["", "/logs", "/cancel", "/retry", "/outputs", "/outputs/{name:.*}"];
+    let known = ["", "/logs", "/events", "/receipt", "/cancel", "/retry", "/outputs", "/outputs/{name:.*}"];
     let known = known.map(|rest| format!("/executions/{{id}}{rest}"));
     assert!(with_id.iter().all(|route| known.iter().any(|k| k == route)), "add to calls_about: {with_id:?}");
 }

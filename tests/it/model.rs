@@ -170,6 +170,7 @@ impl World {
             labels: Default::default(),
             idempotency: None,
             key: None,
+            webhook: None,
         };
         self.store.submit(new).await.unwrap();
         self.submitted.push(id);

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::{Phase, Phases};
 use crate::output::OutputFile;
 
 /// Where an execution stands. Only the last three are final.
@@ -134,6 +135,14 @@ pub struct Execution {
     pub completed_at: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
+    /// What it is busy with, while it runs; for a single execution only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// 1 is next, while it waits; for a single execution only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_position: Option<u64>,
+    #[serde(default)]
+    pub phases: Phases,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// Left out in lists.
@@ -149,6 +158,9 @@ pub struct Execution {
     pub stderr_bytes: u64,
     #[serde(default)]
     pub output_truncated: bool,
+    /// When output and files were removed by the server's retention rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned_at: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_kind: Option<FailureKind>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

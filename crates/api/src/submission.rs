@@ -39,6 +39,17 @@ pub struct Submission {
     pub labels: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
+    /// Whom to tell when it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "shape::optional_object")]
+    pub webhook: Option<Webhook>,
+}
+
+/// See `docs/webhooks.md`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    pub url: String,
 }
 
 /// `POST /executions/{id}/retry`; no body at all is the same as an empty one.

@@ -9,7 +9,8 @@ use super::Ending;
 use super::follow::{End, Followed, forsake};
 use super::transcript::{Streams, Transcript};
 use crate::actors::Worker;
-use crate::execution::{Claimed, Conclusion, FailureKind, Outcome, StoredOutput, Usage};
+use crate::execution::diagnosis::{self, Facts};
+use crate::execution::{Claimed, Conclusion, FailureKind, Outcome, PhaseTimes, StoredOutput, Usage};
 use crate::failpoint;
 use crate::sandbox::{Judged, Sandbox, SandboxError, judge};
 
@@ -67,12 +68,69 @@ async fn exited(
             Vec::new()
         }
     };
+    let streams = transcript.ended(&exit, limit);
+    if let Outcome::Failed { kind: FailureKind::Exit, error } = &mut outcome
+        && let Some(cause) = cause(worker, claimed, &exit, &streams.stderr.text).await
+    {
+        error.push_str(&format!(": {cause}"));
+    }
+    let outputs = as_room_allows(worker, outputs, &mut outcome, log).await;
     let usage = Usage { cpu_ms: exit.cpu_ms, peak_memory_bytes: exit.peak_memory_bytes };
-    let mut conclusion = with(outcome, transcript.ended(&exit, limit));
+    let mut conclusion = with(outcome, streams);
     conclusion.exit_code = exit_code;
     conclusion.usage = Some(usage);
+    conclusion.phases.script = Some(exit.wall_ms).filter(|ms| *ms > 0).map(Duration::from_millis);
     conclusion.outputs = outputs;
     conclusion
+}
+
+/// The output files, or none of them where they do not fit into what may be stored.
+async fn as_room_allows(
+    worker: &Worker,
+    outputs: Vec<StoredOutput>,
+    outcome: &mut Outcome,
+    log: &Logger,
+) -> Vec<StoredOutput> {
+    let bytes = outputs.iter().map(|file| file.content.len() as u64).sum();
+    // Without a database nothing can be counted; nor stored, until it is back.
+    let Ok(Err(no_room)) = worker.budget.admit(&worker.store, bytes).await else { return outputs };
+    if outputs.is_empty() {
+        return outputs;
+    }
+    let most = rgrid_api::units::format_size(no_room.most);
+    warn!(log, "no room for the output files"; "budget" => &most);
+    if *outcome == Outcome::Completed {
+        let error = format!(
+            "the script ended well, but its files were not kept: the {most} that this server may store are full \
+             (retention.disk_budget)"
+        );
+        *outcome = Outcome::Failed { kind: FailureKind::Output, error };
+    }
+    Vec::new()
+}
+
+/// Why it failed, in so far as its words tell.
+async fn cause(worker: &Worker, claimed: &Claimed, exit: &Exit, stderr: &str) -> Option<String> {
+    // Only for the sake of a better word: without the names there is a good one too.
+    let names = match claimed.has_inputs {
+        true => worker.store.input_names(&claimed.claim.execution).await.unwrap_or_default(),
+        false => Vec::new(),
+    };
+    let (code, signal) = match exit.ending {
+        rgrid_init::Ending::Exited { code } => (Some(code), None),
+        rgrid_init::Ending::Signalled { signal } => (None, Some(signal)),
+        _ => (None, None),
+    };
+    diagnosis::explain(&Facts {
+        code,
+        signal,
+        stderr,
+        script: &claimed.script_name,
+        runtime: &claimed.runtime,
+        inputs: &names,
+        network: claimed.network,
+        memory_bytes: claimed.memory_bytes,
+    })
 }
 
 /// The container ended without a word of the init.
@@ -122,6 +180,8 @@ fn with(outcome: Outcome, streams: Streams) -> Conclusion {
         install: streams.install,
         usage: None,
         outputs: Vec::new(),
+        phases: PhaseTimes::default(),
+        image: None,
     }
 }
 

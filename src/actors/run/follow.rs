@@ -7,6 +7,7 @@ use rgrid_init::Event;
 use slog::{Logger, info, warn};
 use tokio::time::{Instant, sleep_until};
 
+use super::begun::Begun;
 use super::transcript::{Phase, Transcript};
 use crate::actors::claims::Held;
 use crate::actors::recorder::Append;
@@ -72,6 +73,7 @@ pub(super) async fn follow(worker: &Worker, claim: &Claim, held: &mut Held, job:
         flush_at: None,
         deadline: Instant::now() + job.longest,
         alarm: job.alarm,
+        begun: None,
     };
     failpoint::hit("run.following").await;
     // An order that came before the job was handed over.
@@ -93,6 +95,7 @@ struct Following<'a> {
     flush_at: Option<Instant>,
     deadline: Instant,
     alarm: Option<Alarm<'a>>,
+    begun: Option<Begun>,
 }
 
 impl Following<'_> {
@@ -138,7 +141,12 @@ impl Following<'_> {
 
     fn take(&mut self, Step { seq, event }: Step) -> Option<End> {
         match event {
-            Event::Started { .. } => self.transcript.pass(seq),
+            Event::Started { phase } => {
+                self.transcript.pass(seq);
+                if phase == rgrid_init::Phase::Script && self.transcript.phase() == Phase::Script {
+                    self.begun = Some(Begun::note_soon(self.worker, self.claim));
+                }
+            }
             Event::Output { stream, text } => {
                 let stream = stream_of(stream, self.transcript.phase());
                 self.transcript.take(seq, stream, text);

@@ -11,6 +11,7 @@ use super::{Ending, conclude};
 use crate::actors::claims::Held;
 use crate::actors::{Order, Worker};
 use crate::execution::{Claimed, Conclusion, FailureKind};
+use crate::metrics::METRICS;
 use crate::sandbox::{DockerError, Profile, Sandbox, SandboxError};
 use crate::settings::RuntimeEntry;
 use crate::store::StoreError;
@@ -80,6 +81,7 @@ pub(super) struct Tries {
 impl Tries {
     /// Ends the attempt when trying again is of no use.
     pub fn count(&mut self, failure: Failure, log: &Logger) -> Result<(), Ending> {
+        METRICS.retries.add(&["hand_over"], 1);
         warn!(log, "the job could not be handed over"; "error" => %failure);
         let since = *self.since.get_or_insert_with(Instant::now);
         match failure {

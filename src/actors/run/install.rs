@@ -15,7 +15,7 @@ use super::{Ending, builder};
 use crate::actors::Worker;
 use crate::actors::claims::Held;
 use crate::actors::recorder::Append;
-use crate::execution::{Claimed, Conclusion, FailureKind, Requirements};
+use crate::execution::{Claimed, Conclusion, FailureKind, PhaseTimes, Requirements};
 use crate::sandbox::{Network, Profile, Sandbox};
 use crate::settings::RuntimeEntry;
 use crate::store::EnvironmentKey;
@@ -35,6 +35,10 @@ pub(super) struct Preparing<'a> {
     waits_since: Option<Instant>,
     /// The row says so.
     noted: bool,
+    /// How long it took so far to get what the script requires; none while it was there already.
+    took: Option<Duration>,
+    /// Something was to be installed, or waited for.
+    busy: bool,
 }
 
 /// What to do next about an environment.
@@ -55,11 +59,46 @@ impl<'a> Preparing<'a> {
         transcript: Transcript,
         log: &'a Logger,
     ) -> Self {
-        Self { worker, claimed, runtime, log, transcript, waits_since: None, noted: false }
+        Self {
+            worker,
+            claimed,
+            runtime,
+            log,
+            transcript,
+            waits_since: None,
+            noted: false,
+            took: None,
+            busy: false,
+        }
     }
 
     /// The volume with what the execution requires; none when it requires nothing.
     pub async fn environment(&mut self, held: &mut Held) -> Result<Option<String>, Ending> {
+        let since = Instant::now();
+        let prepared = self.prepare(held).await;
+        self.count(since);
+        prepared
+    }
+
+    /// Of the time before the script, what is known without its sandbox.
+    pub fn phases(&self) -> PhaseTimes {
+        PhaseTimes { environment: self.took, ..PhaseTimes::default() }
+    }
+
+    /// All of that time: what did not go into the environment went into the sandbox.
+    pub fn phases_of(&self, whole: Duration) -> PhaseTimes {
+        let sandbox = whole.saturating_sub(self.took.unwrap_or_default());
+        PhaseTimes { sandbox: Some(sandbox), ..self.phases() }
+    }
+
+    /// Only where something was installed or waited for: a look takes no time worth telling.
+    fn count(&mut self, since: Instant) {
+        if self.busy {
+            self.took = Some(self.took.unwrap_or_default() + since.elapsed());
+        }
+    }
+
+    async fn prepare(&mut self, held: &mut Held) -> Result<Option<String>, Ending> {
         let requirements = match self.claimed.requirements.as_deref().map(Requirements::parse) {
             None | Some(Ok(None)) => return Ok(None),
             Some(Ok(Some(requirements))) => requirements,
@@ -93,9 +132,12 @@ impl<'a> Preparing<'a> {
     /// Goes on with an install that an earlier daemon began. What it builds is found by its key afterwards, as
     /// by any other run.
     pub async fn go_on(&mut self, held: &mut Held, sandbox: Sandbox) -> Result<(), Ending> {
-        self.noted = true;
+        (self.noted, self.busy) = (true, true);
         let Some(building) = sandbox.builds().cloned() else { return Ok(()) };
-        builder::follow(self, held, sandbox, &building).await.map(|_| ())
+        let since = Instant::now();
+        let built = builder::follow(self, held, sandbox, &building).await;
+        self.count(since);
+        built.map(|_| ())
     }
 
     /// To be followed once nothing more is to be installed.
@@ -178,6 +220,7 @@ impl<'a> Preparing<'a> {
     }
 
     async fn note_installing(&mut self) -> Result<(), Failure> {
+        self.busy = true;
         if !self.noted {
             self.noted = self.worker.store.set_installing(&self.claimed.claim, true).await?;
         }

@@ -1,5 +1,6 @@
 //! One attempt from its claim to its end: environment → sandbox → hand-over → events → conclusion → recorded.
 
+mod begun;
 mod builder;
 mod conclude;
 mod follow;
@@ -11,14 +12,14 @@ mod recipe;
 mod transcript;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slog::{Logger, info, warn};
 
 use super::claims::Held;
 use super::recorder::{Finish, Release};
 use super::{Order, Worker};
-use crate::execution::{Claimed, Conclusion};
+use crate::execution::{Claimed, Conclusion, PhaseTimes};
 use crate::failpoint;
 use crate::sandbox::{Profile, Sandbox};
 use crate::store::{Chunk, Recorded};
@@ -54,6 +55,31 @@ enum Ending {
     Concluded(Box<Conclusion>, Option<Box<Sandbox>>, u64),
     Released,
     ClaimLost,
+}
+
+impl Ending {
+    /// Adds what is known of the time before the script, to what is recorded.
+    fn after(mut self, phases: PhaseTimes) -> Self {
+        if let Ending::Concluded(conclusion, ..) = &mut self {
+            conclusion.phases = PhaseTimes { script: conclusion.phases.script, ..phases };
+        }
+        self
+    }
+
+    fn came_from(mut self, profile: &Profile, phases: PhaseTimes) -> Self {
+        if let Ending::Concluded(conclusion, ..) = &mut self {
+            conclusion.image = Some(profile.image.clone());
+        }
+        self.after(phases)
+    }
+}
+
+/// A sandbox in which the script has been started.
+struct Ready {
+    sandbox: Sandbox,
+    profile: Profile,
+    transcript: Transcript,
+    phases: PhaseTimes,
 }
 
 /// Runs the attempt; returns the profile that the slot is likeliest to need next.
@@ -107,9 +133,10 @@ async fn fresh(
     log: &Logger,
 ) -> (Ending, Option<Profile>) {
     match to_the_script(worker, claimed, held, nest, begun, log).await {
-        Ok((sandbox, profile, transcript)) => {
+        Ok(Ready { sandbox, profile, transcript, phases }) => {
             info!(log, "running"; "container" => short(sandbox.container()));
-            (to_the_end(worker, claimed, held, sandbox, transcript, log).await, Some(profile))
+            let ending = to_the_end(worker, claimed, held, sandbox, transcript, log).await;
+            (ending.came_from(&profile, phases), Some(profile))
         }
         Err(ending) => (ending, None),
     }
@@ -122,7 +149,8 @@ async fn to_the_script(
     mut nest: Nest,
     begun: Option<Begun>,
     log: &Logger,
-) -> Result<(Sandbox, Profile, Transcript), Ending> {
+) -> Result<Ready, Ending> {
+    let since = Instant::now();
     let Some(runtime) = worker.runtimes.get(&claimed.runtime) else {
         return Err(hand_over::unknown_runtime(claimed, worker));
     };
@@ -132,13 +160,19 @@ async fn to_the_script(
     };
     let mut preparing = Preparing::new(worker, claimed, runtime, transcript, log);
     if let Some(builder) = builder {
-        preparing.go_on(held, builder).await?;
+        let gone_on = preparing.go_on(held, builder).await;
+        gone_on.map_err(|ending| ending.after(preparing.phases()))?;
     }
     loop {
-        let environment = preparing.environment(held).await?;
+        let prepared = preparing.environment(held).await;
+        let environment = prepared.map_err(|ending| ending.after(preparing.phases()))?;
         let nest = std::mem::take(&mut nest);
         match hand_over::hand_over(worker, claimed, runtime, environment, held, nest, log).await? {
-            HandOver::Done(sandbox, profile) => return Ok((*sandbox, profile, preparing.into_transcript())),
+            HandOver::Done(sandbox, profile) => {
+                let phases = preparing.phases_of(since.elapsed());
+                let transcript = preparing.into_transcript();
+                return Ok(Ready { sandbox: *sandbox, profile, transcript, phases });
+            }
             HandOver::EnvironmentGone => {}
         }
     }

@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::actors::Worker;
+use crate::metrics::{METRICS, Raised};
 use crate::sandbox::{DockerError, Profile, Sandbox};
 
 /// At most one sandbox, parked or on its way there.
@@ -17,6 +18,7 @@ struct Parked {
     profile: Profile,
     since: Instant,
     task: JoinHandle<Result<Sandbox, DockerError>>,
+    _counted: Raised,
 }
 
 impl Nest {
@@ -27,7 +29,7 @@ impl Nest {
         }
         let (shared, wanted) = (Arc::clone(worker), profile.clone());
         let task = actix_rt::spawn(async move { shared.docker.park(&wanted).await });
-        Self(Some(Parked { profile, since: Instant::now(), task }))
+        Self(Some(Parked { profile, since: Instant::now(), task, _counted: METRICS.parked.raise() }))
     }
 
     pub fn is_empty(&self) -> bool {

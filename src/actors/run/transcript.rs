@@ -7,8 +7,8 @@
 
 use rgrid_init::{Exit, StreamEnd, assemble};
 
-use crate::execution::RunText;
 use crate::execution::Stream;
+use crate::execution::{Cut, RunText};
 use crate::store::Chunk;
 
 /// Added to the numbers of the events of an install. Before them there is room for words of the worker's own.
@@ -41,6 +41,8 @@ pub(super) struct Transcript {
     pending: Vec<Chunk>,
     /// The install's text as it is kept, once the install has ended.
     installed: Option<RunText>,
+    /// Bytes of the install's text that are the worker's own words, which no init counts.
+    noted: u64,
     /// Number of the last chunk or event that came in, stored or not.
     last: u64,
 }
@@ -54,6 +56,7 @@ impl Transcript {
             install: String::new(),
             pending: Vec::new(),
             installed: None,
+            noted: 0,
             last: 0,
         }
     }
@@ -63,6 +66,9 @@ impl Transcript {
         let mut transcript = Self { phase, ..Self::new() };
         for chunk in chunks {
             transcript.last = transcript.last.max(chunk.seq);
+            if chunk.seq <= OF_INSTALL {
+                transcript.noted += chunk.text.len() as u64;
+            }
             transcript.head(chunk.stream).push_str(&chunk.text);
         }
         transcript
@@ -80,6 +86,7 @@ impl Transcript {
     /// Words of the worker's own, in the install's stream, before there is an install.
     pub fn note(&mut self, text: &str) {
         self.last += 1;
+        self.noted += text.len() as u64;
         self.install.push_str(text);
         self.pending.push(Chunk { seq: self.last, stream: Stream::Install, text: text.to_owned() });
     }
@@ -111,8 +118,8 @@ impl Transcript {
 
     /// The install has ended in good order.
     pub fn end_install(&mut self, exit: &Exit, limit: u64) {
-        let (text, truncated) = assemble(&self.install, &exit.install, limit);
-        self.installed = Some(RunText { text, total: exit.install.total, truncated });
+        let end = StreamEnd { total: exit.install.total + self.noted, ..exit.install.clone() };
+        self.installed = Some(text(&self.install, &end, limit));
     }
 
     /// The streams as they are kept when the run ended in good order.
@@ -126,16 +133,12 @@ impl Transcript {
 
     /// The streams of a run that was cut off: what is known of them.
     pub fn cut_off(&self) -> Streams {
-        let known =
-            |text: &String| RunText { text: text.clone(), total: text.len() as u64, truncated: false };
         Streams { stdout: known(&self.stdout), stderr: known(&self.stderr), install: self.install() }
     }
 
     /// What the install said, or has said so far.
     pub fn install(&self) -> RunText {
-        let known =
-            || RunText { text: self.install.clone(), total: self.install.len() as u64, truncated: false };
-        self.installed.clone().unwrap_or_else(known)
+        self.installed.clone().unwrap_or_else(|| known(&self.install))
     }
 
     fn head(&mut self, stream: Stream) -> &mut String {
@@ -153,9 +156,23 @@ pub(super) struct Streams {
     pub install: RunText,
 }
 
+/// A text that is whole as far as anybody knows.
+fn known(text: &str) -> RunText {
+    RunText { text: text.to_owned(), total: text.len() as u64, truncated: false, cut: None }
+}
+
 fn text(head: &str, end: &StreamEnd, limit: u64) -> RunText {
     let (text, truncated) = assemble(head, end, limit);
-    RunText { text, total: end.total, truncated }
+    let cut = truncated.then(|| cut(&text, head, end, limit));
+    RunText { text, total: end.total, truncated, cut }
+}
+
+/// As [`assemble`] cuts.
+fn cut(text: &str, head: &str, end: &StreamEnd, limit: u64) -> Cut {
+    let half = usize::try_from(limit / 2).unwrap_or(usize::MAX);
+    let first = rgrid_init::char_floor(head, half);
+    debug_assert!(text.get(..first) == head.get(..first) && text.ends_with(&end.tail));
+    Cut { head: first as u64, tail: end.tail.len() as u64 }
 }
 
 #[cfg(test)]

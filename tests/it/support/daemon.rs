@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Cli, Database, Http, wait_until};
+use super::{Cli, Database, Events, Http, wait_until};
 
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);
@@ -168,6 +168,14 @@ pub struct Daemon {
 impl Daemon {
     pub fn http(&self) -> Http {
         Http::new(&self.url)
+    }
+
+    pub fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    pub fn events(&self, execution: &str, behind: Option<&str>) -> Events {
+        Events::open(&self.url, execution, behind)
     }
 
     pub fn cli(&self) -> Cli {

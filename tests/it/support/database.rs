@@ -104,3 +104,21 @@ fn url_of(database: &str) -> String {
 fn connect(database: &str) -> PgConnection {
     PgConnection::establish(&url_of(database)).expect("the tests' Postgres does not answer: run `make test`")
 }
+
+/// Executions that ended in the last hour, without running any.
+pub fn make_up_an_hour(database: &Database) {
+    let made_up = "
+        INSERT INTO executions (id, status, runtime, script_name, labels, timeout_ms, memory_bytes, cpus_milli, max_attempts,
+            attempt, created_at, started_at, completed_at, exit_code, failure_kind, execution_error)
+        SELECT 'exec_0' || lpad(n::text, 25, '0'), CASE WHEN n % 17 = 0 THEN 'failed' ELSE 'completed' END, 'python:3.11',
+            (ARRAY['nightly_report.py', 'sync_orders.py', 'resize_images.py'])[1 + n % 3],
+            jsonb_build_object('team', (ARRAY['data', 'web'])[1 + n % 2]), 600000, 536870912, 1000, 2, 1,
+            ended - took - waited, ended - took, ended, CASE WHEN n % 17 = 0 THEN 1 ELSE 0 END,
+            CASE WHEN n % 17 = 0 THEN 'exit' END,
+            CASE WHEN n % 17 = 0 THEN 'the script ended with exit code 1: it did not catch a ValueError (`no orders`), line 7 of sync_orders.py' END
+        FROM (SELECT n, clock_timestamp() - interval '58 min' * (1 - n / 400.0) * (0.9 + 0.1 * sin(n)) AS ended,
+                interval '1 s' * (0.6 + abs(sin(n * 0.7)) * 1.5 + (n % 23 = 0)::int * 4) AS took,
+                interval '1 ms' * (n % 300) AS waited
+            FROM generate_series(1, 400) n) AS hour";
+    database.connect().batch_execute(made_up).unwrap();
+}

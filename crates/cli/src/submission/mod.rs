@@ -57,6 +57,7 @@ pub fn prepare(options: &JobOptions, command: &[OsString], server: &Server) -> R
         network: options.no_network.then_some(false),
         labels: options.label.iter().cloned().collect(),
         max_attempts: options.max_attempts,
+        webhook: None,
         script: source.script,
     };
     Ok(Prepared { submission, hints })

@@ -1,0 +1,124 @@
+//! `GET /executions/{id}/receipt`: what an execution was made of, and the `docker run` line that does the same.
+
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Path};
+use rgrid_api::{OutputFile, Receipt, ReceiptLimits};
+
+use super::auth::Asking;
+use super::openapi::{NoSuch, Refused};
+use super::path;
+use super::problem::ApiError;
+use super::server::Api;
+use crate::settings::{Ecosystem, RuntimeEntry};
+use crate::store::MadeOf;
+
+/// What an execution was made of
+///
+/// With the `docker run` line that does the same by hand.
+#[utoipa::path(
+    get, path = "/api/v1/executions/{id}/receipt", tag = "executions",
+    params(("id" = String, Path, description = "An id, or any unambiguous beginning of one")),
+    responses((status = 200, body = Receipt), Refused, NoSuch)
+)]
+pub(super) async fn receipt(
+    api: Data<Api>,
+    Asking(caller): Asking,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let id = path::execution(&api, &caller, &id).await?;
+    let made = api.store.made_of(&id).await?;
+    let mut files = api.store.handed_over(&id).await?;
+    if files.is_empty() {
+        return Err(ApiError::NotFound(format!("the files of {id} were removed by the retention's rules")));
+    }
+    let script = files.remove(0);
+    let runtime = api.runtimes.get(&made.runtime);
+    let limits = ReceiptLimits {
+        timeout_seconds: made.timeout_ms as f64 / 1000.0,
+        memory_bytes: made.memory_bytes.unsigned_abs(),
+        cpus: f64::from(made.cpus_milli) / 1000.0,
+        pids: api.settings.sandbox.pids,
+        network: made.network,
+        output_limit: api.settings.execution.output_limit.0,
+        max_attempts: made.max_attempts.unsigned_abs(),
+    };
+    let receipt = Receipt {
+        id: id.to_string(),
+        docker_run: docker_run(&made, &script, runtime, &limits),
+        runtime: made.runtime.clone(),
+        image: runtime.map(|entry| entry.image.clone()),
+        image_digest: made.image.clone(),
+        script,
+        files,
+        args: made.args(),
+        env_keys: made.env_keys,
+        requirements: made.requirements,
+        limits,
+    };
+    Ok(HttpResponse::Ok().json(receipt))
+}
+
+/// What the sandbox's profile means in Docker's own words. The folder takes the place of the workspace.
+fn docker_run(
+    made: &MadeOf,
+    script: &OutputFile,
+    runtime: Option<&RuntimeEntry>,
+    limits: &ReceiptLimits,
+) -> String {
+    let image = made.image.clone().or_else(|| runtime.map(|entry| entry.image.clone()));
+    let command = runtime.map(|entry| entry.command.clone()).unwrap_or_default();
+    let half = limits.memory_bytes / 2;
+    let mut words: Vec<String> =
+        ["timeout", &format!("{}s", limits.timeout_seconds), "docker", "run", "--rm"]
+            .map(str::to_owned)
+            .into();
+    let mut add = |more: &[&str]| words.extend(more.iter().map(|word| quoted(word)));
+    add(&["--user", "1000:1000", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only"]);
+    add(&[
+        "--tmpfs",
+        &format!("/tmp:rw,exec,nosuid,nodev,size={half}"),
+        "--pids-limit",
+        &limits.pids.to_string(),
+    ]);
+    add(&["--memory", &limits.memory_bytes.to_string(), "--memory-swap", &limits.memory_bytes.to_string()]);
+    add(&["--cpus", &limits.cpus.to_string(), "--network", if limits.network { "bridge" } else { "none" }]);
+    add(&["--env", "LANG=C.UTF-8", "--env", "HOME=/tmp", "--env", "PYTHONUNBUFFERED=1"]);
+    for name in &made.env_keys {
+        add(&["--env", name]);
+    }
+    words.push("--volume \"$PWD\":/workspace --workdir /workspace".to_owned());
+    words.push(quoted(&image.unwrap_or_else(|| "IMAGE".to_owned())));
+    let python = runtime.is_some_and(|entry| entry.ecosystem() == Ecosystem::Python);
+    let mut run: Vec<String> = command.iter().map(|word| quoted(word)).collect();
+    run.extend(std::iter::once(&script.name).chain(&made.args()).map(|word| quoted(word)));
+    if made.requirements.is_some() && python {
+        let install = "python3 -m pip install --quiet --target /tmp/packages -r requirements.txt";
+        let line = format!("{install} && PYTHONPATH=/tmp/packages exec {}", run.join(" "));
+        words.extend(["sh".to_owned(), "-c".to_owned(), quoted(&line)]);
+    } else {
+        words.extend(run);
+    }
+    words.join(" ")
+}
+
+/// One word of a shell, whatever is in it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,@+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_sees_one_word_whatever_is_in_it() {
+        assert_eq!(quoted("--cpus"), "--cpus");
+        assert_eq!(quoted("$(rm -rf /)"), "'$(rm -rf /)'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+}

@@ -1,0 +1,65 @@
+//! What a Docker engine can do, as far as sandboxes need it: for `rgridd doctor`.
+
+use std::time::{Duration, Instant};
+
+use super::{Docker, DockerError, ImageId, Network, Profile};
+
+/// What the engine lacks, in words that say what to do; empty when it has everything.
+#[derive(Debug, Clone, Default)]
+pub struct Examined {
+    pub found: String,
+    pub lacks: Vec<String>,
+}
+
+impl Docker {
+    pub async fn examine(&self) -> Result<Examined, DockerError> {
+        let info = self.api.info().await.map_err(|error| self.failed("tell about itself", error))?;
+        let mut lacks = Vec::new();
+        let mut must = |there: Option<bool>, words: &str| {
+            if there == Some(false) {
+                lacks.push(words.to_owned());
+            }
+        };
+        must(info.memory_limit, "the kernel does not limit memory: boot it with cgroup_enable=memory");
+        must(info.swap_limit, "the kernel does not limit swap: boot it with swapaccount=1, or turn swap off");
+        must(info.pids_limit, "the kernel does not limit processes: use a newer one");
+        must(info.cpu_cfs_quota, "the kernel does not limit CPU time: use one with CONFIG_CFS_BANDWIDTH");
+        must(info.ipv4_forwarding, "containers do not reach the network: sysctl -w net.ipv4.ip_forward=1");
+        let runtimes = info.runtimes.unwrap_or_default();
+        if let Some(wanted) = &self.settings.runtime
+            && !runtimes.contains_key(wanted)
+        {
+            let mut known: Vec<_> = runtimes.keys().cloned().collect();
+            known.sort();
+            lacks.push(format!(
+                "sandbox.runtime: Docker has no runtime {wanted}; it has {}",
+                known.join(", ")
+            ));
+        }
+        let security = info.security_options.unwrap_or_default();
+        if !security.iter().any(|option| option.contains("seccomp")) {
+            lacks.push("Docker runs without seccomp: use a kernel and a Docker with it".to_owned());
+        }
+        let driver = info.driver.unwrap_or_else(|| "unknown".to_owned());
+        let cgroup = info.cgroup_version.map_or_else(|| "unknown".to_owned(), |version| version.to_string());
+        Ok(Examined { found: format!("storage {driver}, cgroup v{cgroup}"), lacks })
+    }
+
+    /// Starts a sandbox, hears its init say hello, and removes it; how long the start took.
+    pub async fn try_a_sandbox(&self, image: &ImageId, memory_bytes: u64) -> Result<Duration, DockerError> {
+        self.prepare(image).await?;
+        let profile = Profile {
+            image: image.clone(),
+            memory_bytes,
+            cpus_milli: 1000,
+            network: Network::Internet,
+            environment: None,
+        };
+        let begun = Instant::now();
+        let sandbox = self.park(&profile).await?;
+        let took = begun.elapsed();
+        drop(sandbox);
+        self.settled().await;
+        Ok(took)
+    }
+}

@@ -1,0 +1,117 @@
+//! The room that contents and outputs may take, and what goes when it is short.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
+
+use super::{Store, StoreError};
+use crate::metrics::METRICS;
+
+/// Measuring reads every row's sizes; in between, what was admitted here is added. Far from the limit an old
+/// number will do.
+const MEASURED_AGE: Duration = Duration::from_secs(10);
+/// Executions that lose their output, or go altogether, at a time.
+const BATCH: i64 = 20;
+
+/// Cloning shares it.
+#[derive(Clone)]
+pub struct Budget {
+    most: u64,
+    /// Room that each run may still need for what it will say.
+    reserve: u64,
+    state: Arc<Mutex<Option<Measured>>>,
+}
+
+#[derive(Clone, Copy)]
+struct Measured {
+    at: Instant,
+    bytes: u64,
+}
+
+/// There is no room, also after everything that may go has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRoom {
+    pub most: u64,
+    pub needed: u64,
+}
+
+impl Budget {
+    /// 0 is no limit.
+    pub fn new(most: u64, reserve: u64) -> Self {
+        Self { most, reserve, state: Arc::default() }
+    }
+
+    /// Takes room for so many bytes; removes what may go, oldest first, before it refuses.
+    pub async fn admit(&self, store: &Store, bytes: u64) -> Result<Result<(), NoRoom>, StoreError> {
+        if self.most == 0 {
+            return Ok(Ok(()));
+        }
+        // One at a time: those who come together must not all see the same room.
+        let mut state = self.state.lock().await;
+        let needed = bytes + self.reserve;
+        let mut measured = match *state {
+            Some(measured) if self.is_good(&measured, needed) => measured,
+            _ => self.measure(store).await?,
+        };
+        if measured.bytes + needed > self.most {
+            self.collect(store, self.most.saturating_sub(needed)).await?;
+            measured = self.measure(store).await?;
+        }
+        let fits = measured.bytes + needed <= self.most;
+        if fits {
+            measured.bytes += needed;
+        }
+        *state = Some(measured);
+        Ok(if fits { Ok(()) } else { Err(NoRoom { most: self.most, needed: measured.bytes + needed }) })
+    }
+
+    /// Removes until the budget holds again; what runs may have said more than was reserved.
+    pub async fn keep(&self, store: &Store) -> Result<(), StoreError> {
+        if self.most == 0 {
+            return Ok(());
+        }
+        // What is admitted while it is measured would be forgotten.
+        let mut state = self.state.lock().await;
+        let mut measured = self.measure(store).await?;
+        if measured.bytes > self.most {
+            self.collect(store, self.most).await?;
+            measured = self.measure(store).await?;
+        }
+        *state = Some(measured);
+        Ok(())
+    }
+
+    fn is_good(&self, measured: &Measured, needed: u64) -> bool {
+        let with = measured.bytes + needed;
+        with <= self.most / 5 * 4 || (with <= self.most && measured.at.elapsed() < MEASURED_AGE)
+    }
+
+    async fn measure(&self, store: &Store) -> Result<Measured, StoreError> {
+        let at = Instant::now();
+        let running = store.running().await?;
+        Ok(Measured { at, bytes: store.stored_bytes().await? + running * self.reserve })
+    }
+
+    /// First what ended executions said and left, then they themselves with what was handed over to them.
+    async fn collect(&self, store: &Store, goal: u64) -> Result<(), StoreError> {
+        for (what, whole) in [("outputs", false), ("executions", true)] {
+            loop {
+                store.remove_unnamed(Duration::ZERO).await?;
+                if self.measure(store).await?.bytes <= goal {
+                    return Ok(());
+                }
+                let removed = match whole {
+                    false => store.prune_oldest(BATCH).await?,
+                    true => store.remove_oldest(BATCH).await?,
+                };
+                METRICS.swept.add(&[what], removed as u64);
+                if removed == 0 {
+                    break;
+                }
+            }
+        }
+        store.remove_unnamed(Duration::ZERO).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,49 @@
+//! The last hour in numbers, for the dashboard.
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Double, Nullable};
+
+use super::statement::statement;
+use super::{Store, StoreError};
+
+/// Minutes that are looked back at.
+pub const MINUTES: i64 = 60;
+
+/// A minute in which nothing ended has no row.
+const LAST_HOUR: &str = "
+    SELECT floor(extract(epoch FROM clock_timestamp() - completed_at) / 60)::bigint AS ago,
+        count(*) FILTER (WHERE status = 'completed') AS completed,
+        count(*) FILTER (WHERE status = 'failed') AS failed,
+        count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM completed_at - created_at)::float8)
+            FILTER (WHERE status <> 'cancelled') AS median,
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM completed_at - created_at)::float8)
+            FILTER (WHERE status <> 'cancelled') AS slow
+    FROM executions WHERE completed_at > clock_timestamp() - $1 * interval '1 min'
+    GROUP BY 1 ORDER BY 1";
+
+/// What ended in one minute.
+#[derive(Debug, Clone, Copy, PartialEq, QueryableByName)]
+pub struct Minute {
+    /// 0 is the one that has just passed.
+    #[diesel(sql_type = BigInt)]
+    pub ago: i64,
+    #[diesel(sql_type = BigInt)]
+    pub completed: i64,
+    #[diesel(sql_type = BigInt)]
+    pub failed: i64,
+    #[diesel(sql_type = BigInt)]
+    pub cancelled: i64,
+    /// Seconds from submission to end.
+    #[diesel(sql_type = Nullable<Double>)]
+    pub median: Option<f64>,
+    /// The 95th percentile of the same.
+    #[diesel(sql_type = Nullable<Double>)]
+    pub slow: Option<f64>,
+}
+
+impl Store {
+    pub async fn last_hour(&self) -> Result<Vec<Minute>, StoreError> {
+        self.run(|conn| Ok(statement(LAST_HOUR).bind::<BigInt, _>(MINUTES).load(conn)?)).await
+    }
+}

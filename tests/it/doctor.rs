@@ -1,0 +1,80 @@
+//! `rgridd doctor` finds what is wrong and says what to fix; `rgridd settings` is the reference.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use crate::support::{Database, containers_of, wait_until};
+
+fn doctor(database: &Database, settings: &[(&str, &str)]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    Command::new(env!("CARGO_BIN_EXE_rgridd"))
+        .arg("doctor")
+        .env("RGRID_DATABASE__URL", database.url())
+        .env("RGRID_DATA_DIR", folder.path())
+        .env("RGRID_HTTP__LISTEN", "127.0.0.1:0")
+        .envs(settings.iter().copied())
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn a_healthy_deployment_is_fine_in_every_line() {
+    let database = Database::new();
+    let healthy = doctor(&database, &[]);
+    let said = said(&healthy);
+    assert!(healthy.status.success(), "{said}");
+    for part in [
+        "settings",
+        "data folder",
+        "address",
+        "database",
+        "connections free",
+        "docker",
+        "storage",
+        "starts in",
+    ] {
+        assert!(said.contains(part), "no word on {part}:\n{said}");
+    }
+    assert!(said.lines().all(|line| line.starts_with("ok ")), "{said}");
+    // Another doctor may be examining at the same time.
+    wait_until("its sandbox is gone", Duration::from_secs(30), || {
+        containers_of("doctor").is_empty().then_some(())
+    });
+}
+
+#[test]
+fn what_is_wrong_is_told_with_what_to_fix() {
+    let database = Database::new();
+    let cases = [
+        (("RGRID_DATA_DIR", "/proc/nowhere"), "data_dir"),
+        (("RGRID_HTTP__LISTEN", "192.0.2.1:80"), "http.listen"),
+        (("RGRID_SANDBOX__RUNTIME", "runnc"), "no runtime runnc; it has "),
+        (("RGRID_INSTALL__CA_BUNDLE", "/etc/hostname"), "holds no certificate"),
+        (("RGRID_DATABASE__CONNECTIONS", "5000"), "lower database.connections"),
+        (("RGRID_DATABASE__URL", "postgres://nobody@127.0.0.1:1/none"), "database.url"),
+        (("RGRID_DOCKER__HOST", "unix:///nowhere.sock"), "docker.host"),
+    ];
+    for (setting, words) in cases {
+        let open = ("RGRID_AUTH__I_KNOW_THIS_IS_OPEN", "true");
+        let sick = doctor(&database, &[setting, open]);
+        let said = said(&sick);
+        assert!(!sick.status.success(), "{setting:?}:\n{said}");
+        let failed: Vec<_> = said.lines().filter(|line| line.starts_with("failed ")).collect();
+        assert!(failed.iter().any(|line| line.contains(words)), "{setting:?}: {failed:?}");
+    }
+}
+
+#[test]
+fn the_page_of_settings_is_what_the_defaults_say() {
+    let printed =
+        Command::new(env!("CARGO_BIN_EXE_rgridd")).args(["settings", "--markdown"]).output().unwrap();
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/settings.md"))
+        .unwrap_or_default();
+    let mend = "docs/settings.md is not true any more: cargo run -p rgridd -- settings --markdown > docs/settings.md";
+    assert!(page == String::from_utf8(printed.stdout).unwrap(), "{mend}");
+}

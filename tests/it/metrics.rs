@@ -1,0 +1,62 @@
+//! `/metrics` counts what happened, and every metric that the dashboards ask for is there.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::support::{Daemon, DaemonBuilder, Database};
+
+fn scrape(daemon: &Daemon) -> String {
+    let answer = daemon.http().get("/metrics");
+    assert_eq!(answer.status, 200);
+    assert!(answer.content_type.starts_with("text/plain; version=0.0.4"), "{}", answer.content_type);
+    answer.body
+}
+
+/// The value of the line that begins so.
+fn value(scraped: &str, line: &str) -> f64 {
+    let found = scraped.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' '));
+    found.unwrap_or_else(|| panic!("no {line} in:\n{scraped}")).parse().unwrap()
+}
+
+#[test]
+fn what_happened_is_counted() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let http = daemon.http();
+    http.wait(&http.submit("print('hello')"));
+    http.wait(&http.submit("import sys; sys.exit(3)"));
+    http.get("/api/v1/executions/exec_nosuch");
+    http.get("/no/such/\"path");
+    let scraped = scrape(&daemon);
+    assert_eq!(value(&scraped, r#"rgrid_runs_total{status="completed",failure_kind=""}"#), 1.0);
+    assert_eq!(value(&scraped, r#"rgrid_runs_total{status="failed",failure_kind="exit"}"#), 1.0);
+    assert_eq!(value(&scraped, "rgrid_claims_total"), 2.0);
+    assert_eq!(value(&scraped, r#"rgrid_phase_seconds_count{phase="script"}"#), 2.0);
+    assert_eq!(value(&scraped, r#"rgrid_output_bytes_total{stream="stdout"}"#), 6.0);
+    assert_eq!((value(&scraped, "rgrid_slots"), value(&scraped, "rgrid_running")), (1.0, 0.0));
+    assert_eq!((value(&scraped, "rgrid_queue_depth"), value(&scraped, "rgrid_workers")), (0.0, 1.0));
+    let missing = r#"rgrid_http_requests_total{method="GET",route="/api/v1/executions/{id}",status="404"}"#;
+    assert_eq!(value(&scraped, missing), 1.0);
+    // A path that somebody made up makes no series of its own.
+    assert!(!scraped.contains("such"), "{scraped}");
+    assert!(value(&scraped, r#"rgrid_docker_call_seconds_count{call="start"}"#) >= 1.0);
+}
+
+#[test]
+fn dashboard_and_alerts_ask_for_nothing_that_is_not_there() {
+    let database = Database::new();
+    let scraped = scrape(&DaemonBuilder::on(&database).role("api").start());
+    let known: BTreeSet<&str> =
+        scraped.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    for file in ["packaging/grafana/dashboard.json", "packaging/prometheus/alerts.yml"] {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        let asked: BTreeSet<&str> = text
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .filter(|word| word.starts_with("rgrid_"))
+            .map(|word| word.trim_end_matches("_bucket"))
+            .collect();
+        assert!(asked.len() > 5, "{file}: {asked:?}");
+        let unknown: Vec<_> = asked.difference(&known).collect();
+        assert!(unknown.is_empty(), "{file} asks for {unknown:?}");
+    }
+}

@@ -1,0 +1,41 @@
+//! A receipt's `docker run` line does by hand what RGrid did.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::support::{DaemonBuilder, Database};
+
+#[test]
+fn the_line_of_a_receipt_does_the_same_by_hand() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).start();
+    let http = daemon.http();
+    let script = "import os, sys\nprint(sys.argv[1:], os.environ['WHO'], open('in.txt').read())";
+    let more = json!({ "args": ["a b", "$(id)", "it's"], "env": { "WHO": "secret-value" }, "network": false,
+        "files": [{ "name": "in.txt", "content_base64": "aGVsbG8=" }] });
+    let id = http.submit_with(script, more);
+    let end = http.wait(&id);
+    assert_eq!(end["status"], "completed", "{end}");
+
+    let answer = http.get(&format!("/api/v1/executions/{id}/receipt"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(!answer.body.contains("secret-value"));
+    let receipt = answer.json();
+    assert!(receipt["image_digest"].as_str().unwrap().starts_with("sha256:"), "{receipt}");
+    assert_eq!(
+        (&receipt["files"][0]["name"], &receipt["limits"]["network"]),
+        (&json!("in.txt"), &json!(false))
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(folder.path(), Some(1000), Some(1000)).unwrap();
+    std::fs::write(folder.path().join("script.py"), script).unwrap();
+    std::fs::write(folder.path().join("in.txt"), "hello").unwrap();
+    let line = receipt["docker_run"].as_str().unwrap();
+    let by_hand =
+        Command::new("sh").args(["-c", line]).env("WHO", "secret-value").current_dir(folder.path()).output();
+    let by_hand = by_hand.unwrap();
+    let said = String::from_utf8_lossy(&by_hand.stderr);
+    assert_eq!(end["stdout"].as_str().unwrap(), String::from_utf8(by_hand.stdout).unwrap(), "{line}\n{said}");
+}

@@ -1,0 +1,118 @@
+//! What is kept, what goes, and what happens when there is no more room.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::json;
+
+use crate::support::{Daemon, DaemonBuilder, Database, wait_until};
+
+const MIB: usize = 1 << 20;
+
+fn stored(database: &Database) -> i64 {
+    database.number(
+        "SELECT coalesce((SELECT sum(length(content)) FROM blobs), 0)
+            + coalesce((SELECT sum(octet_length(stdout) + octet_length(stderr)) FROM executions), 0)",
+    )
+}
+
+fn file(name: &str, content: &[u8]) -> serde_json::Value {
+    json!({ "name": name, "content_base64": BASE64_STANDARD.encode(content) })
+}
+
+fn sweeping(database: &Database) -> DaemonBuilder {
+    DaemonBuilder::on(database).with("RGRID_RETENTION__SWEEP_EVERY", "200ms")
+}
+
+/// As if it had ended so long ago.
+fn make_older(database: &Database, id: &str, age: &str) {
+    use diesel::connection::SimpleConnection;
+    let older = format!(
+        "UPDATE executions SET created_at = created_at - interval '{age}', started_at = started_at - interval '{age}',
+            completed_at = completed_at - interval '{age}' WHERE id = '{id}';
+         UPDATE blobs SET created_at = created_at - interval '{age}'"
+    );
+    database.connect().batch_execute(&older).unwrap();
+}
+
+#[test]
+fn outputs_go_first_then_executions_then_contents() {
+    let database = Database::new();
+    let daemon = sweeping(&database).start();
+    let http = daemon.http();
+    let keep = |name: &str| format!("open('{name}', 'w').write('{name}' * 100); print('{name}')");
+    let (old, older, fresh) =
+        (http.submit(&keep("old")), http.submit(&keep("older")), http.submit(&keep("fresh")));
+    for id in [&old, &older, &fresh] {
+        assert_eq!(http.wait(id)["status"], "completed");
+    }
+    make_older(&database, &old, "40 days");
+    make_older(&database, &older, "100 days");
+    wait_until("the oldest is gone", Duration::from_secs(20), || {
+        (http.get(&format!("/api/v1/executions/{older}")).status == 404).then_some(())
+    });
+    let pruned = wait_until("the old one has lost its output", Duration::from_secs(20), || {
+        Some(http.execution(&old)).filter(|execution| execution["pruned_at"].is_string())
+    });
+    assert_eq!(
+        (&pruned["stdout"], &pruned["outputs"], &pruned["exit_code"]),
+        (&json!(""), &json!([]), &json!(0))
+    );
+    let kept = http.execution(&fresh);
+    assert_eq!((&kept["stdout"], kept["outputs"].as_array().unwrap().len()), (&json!("fresh\n"), 1));
+    // What is left is named: three scripts less one, one output.
+    wait_until("contents that nobody names are gone", Duration::from_secs(20), || {
+        (database.number("SELECT count(*) FROM blobs") == 3).then_some(())
+    });
+    // The script is still there, so it can be run again.
+    let again = http.post(&format!("/api/v1/executions/{old}/retry"), &json!({}));
+    assert_eq!(http.wait(again.json()["id"].as_str().unwrap())["stdout"], "old\n");
+}
+
+#[test]
+fn only_so_many_are_kept_and_what_runs_is_never_touched() {
+    let database = Database::new();
+    let daemon = sweeping(&database).with("RGRID_RETENTION__MAX_EXECUTIONS", "3").start();
+    let http = daemon.http();
+    let running = http.submit("import time; print('still here'); time.sleep(8)");
+    let ids: Vec<String> = (0..6).map(|n| http.submit(&format!("print({n})"))).collect();
+    http.wait(ids.last().unwrap());
+    wait_until("three are left", Duration::from_secs(30), || {
+        (database.number("SELECT count(*) FROM executions WHERE completed_at IS NOT NULL") == 3).then_some(())
+    });
+    assert_eq!(http.wait(&running)["stdout"], "still here\n");
+}
+
+/// Each submission brings 2 MiB of its own and leaves 1 MiB; the budget is 12 MiB.
+#[test]
+fn the_budget_is_never_passed_and_old_outputs_make_room() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).with("RGRID_RETENTION__DISK_BUDGET", "12MiB").start();
+    let http = daemon.http();
+    for n in 0..12u8 {
+        let script = format!("open('left', 'wb').write(bytes([{n}]) * {MIB}); print('x' * 50000)");
+        let id = http.submit_with(&script, json!({ "files": [file("in.bin", &vec![n; 2 * MIB])] }));
+        assert_eq!(http.wait(&id)["status"], "completed", "submission {n}");
+        let now = stored(&database);
+        assert!(now <= 12 * MIB as i64, "{now} bytes after submission {n}");
+    }
+    assert!(database.number("SELECT count(*) FROM executions") < 12, "the oldest made room");
+}
+
+#[test]
+fn when_nothing_may_go_a_submission_is_refused_with_words() {
+    let database = Database::new();
+    let daemon: Daemon =
+        DaemonBuilder::on(&database).role("api").with("RGRID_RETENTION__DISK_BUDGET", "6MiB").start();
+    let body = |n: u8| json!({ "script": { "name": "s.py", "content": "pass" }, "files": [file("in.bin", &vec![n; 2 * MIB])] });
+    let statuses: Vec<u16> =
+        (0..4).map(|n| daemon.http().post("/api/v1/executions", &body(n)).status).collect();
+    assert_eq!(statuses, [201, 201, 507, 507]);
+    let refused = daemon.http().post("/api/v1/executions", &body(9)).json();
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("6 MiB") && detail.contains("retention.disk_budget"), "{refused}");
+    assert!(refused["hint"].as_str().unwrap().contains("raise"), "{refused}");
+    assert!(stored(&database) <= 6 * MIB as i64);
+    assert_eq!(database.number("SELECT count(*) FROM executions"), 2);
+}

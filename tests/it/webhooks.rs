@@ -1,0 +1,164 @@
+//! Who asked to be told of an end is told: signed, again until it is taken, also over a crash, and nobody inside.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::support::{DaemonBuilder, Database, wait_until};
+
+const SECRET: &str = "a secret of the test's";
+
+#[derive(Clone, Debug)]
+struct Call {
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl Call {
+    fn header(&self, name: &str) -> &str {
+        &self
+            .headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .unwrap_or_else(|| panic!("no {name}: {self:?}"))
+            .1
+    }
+
+    fn is_signed(&self) -> bool {
+        let block = |pad: u8| -> Vec<u8> {
+            let mut key = SECRET.as_bytes().to_vec();
+            key.resize(64, 0);
+            key.iter().map(|byte| byte ^ pad).collect()
+        };
+        let message = format!("{}.{}", self.header("x-rgrid-timestamp"), self.body);
+        let inner = Sha256::digest([block(0x36), message.into_bytes()].concat());
+        let outer = Sha256::digest([block(0x5c), inner.to_vec()].concat());
+        self.header("x-rgrid-signature") == format!("sha256={}", hex::encode(outer))
+    }
+}
+
+/// Answers with 500 for the first `failing` calls, then with 204.
+fn receiver(failing: usize) -> (u16, Arc<Mutex<Vec<Call>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let calls: Arc<Mutex<Vec<Call>>> = Arc::default();
+    let seen = Arc::clone(&calls);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(stream);
+            let mut headers = Vec::new();
+            let mut line = String::new();
+            while reader.read_line(&mut line).unwrap_or(0) > 2 {
+                if let Some((name, value)) = line.split_once(": ") {
+                    headers.push((name.to_lowercase(), value.trim().to_owned()));
+                }
+                line.clear();
+            }
+            let length = headers
+                .iter()
+                .find(|(name, _)| name == "content-length")
+                .map_or(0, |(_, v)| v.parse().unwrap());
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let mut calls = seen.lock().unwrap();
+            let status = if calls.len() < failing { "500 Not yet" } else { "204 No Content" };
+            calls.push(Call { headers, body: String::from_utf8(body).unwrap() });
+            let _ = write!(
+                reader.get_mut(),
+                "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            );
+        }
+    });
+    (port, calls)
+}
+
+fn calling(database: &Database) -> DaemonBuilder {
+    DaemonBuilder::on(database)
+        .with("RGRID_WEBHOOK__SECRET", SECRET)
+        .with("RGRID_WEBHOOK__RETRY_AFTER", "300ms")
+}
+
+fn submit(daemon: &crate::support::Daemon, script: &str, url: &str) -> String {
+    daemon.http().submit_with(script, json!({ "webhook": { "url": url } }))
+}
+
+#[test]
+fn an_end_is_told_signed_and_again_until_it_is_taken() {
+    let database = Database::new();
+    let (port, calls) = receiver(2);
+    let daemon = calling(&database).with("RGRID_WEBHOOK__ALLOW_INTERNAL", "true").start();
+    let id =
+        submit(&daemon, "print('said'); raise SystemExit(3)", &format!("http://127.0.0.1:{port}/ended?x=1"));
+    let three = wait_until("the third call", Duration::from_secs(40), || {
+        Some(calls.lock().unwrap().clone()).filter(|calls| calls.len() >= 3)
+    });
+    assert!(three.iter().all(Call::is_signed));
+    let body: Value = serde_json::from_str(&three[2].body).unwrap();
+    assert_eq!((&body["id"], &body["status"], &body["exit_code"]), (&json!(id), &json!("failed"), &json!(3)));
+    assert_eq!((&body["stdout"], three[2].header("x-rgrid-delivery")), (&Value::Null, id.as_str()));
+    wait_until("nothing is due any more", Duration::from_secs(10), || {
+        (database.number("SELECT count(*) FROM webhooks") == 0).then_some(())
+    });
+    // One that is cancelled while it waits ends by another statement, and is told too.
+    let waiting = submit(&daemon, "import time; time.sleep(30)", &format!("http://127.0.0.1:{port}/"));
+    daemon.http().post(&format!("/api/v1/executions/{waiting}/cancel"), &json!({}));
+    wait_until("the cancel is told", Duration::from_secs(30), || {
+        calls
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|call| call.body.contains(&waiting) && call.body.contains("cancelled"))
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_crash_between_end_and_call_loses_none() {
+    let database = Database::new();
+    let (port, calls) = receiver(1);
+    let builder = calling(&database).with("RGRID_WEBHOOK__ALLOW_INTERNAL", "true");
+    let first = builder.start();
+    let id = submit(&first, "print(1)", &format!("http://127.0.0.1:{port}/"));
+    wait_until("the first call, which fails", Duration::from_secs(30), || {
+        (calls.lock().unwrap().len() == 1).then_some(())
+    });
+    first.kill_9();
+    let _second = builder.start();
+    wait_until("the call after the crash", Duration::from_secs(60), || {
+        (calls.lock().unwrap().len() > 1).then_some(())
+    });
+    assert!(calls.lock().unwrap()[1].body.contains(&id));
+}
+
+#[test]
+fn nobody_inside_is_called() {
+    let database = Database::new();
+    let (port, calls) = receiver(0);
+    let daemon = calling(&database).start();
+    let body =
+        |url: &str| json!({ "script": { "name": "s.py", "content": "pass" }, "webhook": { "url": url } });
+    for url in [
+        format!("http://127.0.0.1:{port}/"),
+        format!("http://[::1]:{port}/"),
+        "http://169.254.169.254/".to_owned(),
+    ] {
+        let refused = daemon.http().post("/api/v1/executions", &body(&url));
+        assert_eq!(refused.status, 422, "{url}");
+        assert!(
+            refused.body.contains("webhook.url") && refused.body.contains("allow_internal"),
+            "{refused:?}"
+        );
+    }
+    // A name that leads inside is found out when it is called.
+    submit(&daemon, "print(1)", &format!("http://localhost:{port}/"));
+    let why = wait_until("it was tried", Duration::from_secs(30), || {
+        Some(database.text("SELECT coalesce(max(last_error), '') FROM webhooks"))
+            .filter(|why| !why.is_empty())
+    });
+    assert!(why.contains("no address on the internet"), "{why}");
+    assert!(calls.lock().unwrap().is_empty());
+}
