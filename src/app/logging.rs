@@ -49,7 +49,10 @@ pub(super) fn start(settings: &Log) -> Logging {
     let panics = log.clone();
     std::panic::set_hook(Box::new(move |panic| {
         let at = panic.location().map(ToString::to_string).unwrap_or_default();
-        let words = panic.payload_as_str().unwrap_or("a panic");
+        let payload = panic.payload();
+        let words = payload.downcast_ref::<&str>().copied();
+        let words =
+            words.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic");
         slog::error!(panics, "panic"; "what" => words, "at" => at);
     }));
     Logging { log, _guards: (scope, flushed) }

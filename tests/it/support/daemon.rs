@@ -62,10 +62,9 @@ impl DaemonBuilder {
 
     /// Arms fail points (`src/failpoint.rs`).
     pub fn failing(self, points: &str) -> Self {
-        assert!(
-            cfg!(feature = "failpoints"),
-            "build the tests with `--features failpoints`, as `make test` does"
-        );
+        if !cfg!(feature = "failpoints") {
+            panic!("build the tests with `--features failpoints`, as `make test` does");
+        }
         self.with("RGRID_FAIL", points)
     }
 
