@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::{Daemon, DaemonBuilder, Database, Http, wait_until};
@@ -82,6 +84,73 @@ fn every_route_with_an_id_is_in_the_list_of_calls() {
     let known = ["", "/logs", "/events", "/receipt", "/cancel", "/retry", "/outputs", "/outputs/{name:.*}"];
     let known = known.map(|rest| format!("/executions/{{id}}{rest}"));
     assert!(with_id.iter().all(|route| known.iter().any(|k| k == route)), "add to calls_about: {with_id:?}");
+    let pages = include_str!("../../src/http/dashboard/mod.rs");
+    let with_id: Vec<&str> = pages.split('"').filter(|text| text.starts_with("/executions/{id}")).collect();
+    let known = ["", "/events", "/outputs/{name:.*}", "/cancel", "/retry"];
+    let known = known.map(|rest| format!("/executions/{{id}}{rest}"));
+    assert!(with_id.iter().all(|route| known.iter().any(|k| k == route)), "add to pages_about: {with_id:?}");
+}
+
+/// As a browser sends it.
+fn password(key: &str) -> String {
+    format!("Basic {}", BASE64_STANDARD.encode(format!("anybody:{key}")))
+}
+
+/// Every page and call of the dashboard that names an execution.
+fn pages_about(http: &Http, key: &str, id: &str) -> Vec<(String, u16)> {
+    let password = password(key);
+    let key = [("authorization", password.as_str()), ("x-rgrid-dashboard", "1")];
+    let get = |rest: &str| {
+        let path = format!("/executions/{id}{rest}");
+        let status = http.get_with(&path, &key).status;
+        (path, status)
+    };
+    let post = |rest: &str| {
+        let path = format!("/executions/{id}{rest}");
+        let status = http.post_raw(&path, "application/json", &key, b"").status;
+        (path, status)
+    };
+    vec![get(""), get("?part"), get("/events"), get("/outputs/out.txt"), post("/cancel"), post("/retry")]
+}
+
+#[test]
+fn the_dashboard_asks_for_a_key_and_shows_what_is_that_keys() {
+    let (_database, builder, daemon) = closed();
+    let http = daemon.http();
+    let [ann, bob] = ["ann", "bob"].map(|name| builder.key(name, "read,run"));
+    for path in ["/", "/executions/exec_0", "/assets/dashboard.js", "/metrics"] {
+        let refused = http.get(path);
+        assert_eq!(refused.status, 401, "{path}");
+        assert!(refused.authenticate.unwrap().starts_with("Basic realm="), "{path}");
+    }
+    let api = http.with_key(&ann);
+    let id = api.submit("open('out.txt', 'w').write('ann')");
+    assert_eq!(api.wait(&id)["status"], "completed");
+
+    let page = |key: &str| http.get_with("/", &[("authorization", &password(key))]);
+    assert!(page(&ann).status == 200 && page(&ann).body.contains(&id));
+    assert!(page(&bob).status == 200 && !page(&bob).body.contains(&id));
+    for (call, status) in pages_about(&http, &bob, &id) {
+        assert_eq!(status, 404, "{call}");
+    }
+    let own: Vec<u16> = pages_about(&http, &ann, &id).into_iter().map(|(_, status)| status).collect();
+    assert_eq!(own, [200, 200, 200, 200, 409, 201]);
+    assert_eq!(api.get(&format!("/executions/{id}")).status, 200);
+    assert_eq!(api.get("/metrics").status, 200);
+}
+
+#[test]
+fn what_a_browser_sends_by_itself_changes_nothing() {
+    let (_database, builder, daemon) = closed();
+    let [key, reader] = ["run", "read"].map(|scope| password(&builder.key("ann", scope)));
+    let (key, reader) = ([("authorization", key.as_str())], [("authorization", reader.as_str())]);
+    // The API takes no password at all, and the dashboard needs a header that a foreign page can't send.
+    let http = daemon.http();
+    assert_eq!(http.get_with("/api/v1/executions", &key).status, 401);
+    assert_eq!(http.post_raw("/api/v1/executions/exec_0/cancel", "text/plain", &key, b"").status, 401);
+    assert_eq!(http.post_raw("/executions/exec_0/cancel", "text/plain", &key, b"").status, 400);
+    let own = [reader[0], ("x-rgrid-dashboard", "1")];
+    assert_eq!(http.post_raw("/executions/exec_0/cancel", "text/plain", &own, b"").status, 403);
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn queries_that_cannot_be_are_told_with_what_can() {
     let limit = "must be a whole number from 1 to 1000";
     let cursor = "is not one that this server gave";
     let status = "\"asleep\" is no status; there are queued, running, completed, failed, cancelled";
-    let filter = "there is no such filter; there are status, label, limit and cursor";
+    let filter = "there is no such filter; there are status, label, text, limit and cursor";
     let label = "\"a\\nb\" is no label key: 1 to 63 letters, digits and . _ - /, as in team";
     let stream = "\"video\" is no stream; there are stdout, stderr and install";
     let wait = "is no number of seconds; write it like wait=30";

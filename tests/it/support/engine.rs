@@ -85,6 +85,7 @@ impl Drop for Engine {
 }
 
 /// Statics are not dropped, so a process of its own waits for the end of this one.
+#[allow(clippy::zombie_processes, reason = "it outlives this one")]
 fn clear_up_at_exit() {
     let id = std::process::id();
     let folder = format!("/tmp/rgrid-engine-{id}");

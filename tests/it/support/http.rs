@@ -16,6 +16,8 @@ pub struct Answer {
     pub content_type: String,
     pub location: Option<String>,
     pub retry_after: Option<String>,
+    /// How it asks for a key.
+    pub authenticate: Option<String>,
     pub body: String,
 }
 
@@ -202,6 +204,7 @@ fn whole(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Optio
         content_type: header("content-type").unwrap_or_default(),
         location: header("location"),
         retry_after: header("retry-after"),
+        authenticate: header("www-authenticate"),
         body: String::from_utf8_lossy(&body).into_owned(),
     })
 }
