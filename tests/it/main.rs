@@ -29,3 +29,4 @@ mod sandbox_profile;
 mod secrets;
 mod slow_clients;
 mod support;
+mod tier2;
