@@ -52,7 +52,9 @@ fn new_4_what_happens_to_a_script_from_outside_says_so_with_a_hint() {
     let database = Database::new();
     let without_image =
         "[runtimes.test]\nimage = \"rgrid.invalid/none:1\"\ncommand = [\"x\"]\npull = \"never\"\n";
-    let daemon = DaemonBuilder::on(&database).with_config(without_image).start();
+    // Nothing is parked: the one container is the script's.
+    let builder = DaemonBuilder::on(&database).with("RGRID_SANDBOX__PARKED", "0");
+    let daemon = builder.with_config(without_image).start();
     let (cli, http) = (daemon.cli(), daemon.http());
     let end = http.wait(&http.submit_with("1", json!({ "runtime": "test" })));
     assert_told(&cli, &end, "image", "");

@@ -7,7 +7,10 @@ use crate::support::DaemonBuilder;
 
 #[test]
 fn the_tour_shows_what_was_promised_in_less_than_a_minute() {
-    let builder = DaemonBuilder::new();
+    let mut builder = DaemonBuilder::new();
+    if let Ok(bundle) = std::env::var("PIP_CERT") {
+        builder = builder.with("RGRID_INSTALL__CA_BUNDLE", &bundle);
+    }
     let daemon = builder.start();
     let begun = Instant::now();
     let output = Command::new("examples/tour.sh")
