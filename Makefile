@@ -7,7 +7,7 @@ SHELL := bash
 # rustup's folder, for shells that were opened before it was installed.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help setup images build demo test faults check check-extra test-extra fuzz sbom licences up down status migrate migrate-upgrade bench clean
+.PHONY: help setup images build demo test faults check check-extra test-extra fuzz sbom licences up down status migrate migrate-upgrade report bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,11 @@ migrate: build ## tell which migrations the database lacks, then apply them
 
 migrate-upgrade: build ## apply the migrations that the database lacks
 	@scripts/daemon migrate up
+
+report: setup ## show each story of Tier 2 by its tests and its commands; writes docs/TIER2_TEST_REPORT.md
+	@scripts/images || echo "make report: what needs a missing image will fail"
+	cargo build --workspace --features rgridd/failpoints
+	scripts/with-postgres scripts/report
 
 bench: setup ## measure RGrid beside docker run and a bare process; writes docs/benchmarks/ (10 minutes)
 	cargo build --release -p rgridd -p rgrid-bench

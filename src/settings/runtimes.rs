@@ -1,5 +1,6 @@
 //! The table of runtimes: what a script can run in, and how people call it.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -125,7 +126,8 @@ impl RuntimeTable {
         let nearest = names()
             .map(|name| (distance(asked, name), name))
             .filter(|(distance, name)| *distance <= name.len() / 3 + 1)
-            .min()
+            // Of several that are as near, the newest.
+            .min_by_key(|(distance, name)| (*distance, Reverse(natural_key(name))))
             .map(|(_, name)| name.clone());
         let known = self.iter().map(|(name, _)| name.to_owned()).collect();
         UnknownRuntime { asked: asked.to_owned(), nearest, known }

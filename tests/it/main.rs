@@ -36,4 +36,5 @@ mod secrets;
 mod slow_clients;
 #[allow(dead_code, unused_imports, reason = "the other binary uses the rest")]
 mod support;
+mod tier2;
 mod webhooks;

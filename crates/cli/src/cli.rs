@@ -1,5 +1,6 @@
 //! The command line.
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
@@ -62,7 +63,7 @@ you alone.")]
 #[derive(Args)]
 pub struct Id {
     /// Its id, or any beginning of it that no other has
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub id: String,
 }
 

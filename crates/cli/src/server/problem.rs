@@ -11,6 +11,7 @@ pub(super) fn failure(problem: Problem, target: &Target) -> Failure {
         401 => unknown_key(target),
         403 => Failure::new(Exit::NotAllowed, format!("the API key may not do that: {}", said(&problem)))
             .hint("ask for another key: `rgridd keys create` on the server makes one"),
+        404 if is_elsewhere(&problem) => elsewhere(target),
         404 => Failure::new(Exit::NotFound, said(&problem)).hint("`rgrid list` shows what there is"),
         422 => unprocessable(problem),
         400 | 413 | 415 => hinted(Failure::usage(said(&problem)), problem.hint),
@@ -20,6 +21,17 @@ pub(super) fn failure(problem: Problem, target: &Target) -> Failure {
         }
         _ => hinted(Failure::failed(said(&problem)), problem.hint),
     }
+}
+
+/// No such path, which is another thing than no such execution.
+fn is_elsewhere(problem: &Problem) -> bool {
+    problem.detail.starts_with("there is nothing at ")
+}
+
+/// An address with a path too many, or a server that is older than this command.
+fn elsewhere(target: &Target) -> Failure {
+    let what = format!("an RGrid server answers at {}, but its API is not there", target.url);
+    Failure::new(Exit::Unreachable, what).hint(super::trouble::check(target))
 }
 
 fn hinted(failure: Failure, hint: Option<String>) -> Failure {

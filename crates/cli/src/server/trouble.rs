@@ -123,7 +123,7 @@ fn start(target: &Target) -> String {
     }
 }
 
-fn check(target: &Target) -> String {
+pub(super) fn check(target: &Target) -> String {
     match &target.url_from {
         Source::Default => "name the server with --api-url, or keep it with `rgrid init`".to_owned(),
         source => format!("check the address (from {source})"),

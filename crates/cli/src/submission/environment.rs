@@ -1,6 +1,7 @@
 //! Variables for the script, from `--env-file` and `--env`.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::options;
@@ -13,8 +14,7 @@ pub fn of(
 ) -> Result<BTreeMap<String, String>, Failure> {
     let mut env = BTreeMap::new();
     for file in files {
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| Failure::usage(format!("{} can't be read: {error}", file.display())))?;
+        let text = read(file)?;
         for (name, value) in lines(&text).map_err(|wrong| in_file(file, &wrong))? {
             env.insert(name.clone(), valued(name, value).map_err(|failure| in_file(file, &failure.what))?.1);
         }
@@ -24,6 +24,17 @@ pub fn of(
         env.insert(name, value);
     }
     Ok(env)
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    let file_name = file.display();
+    std::fs::read_to_string(file).map_err(|error| {
+        Failure::usage(match error.kind() {
+            ErrorKind::NotFound => format!("there is no {file_name}"),
+            ErrorKind::InvalidData => format!("{file_name} can't be read: it is not UTF-8"),
+            _ => format!("{file_name} can't be read: {error}"),
+        })
+    })
 }
 
 fn in_file(file: &Path, wrong: &str) -> Failure {

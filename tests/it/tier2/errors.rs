@@ -1,0 +1,156 @@
+//! Story NEW-4: every way to fail has its words, and its hint.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{assert_refused, daemon};
+use crate::support::{Cli, DaemonBuilder, Database, Index, containers_of, docker, wait_until};
+
+/// What fails, and what its sentence begins with.
+const WAYS: [(&str, &str, &str); 5] = [
+    ("exit", "raise SystemExit(3)", "the script ended with exit code 3"),
+    ("exit", "import os; os.kill(os.getpid(), 11)", "the script was ended by signal 11 (SIGSEGV)"),
+    ("timeout", "import time; time.sleep(60)", "the script was still running after 2s, its time limit"),
+    ("out_of_memory", "x = bytearray(400 << 20)", "the script needed more than its 64 MiB of memory"),
+    ("install", "1", "the requirements could not be installed"),
+];
+
+fn assert_told(cli: &Cli, end: &Value, kind: &str, words: &str) {
+    assert_eq!((end["status"].as_str(), end["failure_kind"].as_str()), (Some("failed"), Some(kind)), "{end}");
+    let error = end["execution_error"].as_str().unwrap();
+    assert!(error.starts_with(words), "{error}");
+    let id = end["id"].as_str().unwrap();
+    assert!(cli.ok(&["status", id]).ends_with(&format!("Error: {error}\n")));
+    let waited = cli.run(&["wait", id]);
+    assert!(
+        waited.code != 0 && waited.stderr.starts_with(&format!("error: {error}\n  hint: ")),
+        "{waited:?}"
+    );
+    let why = cli.ok(&["why", id]);
+    assert!(why.contains("rgrid "), "no command that mends it: {why}");
+}
+
+#[test]
+fn new_4_a_script_that_fails_says_why_with_a_hint() {
+    let index = Index::new();
+    let (_database, daemon) = daemon();
+    let (cli, http) = (daemon.cli(), daemon.http());
+    for (kind, script, words) in WAYS {
+        let mut more = json!({ "timeout_seconds": 2, "memory_mb": 64 });
+        if kind == "install" {
+            more = json!({ "requirements": index.requirements("does-not-exist") });
+        }
+        assert_told(&cli, &http.wait(&http.submit_with(script, more)), kind, words);
+    }
+}
+
+#[test]
+fn new_4_what_happens_to_a_script_from_outside_says_so_with_a_hint() {
+    let database = Database::new();
+    let without_image =
+        "[runtimes.test]\nimage = \"rgrid.invalid/none:1\"\ncommand = [\"x\"]\npull = \"never\"\n";
+    // Nothing is parked: the one container is the script's.
+    let builder = DaemonBuilder::on(&database).with("RGRID_SANDBOX__PARKED", "0");
+    let daemon = builder.with_config(without_image).start();
+    let (cli, http) = (daemon.cli(), daemon.http());
+    let end = http.wait(&http.submit_with("1", json!({ "runtime": "test" })));
+    assert_told(&cli, &end, "image", "");
+    assert!(end["execution_error"].as_str().unwrap().contains("rgrid.invalid/none:1"), "{end}");
+
+    let id = http.submit("import time; print('begun'); time.sleep(60)");
+    http.wait_for_output(&id, "begun");
+    for container in containers_of(&database.cluster()) {
+        docker(&["kill", &container]);
+    }
+    assert_told(&cli, &http.wait(&id), "lost", "the sandbox was ended from outside while the script ran");
+}
+
+#[test]
+fn new_4_more_than_ten_minutes_can_not_be_asked_for() {
+    let (_database, daemon) = daemon();
+    let cli = daemon.cli();
+    cli.write("a.py", "1");
+    assert_refused(
+        &cli,
+        &["run", "--timeout", "601s", "a.py"],
+        2,
+        "error: --timeout: must be above 0 and at most 600 s\n",
+    );
+    let id = cli.ok(&["run", "-q", "a.py"]);
+    assert_eq!(daemon.http().execution(id.trim())["timeout_seconds"], 600.0);
+}
+
+#[test]
+fn new_4_the_deadline_ends_everything_in_the_container() {
+    let (database, daemon) = daemon();
+    let script = "\
+import os, signal, subprocess, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+subprocess.Popen(['sleep', '600'], start_new_session=True)
+print('begun')
+time.sleep(600)
+";
+    let end = daemon.http().wait(&daemon.http().submit_with(script, json!({ "timeout_seconds": 1 })));
+    assert_eq!((&end["failure_kind"], &end["stdout"]), (&json!("timeout"), &json!("begun\n")), "{end}");
+    wait_until("nothing sleeps any more", Duration::from_secs(30), || {
+        let sleeps = |id: &String| {
+            let top = std::process::Command::new("docker").args(["top", id]).output().unwrap();
+            String::from_utf8_lossy(&top.stdout).contains("sleep 600")
+        };
+        (!containers_of(&database.cluster()).iter().any(sleeps)).then_some(())
+    });
+}
+
+#[test]
+fn new_4_no_server_a_wrong_key_and_a_wrong_address_have_each_their_own_words() {
+    let away = "error: no server answers at http://127.0.0.1:1: connection refused\n  hint: start one with `make up` or `rgridd`, or check the address (from RGRID_API_URL)\n";
+    assert_refused(&Cli::new("http://127.0.0.1:1"), &["list"], 5, away);
+
+    let other = not_rgrid();
+    let words = format!(
+        "error: what answers at {other} is no RGrid server (it sent text/html)\n  hint: check the address (from RGRID_API_URL)\n"
+    );
+    assert_refused(&Cli::new(&other), &["list"], 5, &words);
+
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database).with("RGRID_AUTH__MODE", "keys");
+    let daemon = builder.start();
+    let url = format!("http://{}", daemon.http().address());
+    let without =
+        format!("error: {url} wants an API key\n  hint: keep one with `rgrid init`, or set RGRID_API_KEY\n");
+    assert_refused(&daemon.cli(), &["list"], 4, &without);
+    let wrong = daemon.cli().command(&["list"]).env("RGRID_API_KEY", "rg_wrong").output().unwrap();
+    let said = String::from_utf8(wrong.stderr).unwrap();
+    assert_eq!(wrong.status.code(), Some(4));
+    assert!(
+        said.starts_with(&format!("error: {url} does not know the API key from RGRID_API_KEY\n  hint: ")),
+        "{said}"
+    );
+
+    let key = builder.key("me", "run");
+    let nowhere = Cli::new(&format!("{url}/nowhere"));
+    let output = nowhere.command(&["list"]).env("RGRID_API_KEY", key).output().unwrap();
+    let words = format!(
+        "error: an RGrid server answers at {url}/nowhere, but its API is not there\n  hint: check the address (from RGRID_API_URL)\n"
+    );
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(5), words));
+}
+
+/// Answers everything with a page. Ends with the tests.
+fn not_rgrid() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            let page = "<html>It works!</html>";
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n", page.len());
+            let _ = connection.read(&mut [0; 4096]);
+            let _ = write!(connection, "{head}Connection: close\r\n\r\n{page}");
+        }
+    });
+    url
+}

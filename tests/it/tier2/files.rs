@@ -1,0 +1,67 @@
+//! Story 2-5: files go along, and what the script wrote comes back.
+
+use super::{assert_refused, daemon, ended};
+
+#[test]
+fn story_2_5_files_go_along_read_only_under_their_base_names_and_outputs_come_back() {
+    let (database, daemon) = daemon();
+    let cli = daemon.cli();
+    std::fs::create_dir_all(cli.folder().join("in/deep")).unwrap();
+    cli.write("in/deep/data.csv", "1,2\n");
+    let script = "\
+import os, pathlib, sys
+print(sys.argv[1:], os.getcwd(), open('data.csv').read().strip())
+try:
+    open('data.csv', 'w')
+except OSError as error:
+    print(type(error).__name__)
+pathlib.Path('plots').mkdir()
+pathlib.Path('plots/a.txt').write_text('plot')
+pathlib.Path(sys.argv[2]).write_bytes(bytes(range(256)))
+";
+    cli.write("copy.py", script);
+    let said = cli.run(&["run", "-w", "-o", "results", "copy.py", "in/deep/data.csv", "output.bin"]);
+    let expected = "['data.csv', 'output.bin'] /workspace 1,2\nPermissionError\n";
+    assert_eq!((said.code, said.stdout.as_str()), (0, expected), "{said:?}");
+    let result = |name: &str| std::fs::read(cli.folder().join("results").join(name)).unwrap();
+    assert_eq!((result("plots/a.txt"), result("output.bin")), (b"plot".to_vec(), (0..=255).collect()));
+
+    // The same contents again are not stored again.
+    let blobs = database.number("SELECT count(*) FROM blobs");
+    let id = ended(&cli, &["copy.py", "in/deep/data.csv", "output.bin"]);
+    assert_eq!(database.number("SELECT count(*) FROM blobs"), blobs);
+    cli.ok(&["download", &id, "-o", "later", "plots/a.txt"]);
+    assert_eq!(std::fs::read(cli.folder().join("later/plots/a.txt")).unwrap(), b"plot");
+    assert!(!cli.folder().join("later/output.bin").exists());
+}
+
+#[test]
+fn story_2_5_what_cannot_go_along_is_told_by_name_and_nothing_is_submitted() {
+    let (database, daemon) = daemon();
+    let cli = daemon.cli();
+    for folder in ["x", "y"] {
+        std::fs::create_dir(cli.folder().join(folder)).unwrap();
+        cli.write(&format!("{folder}/a"), folder);
+    }
+    cli.write("s.py", "1");
+    let two = "error: two files are called \"a\": x/a and y/a\n  hint: the script would find one of them only; rename one\n";
+    assert_refused(&cli, &["run", "s.py", "x/a", "y/a"], 2, two);
+    let folder = "error: x is a folder; only files go along\n  hint: name the files in it, or pack it: `tar cf files.tar FOLDER`\n";
+    assert_refused(&cli, &["run", "s.py", "x"], 2, folder);
+    assert_refused(&cli, &["run", "none.py"], 2, "error: there is no script none.py\n");
+    assert_refused(&cli, &["run", "x"], 2, "error: x is a folder; name the script in it\n");
+    // Root may read what its mode forbids; memory at address 0 nobody may read.
+    std::os::unix::fs::symlink("/proc/self/mem", cli.folder().join("mem")).unwrap();
+    let said = cli.run(&["run", "s.py", "mem"]);
+    assert!(said.code == 2 && said.stderr.starts_with("error: mem can't be read: "), "{said:?}");
+    assert_eq!(database.number("SELECT count(*) FROM executions"), 0);
+}
+
+#[test]
+fn story_2_5_an_argument_that_names_no_file_is_passed_as_it_is() {
+    let (_database, daemon) = daemon();
+    let cli = daemon.cli();
+    cli.write("args.py", "import sys; print(sys.argv)");
+    let said = cli.ok(&["run", "-w", "-q", "args.py", "--follow", "", "a b", "no.txt", "-e"]);
+    assert_eq!(said, "['args.py', '--follow', '', 'a b', 'no.txt', '-e']\n");
+}
