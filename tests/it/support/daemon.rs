@@ -17,7 +17,6 @@ const STOP: Duration = Duration::from_secs(60);
 pub struct DaemonBuilder {
     settings: Vec<(String, String)>,
     arguments: Vec<String>,
-    wrapper: Vec<String>,
     data: Arc<tempfile::TempDir>,
 }
 
@@ -27,12 +26,7 @@ impl DaemonBuilder {
         // The embedded Postgres runs as another user when the tests run as root.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(data.path(), open).unwrap();
-        Self {
-            settings: Vec::new(),
-            arguments: vec!["serve".to_owned()],
-            wrapper: Vec::new(),
-            data: Arc::new(data),
-        }
+        Self { settings: Vec::new(), arguments: vec!["serve".to_owned()], data: Arc::new(data) }
     }
 
     pub fn on(database: &Database) -> Self {
@@ -58,10 +52,15 @@ impl DaemonBuilder {
         self
     }
 
-    /// Below another program, such as `faketime`.
-    pub fn below(mut self, wrapper: &[&str]) -> Self {
-        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
-        self
+    /// With a clock that is wrong by so much, such as `+1h`. (Not below the command `faketime`: it is a process in
+    /// between, which keeps signals to itself.)
+    pub fn clock(self, shift: &str) -> Self {
+        let library = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
+            .map(|machine| format!("/usr/lib/{machine}/faketime/libfaketimeMT.so.1"))
+            .into_iter()
+            .find(|path| std::path::Path::new(path).exists());
+        let library = library.expect("there is no libfaketime: run `make setup`");
+        self.with("LD_PRELOAD", &library).with("FAKETIME", shift).with("FAKETIME_DONT_FAKE_MONOTONIC", "1")
     }
 
     /// Arms fail points (`src/failpoint.rs`).
@@ -86,11 +85,8 @@ impl DaemonBuilder {
     }
 
     pub fn command(&self) -> Command {
-        let words: Vec<&str> =
-            self.wrapper.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_rgridd")]).collect();
-        let mut command = Command::new(words[0]);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rgridd"));
         command
-            .args(&words[1..])
             .args(&self.arguments)
             .env("RGRID_HTTP__LISTEN", "127.0.0.1:0")
             .env("RGRID_DATA_DIR", self.data.path())
