@@ -1,30 +1,13 @@
 //! Workers whose clocks are wrong.
 
-use std::process::Command;
-
 use super::{assert_counted_once, counting};
 use crate::support::{DaemonBuilder, Database};
-
-/// The library itself: its command stays in between, and a signal for the daemon would end that one alone.
-fn faketime() -> String {
-    let output = Command::new("faketime").args(["-f", "+0", "printenv", "LD_PRELOAD"]).output();
-    let output = output.expect("no faketime command: run `make setup`");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
 
 #[test]
 fn workers_an_hour_before_and_behind_keep_their_leases_by_the_databases_clock() {
     let database = Database::new();
-    let library = faketime();
     let worker = |shift: &str, name: &str| {
-        DaemonBuilder::on(&database)
-            .slots(1)
-            .lease("2s")
-            .named(name)
-            .with("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            .with("FAKETIME", shift)
-            .with("LD_PRELOAD", &library)
-            .start()
+        DaemonBuilder::on(&database).slots(1).lease("2s").named(name).clock(shift).start()
     };
     let (ahead, behind) = (worker("+1h", "ahead"), worker("-1h", "behind"));
     // Several leases long, one on each.
@@ -38,6 +21,12 @@ fn workers_an_hour_before_and_behind_keep_their_leases_by_the_databases_clock() 
     }
     workers.sort();
     assert_eq!(workers, ["ahead", "behind"]);
+    // Are they wrong at all? A log tells the time of its daemon.
+    let hour = |daemon: &crate::support::Daemon| {
+        let line: serde_json::Value = serde_json::from_str(&daemon.log()[0]).unwrap();
+        line["ts"].as_str().unwrap()[..13].to_owned()
+    };
+    assert_ne!(hour(&ahead), hour(&behind));
     let odd = "SELECT count(*) FROM executions WHERE abs(extract(epoch FROM now() - completed_at)) > 60
                OR completed_at < started_at OR started_at < created_at";
     assert_eq!(database.number(odd), 0);

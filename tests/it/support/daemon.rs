@@ -60,6 +60,17 @@ impl DaemonBuilder {
         self
     }
 
+    /// With a clock that is wrong by so much, such as `+1h`. (Not below the command `faketime`: it is a process in
+    /// between, which keeps signals to itself.)
+    pub fn clock(self, shift: &str) -> Self {
+        let library = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
+            .map(|machine| format!("/usr/lib/{machine}/faketime/libfaketimeMT.so.1"))
+            .into_iter()
+            .find(|path| std::path::Path::new(path).exists());
+        let library = library.expect("there is no libfaketime: run `make setup`");
+        self.with("LD_PRELOAD", &library).with("FAKETIME", shift).with("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    }
+
     /// Arms fail points (`src/failpoint.rs`).
     pub fn failing(self, points: &str) -> Self {
         if cfg!(not(feature = "failpoints")) {

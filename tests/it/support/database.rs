@@ -82,15 +82,27 @@ pub(super) fn text(connection: &mut PgConnection, query: &str) -> String {
     sql_query(query).get_result::<Row>(connection).unwrap().text
 }
 
+impl Database {
+    /// Containers of this deployment; none when it has no schema.
+    fn containers(&self) -> Vec<String> {
+        let deployed = self.number("SELECT count(*) FROM pg_tables WHERE tablename = 'deployment'") > 0;
+        if deployed { super::containers_of(&self.text("SELECT cluster FROM deployment")) } else { Vec::new() }
+    }
+}
+
+/// A test's database goes after its daemons, so nothing of them may be left then.
 impl Drop for Database {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        let failed = std::thread::panicking();
+        if !failed {
             self.remove_environments();
         }
+        let left = if failed { Vec::new() } else { self.containers() };
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         if let Err(error) = connect("postgres").batch_execute(&statement) {
             eprintln!("{} was not dropped: {error}", self.name);
         }
+        assert!(failed || left.is_empty(), "containers are left behind: {left:?}");
     }
 }
 
