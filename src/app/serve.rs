@@ -131,12 +131,22 @@ impl Daemon {
         look_after(&database.store, &settings, &budget, fatal, log);
         let api =
             Api::new(database.store.clone(), Arc::clone(&settings), Arc::clone(&readiness), budget, log);
-        let (server, address) = http::serve(api, settings.http.listen.0).with_context(|| {
+        let served = http::serve(api, settings.http.listen.0).with_context(|| {
             format!(
                 "http.listen: {} can't be listened at; is another rgridd running there?",
                 settings.http.listen.0
             )
-        })?;
+        });
+        let (server, address) = match served {
+            Ok(served) => served,
+            Err(error) => {
+                // What was claimed and parked until now must not wait for the next start.
+                if let Some(work) = work {
+                    work.stop(watch::channel(2).1, log).await;
+                }
+                return Err(error);
+            }
+        };
         info!(log, "ready"; "address" => format!("http://{address}"), "role" => ?role,
             "slots" => settings.worker.slots, "version" => env!("CARGO_PKG_VERSION"));
         Ok(Self { work, server, readiness })

@@ -54,3 +54,17 @@ fn a_second_sigterm_skips_the_wait() {
     assert!(begun.elapsed() < Duration::from_secs(50), "{:?}", begun.elapsed());
     assert_eq!(database.text("SELECT status FROM executions"), "queued");
 }
+
+#[test]
+fn a_daemon_that_can_not_listen_says_so_and_leaves_nothing() {
+    let database = Database::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = DaemonBuilder::on(&database).slots(2).with("RGRID_HTTP__LISTEN", &address).command();
+    let output = command.stderr(std::process::Stdio::piped()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("is another rgridd running there?"), "{said}");
+    let cluster = database.text("SELECT cluster FROM deployment");
+    assert_eq!(containers_of(&cluster), Vec::<String>::new());
+    assert_eq!(database.number("SELECT count(*) FROM workers WHERE stopped_at IS NULL"), 0);
+}
