@@ -65,7 +65,7 @@ fn two_hundred_runs_in_a_row_leave_everything_as_it_was_after_the_first_twenty()
     println!(
         "measured: {RUNS} runs, median {median:.0?}, longest {longest:.0?}; after {AFTER} and after {RUNS}: \
          memory {} → {} KiB, descriptors {} → {}, threads {} → {}, connections {connected} → {}, \
-         containers {} (parked), volumes 0",
+         containers {} (parked), volumes {}",
         before.memory >> 10,
         now.memory >> 10,
         before.descriptors,
@@ -74,6 +74,7 @@ fn two_hundred_runs_in_a_row_leave_everything_as_it_was_after_the_first_twenty()
         now.threads,
         connections(),
         parked(),
+        environments_of(&cluster).len(),
     );
     assert_eq!(daemon.stop(), 0);
     assert_eq!(containers_of(&cluster), Vec::<String>::new());
