@@ -61,10 +61,16 @@ fn the_second_run_with_the_same_requirements_installs_nothing() {
         "{first}"
     );
     assert!(said.contains("Successfully installed hello-1.0"), "{said}");
+    let phases = &first["phases"];
+    assert!(
+        ["environment_ms", "sandbox_ms", "script_ms"].iter().all(|name| phases[name].is_u64()),
+        "{phases}"
+    );
 
     let (second, said) = run(&http, SHOW, &index.requirements("# the same\nhello==1.0   # pinned"));
     assert_eq!(second["stdout"], "1.0\n", "{second}");
     assert_eq!(said, "");
+    assert_eq!(second["phases"]["environment_ms"], Value::Null, "{second}");
     assert_eq!(index.asked_for("hello"), 1);
     assert_eq!(environments_of(&database.cluster()).len(), 1);
 }

@@ -36,7 +36,7 @@ pub fn explain_install(said: &str) -> Option<String> {
             quoted(line.trim_start_matches("ERROR: "))
         ));
     }
-    if let Some(compiler) = ["gcc", "cc", "g++", "rustc", "cmake"].iter().find(|tool| lacks(said, tool)) {
+    if let Some(compiler) = lacking_compiler(said) {
         return Some(format!(
             "a package has to be compiled with {compiler}, and the runtime's image has no compiler; ask for a version \
              that comes as a wheel for this Python"
@@ -45,14 +45,14 @@ pub fn explain_install(said: &str) -> Option<String> {
     no_distribution(said)
 }
 
-fn lacks(said: &str, tool: &str) -> bool {
-    [
-        format!("error: command '{tool}' failed: No such file"),
-        format!("command '{tool}' failed: No such file or directory"),
-        format!("{tool}: not found"),
-    ]
-    .iter()
-    .any(|words| said.contains(words.as_str()))
+/// In the words of distutils, whatever its full name is, or in a shell's.
+fn lacking_compiler(said: &str) -> Option<&str> {
+    let of_distutils = said.lines().find_map(|line| {
+        let (name, rest) = line.split_once("command '")?.1.split_once('\'')?;
+        rest.starts_with(" failed: No such file").then_some(name)
+    });
+    let not_found = |tool: &&str| said.contains(&format!("{tool}: not found"));
+    of_distutils.or_else(|| ["gcc", "cc", "g++", "rustc", "cmake"].into_iter().find(not_found))
 }
 
 fn no_distribution(said: &str) -> Option<String> {
@@ -88,6 +88,8 @@ mod tests {
         assert!(explain_install(version).unwrap().contains("newest there is 1.16.0"));
         let offline = "WARNING: Retrying … NewConnectionError('… Temporary failure in name resolution')\nERROR: No matching distribution found for six\n";
         assert!(explain_install(offline).unwrap().contains("install.index_url"));
+        let compiler = "      error: command 'x86_64-linux-gnu-gcc' failed: No such file or directory\n";
+        assert!(explain_install(compiler).unwrap().contains("compiled with x86_64-linux-gnu-gcc,"));
         assert_eq!(explain_install("Collecting six"), None);
     }
 }

@@ -52,6 +52,8 @@ pub fn cases() -> Vec<(Value, &'static str, String)> {
         (json!([{ "name": "s.py", "content": "x" }]), "", "invalid type: sequence, expected an object".to_owned()),
         (json!({ "script": ["s.py", "x"] }), "script", "invalid type: sequence, expected an object".to_owned()),
         (with("files", json!([["a", ""]])), "files[0]", "invalid type: sequence, expected an object".to_owned()),
+        (with("webhook", json!(["https://example.org"])), "webhook", "invalid type: sequence, expected an object".to_owned()),
+        (with("webhook", json!({ "url": "https://example.org" })), "webhook.url", "this server calls no webhooks: its webhook.secret is not set".to_owned()),
         (with("colour", json!("blue")), "colour", "unknown field `colour`, expected one of `script`, `args`, `env`, `secrets`, `runtime`, `requirements`, `files`, `timeout_seconds`, `memory_mb`, `cpus`, `network`, `labels`, `max_attempts`, `webhook`".to_owned()),
         (json!({ "script": "print(1)" }), "script", "invalid type: string \"print(1)\", expected an object".to_owned()),
         (json!({ "script": { "name": "s.py" } }), "script.content", "missing field `content`".to_owned()),
