@@ -60,7 +60,7 @@ fn a_daemon_that_can_not_listen_says_so_and_leaves_nothing() {
     let database = Database::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let mut command = DaemonBuilder::on(&database).slots(2).with("RGRID_HTTP__LISTEN", &address).command();
+    let mut command = DaemonBuilder::on(&database).slots(2).with("RGRID_HTTP__LISTEN", &address).serving();
     let output = command.stderr(std::process::Stdio::piped()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("is another rgridd running there?"), "{said}");
