@@ -3,11 +3,12 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::DaemonBuilder;
+use crate::support::{DaemonBuilder, Database};
 
 #[test]
 fn the_tour_shows_what_was_promised_in_less_than_a_minute() {
-    let mut builder = DaemonBuilder::new();
+    let database = Database::new();
+    let mut builder = DaemonBuilder::on(&database);
     if let Ok(bundle) = std::env::var("PIP_CERT") {
         builder = builder.with("RGRID_INSTALL__CA_BUNDLE", &bundle);
     }
