@@ -13,8 +13,9 @@ use crate::support::{Daemon, DaemonBuilder, Database, Http, containers_of, fixtu
 const GROWTH: i64 = 48 * 1024;
 
 struct Arena {
-    database: Database,
+    // Dropped in this order: the database looks whether anything of its daemon is left.
     daemon: Daemon,
+    database: Database,
 }
 
 impl Arena {

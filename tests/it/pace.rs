@@ -87,6 +87,11 @@ fn pgbench(database: &Database) -> f64 {
             "false",
             "NULL::bigint",
             "NULL::bigint",
+            "NULL::bigint",
+            "NULL::bigint",
+            "NULL::bigint",
+            "NULL::text",
+            "NULL::jsonb",
         ],
     );
     let folder = tempfile::tempdir().unwrap();
