@@ -1,27 +1,68 @@
 //! Executors that wait for work. Being on the bench is the credit for one claim.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use actix::Addr;
 use tokio::sync::Notify;
 
-use super::Executor;
+use crate::execution::Claimed;
 
-#[derive(Default)]
-pub(super) struct Bench {
-    idle: Mutex<Vec<Addr<Executor>>>,
+/// What a run asks of its sandbox: the sandbox that a slot has parked is for what its last run asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Demand {
+    runtime: String,
+    requirements: Option<String>,
+    memory_bytes: u64,
+    cpus_milli: u32,
+    network: bool,
+}
+
+impl Demand {
+    pub fn of(claimed: &Claimed) -> Self {
+        Self {
+            runtime: claimed.runtime.clone(),
+            requirements: claimed.requirements.clone(),
+            memory_bytes: claimed.memory_bytes,
+            cpus_milli: claimed.cpus_milli,
+            network: claimed.network,
+        }
+    }
+}
+
+pub(super) struct Bench<E> {
+    idle: Mutex<Vec<Seat<E>>>,
     freed: Notify,
 }
 
-impl Bench {
-    pub fn sit(&self, executor: Addr<Executor>) {
-        self.lock().push(executor);
+struct Seat<E> {
+    executor: E,
+    /// None: it has run nothing yet, and has the default parked.
+    last: Option<Demand>,
+}
+
+impl<E> Default for Bench<E> {
+    fn default() -> Self {
+        Self { idle: Mutex::default(), freed: Notify::new() }
+    }
+}
+
+impl<E> Bench<E> {
+    pub fn sit(&self, executor: E, last: Option<Demand>) {
+        self.lock().push(Seat { executor, last });
         self.freed.notify_one();
     }
 
-    /// Takes the one that sat down last: its sandbox is the warmest.
-    pub fn call(&self) -> Option<Addr<Executor>> {
-        self.lock().pop()
+    /// The one whose parked sandbox fits, the warmest of them; else one that has run nothing; else the one that
+    /// has waited longest, so that runs of different kinds find slots of their own.
+    pub fn call_for(&self, demand: &Demand) -> Option<E> {
+        let mut idle = self.lock();
+        let fitting = idle.iter().rposition(|seat| seat.last.as_ref() == Some(demand));
+        let place = fitting.or_else(|| idle.iter().position(|seat| seat.last.is_none())).unwrap_or(0);
+        (place < idle.len()).then(|| idle.remove(place).executor)
+    }
+
+    /// Anyone.
+    pub fn call(&self) -> Option<E> {
+        self.lock().pop().map(|seat| seat.executor)
     }
 
     pub fn len(&self) -> usize {
@@ -33,7 +74,37 @@ impl Bench {
         self.freed.notified().await;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Addr<Executor>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Seat<E>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn demand(runtime: &str) -> Demand {
+        let runtime = runtime.to_owned();
+        Demand { runtime, requirements: None, memory_bytes: 1, cpus_milli: 1, network: true }
+    }
+
+    #[test]
+    fn runs_that_alternate_find_a_slot_each() {
+        let bench = Bench::default();
+        (0..2).for_each(|slot| bench.sit(slot, None));
+        let mut run = |runtime| {
+            let slot = bench.call_for(&demand(runtime)).unwrap();
+            bench.sit(slot, Some(demand(runtime)));
+            slot
+        };
+        let slots = ["a", "b", "a", "b", "a"].map(&mut run);
+        assert_eq!(slots, [0, 1, 0, 1, 0]);
+        // A third kind takes the place of the one that has waited longest.
+        assert_eq!(run("c"), 1);
+    }
+
+    #[test]
+    fn nobody_comes_from_an_empty_bench() {
+        assert_eq!(Bench::<u8>::default().call_for(&demand("a")), None);
     }
 }

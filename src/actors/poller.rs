@@ -7,6 +7,7 @@ use actix::{Actor, Context, Handler, Message, ResponseFuture};
 use slog::{error, info, warn};
 use tokio::time::Instant;
 
+use super::bench::Demand;
 use super::executor::{Execute, Resume, Retire};
 use super::keeper;
 use super::tended::tend;
@@ -56,7 +57,7 @@ impl Actor for Poller {
     fn started(&mut self, _: &mut Context<Self>) {
         METRICS.slots.set(i64::try_from(self.worker.settings.worker.slots).unwrap_or(i64::MAX));
         for _ in 0..self.worker.settings.worker.slots {
-            self.worker.bench.sit(Executor::new(Arc::clone(&self.worker)).start());
+            self.worker.bench.sit(Executor::new(Arc::clone(&self.worker)).start(), None);
         }
         let (first, second) = (Arc::clone(&self.worker), Arc::clone(&self.worker));
         let polling = tend("poller", self.worker.log.clone(), move || poll(Arc::clone(&first)));
@@ -79,7 +80,7 @@ impl Handler<TakeOver> for Poller {
 
     fn handle(&mut self, message: TakeOver, _: &mut Context<Self>) -> Self::Result {
         // A run that is there already needs an Executor even when all slots are taken.
-        let executor = self.worker.bench.call();
+        let executor = self.worker.bench.call_for(&Demand::of(&message.claimed));
         let executor = executor.unwrap_or_else(|| Executor::new(Arc::clone(&self.worker)).start());
         assign(&self.worker, executor, message.claimed, Some(message.resume));
         Box::pin(std::future::ready(()))
@@ -161,7 +162,7 @@ async fn claim_and_assign(worker: &Arc<Worker>) -> bool {
         Ok(claimed) => {
             let all = claimed.len();
             for claimed in claimed {
-                let executor = worker.bench.call();
+                let executor = worker.bench.call_for(&Demand::of(&claimed));
                 let executor = executor.unwrap_or_else(|| Executor::new(Arc::clone(worker)).start());
                 assign(worker, executor, claimed, None);
             }
@@ -205,17 +206,17 @@ async fn claim(
 /// The claim is on the list before the Executor has it: from now on somebody keeps its lease.
 fn assign(worker: &Arc<Worker>, executor: actix::Addr<Executor>, claimed: Claimed, resume: Option<Resume>) {
     let held = worker.claims.hold(claimed.claim.clone());
+    let demand = Demand::of(&claimed);
     let worker = Arc::clone(worker);
     actix_rt::spawn(async move {
         let answer = executor.send(Execute { claimed, held, resume }).await;
-        let executor = match answer {
-            Ok(()) => executor,
+        match answer {
+            Ok(()) => worker.bench.sit(executor, Some(demand)),
             Err(error) => {
                 // Its claim is off the list now, so its lease runs out and it is rescued.
                 error!(worker.log, "an executor died and is replaced"; "error" => %error);
-                Executor::new(Arc::clone(&worker)).start()
+                worker.bench.sit(Executor::new(Arc::clone(&worker)).start(), None);
             }
-        };
-        worker.bench.sit(executor);
+        }
     });
 }

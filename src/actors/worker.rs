@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::bench::Bench;
 use super::failed_installs::FailedInstalls;
-use super::{Claims, Fatal, Recorder};
+use super::{Claims, Executor, Fatal, Recorder};
 use crate::execution::WorkerId;
 use crate::sandbox::Docker;
 use crate::settings::{RuntimeTable, Settings};
@@ -35,7 +35,7 @@ pub struct Worker {
     pub budget: Budget,
     pub(super) fatal: Fatal,
     pub claims: Claims,
-    pub(super) bench: Bench,
+    pub(super) bench: Bench<Addr<Executor>>,
     pub(super) phase: watch::Sender<Phase>,
     /// Held from asking for claims until they are on the list, so that a drain sees them all. Until then there
     /// may be claims of this worker's whose answer got lost.
