@@ -64,6 +64,7 @@ pub(super) fn docker_settings(settings: &Settings, cluster: String, worker: &str
     let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     DockerSettings {
         host: given(&settings.docker.host),
+        network: settings.sandbox.network_name.clone(),
         runtime: given(&settings.sandbox.runtime),
         pids: i64::from(settings.sandbox.pids),
         cluster,

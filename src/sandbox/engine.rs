@@ -27,6 +27,8 @@ pub(super) const TOKEN_LABEL: &str = "rgrid.token";
 pub struct DockerSettings {
     /// None: `DOCKER_HOST`, then the usual sockets.
     pub host: Option<String>,
+    /// Name of the sandboxes' network.
+    pub network: String,
     /// Such as `runsc`; none: Docker's default.
     pub runtime: Option<String>,
     /// Processes and threads of a sandbox.

@@ -1,4 +1,5 @@
-//! The network of sandboxes that may reach the internet.
+//! The network of sandboxes that may reach the internet: a bridge of its own, on which they cannot talk to each
+//! other.
 
 use std::collections::HashMap;
 
@@ -8,9 +9,6 @@ use slog::{info, warn};
 
 use super::error::answered;
 use super::{Docker, DockerError};
-
-/// A bridge of its own, on which sandboxes cannot talk to each other.
-const INTERNET: &str = "rgrid-internet";
 
 impl Docker {
     /// Id of the network; makes it unless it is there.
@@ -32,22 +30,24 @@ impl Docker {
     }
 
     async fn find_internet(&self) -> Result<Option<String>, DockerError> {
-        let filters = HashMap::from([("name".to_owned(), vec![INTERNET.to_owned()])]);
+        let filters = HashMap::from([("name".to_owned(), vec![self.settings.network.clone()])]);
         let listed = self.api.list_networks(Some(ListNetworksOptions { filters: Some(filters) }));
         let listed = answered(listed).await;
         let listed = listed.map_err(|error| self.failed("list networks", error))?;
         // The filter takes parts of names too.
-        let ours = listed.into_iter().filter(|network| network.name.as_deref() == Some(INTERNET));
+        let ours = listed
+            .into_iter()
+            .filter(|network| network.name.as_deref() == Some(self.settings.network.as_str()));
         Ok(ours
             .min_by_key(|network: &Network| (network.created.clone(), network.id.clone()))
             .and_then(|n| n.id))
     }
 
     async fn make_internet(&self) -> Result<String, DockerError> {
-        info!(self.log, "making the sandboxes' network"; "network" => INTERNET);
+        info!(self.log, "making the sandboxes' network"; "network" => &self.settings.network);
         let no_traffic_between = ("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned());
         let request = NetworkCreateRequest {
-            name: INTERNET.to_owned(),
+            name: self.settings.network.clone(),
             driver: Some("bridge".to_owned()),
             // The fence (fence.rs) is of IPv4.
             enable_ipv6: Some(false),

@@ -177,6 +177,7 @@ pub struct Sandbox {
     pub max_cpus: f64,
     pub pids: u32,
     pub network: NetworkPolicy,
+    pub network_name: String,
     pub firewall: Firewall,
     pub blocked: Vec<Network>,
     pub host_ports: Vec<u16>,

@@ -58,7 +58,7 @@ fn a_live_container_has_each_line_of_the_profile() {
     let options =
         docker(&["network", "inspect", "-f", "{{json .Options}} {{.EnableIPv6}} {{.Name}}", network]);
     assert!(options.contains("\"com.docker.network.bridge.enable_icc\":\"false\""), "{options}");
-    assert!(options.ends_with("false rgrid-internet"), "{options}");
+    assert!(options.ends_with("false rgrid-test"), "{options}");
     assert_eq!(host["LogConfig"]["Type"], "none");
     assert_eq!(host["AutoRemove"], false);
     assert_eq!(host["Binds"].as_array().map_or(0, Vec::len), 0, "a host path is mounted");

@@ -145,6 +145,8 @@ impl DaemonBuilder {
             .env("RGRID_WORKER__SLOTS", "2")
             // The rules of a whole machine are no test's to change; `fence.rs` has a machine of its own.
             .env("RGRID_SANDBOX__FIREWALL", "off")
+            // And those that a daemon of this machine has made for its own sandboxes must not hold here.
+            .env("RGRID_SANDBOX__NETWORK_NAME", "rgrid-test")
             .env_remove("DATABASE_URL")
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
