@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use rgrid_api::names::edits;
 use serde::Deserialize;
 
 /// One `[runtimes.<name>]` of the settings.
@@ -124,7 +125,7 @@ impl RuntimeTable {
         let names =
             || self.entries.iter().flat_map(|(name, entry)| std::iter::once(name).chain(&entry.aliases));
         let nearest = names()
-            .map(|name| (distance(asked, name), name))
+            .map(|name| (edits(asked, name), name))
             .filter(|(distance, name)| *distance <= name.len() / 3 + 1)
             // Of several that are as near, the newest.
             .min_by_key(|(distance, name)| (*distance, Reverse(natural_key(name))))
@@ -152,26 +153,6 @@ fn natural_key(name: &str) -> Vec<(String, u64)> {
         rest = tail;
     }
     key
-}
-
-/// Levenshtein's distance, bounded by the length of what was asked.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, letter) in a.chars().take(64).enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, other) in row.iter_mut().skip(1).zip(&b) {
-            let substituted = diagonal + usize::from(letter != *other);
-            diagonal = *cell;
-            left = substituted.min(diagonal + 1).min(left + 1);
-            *cell = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]

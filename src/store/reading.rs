@@ -189,12 +189,12 @@ fn outputs(conn: &mut PgConnection, id: &ExecutionId) -> Result<Vec<OutputFile>,
         .order(execution_files::name)
         .select((execution_files::name, execution_files::size, execution_files::sha256))
         .load(conn)?;
-    let file = |(name, size, sha256): (String, i64, Vec<u8>)| OutputFile {
-        name,
-        size: size.unsigned_abs(),
-        sha256: hex::encode(sha256),
-    };
-    Ok(rows.into_iter().map(file).collect())
+    Ok(rows.into_iter().map(output_file).collect())
+}
+
+/// From its row: name, size, SHA-256.
+pub(super) fn output_file((name, size, sha256): (String, i64, Vec<u8>)) -> OutputFile {
+    OutputFile { name, size: size.unsigned_abs(), sha256: hex::encode(sha256) }
 }
 
 pub(super) fn parse_status(text: &str) -> Result<Status, StoreError> {

@@ -5,6 +5,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text};
 use rgrid_api::OutputFile;
 
 use super::files::Role;
+use super::reading::output_file;
 use super::schema::execution_files;
 use super::statement::statement;
 use super::{Store, StoreError};
@@ -63,12 +64,7 @@ impl Store {
                 .order((execution_files::role.desc(), execution_files::name))
                 .select((execution_files::name, execution_files::size, execution_files::sha256))
                 .load(conn)?;
-            let file = |(name, size, sha256): (String, i64, Vec<u8>)| OutputFile {
-                name,
-                size: size.unsigned_abs(),
-                sha256: hex::encode(sha256),
-            };
-            Ok(rows.into_iter().map(file).collect())
+            Ok(rows.into_iter().map(output_file).collect())
         })
         .await
     }

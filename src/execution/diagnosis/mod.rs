@@ -192,27 +192,8 @@ fn no_such_file(facts: &Facts, path: &str) -> String {
 fn alike(known: &str, asked: &str) -> bool {
     let (known, asked) = (known.to_lowercase(), asked.to_lowercase());
     let stem = |name: &str| name.rsplit_once('.').map_or(name.to_owned(), |(stem, _)| stem.to_owned());
-    stem(&known) == stem(&asked) || (asked.len() > 5 && edits(&known, &asked) <= 2)
-}
-
-/// Levenshtein's distance of short names.
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, letter) in a.chars().take(64).enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, other) in row.iter_mut().skip(1).zip(&b) {
-            let substituted = diagonal + usize::from(letter != *other);
-            diagonal = *cell;
-            left = substituted.min(diagonal + 1).min(left + 1);
-            *cell = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
+    let beginning: String = asked.chars().take(64).collect();
+    stem(&known) == stem(&asked) || (asked.len() > 5 && rgrid_api::names::edits(&known, &beginning) <= 2)
 }
 
 fn base_name(path: &str) -> &str {
