@@ -12,12 +12,12 @@ use base64::prelude::BASE64_STANDARD;
 use futures_util::future::{Ready, ready};
 use slog::warn;
 
-use super::client;
 use super::problem::ApiError;
 use super::rate::Client;
 use super::server::Api;
+use super::{client, foreign};
 use crate::execution::{Caller, Key, Scope};
-use crate::settings::AuthMode;
+use crate::settings::{self, AuthMode};
 use crate::store::Admission;
 
 /// Around the whole API: whoever comes through has a [`Caller`] and may use the method. What changes
@@ -65,7 +65,9 @@ async fn behind(
 
 async fn admitted(api: &Api, key: Result<Key, ApiError>, request: &HttpRequest) -> Result<Caller, ApiError> {
     let address = client::address(request, &api.settings.http.trusted_proxies);
+    let changes = !is_safe(request.method());
     if api.settings.auth.mode == AuthMode::None {
+        foreign::refuse(request, changes, is_for_others(&api.settings.http))?;
         if let Some(address) = address.filter(|address| !address.is_loopback()) {
             api.rates.take(Client::Address(address))?;
         }
@@ -78,7 +80,7 @@ async fn admitted(api: &Api, key: Result<Key, ApiError>, request: &HttpRequest) 
     if let Some(key) = caller.key() {
         api.rates.take(Client::Key(key.clone()))?;
     }
-    let needed = if is_safe(request.method()) { Scope::Read } else { Scope::Run };
+    let needed = if changes { Scope::Run } else { Scope::Read };
     if caller.may(needed) { Ok(caller) } else { Err(ApiError::Forbidden(needed)) }
 }
 
@@ -112,6 +114,11 @@ fn basic(request: &HttpRequest) -> Option<Key> {
     let text = Some(text.trim()).filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
     let pair = String::from_utf8(BASE64_STANDARD.decode(text).ok()?).ok()?;
     Key::parse(pair.split_once(':')?.1)
+}
+
+/// Whether others than this host's own users may ask.
+fn is_for_others(http: &settings::Http) -> bool {
+    !http.listen.0.ip().is_loopback() || !http.trusted_proxies.is_empty()
 }
 
 fn is_safe(method: &Method) -> bool {

@@ -9,6 +9,7 @@ mod client;
 mod dashboard;
 mod events;
 mod executions;
+mod foreign;
 mod listing;
 mod metrics;
 mod openapi;

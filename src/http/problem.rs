@@ -22,6 +22,9 @@ pub(super) enum ApiError {
     /// The key is fine, but not for this.
     #[error("this key may not do that: it lacks the scope {0}")]
     Forbidden(Scope),
+    /// A browser asks for a page of somebody else.
+    #[error("{0}")]
+    Foreign(String),
     #[error("{0}")]
     NotFound(String),
     #[error("{method} is not possible here")]
@@ -66,7 +69,7 @@ impl ApiError {
         match self {
             ApiError::BadRequest(_) => "bad request",
             ApiError::Unauthorized(_) => "unauthorized",
-            ApiError::Forbidden(_) => "forbidden",
+            ApiError::Forbidden(_) | ApiError::Foreign(_) => "forbidden",
             ApiError::NotFound(_) => "not found",
             ApiError::MethodNotAllowed { .. } => "method not allowed",
             ApiError::Timeout(_) => "request timeout",
@@ -103,6 +106,7 @@ impl ApiError {
                 Some("send `Authorization: Bearer rg_…`; `rgridd keys create` makes a key on the server")
             }
             ApiError::Forbidden(_) => Some("`rgridd keys create --scope …` on the server makes one that may"),
+            ApiError::Foreign(_) => Some("a server with auth.mode = \"keys\" may be asked from anywhere"),
             ApiError::NotFound(_) => Some("the API is described in the README"),
             _ => None,
         }
@@ -114,7 +118,7 @@ impl ResponseError for ApiError {
         match self {
             ApiError::BadRequest(_) => StatusCode::BAD_REQUEST,
             ApiError::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            ApiError::Forbidden(_) => StatusCode::FORBIDDEN,
+            ApiError::Forbidden(_) | ApiError::Foreign(_) => StatusCode::FORBIDDEN,
             ApiError::NotFound(_) => StatusCode::NOT_FOUND,
             ApiError::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::Timeout(_) => StatusCode::REQUEST_TIMEOUT,

@@ -53,20 +53,28 @@ fn dump(database: &Database) -> String {
         .collect()
 }
 
-/// Everything that the API says of an execution.
+/// Everything that the API, the metrics and the dashboard say of an execution.
 fn told(daemon: &Daemon, id: &str) -> String {
     let get = |path: &str| daemon.http().get(path).body;
     let of = |rest: &str| get(&format!("/api/v1/executions/{id}{rest}"));
     let streams = ["stdout", "stderr", "install"].map(|stream| of(&format!("/logs?stream={stream}")));
-    [
+    let pages = ["/", &format!("/executions/{id}"), &format!("/executions/{id}?part"), "/metrics"];
+    let pages = pages.map(|page| {
+        let answer = daemon.http().get(page);
+        assert_eq!(answer.status, 200, "{page}");
+        answer.body
+    });
+    let said = [
         of(""),
         of("/outputs"),
+        of("/receipt"),
         get("/api/v1/executions"),
         get("/api/v1/workers"),
         get("/readyz"),
         streams.concat(),
-    ]
-    .concat()
+        pages.concat(),
+    ];
+    said.concat()
 }
 
 #[test]

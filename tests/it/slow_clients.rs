@@ -32,7 +32,8 @@ impl Raw {
 
     /// The head of a submission that announces a body.
     fn announce(&mut self, length: u64) {
-        let head = "POST /api/v1/executions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+        let head =
+            "POST /api/v1/executions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
         assert!(self.say(&format!("{head}content-length: {length}\r\n\r\n")));
     }
 
@@ -104,7 +105,7 @@ fn a_head_that_never_ends_and_a_connection_without_a_request_are_closed() {
     assert!(slow.say("GET /healthz HTTP/1.1\r\nx-slow: "));
     assert_eq!(status_of(&slow.until_closed()), 408);
     let mut idle = Raw::to(&daemon);
-    assert!(idle.say("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"));
+    assert!(idle.say("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"));
     assert_eq!(status_of(&idle.until_closed()), 200);
 }
 
@@ -118,9 +119,10 @@ fn what_is_too_large_is_refused_before_it_is_read() {
     assert_eq!(detail, "a submission has at most 51.5 MiB: files 32 MiB, script 1 MiB");
     let (status, detail) = {
         let mut wide = Raw::to(&daemon);
-        assert!(
-            wide.say(&format!("GET /healthz HTTP/1.1\r\nhost: x\r\nx-wide: {}\r\n\r\n", "w".repeat(40_000)))
-        );
+        assert!(wide.say(&format!(
+            "GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-wide: {}\r\n\r\n",
+            "w".repeat(40_000)
+        )));
         wide.answer()
     };
     assert_eq!(status, 431);
@@ -128,7 +130,8 @@ fn what_is_too_large_is_refused_before_it_is_read() {
     assert_eq!(detail, words);
     // Beyond what the server takes in at all there are no words, but there is an answer.
     let mut wider = Raw::to(&daemon);
-    wider.say(&format!("GET /healthz HTTP/1.1\r\nhost: x\r\nx-wide: {}\r\n\r\n", "w".repeat(1 << 20)));
+    wider
+        .say(&format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-wide: {}\r\n\r\n", "w".repeat(1 << 20)));
     assert_eq!(status_of(&wider.until_closed()), 431);
     assert_eq!(daemon.http().get("/healthz").status, 200);
 }
@@ -143,9 +146,9 @@ fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
     let lazy: Vec<Raw> = (0..10)
         .map(|_| {
             let mut raw = Raw::to(&daemon);
-            assert!(
-                raw.say(&format!("GET /api/v1/executions/{id}/outputs/large HTTP/1.1\r\nhost: x\r\n\r\n"))
-            );
+            assert!(raw.say(&format!(
+                "GET /api/v1/executions/{id}/outputs/large HTTP/1.1\r\nhost: localhost\r\n\r\n"
+            )));
             raw
         })
         .collect();
@@ -168,7 +171,7 @@ fn served_at(port: u16) -> usize {
 #[test]
 fn connections_beyond_the_limit_wait_for_their_turn() {
     let (_database, daemon) = daemon(&[("RGRID_HTTP__WORKERS", "1"), ("RGRID_HTTP__MAX_CONNECTIONS", "3")]);
-    let ask = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    let ask = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let mut served: Vec<Raw> = (0..3).map(|_| Raw::to(&daemon)).collect();
     for raw in &mut served {
         assert!(raw.say(ask));

@@ -21,7 +21,7 @@ pub use database::{Database, make_up_an_hour};
 pub use docker::{containers_of, docker, environments_of};
 pub use engine::Engine;
 pub use events::{Event, Events};
-pub use http::Http;
+pub use http::{Answer, Http};
 pub use index::Index;
 pub use leaks::temporary_files;
 pub use machine::{Background, PrivateEngine};
