@@ -11,17 +11,9 @@ use crate::support::{
 const SHOW: &str = "import hello; print(hello.VERSION)";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The host's certificates, where an index is behind a proxy that opens TLS.
-fn with_certificates(builder: DaemonBuilder) -> DaemonBuilder {
-    match std::env::var("PIP_CERT") {
-        Ok(bundle) => builder.with("RGRID_INSTALL__CA_BUNDLE", &bundle),
-        Err(_) => builder,
-    }
-}
-
 fn daemon() -> (Database, Daemon) {
     let database = Database::new();
-    let daemon = with_certificates(DaemonBuilder::on(&database)).start();
+    let daemon = DaemonBuilder::on(&database).with_certificates().start();
     (database, daemon)
 }
 

@@ -52,12 +52,8 @@ fn each_broken_script_is_named_right() {
     let runtimes = "[runtimes.bash]\nimage = \"python:3.11-slim\"\ncommand = [\"bash\"]\nextensions = [\"sh\"]\n\
         [runtimes.nowhere]\nimage = \"rgrid.invalid/none:1\"\ncommand = [\"python3\"]\npull = \"never\"\n";
     std::fs::write(&file, runtimes).unwrap();
-    let mut builder = DaemonBuilder::on(&database).with("RGRID_CONFIG", file.to_str().unwrap());
-    // Where the host's own pip needs a certificate bundle, so does pip in a sandbox.
-    if let Ok(bundle) = std::env::var("PIP_CERT") {
-        builder = builder.with("RGRID_INSTALL__CA_BUNDLE", &bundle);
-    }
-    let daemon = builder.slots(3).start();
+    let builder = DaemonBuilder::on(&database).with("RGRID_CONFIG", file.to_str().unwrap());
+    let daemon = builder.with_certificates().slots(3).start();
     let corpus = corpus();
     assert!(corpus.len() >= 30, "{}", corpus.len());
     let ids: Vec<String> = corpus.iter().map(|broken| submit(&daemon.http(), broken)).collect();

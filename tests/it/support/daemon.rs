@@ -79,6 +79,14 @@ impl DaemonBuilder {
         self.with("RGRID_FAIL", points)
     }
 
+    /// The host's certificates, where its own pip needs them for an index behind a proxy that opens TLS.
+    pub fn with_certificates(self) -> Self {
+        match std::env::var("PIP_CERT") {
+            Ok(bundle) => self.with("RGRID_INSTALL__CA_BUNDLE", &bundle),
+            Err(_) => self,
+        }
+    }
+
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
         self

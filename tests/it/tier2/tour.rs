@@ -8,11 +8,7 @@ use crate::support::{DaemonBuilder, Database};
 #[test]
 fn the_tour_shows_what_was_promised_in_less_than_a_minute() {
     let database = Database::new();
-    let mut builder = DaemonBuilder::on(&database);
-    if let Ok(bundle) = std::env::var("PIP_CERT") {
-        builder = builder.with("RGRID_INSTALL__CA_BUNDLE", &bundle);
-    }
-    let daemon = builder.start();
+    let daemon = DaemonBuilder::on(&database).with_certificates().start();
     let begun = Instant::now();
     let output = Command::new("examples/tour.sh")
         .current_dir(env!("CARGO_MANIFEST_DIR"))
