@@ -48,6 +48,25 @@ fn new_4_a_script_that_fails_says_why_with_a_hint() {
 }
 
 #[test]
+fn new_4_files_that_cannot_be_kept_and_our_own_mistakes_say_so_with_a_hint() {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database).slots(1).with("RGRID_RETENTION__DISK_BUDGET", "2MiB");
+    let daemon = builder.failing("run.following=panic").start();
+    let (cli, http) = (daemon.cli(), daemon.http());
+    let end = http.wait(&http.submit("import time; time.sleep(30)"));
+    assert_told(&cli, &end, "internal", "");
+    let end =
+        http.wait(&http.submit("import os; open('random', 'wb').write(os.urandom(3 << 20)); print('done')"));
+    let words =
+        "the script ended well, but its files were not kept: the 2 MiB that this server may store are full";
+    assert_told(&cli, &end, "output", words);
+    assert_eq!(
+        (&end["stdout"], &end["exit_code"], &end["outputs"]),
+        (&json!("done\n"), &json!(0), &json!([]))
+    );
+}
+
+#[test]
 fn new_4_what_happens_to_a_script_from_outside_says_so_with_a_hint() {
     let database = Database::new();
     let without_image =
