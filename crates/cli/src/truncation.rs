@@ -1,7 +1,7 @@
 //! What was cut from the middle of a long stream.
 //!
 //! The server keeps the first and the last half of its limit, with one line between them:
-//! `[… 3.0 MiB cut by RGrid …]`.
+//! `[… 3 MiB cut by RGrid …]`.
 
 use rgrid_api::units::format_size;
 
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn the_warning_tells_what_was_kept_and_what_there_was() {
         let half = "x".repeat(50 << 10);
-        let text = format!("{half}\n[… 3.0 MiB cut by RGrid …]\n{half}");
+        let text = format!("{half}\n[… 3 MiB cut by RGrid …]\n{half}");
         let expected = "stdout was cut at 100 KiB (of 3.1 MiB)";
         assert_eq!(warning(Stream::Stdout, &text, 3_250_586).as_deref(), Some(expected));
         assert_eq!(warning(Stream::Stdout, "short", 5), None);

@@ -24,13 +24,15 @@ pub fn char_floor(text: &str, at: usize) -> usize {
 fn human_size(bytes: u64) -> String {
     const KIB: f64 = 1024.0;
     let size = bytes as f64;
-    match bytes {
-        1 => "1 byte".to_owned(),
-        0..1024 => format!("{bytes} bytes"),
-        1024..1_048_576 => format!("{:.1} KiB", size / KIB),
-        1_048_576..1_073_741_824 => format!("{:.1} MiB", size / KIB / KIB),
-        _ => format!("{:.1} GiB", size / KIB / KIB / KIB),
-    }
+    let (size, unit) = match bytes {
+        1 => return "1 byte".to_owned(),
+        0..1024 => return format!("{bytes} bytes"),
+        1024..1_048_576 => (size / KIB, "KiB"),
+        1_048_576..1_073_741_824 => (size / KIB / KIB, "MiB"),
+        _ => (size / KIB / KIB / KIB, "GiB"),
+    };
+    let size = format!("{size:.1}");
+    format!("{} {unit}", size.strip_suffix(".0").unwrap_or(&size))
 }
 
 #[cfg(test)]
@@ -67,8 +69,8 @@ mod tests {
 
     #[test]
     fn sizes_are_readable() {
-        let sizes = [1023, 1024, 3 << 20, 5 << 30].map(human_size);
-        assert_eq!(sizes, ["1023 bytes", "1.0 KiB", "3.0 MiB", "5.0 GiB"]);
+        let sizes = [1023, 1024, 1536, 3 << 20, 5 << 30].map(human_size);
+        assert_eq!(sizes, ["1023 bytes", "1 KiB", "1.5 KiB", "3 MiB", "5 GiB"]);
     }
 
     proptest! {

@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_marker_ends_where_the_end_of_the_text_begins() {
-        assert_eq!(marker("\n[… 3.0 KiB cut by RGrid …]\nlast …]\n"), "\n[… 3.0 KiB cut by RGrid …]\n");
+        assert_eq!(marker("\n[… 3 KiB cut by RGrid …]\nlast …]\n"), "\n[… 3 KiB cut by RGrid …]\n");
         assert_eq!(marker(&marker_for(7)), "\n[… 7 B cut by RGrid …]\n");
     }
 }

@@ -46,5 +46,5 @@ fn new_2_the_limit_is_a_setting() {
     let said = cli.run(&["logs", "--stdout", &ended(&cli, &["more.py"])]);
     assert_eq!(said.stderr, "warning: stdout was cut at 1 KiB (of 2 KiB)\n");
     let (half, end) = ("a".repeat(512), "z".repeat(512));
-    assert_eq!(said.stdout, format!("{half}\n[… 1.0 KiB cut by RGrid …]\n{end}"));
+    assert_eq!(said.stdout, format!("{half}\n[… 1 KiB cut by RGrid …]\n{end}"));
 }
