@@ -18,6 +18,10 @@ fn daemon() -> (Database, Daemon) {
     (database, daemon)
 }
 
+fn width(browser: &Browser) -> u64 {
+    browser.run("return document.documentElement.scrollWidth").as_u64().unwrap()
+}
+
 fn named(daemon: &Daemon, name: &str, content: &str, more: serde_json::Value) -> String {
     let mut body = json!({ "script": { "name": name, "content": content } });
     body.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
@@ -151,8 +155,7 @@ fn on_a_phone_nothing_sticks_out() {
     let browser = Browser::open(PHONE.0, PHONE.1, false);
     for page in [String::new(), format!("/executions/{id}")] {
         browser.go(&format!("{}{page}", daemon.url()));
-        let width = browser.run("return document.documentElement.scrollWidth").as_u64().unwrap();
-        assert!(width <= u64::from(PHONE.0), "{page} is {width} wide");
+        assert!(width(&browser) <= u64::from(PHONE.0), "{page} is {} wide", width(&browser));
     }
 }
 
@@ -225,4 +228,22 @@ fn pictures_for_the_documentation() {
     let browser = Browser::open(WIDE.0, WIDE.1, false);
     browser.go(&format!("{}/executions/{id}", daemon.url()));
     browser.screenshot("execution");
+}
+
+#[test]
+fn the_page_of_the_api_shows_each_call_and_each_type_and_fits_on_a_phone() {
+    let (_database, daemon) = daemon();
+    let browser = Browser::open(PHONE.0, PHONE.1, false);
+    browser.go(&format!("{}/docs", daemon.url()));
+    let document = daemon.http().get("/openapi.json").json();
+    assert_eq!(
+        browser.count("section[id^=type-]"),
+        document["components"]["schemas"].as_object().unwrap().len()
+    );
+    let calls = document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len());
+    assert_eq!(browser.count(".calls li"), calls.sum::<usize>());
+    browser.click("a[href='#post-api-v1-executions']");
+    browser.wait_for_text("#post-api-v1-executions", "Submission");
+    assert!(width(&browser) <= u64::from(PHONE.0), "the page is {} wide", width(&browser));
+    assert_eq!(browser.complaints(), Vec::<String>::new());
 }

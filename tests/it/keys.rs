@@ -117,6 +117,8 @@ fn pages_about(http: &Http, key: &str, id: &str) -> Vec<(String, u16)> {
 fn the_dashboard_asks_for_a_key_and_shows_what_is_that_keys() {
     let (_database, builder, daemon) = closed();
     let http = daemon.http();
+    let open = http.get("/docs");
+    assert!(open.status == 200 && open.body.contains("POST /api/v1/executions"), "{open:?}");
     let [ann, bob] = ["ann", "bob"].map(|name| builder.key(name, "read,run"));
     for path in ["/", "/executions/exec_0", "/assets/dashboard.js", "/metrics"] {
         let refused = http.get(path);

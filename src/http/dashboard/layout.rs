@@ -31,6 +31,7 @@ pub(super) fn page(api: &Api, title: &str, main: &Markup) -> Markup {
                 footer {
                     a href="/metrics" { "Metrics" }
                     a href="/readyz" { "Health" }
+                    a href="/docs" { "API" }
                     // A browser's key is for the pages alone.
                     @if api.settings.auth.mode == AuthMode::None { a href="/api/v1/runtimes" { "Runtimes" } }
                 }

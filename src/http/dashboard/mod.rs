@@ -9,6 +9,7 @@ mod execution;
 mod layout;
 mod overview;
 mod parts;
+mod reference;
 mod timeline;
 
 use std::sync::{Mutex, PoisonError};
@@ -46,8 +47,12 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         let resource = web::resource(path).route(route);
         resource.default_service(web::to(|asked| no_such_method(asked, "POST"))).wrap(from_fn(guarded))
     };
+    let docs = web::resource("/docs").route(web::get().to(reference::show));
+    let docs = docs.default_service(web::to(|asked| no_such_method(asked, "GET")));
     config
         .service(read("/", web::get().to(overview::page)))
+        // What the server can do is open to all, as openapi.json is.
+        .service(docs.wrap(from_fn(fenced)))
         .service(read("/executions/{id}", web::get().to(execution::page)))
         // The same as below /api/v1, where a browser's EventSource and links can reach it as they reach the page.
         .service(read("/executions/{id}/events", web::get().to(events::events)))
@@ -74,7 +79,18 @@ async fn guarded(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let mut answer = auth::guard_page(api, request, next).await?;
+    Ok(with_fence(auth::guard_page(api, request, next).await?))
+}
+
+async fn fenced(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    Ok(with_fence(next.call(request).await?))
+}
+
+/// What a page may do and who may show it.
+fn with_fence<B>(mut answer: ServiceResponse<B>) -> ServiceResponse<B> {
     let headers = answer.headers_mut();
     let same_origin = HeaderValue::from_static("same-origin");
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
@@ -82,7 +98,7 @@ async fn guarded(
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(HeaderName::from_static("cross-origin-opener-policy"), same_origin.clone());
     headers.insert(HeaderName::from_static("cross-origin-resource-policy"), same_origin);
-    Ok(answer)
+    answer
 }
 
 fn html(markup: Markup) -> HttpResponse {
