@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Daemon, DaemonBuilder, Database, containers_of, docker, wait_until};
+use crate::support::{Daemon, DaemonBuilder, Database, Engine, containers_of, docker, wait_until};
 
 fn inspected() -> (Database, Daemon, Value) {
     let database = Database::new();
@@ -133,4 +133,25 @@ fn a_runtime_that_docker_does_not_know_is_told_with_those_it_knows() {
     );
     let daemon = builder("runc").slots(1).start();
     assert_eq!(daemon.http().wait(&daemon.http().submit("print(1)"))["status"], "completed");
+}
+
+#[test]
+fn the_runtime_that_is_set_is_the_one_that_sandboxes_run_in() {
+    let (engine, database) = (Engine::take(), Database::new());
+    let daemon = DaemonBuilder::on(&database)
+        .slots(1)
+        .with("RGRID_DOCKER__HOST", &engine.host())
+        .with("RGRID_SANDBOX__RUNTIME", "rgrid-other")
+        .start();
+    let id = daemon.http().submit("import time; print('up', flush=True); time.sleep(60)");
+    daemon.http().wait_for_output(&id, "up");
+    let containers = engine.containers_of(&database.cluster());
+    assert!(!containers.is_empty());
+    for container in containers {
+        let runtime = engine.docker(&["inspect", "-f", "{{.HostConfig.Runtime}}", &container]);
+        assert_eq!(runtime.trim(), "rgrid-other");
+    }
+    daemon.http().post(&format!("/api/v1/executions/{id}/cancel"), &serde_json::json!({}));
+    assert_eq!(daemon.http().wait(&id)["status"], "cancelled");
+    assert_eq!(daemon.stop(), 0);
 }
