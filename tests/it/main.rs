@@ -13,6 +13,7 @@ mod doctor;
 mod drain;
 mod environments;
 mod events;
+mod examples;
 mod fault_run;
 mod faults;
 mod fence;
