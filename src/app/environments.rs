@@ -2,12 +2,16 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use slog::{Logger, info, warn};
 
 use crate::actors::Worker;
 use crate::sandbox::{DockerError, EnvironmentVolumes};
 use crate::store::{StoreError, StoredEnvironment};
+
+/// Longer than it takes from a volume to its builder, or from a row to the container that uses it.
+const SECOND_LOOK: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
 enum SweepError {
@@ -24,7 +28,7 @@ pub(super) async fn sweep_for_ever(worker: Arc<Worker>, log: Logger) {
         if let Err(error) = sweeper.sweep().await {
             warn!(sweeper.log, "old environments can't be looked after"; "error" => %error);
         }
-        tokio::time::sleep(sweeper.worker.settings.environments.sweep_interval.0).await;
+        tokio::time::sleep(sweeper.pause()).await;
     }
 }
 
@@ -36,6 +40,12 @@ struct Sweeper {
 }
 
 impl Sweeper {
+    /// What seems to be nobody's is looked at again soon: it may have been given up to make room.
+    fn pause(&self) -> Duration {
+        let interval = self.worker.settings.environments.sweep_interval.0;
+        if self.nobodys.is_empty() { interval } else { interval.min(SECOND_LOOK) }
+    }
+
     async fn sweep(&mut self) -> Result<(), SweepError> {
         let engine = self.worker.docker.engine_id().await?;
         let volumes = self.worker.docker.environment_volumes().await?;

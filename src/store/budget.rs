@@ -1,4 +1,4 @@
-//! The room that contents and outputs may take, and what goes when it is short.
+//! The room that contents, outputs and environments may take, and what goes when it is short.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -93,19 +93,17 @@ impl Budget {
         Ok(Measured { at, bytes: store.stored_bytes().await? + running * self.reserve })
     }
 
-    /// First what ended executions said and left, then they themselves with what was handed over to them.
+    /// First environments, which can be made anew; then what ended executions said and left; then they themselves
+    /// with what was handed over to them.
     async fn collect(&self, store: &Store, goal: u64) -> Result<(), StoreError> {
-        for (what, whole) in [("outputs", false), ("executions", true)] {
+        for what in [Kept::Environments, Kept::Outputs, Kept::Executions] {
             loop {
                 store.remove_unnamed(Duration::ZERO).await?;
                 if self.measure(store).await?.bytes <= goal {
                     return Ok(());
                 }
-                let removed = match whole {
-                    false => store.prune_oldest(BATCH).await?,
-                    true => store.remove_oldest(BATCH).await?,
-                };
-                METRICS.swept.add(&[what], removed as u64);
+                let removed = what.remove_some(store).await?;
+                METRICS.swept.add(&[what.name()], removed as u64);
                 if removed == 0 {
                     break;
                 }
@@ -113,5 +111,31 @@ impl Budget {
         }
         store.remove_unnamed(Duration::ZERO).await?;
         Ok(())
+    }
+}
+
+/// What may go when room is short.
+#[derive(Clone, Copy)]
+enum Kept {
+    Environments,
+    Outputs,
+    Executions,
+}
+
+impl Kept {
+    fn name(self) -> &'static str {
+        match self {
+            Kept::Environments => "environments",
+            Kept::Outputs => "outputs",
+            Kept::Executions => "executions",
+        }
+    }
+
+    async fn remove_some(self, store: &Store) -> Result<usize, StoreError> {
+        match self {
+            Kept::Environments => store.retire_idlest_environment().await,
+            Kept::Outputs => store.prune_oldest(BATCH).await,
+            Kept::Executions => store.remove_oldest(BATCH).await,
+        }
     }
 }

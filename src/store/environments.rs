@@ -28,6 +28,12 @@ const LIST: &str = "
 /// Nothing happens when it was used in between.
 const RETIRE: &str = "DELETE FROM environments WHERE engine = $1 AND volume = $2 AND uses = $3";
 
+/// Not one that was used just now: its run may still ask for it.
+const RETIRE_IDLEST: &str = "
+    DELETE FROM environments WHERE (engine, key) IN (
+        SELECT engine, key FROM environments WHERE last_used_at < clock_timestamp() - interval '1 minute'
+        ORDER BY last_used_at LIMIT 1)";
+
 const FORGET: &str = "DELETE FROM environments WHERE engine = $1 AND volume = $2";
 
 const INSTALLING: &str = "
@@ -119,6 +125,11 @@ impl Store {
             Ok(rows > 0)
         })
         .await
+    }
+
+    /// The one of all hosts that was used longest ago is nobody's from now on, and its host sweeps it. How many: 0 or 1.
+    pub async fn retire_idlest_environment(&self) -> Result<usize, StoreError> {
+        self.run(|conn| Ok(sql_query(RETIRE_IDLEST).execute(conn)?)).await
     }
 
     /// Its volume is not there any more.

@@ -74,7 +74,8 @@ const STORED: &str = "
     SELECT (SELECT coalesce(sum(octet_length(content)), 0) FROM blobs)::bigint
         + (SELECT coalesce(sum(octet_length(stdout) + octet_length(stderr) + octet_length(install_output)), 0)
            FROM executions)::bigint
-        + (SELECT coalesce(sum(octet_length(text)), 0) FROM output_chunks)::bigint AS number";
+        + (SELECT coalesce(sum(octet_length(text)), 0) FROM output_chunks)::bigint
+        + (SELECT coalesce(sum(size_bytes), 0) FROM environments)::bigint AS number";
 
 impl Store {
     /// Removes executions that ended longer ago; how many.

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use diesel::connection::SimpleConnection;
 use serde_json::json;
 
-use crate::support::{Daemon, DaemonBuilder, Database, wait_until};
+use crate::support::{Daemon, DaemonBuilder, Database, Index, environments_of, wait_until};
 
 const MIB: usize = 1 << 20;
 
@@ -27,7 +28,6 @@ fn sweeping(database: &Database) -> DaemonBuilder {
 
 /// As if it had ended so long ago.
 fn make_older(database: &Database, id: &str, age: &str) {
-    use diesel::connection::SimpleConnection;
     let older = format!(
         "UPDATE executions SET created_at = created_at - interval '{age}', started_at = started_at - interval '{age}',
             completed_at = completed_at - interval '{age}' WHERE id = '{id}';
@@ -98,6 +98,39 @@ fn the_budget_is_never_passed_and_old_outputs_make_room() {
         assert!(now <= 12 * MIB as i64, "{now} bytes after submission {n}");
     }
     assert!(database.number("SELECT count(*) FROM executions") < 12, "the oldest made room");
+}
+
+#[test]
+fn environments_count_and_the_one_used_longest_ago_goes_before_any_output() {
+    let index = Index::new().with_module("hello", "1.0").with_module("other", "1.0");
+    let database = Database::new();
+    // Wide, until the sizes are known.
+    let builder = DaemonBuilder::on(&database)
+        .slots(1)
+        .with("RGRID_SANDBOX__PARKED", "0")
+        .with("RGRID_ENVIRONMENTS__SWEEP_INTERVAL", "500ms");
+    let daemon = builder.start();
+    let ids = ["hello", "other"].map(|module| {
+        let more = json!({ "requirements": index.requirements(module) });
+        daemon.http().submit_with(&format!("import {module}; print('x' * 5000)"), more)
+    });
+    ids.iter().for_each(|id| assert_eq!(daemon.http().wait(id)["status"], "completed"));
+    assert_eq!(daemon.stop(), 0);
+    let an_hour_ago = "UPDATE environments SET last_used_at = last_used_at - interval '1 hour' * \
+        (CASE WHEN key = (SELECT min(key) FROM environments) THEN 2 ELSE 1 END)";
+    database.connect().batch_execute(an_hour_ago).unwrap();
+    let newest = database.text("SELECT volume FROM environments ORDER BY last_used_at DESC LIMIT 1");
+
+    // Room for what there is but half an environment.
+    let sizes = database.number("SELECT sum(size_bytes) FROM environments");
+    let most = stored(&database) + sizes - sizes / 4;
+    let sweeping = builder.with("RGRID_RETENTION__SWEEP_EVERY", "200ms");
+    let daemon = sweeping.with("RGRID_RETENTION__DISK_BUDGET", &most.to_string()).start();
+    wait_until("one volume is left", Duration::from_secs(60), || {
+        (environments_of(&database.cluster()) == [newest.clone()]).then_some(())
+    });
+    assert_eq!(database.text("SELECT volume FROM environments"), newest);
+    ids.iter().for_each(|id| assert_eq!(daemon.http().execution(id)["stdout"], "x".repeat(5000) + "\n"));
 }
 
 #[test]

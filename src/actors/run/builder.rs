@@ -117,12 +117,22 @@ async fn write_down(worker: &Worker, building: &Building, size: u64) -> Result<(
     let since = tokio::time::Instant::now();
     loop {
         match worker.store.add_environment(&key, &building.volume, size).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                keep_budget(worker).await;
+                return Ok(());
+            }
             Err(error) if error.is_passing() && since.elapsed() < DATABASE_PATIENCE => {
                 tokio::time::sleep(PAUSE).await;
             }
             Err(error) => return Err(error.to_string()),
         }
+    }
+}
+
+/// How large an environment becomes is known when it is whole: room is made for it then. The sweep does so again.
+async fn keep_budget(worker: &Worker) {
+    if let Err(error) = worker.budget.keep(&worker.store).await {
+        warn!(worker.log, "the disk budget could not be kept; the next sweep does"; "error" => %error);
     }
 }
 
