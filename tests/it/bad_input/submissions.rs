@@ -43,6 +43,7 @@ fn runtime(begin: &str) -> String {
 
 /// One a line, so that it reads as the table that it is.
 #[rustfmt::skip]
+#[allow(clippy::too_many_lines, reason = "a table")]
 pub fn cases() -> Vec<(Value, &'static str, String)> {
     vec![
         (json!([]), "", "invalid type: sequence, expected an object".to_owned()),
