@@ -24,16 +24,17 @@ pub struct Interrupt(Arc<Mutex<Stage>>);
 
 impl Interrupt {
     /// From now on Ctrl-C says what it leaves behind, and ends this process.
-    pub fn watch(stage: Stage) -> Result<Self, Failure> {
+    pub fn watch(stage: Stage, console: &Console) -> Result<Self, Failure> {
         let stage = Arc::new(Mutex::new(stage));
         let mut signals = Signals::new([SIGINT])
             .map_err(|error| Failure::failed(format!("Ctrl-C can't be watched for: {error}")))?;
-        let watched = Arc::clone(&stage);
+        let (watched, console) = (Arc::clone(&stage), console.clone());
         thread::spawn(move || {
             if signals.forever().next().is_some() {
                 let stage = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                console.settle();
                 if let Some(hint) = hint(&stage) {
-                    Console::new().hint(&hint);
+                    console.hint(&hint);
                 }
                 std::process::exit(i32::from(Exit::Interrupted.code()));
             }

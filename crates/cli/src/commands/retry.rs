@@ -46,7 +46,7 @@ pub fn run(args: &RetryArgs, session: &Session) -> Result<Exit, Failure> {
         }
     };
     let server = session.patient_server()?;
-    let interrupt = Interrupt::watch(Stage::Submitting)?;
+    let interrupt = Interrupt::watch(Stage::Submitting, console)?;
     let again = server.retry(&args.which.id)?;
     interrupt.now(Stage::Waiting(again.id.clone()));
     if !args.quiet {

@@ -104,7 +104,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit, Failure> {
     let body = serde_json::to_vec(&submission)
         .map_err(|error| Failure::failed(format!("the submission can't be written as JSON: {error}")))?;
 
-    let interrupt = Interrupt::watch(Stage::Submitting)?;
+    let interrupt = Interrupt::watch(Stage::Submitting, &session.console)?;
     let submitted = server.submit(&body, &args.key()?)?;
     let Some(manner) = manner else {
         interrupt.now(Stage::Ended);

@@ -26,7 +26,7 @@ pub struct WaitArgs {
 pub fn run(args: &WaitArgs, session: &Session) -> Result<Exit, Failure> {
     let server = session.patient_server()?;
     let id = server.execution(&args.which.id)?.id;
-    let _interrupt = Interrupt::watch(Stage::Waiting(id.clone()))?;
+    let _interrupt = Interrupt::watch(Stage::Waiting(id.clone()), &session.console)?;
     let ended = waiting::for_end(&server, &id)?;
     if args.form.json {
         session.console.json(&server.execution_document(&id)?)?;

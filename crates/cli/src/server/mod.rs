@@ -1,5 +1,6 @@
 //! The server: one method for each thing that it can be asked.
 
+mod events;
 mod persistence;
 mod problem;
 mod transport;
@@ -18,6 +19,7 @@ use crate::console::Console;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::target::Target;
+pub use events::{Event, Events, Told};
 pub use persistence::Patience;
 use persistence::{Persistence, Repeat};
 use transport::{Answer, Request, Transport, encoded};
@@ -93,6 +95,15 @@ impl<'a> Server<'a> {
             Ok(String::from_utf8_lossy(&body).into_owned())
         });
         named(id, text)
+    }
+
+    /// What it does from now on, or behind the event of that id. The server is waited for; when the connection
+    /// breaks later, it is asked again.
+    pub fn events(&self, id: &str, behind: Option<&str>) -> Result<Events, Failure> {
+        let request = Request::get(&format!("{}/events", execution_path(id))).last_event_id(behind);
+        let answer =
+            named(id, self.persistence.ask(Repeat::Freely, || self.expect(&request, "text/event-stream")))?;
+        Ok(Events::new(answer.into_reader(), &self.target.url))
     }
 
     pub fn cancel(&self, id: &str) -> Result<Execution, Failure> {
@@ -173,11 +184,13 @@ impl<'a> Server<'a> {
     }
 
     fn typed<T: DeserializeOwned>(&self, value: Value) -> Result<T, Failure> {
-        serde_json::from_value(value).map_err(|error| {
-            Failure::failed(format!("the answer of {} can't be understood: {error}", self.target.url))
-                .hint("are server and rgrid of one version? `rgrid doctor` tells both")
-        })
+        serde_json::from_value(value).map_err(|error| not_understood(&self.target.url, &error))
     }
+}
+
+fn not_understood(url: &str, error: &serde_json::Error) -> Failure {
+    Failure::failed(format!("the answer of {url} can't be understood: {error}"))
+        .hint("are server and rgrid of one version? `rgrid doctor` tells both")
 }
 
 /// The server does not repeat what it was asked for.
