@@ -11,7 +11,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use rgrid_api::server::WorkerList;
-use rgrid_api::{Execution, ExecutionList, Health, RuntimeList, Stream};
+use rgrid_api::{Execution, ExecutionList, Health, Receipt, RuntimeList, Stream};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -104,6 +104,11 @@ impl<'a> Server<'a> {
         let answer =
             named(id, self.persistence.ask(Repeat::Freely, || self.expect(&request, "text/event-stream")))?;
         Ok(Events::new(answer.into_reader(), &self.target.url))
+    }
+
+    pub fn receipt(&self, id: &str) -> Result<(Receipt, Value), Failure> {
+        let value = named(id, self.get(&format!("{}/receipt", execution_path(id))))?;
+        Ok((self.typed(value.clone())?, value))
     }
 
     pub fn cancel(&self, id: &str) -> Result<Execution, Failure> {
