@@ -7,6 +7,7 @@
 mod architecture;
 mod attacks;
 mod bad_input;
+mod batch;
 mod dependencies;
 mod diagnosis;
 mod doctor;

@@ -16,6 +16,11 @@ pub enum Stage {
     Submitting,
     /// For the execution of that id.
     Waiting(String),
+    /// For a batch, of which so many are not submitted yet.
+    Batch {
+        id: String,
+        left: usize,
+    },
     /// Nothing goes on at the server.
     Ended,
 }
@@ -55,8 +60,20 @@ fn hint(stage: &Stage) -> Option<String> {
         Stage::Waiting(id) => Some(format!(
             "the execution goes on; see it with `rgrid logs -f {id}`, end it with `rgrid cancel {id}`"
         )),
+        Stage::Batch { id, left } => Some(batch_hint(id, *left)),
         Stage::Ended => None,
     }
+}
+
+fn batch_hint(id: &str, left: usize) -> String {
+    let goes_on = match left {
+        0 => "the batch goes on".to_owned(),
+        1 => "1 input was not submitted, and will not be; the others go on".to_owned(),
+        left => format!("{left} inputs were not submitted, and will not be; the others go on"),
+    };
+    format!(
+        "{goes_on}: wait with `rgrid wait {id}`, see it with `rgrid list {id}`, end it with `rgrid cancel {id}`"
+    )
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `rgrid`: runs a script somewhere else with one command.
 
 mod attendance;
+mod batch;
 mod bottom;
 mod cli;
 mod commands;

@@ -1,10 +1,13 @@
 //! `rgrid cancel`: ends an execution before its time.
 
 use clap::Args;
+use rgrid_api::Status;
 
+use crate::batch::{self, BatchId};
 use crate::cli::Id;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::server::Server;
 use crate::session::Session;
 
 /// A running script is told to end, and killed when it does not.
@@ -12,6 +15,10 @@ const GRACE_SECONDS: u64 = 10;
 
 /// End an execution: one that waits does not run, one that runs is stopped
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  rgrid cancel exec_01jd3k
+  rgrid cancel batch_k3m9                all of a batch that have not ended")]
 pub struct CancelArgs {
     #[command(flatten)]
     which: Id,
@@ -19,6 +26,9 @@ pub struct CancelArgs {
 
 pub fn run(args: &CancelArgs, session: &Session) -> Result<Exit, Failure> {
     let server = session.server()?;
+    if let Some(batch) = BatchId::of(&args.which.id) {
+        return all_of(&batch, &server, session);
+    }
     let mut execution = server.cancel(&args.which.id)?;
     let id = execution.id.clone();
     if !execution.status.is_final() {
@@ -29,5 +39,18 @@ pub fn run(args: &CancelArgs, session: &Session) -> Result<Exit, Failure> {
     if !execution.status.is_final() {
         session.console.hint(&format!("it was told to end; `rgrid wait {id}` tells when it has"));
     }
+    Ok(Exit::Fine)
+}
+
+fn all_of(batch: &BatchId, server: &Server, session: &Session) -> Result<Exit, Failure> {
+    let all = batch::members(server, batch)?.len();
+    let mut cancelled = 0;
+    for execution in batch::unfinished(server, batch)? {
+        let after = server.cancel(&execution.id)?;
+        // It may have come to its own end just before.
+        cancelled += usize::from(!matches!(after.status, Status::Completed | Status::Failed));
+    }
+    session.console.line(&format!("Batch: {batch}"))?;
+    session.console.line(&format!("Cancelled: {cancelled} of {all}"))?;
     Ok(Exit::Fine)
 }

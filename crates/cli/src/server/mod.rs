@@ -11,10 +11,11 @@ use std::io::Read;
 use std::time::Duration;
 
 use rgrid_api::server::WorkerList;
-use rgrid_api::{Execution, ExecutionList, Health, Receipt, RuntimeList, Stream};
+use rgrid_api::{Execution, ExecutionList, Health, Receipt, RuntimeList, Status, Stream};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::batch::BatchId;
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -27,6 +28,8 @@ use trouble::Trouble;
 
 /// Far above what a server sends as one document.
 const DOCUMENT_MAX: u64 = 1 << 30;
+/// Executions in one answer: the most that a server gives.
+pub const PAGE: usize = 1000;
 
 pub struct Server<'a> {
     target: Target,
@@ -85,6 +88,27 @@ impl<'a> Server<'a> {
             query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         let value = self.get(&format!("/api/v1/executions?{}", pairs.join("&")))?;
         Ok((self.typed(value.clone())?, value))
+    }
+
+    /// All that have these labels, and stand so; the newest first.
+    pub fn all_executions(
+        &self,
+        labels: &[(String, String)],
+        status: Option<Status>,
+    ) -> Result<Vec<Execution>, Failure> {
+        let mut query = vec![("limit", PAGE.to_string())];
+        query.extend(labels.iter().map(|(key, value)| ("label", format!("{key}={value}"))));
+        query.extend(status.map(|status| ("status", status.to_string())));
+        let (mut found, mut cursor) = (Vec::new(), None);
+        loop {
+            let page: Vec<_> = query.iter().cloned().chain(cursor.map(|cursor| ("cursor", cursor))).collect();
+            let (list, _) = self.executions(&page)?;
+            found.extend(list.items);
+            cursor = list.next_cursor;
+            if cursor.is_none() {
+                return Ok(found);
+            }
+        }
     }
 
     /// The stream as it stands.
@@ -198,10 +222,20 @@ fn not_understood(url: &str, error: &serde_json::Error) -> Failure {
         .hint("are server and rgrid of one version? `rgrid doctor` tells both")
 }
 
+const TAKES_A_BATCH: &str = "list, wait, cancel and download take a batch; this wants one of its executions";
+
 /// The server does not repeat what it was asked for.
 fn named<T>(id: &str, answer: Result<T, Failure>) -> Result<T, Failure> {
     answer.map_err(|failure| match failure.exit {
-        Exit::NotFound => Failure { what: format!("{}: {id}", failure.what), ..failure },
+        Exit::NotFound => {
+            let what = format!("{}: {id}", failure.what);
+            match BatchId::of(id) {
+                Some(batch) => {
+                    Failure { what, ..failure }.hint(format!("{TAKES_A_BATCH}; `rgrid list {batch}`"))
+                }
+                None => Failure { what, ..failure },
+            }
+        }
         _ => failure,
     })
 }
