@@ -34,6 +34,7 @@ mod restart;
 mod retention;
 mod runtimes;
 mod sandbox_profile;
+mod saving;
 mod secrets;
 mod slow_clients;
 #[allow(dead_code, unused_imports, reason = "the other binary uses the rest")]

@@ -1,14 +1,15 @@
-//! Ctrl-C while somebody waits: the execution goes on, and the hint says how to see or end it.
+//! Ctrl-C while somebody waits: the execution goes on, and the hint says how to see or end it. Nothing half is
+//! left of files that are being saved, whatever ends this process.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use signal_hook::consts::SIGINT;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::console::Console;
-use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::unfinished;
 
 /// What an interrupt would interrupt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Stage {
         id: String,
         left: usize,
     },
+    /// Files are being saved, of which those that are whole stay.
+    Saving,
     /// Nothing goes on at the server.
     Ended,
 }
@@ -31,17 +34,21 @@ impl Interrupt {
     /// From now on Ctrl-C says what it leaves behind, and ends this process.
     pub fn watch(stage: Stage, console: &Console) -> Result<Self, Failure> {
         let stage = Arc::new(Mutex::new(stage));
-        let mut signals = Signals::new([SIGINT])
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
             .map_err(|error| Failure::failed(format!("Ctrl-C can't be watched for: {error}")))?;
         let (watched, console) = (Arc::clone(&stage), console.clone());
         thread::spawn(move || {
-            if signals.forever().next().is_some() {
-                let stage = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                console.settle();
-                if let Some(hint) = hint(&stage) {
-                    console.hint(&hint);
+            if let Some(signal) = signals.forever().next() {
+                let _nothing_new = unfinished::remove_all();
+                if signal == SIGINT {
+                    let stage = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    console.settle();
+                    if let Some(hint) = hint(&stage) {
+                        console.hint(&hint);
+                    }
                 }
-                std::process::exit(i32::from(Exit::Interrupted.code()));
+                // As a shell tells of a process that a signal ended.
+                std::process::exit(128 + signal);
             }
         });
         Ok(Self(stage))
@@ -61,6 +68,7 @@ fn hint(stage: &Stage) -> Option<String> {
             "the execution goes on; see it with `rgrid logs -f {id}`, end it with `rgrid cancel {id}`"
         )),
         Stage::Batch { id, left } => Some(batch_hint(id, *left)),
+        Stage::Saving => Some("what was saved is whole; the same command again saves the rest".to_owned()),
         Stage::Ended => None,
     }
 }

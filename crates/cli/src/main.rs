@@ -26,6 +26,7 @@ mod submission;
 mod target;
 mod times;
 mod truncation;
+mod unfinished;
 mod waiting;
 
 use std::process::ExitCode;

@@ -12,6 +12,7 @@ use crate::console::Console;
 use crate::destination::{Destination, Existing};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::interrupt::{Interrupt, Stage};
 use crate::outputs;
 use crate::server::Server;
 use crate::session::Session;
@@ -48,6 +49,7 @@ impl DownloadArgs {
 pub fn run(args: &DownloadArgs, session: &Session) -> Result<Exit, Failure> {
     let console = &session.console;
     let server = session.server()?;
+    let _interrupt = Interrupt::watch(Stage::Saving, console)?;
     if let Some(batch) = BatchId::of(&args.which.id) {
         return all_of(&batch, args, &server, console);
     }

@@ -7,11 +7,12 @@ mod transport;
 mod trouble;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::time::Duration;
 
 use rgrid_api::server::WorkerList;
-use rgrid_api::{Execution, ExecutionList, Health, Receipt, RuntimeList, Status, Stream};
+use rgrid_api::{Execution, ExecutionList, Health, Receipt, Retry, RuntimeList, Status, Stream};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -141,8 +142,10 @@ impl<'a> Server<'a> {
     }
 
     /// Not safe to repeat when the answer was lost: there would be two.
-    pub fn retry(&self, id: &str) -> Result<Execution, Failure> {
-        let request = Request::post(&format!("{}/retry", execution_path(id)));
+    pub fn retry(&self, id: &str, secrets: BTreeMap<String, String>) -> Result<Execution, Failure> {
+        let body = serde_json::to_vec(&Retry { secrets })
+            .map_err(|error| Failure::failed(format!("the secrets can't be written as JSON: {error}")))?;
+        let request = Request::post(&format!("{}/retry", execution_path(id))).json(&body);
         self.typed(named(id, self.document(&request, Repeat::UnlessTaken))?.1)
     }
 
@@ -222,22 +225,24 @@ fn not_understood(url: &str, error: &serde_json::Error) -> Failure {
         .hint("are server and rgrid of one version? `rgrid doctor` tells both")
 }
 
-const TAKES_A_BATCH: &str = "list, wait, cancel and download take a batch; this wants one of its executions";
-
 /// The server does not repeat what it was asked for.
 fn named<T>(id: &str, answer: Result<T, Failure>) -> Result<T, Failure> {
     answer.map_err(|failure| match failure.exit {
         Exit::NotFound => {
             let what = format!("{}: {id}", failure.what);
             match BatchId::of(id) {
-                Some(batch) => {
-                    Failure { what, ..failure }.hint(format!("{TAKES_A_BATCH}; `rgrid list {batch}`"))
-                }
+                Some(batch) => Failure { what, ..failure }.hint(one_of(&batch)),
                 None => Failure { what, ..failure },
             }
         }
         _ => failure,
     })
+}
+
+fn one_of(batch: &BatchId) -> String {
+    format!(
+        "list, wait, cancel and download take a batch; this wants one of its executions, as `rgrid list {batch}` shows"
+    )
 }
 
 fn execution_path(id: &str) -> String {

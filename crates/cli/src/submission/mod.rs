@@ -10,6 +10,7 @@ mod runtime;
 mod script;
 mod secrets;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use rgrid_api::Submission;
@@ -37,6 +38,11 @@ impl Prepared {
         let arguments = Arguments::read(command.get(1..).unwrap_or_default(), &self.source)?;
         Ok(Submission { args: arguments.args, files: arguments.files, ..self.submission.clone() })
     }
+}
+
+/// The values of these, from the caller's environment or asked for.
+pub fn secrets(names: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    secrets::of(names, &[])
 }
 
 /// As it is sent.
