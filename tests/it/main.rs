@@ -8,6 +8,7 @@ mod architecture;
 mod attacks;
 mod bad_input;
 mod batch;
+mod command_line;
 mod dependencies;
 mod diagnosis;
 mod doctor;

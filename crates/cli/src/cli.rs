@@ -65,7 +65,15 @@ you alone.")]
 
 #[derive(Args)]
 pub struct Id {
-    /// Its id, or any beginning of it that no other has
+    /// The id of an execution, or any beginning of it that no other has
+    #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    pub id: String,
+}
+
+/// For commands that take all of a batch as well.
+#[derive(Args)]
+pub struct IdOrBatch {
+    /// The id of an execution, or any beginning of it that no other has; or the id of a batch
     #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub id: String,
 }

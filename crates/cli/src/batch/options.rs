@@ -68,21 +68,23 @@ fn begins_with_a_pattern(behind: &[OsString]) -> bool {
 mod tests {
     use super::*;
 
-    fn behind(line: &[&str]) -> Option<(Vec<String>, Option<usize>, Option<PathBuf>, Vec<OsString>)> {
+    fn behind(line: &[&str]) -> Option<Split> {
         let command: Vec<OsString> = line.iter().map(OsString::from).collect();
-        let split = split(&BatchOptions::default(), None, &command)?;
-        Some((split.options.batch, split.options.max_parallel, split.output_dir, split.command))
+        split(&BatchOptions::default(), None, &command)
     }
 
     #[test]
     fn a_pattern_right_behind_the_script_makes_a_batch() {
-        let (patterns, most, folder, command) =
-            behind(&["s.py", "--batch", "d/*.csv", "--max-parallel", "3", "-o", "out", "x", "-o", "y"])
-                .unwrap();
-        assert_eq!((patterns, most, folder), (vec!["d/*.csv".to_owned()], Some(3), Some("out".into())));
-        assert_eq!(command, ["s.py", "x", "-o", "y"]);
-        let (.., command) = behind(&["s.py", "--batch=a?", "--verbose", "{}", "--batch", "32"]).unwrap();
-        assert_eq!(command, ["s.py", "--verbose", "{}", "--batch", "32"]);
+        let line = ["s.py", "--batch", "d/*.csv", "--max-parallel", "3", "-o", "out", "x", "-o", "y"];
+        let split = behind(&line).unwrap();
+        assert_eq!(
+            (split.options.batch.as_slice(), split.options.max_parallel),
+            (&["d/*.csv".to_owned()][..], Some(3))
+        );
+        assert_eq!(split.output_dir.as_deref(), Some(Path::new("out")));
+        assert_eq!(split.command, ["s.py", "x", "-o", "y"]);
+        let split = behind(&["s.py", "--batch=a?", "--verbose", "{}", "--batch", "32"]).unwrap();
+        assert_eq!(split.command, ["s.py", "--verbose", "{}", "--batch", "32"]);
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! `rgrid cancel`: ends an execution before its time.
 
 use clap::Args;
-use rgrid_api::Status;
 
 use crate::batch::{self, BatchId};
-use crate::cli::Id;
+use crate::cli::IdOrBatch;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::server::Server;
@@ -21,7 +20,7 @@ Examples:
   rgrid cancel batch_k3m9                all of a batch that have not ended")]
 pub struct CancelArgs {
     #[command(flatten)]
-    which: Id,
+    which: IdOrBatch,
 }
 
 pub fn run(args: &CancelArgs, session: &Session) -> Result<Exit, Failure> {
@@ -46,11 +45,18 @@ fn all_of(batch: &BatchId, server: &Server, session: &Session) -> Result<Exit, F
     let all = batch::members(server, batch)?.len();
     let mut cancelled = 0;
     for execution in batch::unfinished(server, batch)? {
-        let after = server.cancel(&execution.id)?;
-        // It may have come to its own end just before.
-        cancelled += usize::from(!matches!(after.status, Status::Completed | Status::Failed));
+        cancelled += usize::from(is_cancelled(server, &execution.id)?);
     }
     session.console.line(&format!("Batch: {batch}"))?;
     session.console.line(&format!("Cancelled: {cancelled} of {all}"))?;
     Ok(Exit::Fine)
+}
+
+/// False when it has come to its own end just before.
+fn is_cancelled(server: &Server, id: &str) -> Result<bool, Failure> {
+    match server.cancel(id) {
+        Ok(_) => Ok(true),
+        Err(_) if server.execution(id)?.status.is_final() => Ok(false),
+        Err(failure) => Err(failure),
+    }
 }

@@ -7,7 +7,7 @@ use rgrid_api::units::format_size;
 use rgrid_api::{Execution, OutputFile};
 
 use crate::batch::{self, BatchId};
-use crate::cli::Id;
+use crate::cli::IdOrBatch;
 use crate::console::Console;
 use crate::destination::{Destination, Existing};
 use crate::exit::Exit;
@@ -28,7 +28,7 @@ Examples:
 Nothing is written outside of that folder, and no file that is there is replaced without --force.")]
 pub struct DownloadArgs {
     #[command(flatten)]
-    which: Id,
+    which: IdOrBatch,
     /// These alone; all, when none is named
     #[arg(value_name = "NAME")]
     names: Vec<String>,

@@ -25,6 +25,8 @@ pub fn run(args: &ManArgs, session: &Session) -> Result<Exit, Failure> {
     let written =
         std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
     written.map_err(|error| Failure::failed(format!("{} can't be written: {error}", folder.display())))?;
-    session.console.progress(&format!("Saved: {}", folder.join("rgrid.1").display()));
+    session
+        .console
+        .progress(&format!("Saved: {}, and a page for each command", folder.join("rgrid.1").display()));
     Ok(Exit::Fine)
 }

@@ -19,8 +19,9 @@ Examples:
   rgrid receipt exec_01jd3k
   rgrid receipt --json 01jd3k | jq -r .docker_run
 
-The line wants to be run in a folder that holds the script and its files, and may write there: it runs
-as user 1000. Variables keep the values that they have in your shell; RGrid shows their names alone.")]
+The line wants to be run in a folder that holds the script and its files. What the script writes there
+needs a folder that user 1000 may write to. Variables keep the values that they have in your shell;
+RGrid shows their names alone.")]
 pub struct ReceiptArgs {
     #[command(flatten)]
     which: Id,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use rgrid_api::Status;
 
 use crate::attendance::{Attendance, Manner};
 use crate::cli::Id;
@@ -47,7 +48,8 @@ pub fn run(args: &RetryArgs, session: &Session) -> Result<Exit, Failure> {
                 return console.line(&again.id).map(|()| Exit::Fine);
             }
             console.line(&format!("Execution: {}", again.id))?;
-            console.line(&format!("Status: {}", again.status))?;
+            // Even if a worker was quicker than the server's answer.
+            console.line(&format!("Status: {}", Status::Queued))?;
             console.hint(&format!("follow it with `rgrid logs -f {}`", again.id));
             return Ok(Exit::Fine);
         }

@@ -46,7 +46,7 @@ pub struct RunArgs {
     /// Wait for its end, print its output, and leave with its exit code
     #[arg(short, long, help_heading = "Waiting")]
     wait: bool,
-    /// With -f or -w: save the files that it wrote
+    /// With -f, -w or --batch: save the files that it wrote; of a batch in a folder for each input
     #[arg(short, long, value_name = "DIR", help_heading = "Waiting")]
     output_dir: Option<PathBuf>,
     #[command(flatten)]

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::batch::{self, BatchId, Member, Watch};
-use crate::cli::{Id, Json};
+use crate::cli::{IdOrBatch, Json};
 use crate::console::Tone;
 use crate::ending::{self, Seen};
 use crate::exit::Exit;
@@ -21,7 +21,7 @@ Examples:
   rgrid wait batch_k3m9                  all of a batch; 0 when all completed, else 1")]
 pub struct WaitArgs {
     #[command(flatten)]
-    which: Id,
+    which: IdOrBatch,
     #[command(flatten)]
     form: Json,
 }
