@@ -220,3 +220,28 @@ fn whoever_follows_is_told_of_the_queue_and_of_the_run() {
     assert_eq!(phases.last(), Some(&"running"), "{}", seen.stderr);
     assert_eq!((seen.code, seen.stdout.as_str()), (0, "third\n"));
 }
+
+#[test]
+fn on_a_terminal_a_last_line_moves_and_is_gone_at_the_end() {
+    let (_database, daemon) = daemon();
+    let cli = daemon.cli();
+    cli.write(
+        "slow.py",
+        "import time; time.sleep(2); print('\\x1b[31mred'); time.sleep(2); print('end', end='')",
+    );
+    let rgrid = cli.command(&["run", "-f", "slow.py"]);
+    let line = format!("{} run -f slow.py", rgrid.get_program().to_str().unwrap());
+    // A terminal for it; of the package bsdutils, which each Debian has.
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).current_dir(cli.folder()).stdin(Stdio::null());
+    let url = format!("http://{}", daemon.http().address());
+    let output = script.env("RGRID_API_URL", url).env("TERM", "xterm").env_remove("RGRID_API_KEY").output();
+    let output = output.expect("there is no `script`: apt-get install bsdutils");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{shown:?}");
+    assert!(shown.contains("⠙ running") && shown.contains("  1s"), "{shown:?}");
+    // What the script says is shown, not obeyed, on a line of its own.
+    assert!(shown.contains("\r\u{1b}[K\\x1b[31mred\r\n"), "{shown:?}");
+    let last = shown.rsplit("\r\u{1b}[K").next().unwrap();
+    assert_eq!(last.trim_end(), "end", "{shown:?}");
+}
