@@ -76,7 +76,9 @@ fn each_input_is_run_and_failures_come_first() {
     // Once more from the server, and not over what is there.
     let saved = cli.ok(&["download", &batch, "-o", "again"]);
     assert_eq!(saved, "again/c/double.txt\nagain/a/double.txt\n");
-    assert_eq!(cli.run(&["wait", &batch]).code, 1);
+    let waited = cli.run(&["wait", &batch]);
+    assert_eq!((waited.code, waited.stdout.as_str()), (1, said.stdout.as_str()));
+    assert!(waited.stderr.starts_with("  hint: "), "{waited:?}");
 }
 
 #[test]
@@ -139,6 +141,8 @@ fn what_is_wrong_with_a_batch_is_told_before_anything_is_submitted() {
         assert_eq!(cli.run(&[command, "batch_none"]).code, 3, "{command}");
     }
     assert_eq!(daemon.http().get("/api/v1/executions").json()["items"], serde_json::json!([]));
+    let unquoted = cli.run(&["run", "s.py", "--batch", "data/a.csv", "data/b.csv"]);
+    assert!(unquoted.code == 0 && unquoted.stderr.contains("one in quotes makes a batch"), "{unquoted:?}");
     // A script's own option of that name stays its own.
     assert_eq!(cli.ok(&["run", "-w", "-q", "s.py", "--batch", "32"]), "['--batch', '32']\n");
 }

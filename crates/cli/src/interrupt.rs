@@ -40,9 +40,9 @@ impl Interrupt {
         thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
                 let _nothing_new = unfinished::remove_all();
+                console.settle();
                 if signal == SIGINT {
                     let stage = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                    console.settle();
                     if let Some(hint) = hint(&stage) {
                         console.hint(&hint);
                     }

@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::server::Server;
 pub use inputs::folder_names;
-pub use options::{BatchOptions, Split, split};
+pub use options::{BatchOptions, Split, lost_its_pattern, split};
 pub use progress::{Member, Watch};
 pub use run::{Job, run};
 pub use summary::show as summary;

@@ -56,6 +56,12 @@ pub fn split(given: &BatchOptions, output_dir: Option<&Path>, command: &[OsStrin
     Some(Split { options, output_dir, command })
 }
 
+/// `s.py --batch data/a.csv data/b.csv`: most likely a pattern that a shell has replaced.
+pub fn lost_its_pattern(command: &[OsString]) -> bool {
+    let word = |at: usize| command.get(at).map(OsString::as_os_str);
+    word(1) == Some(OsStr::new("--batch")) && word(2).is_some_and(|file| Path::new(file).is_file())
+}
+
 fn begins_with_a_pattern(behind: &[OsString]) -> bool {
     let text = |at: usize| behind.get(at).and_then(|word| word.to_str()).unwrap_or_default();
     match text(0) {
@@ -85,6 +91,15 @@ mod tests {
         assert_eq!(split.command, ["s.py", "x", "-o", "y"]);
         let split = behind(&["s.py", "--batch=a?", "--verbose", "{}", "--batch", "32"]).unwrap();
         assert_eq!(split.command, ["s.py", "--verbose", "{}", "--batch", "32"]);
+    }
+
+    #[test]
+    fn files_in_place_of_a_pattern_are_noticed() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let lost = |word: &OsStr| lost_its_pattern(&["s.py".into(), "--batch".into(), word.to_owned()]);
+        assert!(
+            lost(file.path().as_os_str()) && !lost(OsStr::new("32")) && !lost_its_pattern(&["s.py".into()])
+        );
     }
 
     #[test]

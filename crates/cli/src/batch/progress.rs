@@ -87,6 +87,8 @@ impl<'a> Watch<'a> {
         let mut watch = Self::new(id, inputs, server, console);
         for (member, execution) in watch.members.iter_mut().zip(members.into_iter().rev()) {
             member.id = Some(execution.id.clone());
+            // What ended before is no news, and stands in the summary.
+            member.ended = Some(execution).filter(|execution| execution.status.is_final());
         }
         watch
     }

@@ -18,6 +18,7 @@ use crate::submission::{self, JobOptions, Prepared};
 use crate::waiting::Install;
 
 const KEY_MAX: usize = 255;
+const UNQUOTED: &str = "--batch goes to the script, since no pattern follows it; one in quotes makes a batch: --batch 'data/*.csv'";
 
 /// Run a script
 #[derive(Args)]
@@ -119,7 +120,10 @@ fn one(args: &RunArgs, session: &Session) -> Result<Exit, Failure> {
     }
     let destination = args.output_dir.as_deref().map(Destination::new).transpose()?;
     let server = if manner.is_some() { session.patient_server()? } else { session.server()? };
-    let Prepared { submission, hints, .. } = submission::prepare(&args.job, &args.command, &server)?;
+    let Prepared { submission, mut hints, .. } = submission::prepare(&args.job, &args.command, &server)?;
+    if batch::lost_its_pattern(&args.command) {
+        hints.push(UNQUOTED.to_owned());
+    }
     if !args.quiet {
         hints.iter().for_each(|hint| session.console.hint(hint));
     }
