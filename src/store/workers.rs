@@ -88,7 +88,11 @@ impl Store {
                 "SELECT w.id, w.name, w.slots, w.started_at, w.last_seen, w.draining,
                     (SELECT count(*) FROM executions e WHERE e.status = 'running' AND e.worker_id = w.id)
                         AS running
-                 FROM workers w WHERE stopped_at IS NULL ORDER BY last_seen DESC LIMIT 1000",
+                 FROM workers w WHERE stopped_at IS NULL
+                    -- One that was killed, came back, and was then stopped, is not missing.
+                    AND NOT EXISTS (SELECT FROM workers later WHERE later.name = w.name
+                        AND later.stopped_at IS NOT NULL AND later.started_at >= w.last_seen)
+                 ORDER BY last_seen DESC LIMIT 1000",
             )
             .load(conn)?)
         })

@@ -7,6 +7,8 @@
 mod architecture;
 mod attacks;
 mod bad_input;
+mod batch;
+mod command_line;
 mod dependencies;
 mod diagnosis;
 mod doctor;
@@ -18,6 +20,7 @@ mod fault_run;
 mod faults;
 mod fence;
 mod foreign_pages;
+mod follow;
 mod images;
 mod keys;
 mod main_job;
@@ -34,6 +37,7 @@ mod restart;
 mod retention;
 mod runtimes;
 mod sandbox_profile;
+mod saving;
 mod secrets;
 mod slow_clients;
 #[allow(dead_code, unused_imports, reason = "the other binary uses the rest")]

@@ -12,6 +12,7 @@ mod leaks;
 mod machine;
 mod postgres;
 mod proxy;
+mod session;
 mod waiting;
 mod zip;
 
@@ -27,6 +28,7 @@ pub use leaks::temporary_files;
 pub use machine::{Background, PrivateEngine};
 pub use postgres::Postgres;
 pub use proxy::Proxy;
+pub use session::Session;
 pub use waiting::wait_until;
 
 /// A file below `tests/fixtures/`.
