@@ -19,8 +19,8 @@ use crate::metrics::{self, METRICS};
 
 /// What is claimed, given the common table `next` of ids. From now on it has had its turn: given back, it is first.
 macro_rules! claim {
-    ($next:literal) => {
-        concat!("WITH ", $next, "
+    ($($next:literal),+) => {
+        concat!("WITH ", $($next),+, "
     UPDATE executions e
     SET status = 'running', attempt = attempt + 1, worker_id = $2, worker_name = $3, installing = false, turn = 0,
         started_at = clock_timestamp(), lease_until = clock_timestamp() + $4 * interval '1 ms'
@@ -36,11 +36,22 @@ macro_rules! claim {
 
 /// The most urgent first, of these one of each key in turn (`take_a_turn` in the migrations), the oldest first.
 /// `SKIP LOCKED`: workers that claim at once take different rows instead of waiting.
-pub(super) const CLAIM: &str = claim!(
-    "next AS (
+macro_rules! claim_first {
+    ($count:literal) => {
+        claim!(
+            "next AS (
         SELECT id FROM executions WHERE status = 'queued' AND on_labels = $5
-        ORDER BY - priority, turn, created_at, id LIMIT $1 FOR UPDATE SKIP LOCKED)"
-);
+        ORDER BY - priority, turn, created_at, id LIMIT ",
+            $count,
+            " FOR UPDATE SKIP LOCKED)"
+        )
+    };
+}
+
+/// One, which is what a worker under load asks for. With a number in its place Postgres keeps the plan; with a
+/// parameter it plans each claim of a long queue anew, which takes as long as the claim.
+pub(super) const CLAIM: &str = claim_first!("1");
+const CLAIM_SOME: &str = claim_first!("$1");
 
 /// For a worker with labels: a look at the head of each queue that it fits tells how many to take from which. Only what
 /// is taken is locked, since others would skip what is locked and find nothing. The last LIMIT is for the planner,
@@ -201,7 +212,12 @@ impl Store {
         let (worker, name, plain) = (worker.clone(), worker_name.to_owned(), offer.is_plain());
         let sets: Vec<serde_json::Value> = offer.sets().iter().map(|set| serde_json::json!(set)).collect();
         self.run(move |conn| {
-            let claim = statement(if plain { CLAIM } else { CLAIM_AMONG })
+            let text = match (plain, count) {
+                (false, _) => CLAIM_AMONG,
+                (true, 1) => CLAIM,
+                (true, _) => CLAIM_SOME,
+            };
+            let claim = statement(text)
                 .bind::<BigInt, _>(count as i64)
                 .bind::<Text, _>(worker.as_str())
                 .bind::<Text, _>(name)
