@@ -7,6 +7,7 @@ mod browser;
 mod dashboard;
 mod machines;
 mod prometheus;
+mod upgrade;
 
 #[path = "../it/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the other binary uses the rest")]
