@@ -42,10 +42,11 @@ check: ## what must pass before a commit: format, lints, docs
 check-extra: ## licences, sources and bans of all dependencies (installs cargo-deny: minutes, once)
 	@scripts/check-extra
 
-test-extra: setup ## what needs more: schemathesis, the dashboard in Chromium, the alert rules in promtool (installs them)
+test-extra: setup ## what needs more: schemathesis, Chromium and promtool (installs them), three machines, an older build
 	cargo build --workspace
 	@scripts/test-extra
 	@scripts/extra-tools
+	@scripts/older-rgridd
 	scripts/with-postgres cargo test --test extra -- --test-threads=1
 
 fuzz: ## let the fuzzer at the parsers, a minute each

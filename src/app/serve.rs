@@ -182,7 +182,8 @@ impl Work {
         // Before it owns anything: the next start must know whom it takes over from.
         home.sign(&id).context("the data folder can't be written")?;
         // Before Docker: a worker that nobody knows counts as gone, and its containers are swept.
-        store.register_worker(&id, &settings.worker.name, settings.worker.slots).await?;
+        let Settings { worker: own, .. } = settings.as_ref();
+        store.register_worker(&id, &own.name, own.slots, &own.labels.0).await?;
         let docker = match engine::open(settings, cluster, &id, log).await {
             Ok(docker) => docker,
             Err(error) => {

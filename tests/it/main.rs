@@ -32,6 +32,7 @@ mod news;
 mod output;
 mod pace;
 mod postgres_tls;
+mod queue;
 mod receipt;
 mod restart;
 mod retention;

@@ -91,6 +91,7 @@ pub mod tests {
             duration_ms: None,
             phase: None,
             queue_position: None,
+            waits_for: None,
             phases: rgrid_api::Phases::default(),
             exit_code: None,
             stdout: None,
@@ -106,6 +107,8 @@ pub mod tests {
             worker: None,
             timeout_seconds: 600.0,
             labels: BTreeMap::new(),
+            on: BTreeMap::new(),
+            priority: 0,
             outputs: Vec::new(),
             usage: None,
         }

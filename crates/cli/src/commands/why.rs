@@ -1,6 +1,7 @@
 //! `rgrid why`: one sentence on what became of an execution, and what mends it.
 
 use clap::Args;
+use rgrid_api::names::labels_in_words;
 use rgrid_api::server::Worker;
 use rgrid_api::units::format_duration;
 use rgrid_api::{Execution, FailureKind, Phases, Status};
@@ -36,10 +37,14 @@ pub fn run(args: &WhyArgs, session: &Session) -> Result<Exit, Failure> {
 
 fn waiting(execution: &Execution, workers: &[Worker]) -> String {
     let since = times::since(&execution.created_at).map(format_duration).unwrap_or_default();
-    let slots: u64 =
-        workers.iter().filter(|worker| !worker.draining).map(|worker| u64::from(worker.slots)).sum();
-    let busy: u64 = workers.iter().map(|worker| worker.running).sum();
+    let fit: Vec<&Worker> = workers.iter().filter(|worker| fits(execution, worker)).collect();
+    let slots: u64 = fit.iter().filter(|worker| !worker.draining).map(|worker| u64::from(worker.slots)).sum();
+    let busy: u64 = fit.iter().map(|worker| worker.running).sum();
     let why = match slots {
+        0 if !execution.on.is_empty() => {
+            let missing = labels_in_words(&execution.on);
+            format!("no worker has {missing}; start one with worker.labels, or submit it without --on")
+        }
         0 => "no worker takes anything, which `rgrid doctor` tells more about".to_owned(),
         slots if busy >= slots => {
             let all =
@@ -54,6 +59,10 @@ fn waiting(execution: &Execution, workers: &[Worker]) -> String {
         Some(before) => format!(", behind {before} others"),
     };
     format!("{} waits, since {since}{before}: {why}.", execution.id)
+}
+
+fn fits(execution: &Execution, worker: &Worker) -> bool {
+    execution.on.iter().all(|(key, value)| worker.labels.get(key) == Some(value))
 }
 
 fn running(execution: &Execution) -> String {
@@ -135,6 +144,8 @@ fn listed(items: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::ending::tests::execution;
 
@@ -209,6 +220,7 @@ mod tests {
             started_at: String::new(),
             last_seen: String::new(),
             draining,
+            labels: Default::default(),
         };
         let queued = execution("exec_1", Status::Queued);
         assert!(waiting(&queued, &[]).contains("no worker"));
@@ -217,5 +229,11 @@ mod tests {
         assert!(waiting(&queued, &[worker(2, 0, true)]).contains("no worker"));
         assert!(waiting(&queued, &[worker(2, 2, false)]).contains("all 2 slots are taken"));
         assert!(waiting(&queued, &[worker(2, 1, false)]).contains("1 of 2 slots"));
+
+        let labels = BTreeMap::from([("gpu".to_owned(), "true".to_owned())]);
+        let wants = Execution { on: labels.clone(), ..queued };
+        assert!(waiting(&wants, &[worker(2, 0, false)]).contains(": no worker has gpu=true; "));
+        let has = Worker { labels, ..worker(1, 1, false) };
+        assert!(waiting(&wants, &[worker(2, 0, false), has]).contains("all 1 slots are taken"));
     }
 }

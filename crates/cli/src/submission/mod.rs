@@ -77,6 +77,8 @@ pub fn prepare(options: &JobOptions, command: &[OsString], server: &Server) -> R
         cpus: options.cpus,
         network: options.no_network.then_some(false),
         labels: options.label.iter().cloned().collect(),
+        on: options.on.iter().cloned().collect(),
+        priority: options.priority,
         max_attempts: options.max_attempts,
         webhook: None,
         script: source.script.clone(),
