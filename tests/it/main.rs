@@ -16,6 +16,7 @@ mod events;
 mod fault_run;
 mod faults;
 mod fence;
+mod holders;
 mod images;
 mod keys;
 mod main_job;
