@@ -21,6 +21,7 @@ mod faults;
 mod fence;
 mod foreign_pages;
 mod follow;
+mod holders;
 mod images;
 mod keys;
 mod main_job;

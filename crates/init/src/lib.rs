@@ -34,7 +34,7 @@ pub use token::{Token, TokenError};
 
 /// Told in [`Message::Hello`]. A daemon that meets another version (an old container after an upgrade) must
 /// not go on; it ends that container and treats its run as lost.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// The most of a file that one [`Command::File`] or one [`Message::Piece`] carries, in bytes.
 pub const MAX_PIECE: usize = 256 * 1024;

@@ -242,7 +242,7 @@ fn after(ttl: Duration) -> Option<Instant> {
 }
 
 /// Rounded up: a millisecond too early would wake the init in vain, again and again.
-fn timeout(deadline: Option<Instant>) -> PollTimeout {
+pub fn timeout(deadline: Option<Instant>) -> PollTimeout {
     let Some(deadline) = deadline else { return PollTimeout::NONE };
     let left = deadline.saturating_duration_since(Instant::now());
     let milliseconds = left.as_micros().div_ceil(1000);

@@ -16,6 +16,7 @@ use crate::outputs;
 use crate::signals::Signals;
 use crate::spawn::Program;
 use crate::step::{Cause, Outcome, Step, Streams, Times};
+use crate::traffic::Traffic;
 
 pub struct Run {
     id: String,
@@ -26,6 +27,10 @@ pub struct Run {
     phase: Phase,
     step: Option<Step>,
     cancelled: bool,
+    /// Before anything of the job ran.
+    traffic: Traffic,
+    /// Of the job's processes, that may still say something.
+    survivors: bool,
     /// What is known of the exit so far.
     exit: Exit,
 }
@@ -50,6 +55,8 @@ impl Run {
             phase: Phase::Setup,
             step: None,
             cancelled: false,
+            traffic: Traffic::now(),
+            survivors: false,
             exit: unknown_exit(),
         };
         match job.setup {
@@ -134,6 +141,7 @@ impl Run {
     }
 
     fn after_setup(&mut self, setup: Outcome, host: &Host, signals: &Signals, journal: &mut Journal) {
+        self.survivors |= setup.survived;
         self.exit.setup_ms = milliseconds(setup.wall);
         let ending = ending_of_setup(&setup, self.cancelled);
         self.keep_streams(setup.streams);
@@ -144,6 +152,7 @@ impl Run {
     }
 
     fn after_script(&mut self, script: Outcome, host: &Host) {
+        self.survivors |= script.survived;
         self.exit.ending = ending_of_script(&script);
         self.exit.wall_ms = milliseconds(script.wall);
         self.exit.cpu_ms = milliseconds(script.cpu);
@@ -165,6 +174,8 @@ impl Run {
 
     fn exit(&mut self) -> Exit {
         self.exit.peak_memory_bytes = peak_memory_bytes();
+        // Whoever has ended can't say anything any more.
+        self.exit.network_used = self.survivors || self.traffic.has_grown();
         self.exit.clone()
     }
 
@@ -219,6 +230,7 @@ fn unknown_exit() -> Exit {
         install: StreamEnd::default(),
         outputs: Vec::new(),
         outputs_left_out: Vec::new(),
+        network_used: false,
     }
 }
 
@@ -232,7 +244,8 @@ mod tests {
 
     fn outcome(raw: i32, stopped: Option<Cause>, oom_killed: bool) -> Outcome {
         let (wall, cpu) = (Duration::ZERO, Duration::ZERO);
-        Outcome { status: ExitStatus::from_raw(raw), stopped, oom_killed, wall, cpu, streams: vec![] }
+        let status = ExitStatus::from_raw(raw);
+        Outcome { status, stopped, oom_killed, wall, cpu, streams: vec![], survived: false }
     }
 
     const EXIT_3: i32 = 3 << 8;

@@ -59,6 +59,8 @@ pub struct Outcome {
     pub wall: Duration,
     pub cpu: Duration,
     pub streams: Vec<(Stream, StreamEnd)>,
+    /// Some of its processes can't be killed and are still there.
+    pub survived: bool,
 }
 
 pub struct Times {
@@ -155,6 +157,7 @@ impl Step {
             wall,
             cpu: self.meter.cpu(),
             streams,
+            survived: self.children == Children::Left,
         })
     }
 
