@@ -115,6 +115,8 @@ enum Firewall {
     Up,
     /// Put them up and look after them once a minute, until stopped
     Keep,
+    /// Tell whether they are up, and change nothing
+    Check,
     /// Take them away
     Down,
     /// Print commands for a shell on the Docker host, such as `docker exec … rgridd firewall print | sudo sh`
@@ -192,6 +194,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             match what {
                 Firewall::Up => app::firewall::up(settings),
                 Firewall::Keep => app::firewall::keep(settings),
+                Firewall::Check => app::firewall::check(settings),
                 Firewall::Down => app::firewall::down(settings),
                 Firewall::Print => app::firewall::print(settings),
             }

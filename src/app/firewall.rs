@@ -1,4 +1,4 @@
-//! `rgridd firewall up|keep|down|print`: for whoever is root on the Docker host, when the daemon is not.
+//! `rgridd firewall up|keep|check|down|print`: for whoever is root on the Docker host, when the daemon is not.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -46,6 +46,14 @@ pub fn keep(settings: Settings) -> anyhow::Result<ExitCode> {
 fn wait(stop: &mut watch::Receiver<u32>) -> bool {
     actix_rt::System::new()
         .block_on(async { tokio::time::timeout(KEEP_EVERY, stop.wait_for(|count| *count > 0)).await.is_ok() })
+}
+
+pub fn check(settings: Settings) -> anyhow::Result<ExitCode> {
+    match fence(&settings)?.look() {
+        FenceState::Stands => println!("sandboxes reach neither this host nor {}", words(&settings)),
+        FenceState::Unsure(reason) => bail!(reason),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub fn down(settings: Settings) -> anyhow::Result<ExitCode> {
