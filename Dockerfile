@@ -29,7 +29,7 @@ HEALTHCHECK --interval=10s --timeout=6s --start-period=10m --retries=3 CMD ["rgr
 
 FROM ${RUST_IMAGE} AS build
 RUN apt-get update -qq \
- && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev pkg-config libssl-dev make \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev mold pkg-config libssl-dev \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
