@@ -27,6 +27,7 @@ mod news;
 mod output;
 mod pace;
 mod postgres_tls;
+mod probe;
 mod receipt;
 mod restart;
 mod retention;
