@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::database::Database;
 use super::home::Home;
 use super::resume::Sweeper;
-use super::{engine, environments, holders, logging, retention, signals, webhooks};
+use super::{engine, environments, holders, logging, naming, retention, signals, webhooks};
 use crate::actors::{Backlog, Drain, Fatal, Poller, Recorder, Worker, tend};
 use crate::execution::WorkerId;
 use crate::http::{self, Api, Readiness};
@@ -176,6 +176,7 @@ impl Work {
         fatal: &Fatal,
         log: &Logger,
     ) -> anyhow::Result<Self> {
+        let settings = &naming::with_a_stable_name(settings).await;
         let store = database.store.lane(worker_share(settings.database.connections));
         let id = WorkerId::generate();
         let cluster = store.cluster().await?;

@@ -33,6 +33,7 @@ mod news;
 mod output;
 mod pace;
 mod postgres_tls;
+mod probe;
 mod queue;
 mod receipt;
 mod restart;

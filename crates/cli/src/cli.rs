@@ -10,6 +10,9 @@ use crate::commands::{
 };
 use crate::target::TargetOptions;
 
+/// With the commit, as `rgridd --version` tells it.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("RGRID_COMMIT"), ")");
+
 /// Where to begin, for somebody who typed `rgrid` and nothing else.
 pub const BEGINNING: &str = "\
 rgrid runs a script somewhere else, and brings back what came of it.
@@ -30,7 +33,7 @@ could not run it, 130 after Ctrl-C.";
 
 /// Runs a script somewhere else with one command
 #[derive(Parser)]
-#[command(name = "rgrid", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "rgrid", version = VERSION, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
     pub target: TargetOptions,
