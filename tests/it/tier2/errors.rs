@@ -158,17 +158,47 @@ fn new_4_no_server_a_wrong_key_and_a_wrong_address_have_each_their_own_words() {
     assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(5), words));
 }
 
-/// Answers everything with a page. Ends with the tests.
+#[test]
+fn new_4_a_server_of_another_version_is_named_with_both_versions() {
+    let hint = format!(
+        "  hint: the server is RGrid 9.9.9, this is rgrid {}: use one version on both sides\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    let newer = "X-RGrid-Version: 9.9.9\r\nContent-Type: application/json";
+    let said = Cli::new(&answers_all("200 OK", newer, "{\"entries\": []}")).run(&["list"]);
+    assert!(
+        said.code == 1 && said.stderr.contains("can't be understood") && said.stderr.ends_with(&hint),
+        "{said:?}"
+    );
+
+    let problem = json!({ "type": "about:blank", "title": "unprocessable", "status": 422, "detail": "wrong",
+        "errors": [{ "field": "priority", "message": "is not known" }] });
+    let head = newer.replace("json", "problem+json");
+    let cli = Cli::new(&answers_all("422 Unprocessable Entity", &head, &problem.to_string()));
+    cli.write("s.py", "1");
+    let said = cli.run(&["run", "s.py", "--runtime", "python"]);
+    assert!(
+        said.code == 2 && said.stderr.contains("priority: is not known") && said.stderr.ends_with(&hint),
+        "{said:?}"
+    );
+}
+
 fn not_rgrid() -> String {
+    answers_all("200 OK", "Content-Type: text/html", "<html>It works!</html>")
+}
+
+/// A server that answers everything with this. Ends with the tests.
+fn answers_all(status: &str, headers: &str, body: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status}\r\n{headers}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
     std::thread::spawn(move || {
         for mut connection in listener.incoming().flatten() {
-            let page = "<html>It works!</html>";
-            let head =
-                format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n", page.len());
             let _ = connection.read(&mut [0; 4096]);
-            let _ = write!(connection, "{head}Connection: close\r\n\r\n{page}");
+            let _ = connection.write_all(answer.as_bytes());
         }
     });
     url

@@ -27,6 +27,7 @@ use persistence::{Persistence, Repeat};
 use transport::{Answer, Request, Transport, encoded};
 use trouble::Trouble;
 
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Far above what a server sends as one document.
 const DOCUMENT_MAX: u64 = 1 << 30;
 /// Executions in one answer: the most that a server gives.
@@ -38,6 +39,8 @@ pub struct Server<'a> {
     persistence: Persistence<'a>,
     /// The `Date` of the last answer: the server's clock.
     date: RefCell<Option<String>>,
+    /// The server's, as the last answer had it.
+    version: RefCell<Option<String>>,
 }
 
 /// What became of a submission.
@@ -51,7 +54,7 @@ impl<'a> Server<'a> {
     pub fn new(target: Target, patience: Patience, console: &'a Console) -> Self {
         let transport = Transport::new(&target);
         let persistence = Persistence { patience, reached: Cell::new(false), console };
-        Self { target, transport, persistence, date: RefCell::default() }
+        Self { target, transport, persistence, date: RefCell::default(), version: RefCell::default() }
     }
 
     pub fn target(&self) -> &Target {
@@ -203,7 +206,13 @@ impl<'a> Server<'a> {
     }
 
     fn expect(&self, request: &Request, media_type: &str) -> Result<Answer, Trouble> {
-        let answer = trouble::refused(self.send(request)?, &self.target)?;
+        let answer = self.send(request)?;
+        // What a server of another version refuses in a request, or does not have.
+        let may_be_too_new = matches!(answer.status, 405 | 415 | 422);
+        let answer = trouble::refused(answer, &self.target).map_err(|trouble| match trouble {
+            Trouble::Final(failure) if may_be_too_new => Trouble::Final(self.or_of_another_version(failure)),
+            other => other,
+        })?;
         if answer.is(media_type) { Ok(answer) } else { Err(trouble::foreign(&answer, &self.target)) }
     }
 
@@ -212,17 +221,29 @@ impl<'a> Server<'a> {
             self.transport.send(request).map_err(|error| trouble::of_transport(error, &self.target))?;
         self.persistence.reached.set(true);
         self.date.replace(answer.date.clone());
+        self.version.replace(answer.version.clone());
         Ok(answer)
     }
 
     fn typed<T: DeserializeOwned>(&self, value: Value) -> Result<T, Failure> {
-        serde_json::from_value(value).map_err(|error| not_understood(&self.target.url, &error))
+        serde_json::from_value(value)
+            .map_err(|error| self.or_of_another_version(not_understood(&self.target.url, &error)))
+    }
+
+    /// The same failure; with the two versions as its hint, where they differ.
+    fn or_of_another_version(&self, failure: Failure) -> Failure {
+        match self.version.borrow().as_deref() {
+            Some(theirs) if theirs != VERSION => failure.hint(format!(
+                "the server is RGrid {theirs}, this is rgrid {VERSION}: use one version on both sides"
+            )),
+            _ => failure,
+        }
     }
 }
 
 fn not_understood(url: &str, error: &serde_json::Error) -> Failure {
     Failure::failed(format!("the answer of {url} can't be understood: {error}"))
-        .hint("are server and rgrid of one version? `rgrid doctor` tells both")
+        .hint("`rgrid doctor` tells whether the server is fine")
 }
 
 /// The server does not repeat what it was asked for.

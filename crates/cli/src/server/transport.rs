@@ -70,6 +70,8 @@ pub(super) struct Answer {
     pub media_type: String,
     pub retry_after: Option<Duration>,
     pub date: Option<String>,
+    /// The server's, if it is an RGrid.
+    pub version: Option<String>,
     body: Body,
 }
 
@@ -130,6 +132,7 @@ impl Transport {
             media_type: media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
             retry_after: header("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs),
             date: header("date").map(str::to_owned),
+            version: header("x-rgrid-version").map(str::to_owned),
             body,
         })
     }
