@@ -7,6 +7,9 @@ use std::process::Command;
 #[path = "crates/commit.rs"]
 mod commit;
 
+/// How the way to the registry is told: folder, network, certificates, mirrors.
+const KEPT: [&str; 5] = ["CARGO_HOME", "CARGO_NET", "CARGO_HTTP", "CARGO_REGISTR", "CARGO_SOURCE"];
+
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     println!("cargo:rustc-env=RGRID_INIT_PATH={}", build_init(&out).display());
@@ -31,7 +34,7 @@ fn build_init(out: &Path) -> PathBuf {
     // What the outer cargo says to its own rustc is not meant for this one.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy().into_owned();
-        let outer = text.starts_with("CARGO_") && text != "CARGO_HOME" && !text.starts_with("CARGO_NET");
+        let outer = text.starts_with("CARGO_") && !KEPT.iter().any(|kept| text.starts_with(kept));
         if outer || text == "RUSTC_WORKSPACE_WRAPPER" || text == "CLIPPY_ARGS" || text == "RUSTDOCFLAGS" {
             cargo.env_remove(name);
         }
