@@ -27,7 +27,8 @@ pub(super) type Alarm<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// What woke the loop.
 enum News {
-    Step(Result<Step, SandboxError>),
+    Step(Box<Step>),
+    Broken(SandboxError),
     Stored(Verdict, u64),
     FlushDue,
     Ordered(Order),
@@ -108,7 +109,7 @@ impl Following<'_> {
                 Err(_) => News::Ordered(Order::Release),
             },
             (verdict, upto) = finished(&mut self.storing) => News::Stored(verdict, upto),
-            step = self.sandbox.next() => News::Step(step),
+            step = self.sandbox.next() => step.map_or_else(News::Broken, |step| News::Step(Box::new(step))),
             () = at(flush_at) => News::FlushDue,
             () = sleep_until(self.deadline) => News::Deadline,
             () = rung(&mut self.alarm) => News::Alarm,
@@ -117,8 +118,8 @@ impl Following<'_> {
 
     async fn digest(&mut self, news: News) -> Option<End> {
         match news {
-            News::Step(Ok(step)) => return self.take(step),
-            News::Step(Err(broken)) => return Some(End::Broken(broken)),
+            News::Step(step) => return self.take(*step),
+            News::Broken(broken) => return Some(End::Broken(broken)),
             News::FlushDue => self.flush(),
             News::Stored(verdict, upto) => {
                 self.storing = None;
