@@ -22,7 +22,7 @@ use super::ground::Ground;
 use super::reaper::{Doomed, Pending, Reaper};
 use super::{Docker, DockerError, ImageId, Network, init_volume};
 use crate::failpoint;
-use crate::metrics::docker_call;
+use crate::metrics::{METRICS, docker_call};
 
 /// runc needs most of it, for a moment.
 const MEMORY_BYTES: i64 = 32 * 1024 * 1024;
@@ -96,6 +96,7 @@ impl Holders {
         let most = self.0.limits.most;
         let shelf = shelves.of(network);
         let holder = shelf.free.pop();
+        METRICS.networks.add(&[if holder.is_some() { "joined" } else { "own" }], 1);
         if holder.is_none() {
             shelf.missed = (shelf.missed + 1).min(most);
             self.0.wanted.notify_one();
@@ -196,6 +197,7 @@ impl Holders {
     }
 
     fn remove(&self, holder: Holder) {
+        METRICS.networks.add(&["removed"], 1);
         self.0.reaper.take(Doomed::container(holder.container));
     }
 
@@ -263,6 +265,7 @@ struct Place {
 
 impl Place {
     fn take(mut self, holder: Holder) {
+        METRICS.networks.add(&["made"], 1);
         self.taken = true;
         self.holders.put_back(self.network, holder);
     }

@@ -45,9 +45,9 @@ fn wait_for_a_lent_network(daemon: &Daemon, cluster: &str) -> (String, String) {
     wait_until("a parked sandbox has joined a network", PATIENCE, || {
         let running =
             |id: &String| docker(&["ps", "-q", "--no-trunc", "--filter", &format!("id={id}")]) == *id;
-        // The one of the run before is gone.
+        // Not the one of the run before, which is about to go.
         let [parked] = &sandboxes_of(cluster)[..] else { return None };
-        if !running(parked) {
+        if !running(parked) || ran_in(daemon, parked) {
             return None;
         }
         match joined(parked) {

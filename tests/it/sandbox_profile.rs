@@ -89,6 +89,11 @@ fn inspect(container: &str) -> Value {
 fn lent(daemon: &Daemon, cluster: &str) -> (Value, Value) {
     wait_until("a sandbox has joined a holder", Duration::from_secs(60), || {
         let [parked] = &sandboxes_of(cluster)[..] else { return None };
+        // Not the one of the run before, which is about to go.
+        let ran = |line: &String| line.contains("\"running\"") && line.contains(&parked[..12]);
+        if daemon.log().iter().any(ran) {
+            return None;
+        }
         if docker(&["ps", "-q", "--no-trunc", "--filter", &format!("id={parked}")]) != *parked {
             return None;
         }

@@ -31,7 +31,8 @@ pub(super) type Alarm<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 /// What woke the loop.
 #[allow(clippy::large_enum_variant, reason = "one at a time, and gone at once")]
 enum News {
-    Step(Result<Step, SandboxError>),
+    Step(Box<Step>),
+    Broken(SandboxError),
     Stored(Verdict, u64),
     FlushDue,
     Ordered(Order),
@@ -116,7 +117,7 @@ impl Following<'_> {
                 Err(_) => News::Ordered(Order::Release),
             },
             (verdict, upto) = finished(&mut self.storing) => News::Stored(verdict, upto),
-            step = self.sandbox.next() => News::Step(step),
+            step = self.sandbox.next() => step.map_or_else(News::Broken, |step| News::Step(Box::new(step))),
             () = at(flush_at) => News::FlushDue,
             () = sleep_until(self.deadline) => News::Deadline,
             () = rung(&mut self.alarm) => News::Alarm,
@@ -125,8 +126,8 @@ impl Following<'_> {
 
     async fn digest(&mut self, news: News) -> Option<End> {
         match news {
-            News::Step(Ok(step)) => return self.take(step),
-            News::Step(Err(broken)) => return Some(End::Broken(broken)),
+            News::Step(step) => return self.take(*step),
+            News::Broken(broken) => return Some(End::Broken(broken)),
             News::FlushDue => self.flush(),
             News::Stored(verdict, upto) => {
                 self.storing = None;
