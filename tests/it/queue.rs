@@ -83,7 +83,7 @@ fn keys(claims: &[Claim]) -> String {
     claims.iter().map(|claim| claim.execution.as_str().chars().nth(5).unwrap()).collect()
 }
 
-fn of<'a>(claims: &'a [Claim], key: char) -> Vec<&'a ExecutionId> {
+fn of(claims: &[Claim], key: char) -> Vec<&ExecutionId> {
     let own = claims.iter().map(|claim| &claim.execution);
     own.filter(|execution| execution.as_str().chars().nth(5) == Some(key)).collect()
 }
