@@ -8,12 +8,16 @@ ALTER TABLE workers ADD COLUMN labels jsonb;
 
 ALTER TABLE executions
     -- Labels that a worker must have to run it; compared as a whole, since a worker knows all that it fits.
-    ADD COLUMN on_labels jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(on_labels) = 'object'),
+    ADD COLUMN on_labels jsonb NOT NULL DEFAULT '{}',
     -- Higher ones go first.
-    ADD COLUMN priority  smallint NOT NULL DEFAULT 0 CHECK (priority BETWEEN -100 AND 100),
+    ADD COLUMN priority  smallint NOT NULL DEFAULT 0,
     -- The round of the queue in which it is due: one of each key that waits is in each round. 0 is for what was claimed
     -- once and came back.
-    ADD COLUMN turn      bigint NOT NULL DEFAULT 0 CHECK (turn >= 0);
+    ADD COLUMN turn      bigint NOT NULL DEFAULT 0,
+    -- Not of the rows that are there: they have the defaults, and looking at each would keep everybody waiting.
+    ADD CONSTRAINT on_is_an_object CHECK (jsonb_typeof(on_labels) = 'object') NOT VALID,
+    ADD CONSTRAINT priority_has_bounds CHECK (priority BETWEEN -100 AND 100) NOT VALID,
+    ADD CONSTRAINT turns_count_up CHECK (turn >= 0) NOT VALID;
 
 -- The order of claims, for each set of labels; and the last turn of each key.
 CREATE INDEX executions_turns ON executions (on_labels, (- priority), turn, created_at, id) WHERE status = 'queued';

@@ -2,6 +2,7 @@
 
 mod faults;
 mod growth;
+mod swarm;
 
 use serde_json::json;
 

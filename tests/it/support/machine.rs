@@ -20,6 +20,11 @@ impl PrivateEngine {
         Self { folder, host }
     }
 
+    /// More images of the machine's engine.
+    pub fn load(&self, images: &[&str]) {
+        script("load", self.folder.path(), images);
+    }
+
     /// For `DOCKER_HOST`.
     pub fn host(&self) -> &str {
         &self.host
