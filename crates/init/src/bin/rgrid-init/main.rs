@@ -4,6 +4,7 @@
 //! One thread, no timer: [`init::Init`] sleeps in `poll` until something comes in or a deadline is due.
 
 mod capture;
+mod clean;
 mod host;
 mod init;
 mod inputs;
@@ -16,6 +17,8 @@ mod run;
 mod signals;
 mod spawn;
 mod step;
+mod sweep;
+mod sysv;
 mod walk;
 mod wire;
 

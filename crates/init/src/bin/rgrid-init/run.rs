@@ -11,7 +11,7 @@ use rgrid_init::{Ending, Event, Exit, Job, Limits, Masks, Phase, Setup, Stream, 
 
 use crate::host::Host;
 use crate::journal::Journal;
-use crate::meter::peak_memory_bytes;
+use crate::meter::Peak;
 use crate::outputs;
 use crate::signals::Signals;
 use crate::spawn::Program;
@@ -26,6 +26,13 @@ pub struct Run {
     phase: Phase,
     step: Option<Step>,
     cancelled: bool,
+    /// Before anything of the job ran.
+    peak: Peak,
+    /// Of the largest process.
+    peak_bytes: u64,
+    /// Of the job's processes, that may still do something.
+    survivors: bool,
+    oom_killed: bool,
     /// What is known of the exit so far.
     exit: Exit,
 }
@@ -50,6 +57,10 @@ impl Run {
             phase: Phase::Setup,
             step: None,
             cancelled: false,
+            peak: Peak::so_far(),
+            peak_bytes: 0,
+            survivors: false,
+            oom_killed: false,
             exit: unknown_exit(),
         };
         match job.setup {
@@ -66,6 +77,15 @@ impl Run {
 
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Why another job should not have the sandbox, as far as the exit does not tell.
+    pub fn unfit(&self) -> Option<&'static str> {
+        match self {
+            Self { survivors: true, .. } => Some("A process of the former job can't be ended."),
+            Self { oom_killed: true, .. } => Some("The former job had a process killed for its memory."),
+            _ => None,
+        }
     }
 
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
@@ -134,6 +154,7 @@ impl Run {
     }
 
     fn after_setup(&mut self, setup: Outcome, host: &Host, signals: &Signals, journal: &mut Journal) {
+        self.note(&setup);
         self.exit.setup_ms = milliseconds(setup.wall);
         let ending = ending_of_setup(&setup, self.cancelled);
         self.keep_streams(setup.streams);
@@ -144,6 +165,7 @@ impl Run {
     }
 
     fn after_script(&mut self, script: Outcome, host: &Host) {
+        self.note(&script);
         self.exit.ending = ending_of_script(&script);
         self.exit.wall_ms = milliseconds(script.wall);
         self.exit.cpu_ms = milliseconds(script.cpu);
@@ -151,6 +173,12 @@ impl Run {
         let found = outputs::collect(host, &self.inputs, &self.limits);
         self.exit.outputs = found.files;
         self.exit.outputs_left_out = found.left_out;
+    }
+
+    fn note(&mut self, step: &Outcome) {
+        self.peak_bytes = self.peak_bytes.max(step.peak_bytes);
+        self.survivors |= step.survived;
+        self.oom_killed |= step.oom_killed;
     }
 
     fn keep_streams(&mut self, streams: Vec<(Stream, StreamEnd)>) {
@@ -164,7 +192,7 @@ impl Run {
     }
 
     fn exit(&mut self) -> Exit {
-        self.exit.peak_memory_bytes = peak_memory_bytes();
+        self.exit.peak_memory_bytes = self.peak.since(self.peak_bytes);
         self.exit.clone()
     }
 
@@ -232,7 +260,9 @@ mod tests {
 
     fn outcome(raw: i32, stopped: Option<Cause>, oom_killed: bool) -> Outcome {
         let (wall, cpu) = (Duration::ZERO, Duration::ZERO);
-        Outcome { status: ExitStatus::from_raw(raw), stopped, oom_killed, wall, cpu, streams: vec![] }
+        let status = ExitStatus::from_raw(raw);
+        let (peak_bytes, survived, streams) = (0, false, vec![]);
+        Outcome { status, stopped, oom_killed, wall, cpu, streams, peak_bytes, survived }
     }
 
     const EXIT_3: i32 = 3 << 8;
