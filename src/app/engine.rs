@@ -11,7 +11,7 @@ use crate::execution::WorkerId;
 use crate::failpoint;
 use crate::http::Readiness;
 use crate::sandbox::{Docker, DockerSettings, FenceState};
-use crate::settings::{Firewall, NetworkPolicy, Settings};
+use crate::settings::{Firewall, NetworkPolicy, Reuse, Settings};
 
 /// How often Docker is asked whether it lives.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
@@ -71,6 +71,7 @@ pub(super) fn docker_settings(settings: &Settings, cluster: String, worker: &str
         worker: worker.to_owned(),
         park_ttl: settings.sandbox.park_ttl.0,
         orphan_ttl: settings.sandbox.orphan_ttl.0,
+        reuse: settings.sandbox.reuse == Reuse::SameKey,
     }
 }
 

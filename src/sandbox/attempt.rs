@@ -1,4 +1,4 @@
-//! One container, used for one attempt.
+//! One container, and the conversation with its init about an attempt.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use slog::{debug, warn};
 
 use super::error::answered;
 use super::profile::Access;
+use super::renewal::History;
 use super::wire::Wire;
 use super::{Building, Docker, DockerError, Found, Profile, SandboxError};
 use crate::metrics::docker_call;
@@ -36,7 +37,7 @@ pub struct Sandbox {
     /// The environment that it builds, and that goes away with it.
     builds: Option<Building>,
     /// None while the connection is broken.
-    wire: Option<Wire>,
+    pub(super) wire: Option<Wire>,
     /// What the init said of itself at the last hello.
     state: State,
     /// The event that told that the job has begun.
@@ -45,6 +46,7 @@ pub struct Sandbox {
     last: u64,
     /// A cancel must not get lost with a connection.
     cancelled: bool,
+    pub(super) history: History,
 }
 
 struct Hello {
@@ -125,6 +127,7 @@ impl Sandbox {
             first: None,
             last: 0,
             cancelled: false,
+            history: History::new(),
         }
     }
 
@@ -198,6 +201,7 @@ impl Sandbox {
             match self.incoming().await? {
                 Some(Message::Event { seq, event }) if seq > self.last => {
                     self.last = seq;
+                    self.history.note(&event);
                     return Ok(Step { seq, event });
                 }
                 // Told once more after a new attach.
@@ -219,6 +223,7 @@ impl Sandbox {
 
     pub async fn cancel(&mut self) {
         self.cancelled = true;
+        self.history.spoil();
         if let Err(error) = self.send(&Command::Cancel).await {
             debug!(self.docker.log, "the cancel is sent again after the next attach"; "error" => %error);
         }
@@ -287,6 +292,8 @@ impl Sandbox {
     }
 
     async fn connect(&mut self) -> Result<Hello, String> {
+        // Bytes of the former connection may still come.
+        self.history.spoil();
         let wire = Wire::attach(&self.docker, &self.container, self.token.clone()).await?;
         let hello = self.greet(wire).await?;
         if self.cancelled {
@@ -312,7 +319,7 @@ impl Sandbox {
         }
     }
 
-    async fn send(&mut self, command: &Command) -> Result<(), SandboxError> {
+    pub(super) async fn send(&mut self, command: &Command) -> Result<(), SandboxError> {
         let Some(wire) = self.wire.as_mut() else {
             return Err(SandboxError::Broken("there is no connection".to_owned()));
         };

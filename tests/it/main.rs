@@ -32,6 +32,7 @@ mod postgres_tls;
 mod receipt;
 mod restart;
 mod retention;
+mod reuse;
 mod runtimes;
 mod sandbox_profile;
 mod secrets;
