@@ -10,7 +10,7 @@ use crate::actors::Backlog;
 use crate::execution::WorkerId;
 use crate::failpoint;
 use crate::http::Readiness;
-use crate::sandbox::{Docker, DockerSettings, FenceState};
+use crate::sandbox::{Docker, DockerSettings, FenceState, HolderLimits};
 use crate::settings::{Firewall, NetworkPolicy, Reuse, Settings};
 
 /// How often Docker is asked whether it lives.
@@ -72,6 +72,26 @@ pub(super) fn docker_settings(settings: &Settings, cluster: String, worker: &str
         park_ttl: settings.sandbox.park_ttl.0,
         orphan_ttl: settings.sandbox.orphan_ttl.0,
         reuse: settings.sandbox.reuse == Reuse::SameKey,
+        holders: holder_limits(settings),
+    }
+}
+
+/// What runs in another runtime than runc may have a network stack of its own, which takes the namespace's addresses away.
+const RUNTIMES_THAT_JOIN: [&str; 3] = ["", "runc", "crun"];
+
+fn holder_limits(settings: &Settings) -> HolderLimits {
+    let sandbox = &settings.sandbox;
+    let joins = !sandbox.fresh_network && RUNTIMES_THAT_JOIN.contains(&sandbox.runtime.as_str());
+    let ttl = sandbox.park_ttl.0;
+    HolderLimits {
+        // Each slot has one sandbox that runs, or is being removed, and one that is parked.
+        most: if joins { 2 * settings.worker.slots + 1 } else { 0 },
+        lend_for: ttl,
+        // It is lent to a sandbox that is parked at first, then runs, perhaps many times, then may wait for a daemon.
+        lives_for: 2 * ttl
+            + sandbox.reuse_max_age.0
+            + settings.execution.max_timeout.0
+            + sandbox.orphan_ttl.0,
     }
 }
 

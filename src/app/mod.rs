@@ -6,6 +6,7 @@ pub mod doctor;
 mod engine;
 mod environments;
 pub mod firewall;
+mod holders;
 mod home;
 pub mod keys;
 mod logging;

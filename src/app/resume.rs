@@ -79,7 +79,7 @@ impl Sweeper {
         self.open.lock().await.retain(|name, _| found.iter().any(|one| one.container == *name));
         let mut all = true;
         for container in &found {
-            if let Err(error) = self.settle(container).await {
+            if let Err(error) = self.settle(container, &found).await {
                 all = false;
                 warn!(self.log, "a left-over sandbox stays for now"; "container" => &container.container, "error" => %error);
             }
@@ -111,18 +111,21 @@ impl Sweeper {
         Ok(())
     }
 
-    async fn settle(&self, found: &Found) -> Result<(), ResumeError> {
+    async fn settle(&self, found: &Found, all: &[Found]) -> Result<(), ResumeError> {
         let owner = WorkerId::from_stored(found.worker.clone());
         let ours = owner == self.worker.id;
+        // A holder goes with the sandbox that has joined it.
+        let joined = |holder: &Found| all.iter().any(|one| one.joined.as_ref() == Some(&holder.container));
         if self.worker.docker.knows(&found.container)
+            || (found.holds && joined(found))
             || (ours && self.seen_for(found).await < STRAY_AFTER)
             || (!ours && !self.gone(&owner).await?)
-            || (found.running && self.take_over(found).await?)
+            || (found.running && !found.holds && self.take_over(found).await?)
         {
             return Ok(());
         }
         info!(self.log, "removing a left-over sandbox"; "container" => &found.container, "of" => %owner);
-        self.worker.docker.remove(&found.container);
+        self.worker.docker.remove(found);
         Ok(())
     }
 

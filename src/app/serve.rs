@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::database::Database;
 use super::home::Home;
 use super::resume::Sweeper;
-use super::{engine, environments, logging, retention, signals, webhooks};
+use super::{engine, environments, holders, logging, retention, signals, webhooks};
 use crate::actors::{Backlog, Drain, Fatal, Poller, Recorder, Worker, tend};
 use crate::execution::WorkerId;
 use crate::http::{self, Api, Readiness};
@@ -217,6 +217,8 @@ impl Work {
             }
         }
         tended("sweeper", fatal, log, move || Arc::clone(&sweeper).sweep_for_ever());
+        let of = Arc::clone(&worker);
+        tended("holders", fatal, log, move || holders::tend_for_ever(Arc::clone(&of)));
         let (of, own) = (Arc::clone(&worker), log.new(o!("part" => "environments")));
         tended("environments", fatal, log, move || {
             environments::sweep_for_ever(Arc::clone(&of), own.clone())
@@ -241,6 +243,7 @@ impl Work {
         if let Err(error) = self.poller.send(Drain { at_once }).await {
             warn!(log, "the poller was gone before the drain"; "error" => %error);
         }
+        self.worker.docker.dismiss_holders();
         if tokio::time::timeout(REMOVAL_GRACE, self.worker.docker.settled()).await.is_err() {
             warn!(log, "containers are left for the next start: Docker does not answer");
         }

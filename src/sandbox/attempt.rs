@@ -5,12 +5,16 @@ use std::time::Duration;
 use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions};
 use rgrid_init::{Command, Event, Job, MAX_PIECE, Message, PROTOCOL_VERSION, State, Token};
 use slog::{debug, warn};
+use tokio::time::Instant;
 
 use super::error::answered;
+use super::holders::Lodging;
 use super::profile::Access;
+use super::reaper::Doomed;
 use super::renewal::History;
 use super::wire::Wire;
 use super::{Building, Docker, DockerError, Found, Profile, SandboxError};
+use crate::failpoint;
 use crate::metrics::docker_call;
 
 /// From the start of the container, or a new attach, to the init's hello.
@@ -46,6 +50,10 @@ pub struct Sandbox {
     last: u64,
     /// A cancel must not get lost with a connection.
     cancelled: bool,
+    /// None once somebody else has it.
+    lodging: Option<Lodging>,
+    /// Something may have gone through its network.
+    network_used: bool,
     pub(super) history: History,
 }
 
@@ -57,30 +65,44 @@ struct Hello {
 impl Docker {
     /// A new container whose init waits for its job.
     pub async fn park(&self, profile: &Profile) -> Result<Sandbox, DockerError> {
-        let parked = self.try_park(profile).await;
+        let begun = Instant::now();
+        let lodging = self.holders.lodge(profile.network);
+        let joins = lodging.holder().map(str::to_owned);
+        let mut parked = self.try_park(profile, lodging).await;
+        if let (Err(DockerError::Refused { reason, .. }), Some(holder)) = (&parked, joins) {
+            // Most likely the holder is gone.
+            warn!(self.log, "a sandbox could not join a network"; "holder" => holder, "reason" => reason);
+            self.holders.doubt(profile.network);
+            parked = self.try_park(profile, self.holders.own(profile.network)).await;
+        }
         if let Err(DockerError::Refused { .. }) = &parked {
             self.doubt().await;
         }
+        self.turns.note(parked.is_ok(), begun.elapsed());
         parked
     }
 
-    async fn try_park(&self, profile: &Profile) -> Result<Sandbox, DockerError> {
+    async fn try_park(&self, profile: &Profile, lodging: Lodging) -> Result<Sandbox, DockerError> {
         let token = new_token()?;
         let ground = self.ground(&profile.image).await?;
         if let Some(volume) = &profile.environment {
             self.must_be_there(volume).await?;
         }
-        let body = profile.container(&self.settings, &ground, token.as_str(), Access::ReadOnly);
+        let holder = lodging.holder();
+        let body = profile.container(&self.settings, &ground, token.as_str(), Access::ReadOnly, holder);
         let made =
             docker_call("create", answered(self.api.create_container(None::<CreateContainerOptions>, body)))
                 .await;
         let container = made.map_err(|error| self.failed("make a sandbox", error))?.id;
         // From here on dropping it removes it.
-        self.wake(Sandbox::unconnected(self.clone(), container, token, None)).await
+        failpoint::hit("park.made").await;
+        self.wake(Sandbox::unconnected(self.clone(), container, token, None, lodging)).await
     }
 
     /// Starts a container that was made; returns when its init waits for a job.
     pub(super) async fn wake(&self, mut sandbox: Sandbox) -> Result<Sandbox, DockerError> {
+        // What fails to start may have failed over its holder.
+        sandbox.network_used = true;
         let wire = docker_call("attach", Wire::attach(self, &sandbox.container, sandbox.token.clone())).await;
         let start = self.api.start_container(&sandbox.container, None::<StartContainerOptions>);
         let started = docker_call("start", answered(start)).await;
@@ -88,7 +110,10 @@ impl Docker {
         let wire = wire.map_err(DockerError::Mute)?;
         let hello = docker_call("hello", sandbox.greet(wire)).await.map_err(DockerError::Mute)?;
         match hello.state {
-            State::Parked => Ok(sandbox),
+            State::Parked => {
+                sandbox.network_used = false;
+                Ok(sandbox)
+            }
             other => Err(DockerError::Mute(format!("a new sandbox says that it is {other:?}"))),
         }
     }
@@ -97,7 +122,10 @@ impl Docker {
     pub async fn reattach(&self, found: &Found) -> Result<(Sandbox, State, Option<String>), DockerError> {
         let token = Token::parse(&found.token).map_err(|error| DockerError::Mute(error.to_string()))?;
         let builds = found.builds.clone();
-        let mut sandbox = Sandbox::unconnected(self.clone(), found.container.clone(), token, builds);
+        let lodging = self.holders.inherited(found.joined.clone());
+        let mut sandbox = Sandbox::unconnected(self.clone(), found.container.clone(), token, builds, lodging);
+        // What it did before, nobody knows yet.
+        sandbox.network_used = true;
         match sandbox.connect().await {
             Ok(hello) => Ok((sandbox, hello.state, hello.job)),
             Err(reason) => {
@@ -115,6 +143,7 @@ impl Sandbox {
         container: String,
         token: Token,
         builds: Option<Building>,
+        lodging: Lodging,
     ) -> Self {
         docker.reaper.note(&container);
         Self {
@@ -127,6 +156,8 @@ impl Sandbox {
             first: None,
             last: 0,
             cancelled: false,
+            lodging: Some(lodging),
+            network_used: false,
             history: History::new(),
         }
     }
@@ -148,6 +179,9 @@ impl Sandbox {
     /// Leaves the container to itself.
     pub fn abandon(mut self) {
         self.docker.reaper.forget(&std::mem::take(&mut self.container));
+        if let Some(lodging) = self.lodging.take() {
+            lodging.abandon();
+        }
     }
 
     /// Puts a read-only file into the workspace. Only before the start.
@@ -167,6 +201,8 @@ impl Sandbox {
     ///
     /// Takes as long as Docker hangs: only the init can tell whether it has the job.
     pub async fn start(&mut self, job: Job) -> Result<(), SandboxError> {
+        // Until the init has told otherwise.
+        self.network_used = true;
         self.send(&Command::Run(job)).await?;
         loop {
             // A connection that says nothing is made anew: the next hello tells.
@@ -177,7 +213,7 @@ impl Sandbox {
             match incoming? {
                 Some(Message::Event { seq, event }) => {
                     self.last = seq;
-                    self.first = Some(Step { seq, event });
+                    self.first = Some(self.step(seq, event));
                     return Ok(());
                 }
                 Some(Message::Refused { reason }) => return Err(SandboxError::Refused(reason)),
@@ -201,8 +237,7 @@ impl Sandbox {
             match self.incoming().await? {
                 Some(Message::Event { seq, event }) if seq > self.last => {
                     self.last = seq;
-                    self.history.note(&event);
-                    return Ok(Step { seq, event });
+                    return Ok(self.step(seq, event));
                 }
                 // Told once more after a new attach.
                 Some(Message::Event { .. }) | None => {}
@@ -212,6 +247,14 @@ impl Sandbox {
                 }
             }
         }
+    }
+
+    fn step(&mut self, seq: u64, event: Event) -> Step {
+        self.history.note(&event);
+        if let Event::Exit(exit) = &event {
+            self.network_used = exit.network_used;
+        }
+        Step { seq, event }
     }
 
     /// These events are stored; the init may forget them. One that gets lost is made good by the next.
@@ -333,9 +376,10 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        if !self.container.is_empty() {
+        if let Some(lodging) = self.lodging.take() {
             let volume = self.builds.take().map(|building| building.volume);
-            self.docker.reaper.take(std::mem::take(&mut self.container), volume);
+            let container = std::mem::take(&mut self.container);
+            self.docker.reaper.take(Doomed::with_lodging(container, volume, lodging, self.network_used));
         }
     }
 }

@@ -11,9 +11,11 @@ use slog::Logger;
 use super::environments::Building;
 use super::error::{CALL_TIMEOUT_SECONDS, answered, is_missing};
 use super::ground::KnownGround;
+use super::holders::Holders;
 use super::images::Images;
-use super::reaper::Reaper;
-use super::{DockerError, SandboxError};
+use super::reaper::{Doomed, Reaper};
+use super::turns::Turns;
+use super::{DockerError, First, HolderLimits, Later, SandboxError};
 use crate::metrics::docker_call;
 
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,6 +23,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const CLUSTER_LABEL: &str = "rgrid.cluster";
 pub(super) const WORKER_LABEL: &str = "rgrid.worker";
 pub(super) const TOKEN_LABEL: &str = "rgrid.token";
+/// Of a holder: its kind of network.
+pub(super) const HOLDER_LABEL: &str = "rgrid.holder";
 
 /// What is the same for all sandboxes of a worker.
 #[derive(Debug, Clone)]
@@ -41,6 +45,7 @@ pub struct DockerSettings {
     pub orphan_ttl: Duration,
     /// A sandbox may get another job after its first.
     pub reuse: bool,
+    pub holders: HolderLimits,
 }
 
 #[derive(Debug, Clone)]
@@ -58,6 +63,10 @@ pub struct Found {
     pub running: bool,
     /// Of one that installs.
     pub builds: Option<Building>,
+    /// It is a holder.
+    pub holds: bool,
+    /// The holder whose network it has joined.
+    pub joined: Option<String>,
 }
 
 /// A handle on the engine; cloning it is cheap.
@@ -69,6 +78,8 @@ pub struct Docker {
     pub(super) images: Arc<Images>,
     pub(super) ground: KnownGround,
     pub(super) reaper: Reaper,
+    pub(super) holders: Holders,
+    pub(super) turns: Turns,
     /// Asked once.
     pub(super) engine_id: Arc<tokio::sync::OnceCell<String>>,
     pub(super) log: Logger,
@@ -86,6 +97,7 @@ impl Docker {
         let asked = tokio::time::timeout(PING_TIMEOUT, api.negotiate_version()).await;
         let api = asked.map_err(|_| silent(&address))?.map_err(away)?;
         let reaper = Reaper::new(api.clone(), log.clone());
+        let holders = Holders::new(settings.holders, reaper.clone());
         Ok(Self {
             api,
             address: address.into(),
@@ -93,6 +105,8 @@ impl Docker {
             images: Arc::default(),
             ground: KnownGround::default(),
             reaper,
+            holders,
+            turns: Turns::default(),
             engine_id: Arc::default(),
             log,
         })
@@ -133,6 +147,7 @@ impl Docker {
             let labels = one.labels.unwrap_or_default();
             let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
             let state = one.state.map(|state| state.to_string());
+            let mode = one.host_config.and_then(|config| config.network_mode);
             let running = matches!(state.as_deref(), Some("running" | "paused"));
             Some(Found {
                 container: one.id?,
@@ -140,6 +155,8 @@ impl Docker {
                 token: label(TOKEN_LABEL),
                 running,
                 builds: Building::in_labels(&labels),
+                holds: labels.contains_key(HOLDER_LABEL),
+                joined: mode.and_then(|mode| mode.strip_prefix("container:").map(str::to_owned)),
             })
         };
         Ok(listed.into_iter().filter_map(found).collect())
@@ -150,9 +167,20 @@ impl Docker {
         self.reaper.is_known(container)
     }
 
-    /// Removes a container that is nobody's any more.
-    pub fn remove(&self, container: &str) {
-        self.reaper.take(container.to_owned(), None);
+    /// Removes a container that is nobody's any more, and the holder that it has joined.
+    pub fn remove(&self, found: &Found) {
+        let lodging = self.holders.inherited(found.joined.clone());
+        self.reaper.take(Doomed::with_lodging(found.container.clone(), None, lodging, true));
+    }
+
+    /// Says that a run waits for its sandbox, until the answer is dropped.
+    pub fn first(&self) -> First {
+        self.turns.first()
+    }
+
+    /// Returns when it is time to make a sandbox for later; the answer is kept while that is done.
+    pub async fn later(&self) -> Later {
+        self.turns.later().await
     }
 
     /// Returns when all removals are done.

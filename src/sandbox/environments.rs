@@ -95,7 +95,10 @@ impl Docker {
         let ground = self.ground(&profile.image).await?;
         let building = self.new_volume(key).await?;
         let profile = Profile { environment: Some(building.volume.clone()), ..profile.clone() };
-        let mut body = profile.container(&self.settings, &ground, token.as_str(), Access::Building);
+        // Whoever installs uses its network.
+        let lodging = self.holders.own(profile.network);
+        let mut body =
+            profile.container(&self.settings, &ground, token.as_str(), Access::Building, lodging.holder());
         body.labels.get_or_insert_default().extend(building.labels());
         let options = CreateContainerOptions { name: Some(self.builder_name(key)), ..Default::default() };
         let container = match answered(self.api.create_container(Some(options), body)).await {
@@ -110,7 +113,7 @@ impl Docker {
             }
         };
         // From here on dropping it removes container and volume.
-        let sandbox = Sandbox::unconnected(self.clone(), container, token, Some(building));
+        let sandbox = Sandbox::unconnected(self.clone(), container, token, Some(building), lodging);
         self.give_to_the_script(sandbox.container()).await?;
         Ok(Some(self.wake(sandbox).await?))
     }

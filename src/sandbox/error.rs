@@ -50,6 +50,11 @@ pub enum SandboxError {
 }
 
 impl DockerError {
+    /// Whether the same may work later.
+    pub fn is_passing(&self) -> bool {
+        !matches!(self, Self::ImageMissing { .. } | Self::EnvironmentGone(_) | Self::NoRuntime { .. })
+    }
+
     pub(super) fn from_bollard(what: &'static str, address: &str, error: BollardError) -> Self {
         match error {
             BollardError::DockerResponseServerError { message, .. } => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::{Docker, DockerError};
+use super::{Docker, DockerError, Network};
 
 /// Names by which Docker knows them.
 #[derive(Debug, Clone)]
@@ -13,6 +13,16 @@ pub(super) struct Ground {
     pub init_volume: String,
     /// The network's id.
     pub internet: String,
+}
+
+impl Ground {
+    /// Docker's name of it.
+    pub fn network(&self, network: Network) -> &str {
+        match network {
+            Network::Internet => &self.internet,
+            Network::None => "none",
+        }
+    }
 }
 
 /// Held while it is being made, so that sandboxes that are parked at once make it once.

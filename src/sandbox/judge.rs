@@ -84,6 +84,7 @@ mod tests {
             install: none(),
             outputs: Vec::new(),
             outputs_left_out: Vec::new(),
+            network_used: false,
         };
         judge(&exit, Duration::from_secs(5), 512 << 20)
     }

@@ -11,6 +11,7 @@ mod error;
 mod examination;
 mod fence;
 mod ground;
+mod holders;
 mod images;
 mod init_volume;
 mod judge;
@@ -20,6 +21,7 @@ mod profile;
 mod reaper;
 mod renewal;
 mod tar;
+mod turns;
 mod wire;
 
 pub use attempt::{Sandbox, Step};
@@ -30,9 +32,11 @@ pub use environments::{
 pub use error::{DockerError, SandboxError};
 pub use examination::Examined;
 pub use fence::{Fence, FenceState};
+pub use holders::HolderLimits;
 pub use images::ImageId;
 pub use judge::{Judged, judge};
 pub use judge_install::{InstallLimits, judge_install, too_large_install};
 pub use profile::{Network, Profile};
+pub use turns::{First, Later};
 
 pub use crate::settings::PullPolicy;

@@ -18,6 +18,8 @@ const SHM_BYTES: i64 = 16 * 1024 * 1024;
 /// The first user of a sandbox that gets several jobs; each has the next. From the first job on it is one that no image
 /// knows by name, so that a script finds the same each time.
 const FIRST_OF_MANY: u32 = 20_000;
+/// What a script's host is called.
+pub(super) const HOSTNAME: &str = "sandbox";
 
 /// What tells one kind of sandbox from another; equal profiles may stand in for each other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -45,20 +47,32 @@ pub enum Network {
     None,
 }
 
+impl Network {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Network::Internet => "internet",
+            Network::None => "none",
+        }
+    }
+}
+
 impl Profile {
+    /// `holder` is the container whose network it joins; none: it gets one of its own.
     pub(super) fn container(
         &self,
         settings: &DockerSettings,
         ground: &Ground,
         token: &str,
         access: Access,
+        holder: Option<&str>,
     ) -> ContainerCreateBody {
         let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         ContainerCreateBody {
             image: Some(self.image.clone()),
             entrypoint: Some(vec![format!("{}/init", init_volume::FOLDER)]),
             cmd: Some(Vec::new()),
-            hostname: Some("sandbox".to_owned()),
+            // One that joins a holder has the holder's.
+            hostname: holder.is_none().then(|| HOSTNAME.to_owned()),
             // The init drops to uid 1000 for everything that is the user's.
             user: Some("0:0".to_owned()),
             // No working folder: Docker would make it in the image's layer, and runc would then give the
@@ -73,12 +87,19 @@ impl Profile {
                 label(WORKER_LABEL, &settings.worker),
                 label(TOKEN_LABEL, token),
             ])),
-            host_config: Some(self.host_config(settings, ground, access)),
+            host_config: Some(self.host_config(settings, ground, access, holder)),
             ..Default::default()
         }
     }
 
-    fn host_config(&self, settings: &DockerSettings, ground: &Ground, access: Access) -> HostConfig {
+    fn host_config(
+        &self,
+        settings: &DockerSettings,
+        ground: &Ground,
+        access: Access,
+        holder: Option<&str>,
+    ) -> HostConfig {
+        let own = || ground.network(self.network).to_owned();
         let memory = i64::try_from(self.memory_bytes).unwrap_or(i64::MAX);
         HostConfig {
             cap_drop: Some(vec!["ALL".to_owned()]),
@@ -97,13 +118,7 @@ impl Profile {
             ulimits: Some(vec![ulimit("nofile", OPEN_FILES), ulimit("core", 0)]),
             ipc_mode: Some("private".to_owned()),
             cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
-            network_mode: Some(
-                match self.network {
-                    Network::Internet => &ground.internet,
-                    Network::None => "none",
-                }
-                .to_owned(),
-            ),
+            network_mode: Some(holder.map_or_else(own, |holder| format!("container:{holder}"))),
             // Output goes through the init, bounded.
             log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
             mounts: Some(self.mounts(ground, access)),

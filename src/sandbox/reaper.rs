@@ -10,6 +10,7 @@ use slog::{Logger, warn};
 use tokio::sync::{Semaphore, watch};
 
 use super::error::{answered, is_missing};
+use super::holders::Lodging;
 use crate::failpoint;
 
 /// Removals at once. More only makes Docker slower for those who wait for a sandbox.
@@ -53,17 +54,23 @@ impl Reaper {
         self.known().contains(container)
     }
 
-    /// The volume can only go once the container is gone. Must be called within the async runtime; without one the
-    /// next start sweeps.
-    pub fn take(&self, container: String, volume: Option<String>) {
+    /// Must be called within the async runtime; without one the next start sweeps.
+    pub fn take(&self, doomed: Doomed) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let removal = Removal::new(self.clone(), container, volume);
+        let mut removal = Removal::new(self.clone(), doomed);
         runtime.spawn(async move {
-            let reaper = &removal.reaper;
-            let _place = reaper.places.acquire().await;
+            let places = Arc::clone(&removal.reaper.places);
+            let _place = places.acquire().await;
             failpoint::hit("reaper.removing").await;
             removal.insist().await;
+            removal.vacate();
         });
+    }
+
+    /// Until it is dropped, things have not settled.
+    pub fn pending(&self) -> Pending {
+        self.open.send_modify(|open| *open += 1);
+        Pending(Arc::clone(&self.open))
     }
 
     pub async fn settled(&self) {
@@ -77,26 +84,60 @@ impl Reaper {
     }
 }
 
+pub(super) struct Pending(Arc<watch::Sender<usize>>);
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
+}
+
+/// What is to be removed: first the container, then what goes with it.
+pub(super) struct Doomed {
+    container: String,
+    volume: Option<String>,
+    lodging: Option<Lodging>,
+    /// Something may have gone through its network.
+    used: bool,
+}
+
+impl Doomed {
+    pub fn container(container: String) -> Self {
+        Self { container, volume: None, lodging: None, used: true }
+    }
+
+    pub fn with_lodging(container: String, volume: Option<String>, lodging: Lodging, used: bool) -> Self {
+        Self { container, volume, lodging: Some(lodging), used }
+    }
+}
+
 /// A removal that is under way. However it ends, also by a panic, it is counted off, and the container is no longer
 /// known: if it is still there, the next sweep finds it.
 struct Removal {
     reaper: Reaper,
-    container: String,
-    volume: Option<String>,
+    doomed: Doomed,
+    _pending: Pending,
 }
 
 impl Removal {
-    fn new(reaper: Reaper, container: String, volume: Option<String>) -> Self {
-        reaper.open.send_modify(|open| *open += 1);
-        reaper.note(&container);
-        Self { reaper, container, volume }
+    fn new(reaper: Reaper, doomed: Doomed) -> Self {
+        let pending = reaper.pending();
+        reaper.note(&doomed.container);
+        Self { reaper, doomed, _pending: pending }
+    }
+
+    /// The container is gone: its place in a network is free.
+    fn vacate(&mut self) {
+        if let Some(lodging) = self.doomed.lodging.take() {
+            lodging.leave(self.doomed.used);
+        }
     }
 
     async fn insist(&self) {
         let mut pause = FIRST_PAUSE;
         while let Err(error) = self.attempt().await {
-            warn!(self.reaper.log, "a container is not removed yet"; "container" => &self.container,
-                "volume" => self.volume.as_deref(), "error" => %error);
+            warn!(self.reaper.log, "a container is not removed yet"; "container" => &self.doomed.container,
+                "volume" => self.doomed.volume.as_deref(), "error" => %error);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -105,16 +146,15 @@ impl Removal {
     async fn attempt(&self) -> Result<(), bollard::errors::Error> {
         let api = &self.reaper.api;
         let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
-        missing_is_fine(answered(api.remove_container(&self.container, Some(options))).await)?;
-        let Some(volume) = &self.volume else { return Ok(()) };
+        missing_is_fine(answered(api.remove_container(&self.doomed.container, Some(options))).await)?;
+        let Some(volume) = &self.doomed.volume else { return Ok(()) };
         missing_is_fine(answered(api.remove_volume(volume, None::<RemoveVolumeOptions>)).await)
     }
 }
 
 impl Drop for Removal {
     fn drop(&mut self) {
-        self.reaper.forget(&self.container);
-        self.reaper.open.send_modify(|open| *open -= 1);
+        self.reaper.forget(&self.doomed.container);
     }
 }
 

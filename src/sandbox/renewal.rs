@@ -95,6 +95,7 @@ mod tests {
             install: none(),
             outputs: Vec::new(),
             outputs_left_out: Vec::new(),
+            network_used: false,
         }));
         history
     }

@@ -182,6 +182,7 @@ pub struct Sandbox {
     pub blocked: Vec<Network>,
     pub host_ports: Vec<u16>,
     pub runtime: String,
+    pub fresh_network: bool,
     pub parked: u8,
     pub reuse: Reuse,
     pub reuse_runs: u32,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Daemon, DaemonBuilder, Database, Http, Index, containers_of, docker, environments_of, wait_until,
+    Daemon, DaemonBuilder, Database, Http, Index, docker, environments_of, sandboxes_of, wait_until,
 };
 
 const SHOW: &str = "import hello; print(hello.VERSION)";
@@ -75,7 +75,7 @@ fn the_parked_sandbox_has_what_the_slot_needed_last() {
     run(&daemon.http(), SHOW, &index.requirements("hello"));
     let volume = environments_of(&database.cluster()).remove(0);
     let parked = wait_until("a parked sandbox with the environment", PATIENCE, || {
-        let containers = containers_of(&database.cluster());
+        let containers = sandboxes_of(&database.cluster());
         let with_it = containers.into_iter().find(|one| {
             let mounts = docker(&["inspect", "-f", "{{range .Mounts}}{{.Name}} {{.RW}} {{end}}", one]);
             mounts.contains(&format!("{volume} false"))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    DaemonBuilder, Database, Http, Index, containers_of, docker, environments_of, wait_until,
+    DaemonBuilder, Database, Http, Index, containers_of, docker, environments_of, sandboxes_of, wait_until,
 };
 
 const SHOW: &str = "import hello; print(hello.VERSION)";
@@ -168,7 +168,7 @@ fn a_volume_that_somebody_removed_is_made_anew() {
     let requirements = index.requirements("hello");
     run(&daemon.http(), SHOW, &requirements);
     let volume = environments_of(&database.cluster()).remove(0);
-    wait_until("it can be removed", PATIENCE, || containers_of(&database.cluster()).is_empty().then_some(()));
+    wait_until("it can be removed", PATIENCE, || sandboxes_of(&database.cluster()).is_empty().then_some(()));
     docker(&["volume", "rm", &volume]);
     assert_eq!(run(&daemon.http(), SHOW, &requirements)["stdout"], "1.0\n");
     assert_eq!(index.asked_for("hello"), 2);

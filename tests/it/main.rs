@@ -18,6 +18,7 @@ mod fault_run;
 mod faults;
 mod fence;
 mod foreign_pages;
+mod holders;
 mod images;
 mod keys;
 mod main_job;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{DaemonBuilder, Database, containers_of, wait_until};
+use crate::support::{DaemonBuilder, Database, containers_of, sandboxes_of, wait_until};
 
 const COUNTING: &str = "\
 import random, time
@@ -58,7 +58,7 @@ fn nothing_is_left_after_a_crash_and_a_start() {
     daemon.http().wait(&daemon.http().submit("print(1)"));
     let cluster = database.text("SELECT cluster FROM deployment");
     wait_until("parked sandboxes", Duration::from_secs(30), || {
-        (containers_of(&cluster).len() == 2).then_some(())
+        (sandboxes_of(&cluster).len() == 2).then_some(())
     });
     let before = containers_of(&cluster);
     daemon.kill_9();

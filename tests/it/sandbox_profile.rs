@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Daemon, DaemonBuilder, Database, Engine, containers_of, docker, wait_until};
+use crate::support::{Daemon, DaemonBuilder, Database, Engine, docker, sandboxes_of, wait_until};
 
 fn inspected() -> (Database, Daemon, Value) {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).start();
     let cluster = database.text("SELECT cluster FROM deployment");
     let container = wait_until("a parked sandbox", Duration::from_secs(30), || {
-        let running = containers_of(&cluster).into_iter().next()?;
+        let running = sandboxes_of(&cluster).into_iter().next()?;
         (docker(&["inspect", "-f", "{{.State.Running}}", &running]) == "true").then_some(running)
     });
     let inspected: Value = serde_json::from_str(&docker(&["inspect", &container])).unwrap();
@@ -78,6 +78,104 @@ fn a_live_container_has_each_line_of_the_profile() {
             "{options}"
         );
     }
+}
+
+fn inspect(container: &str) -> Value {
+    let inspected: Value = serde_json::from_str(&docker(&["inspect", container])).unwrap();
+    inspected[0].clone()
+}
+
+/// Runs scripts until a holder is lent: the parked sandbox and the holder.
+fn lent(daemon: &Daemon, cluster: &str) -> (Value, Value) {
+    wait_until("a sandbox has joined a holder", Duration::from_secs(60), || {
+        let [parked] = &sandboxes_of(cluster)[..] else { return None };
+        if docker(&["ps", "-q", "--no-trunc", "--filter", &format!("id={parked}")]) != *parked {
+            return None;
+        }
+        let parked = inspect(parked);
+        match parked["HostConfig"]["NetworkMode"].as_str().unwrap().strip_prefix("container:") {
+            Some(holder) => Some((inspect(holder), parked)),
+            None => {
+                daemon.http().wait(&daemon.http().submit("print(1)"));
+                None
+            }
+        }
+    })
+}
+
+#[test]
+fn a_sandbox_that_joins_a_network_is_locked_down_like_any_other() {
+    let (database, daemon, mut own) = inspected();
+    let (_, mut joined) = lent(&daemon, &database.cluster());
+    for container in [&mut own, &mut joined] {
+        container["HostConfig"]["NetworkMode"] = Value::Null;
+    }
+    assert_eq!(joined["HostConfig"], own["HostConfig"]);
+    for field in ["User", "Tty", "OpenStdin", "StdinOnce", "Image", "Entrypoint", "Cmd", "Volumes"] {
+        assert_eq!(joined["Config"][field], own["Config"][field], "{field}");
+    }
+}
+
+#[test]
+fn a_holder_has_no_rights_and_no_way_to_speak_to_it() {
+    let (database, daemon, _) = inspected();
+    let (holder, _) = lent(&daemon, &database.cluster());
+    let (config, host) = (&holder["Config"], &holder["HostConfig"]);
+    assert_eq!((&host["CapDrop"], &host["CapAdd"]), (&serde_json::json!(["ALL"]), &Value::Null));
+    assert!(host["SecurityOpt"].to_string().contains("no-new-privileges"));
+    assert_eq!((&config["User"], &host["ReadonlyRootfs"]), (&Value::from("65534:65534"), &Value::from(true)));
+    assert_eq!((&config["OpenStdin"], &config["Tty"]), (&Value::from(false), &Value::from(false)));
+    assert_eq!(config["Entrypoint"], serde_json::json!(["/rgrid/init", "hold"]));
+    assert_eq!((&host["Memory"], &host["PidsLimit"]), (&Value::from(32 << 20), &Value::from(16)));
+    assert_eq!((&host["IpcMode"], &host["CgroupnsMode"]), (&Value::from("private"), &Value::from("private")));
+    assert_eq!((&host["Privileged"], &host["AutoRemove"]), (&Value::from(false), &Value::from(false)));
+    assert_eq!(host["LogConfig"]["Type"], "none");
+    let mounts = holder["Mounts"].as_array().unwrap();
+    assert!(mounts.len() == 1 && mounts[0]["Type"] == "volume" && mounts[0]["RW"] == false, "{mounts:?}");
+    assert!(
+        docker(&["network", "inspect", "-f", "{{.Name}}", host["NetworkMode"].as_str().unwrap()])
+            == "rgrid-test"
+    );
+}
+
+#[test]
+fn a_script_sees_the_same_in_a_network_of_its_own_and_in_one_that_is_lent() {
+    let script = "
+import glob, os, re, socket
+print(socket.gethostname(), socket.gethostbyname('localhost'), sorted(os.listdir('/sys/class/net')))
+print(socket.gethostbyname(socket.gethostname()) if os.path.exists('/sys/class/net/eth0') else 'no address')
+for path in ['/etc/hosts', '/etc/hostname', '/etc/resolv.conf', '/proc/net/route']:
+    print(path, re.sub(r'[0-9A-F]{8}|[0-9.]+[.][0-9]+', '…', open(path).read()))
+for path in ['ip_unprivileged_port_start', 'ping_group_range', 'ip_forward']:
+    print(path, open('/proc/sys/net/ipv4/' + path).read())
+for path in ['/proc/sys/net/ipv4/ping_group_range', '/etc/hosts', '/etc/resolv.conf']:
+    try: open(path, 'w').write('x'); print('ALLOWED', path)
+    except OSError as error: print(path, error.errno)
+";
+    let databases = [Database::new(), Database::new()];
+    let daemon = |database, fresh| {
+        let builder = DaemonBuilder::on(database).slots(1);
+        builder.with("RGRID_SANDBOX__FRESH_NETWORK", fresh).start()
+    };
+    let seen = |daemon: &Daemon, network: bool| {
+        let http = daemon.http();
+        let end = http.wait(&http.submit_with(script, serde_json::json!({ "network": network })));
+        assert_eq!(end["status"], "completed", "{end}");
+        let said = end["stdout"].as_str().unwrap();
+        assert!(!said.contains("ALLOWED"), "{said}");
+        // An address of a network of one's own is another one.
+        said.replace(said.lines().nth(1).unwrap(), "…")
+    };
+    let (own, lends) = (daemon(&databases[0], "true"), daemon(&databases[1], "false"));
+    for network in [true, false] {
+        let expected = seen(&own, network);
+        assert!(expected.starts_with("sandbox 127.0.0.1 "), "{expected}");
+        for _ in 0..6 {
+            assert_eq!(seen(&lends, network), expected);
+        }
+    }
+    let (_, parked) = lent(&lends, &databases[1].cluster());
+    assert_eq!(parked["Config"]["Hostname"], "sandbox");
 }
 
 #[test]

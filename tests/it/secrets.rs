@@ -5,7 +5,7 @@ use std::time::Duration;
 use diesel::{QueryableByName, RunQueryDsl, sql_query, sql_types};
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, DaemonBuilder, Database, containers_of, docker, wait_until};
+use crate::support::{Daemon, DaemonBuilder, Database, docker, sandboxes_of, wait_until};
 
 const SECRET: &str = "canary-secret-c0ffee";
 const VARIABLE: &str = "canary-variable-decade";
@@ -94,7 +94,7 @@ fn the_canary_is_found_nowhere_but_in_its_own_column() {
     let inspect = |containers: Vec<String>| {
         containers.iter().map(|container| docker(&["inspect", container])).collect::<String>()
     };
-    let containers = containers_of(&cluster);
+    let containers = sandboxes_of(&cluster);
     let live = inspect(containers.clone());
     assert!(live.contains(&cluster));
     for canary in [SECRET, VARIABLE] {

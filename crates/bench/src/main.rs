@@ -3,6 +3,7 @@
 //! Numbers on a machine are noisy, so everything is measured in turns within one run, and compared as
 //! ratios of medians. `make bench` starts the daemons, runs all of it and writes `docs/benchmarks/`.
 
+mod burst;
 mod contender;
 mod idle;
 mod latency;
@@ -64,6 +65,17 @@ enum What {
         #[arg(long)]
         no_network: bool,
     },
+    /// 2, 4, 8 and 16 runs that come at the same moment
+    Burst {
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+        /// Between two bursts, so that sandboxes are parked again
+        #[arg(long, default_value_t = 1500, value_name = "MS")]
+        pause: u64,
+        /// Without a network, both `docker run` and RGrid
+        #[arg(long)]
+        no_network: bool,
+    },
     /// Memory and CPU of processes that have nothing to do
     Idle {
         #[arg(long, default_value_t = 30)]
@@ -100,6 +112,15 @@ fn measure(cli: &Cli) -> anyhow::Result<()> {
             };
             let report = throughput::measure(&server, &cli.image, network, *runs)?;
             tell(cli, name, &report, &throughput::table(&report), Some(plot::throughput(&report)))
+        }
+        What::Burst { rounds, pause, no_network } => {
+            let (network, name) = match no_network {
+                true => (Network::None, "burst-none"),
+                false => (Network::Bridge, "burst-bridge"),
+            };
+            let report =
+                burst::measure(&server, &cli.image, network, *rounds, Duration::from_millis(*pause))?;
+            tell(cli, name, &report, &burst::table(&report), None)
         }
         What::Idle { seconds, processes } => {
             let report = idle::measure(processes, *seconds)?;

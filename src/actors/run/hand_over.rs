@@ -11,6 +11,7 @@ use super::{Ending, conclude};
 use crate::actors::claims::Held;
 use crate::actors::{Order, Worker};
 use crate::execution::{Claimed, Conclusion, FailureKind};
+use crate::failpoint;
 use crate::metrics::METRICS;
 use crate::sandbox::{DockerError, Profile, Sandbox, SandboxError};
 use crate::settings::RuntimeEntry;
@@ -133,7 +134,9 @@ async fn attempt(
     sandbox.put(&claimed.script_name, &claimed.script).await?;
     put_inputs(worker, claimed, &mut sandbox).await?;
     put_certificates(worker, &mut sandbox).await?;
+    failpoint::hit("hand_over.filled").await;
     sandbox.start(job::job(claimed, runtime, &worker.settings, installed)).await?;
+    failpoint::hit("hand_over.started").await;
     Ok((sandbox, profile))
 }
 

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use slog::debug;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::actors::Worker;
+use crate::failpoint;
 use crate::metrics::{METRICS, Raised};
 use crate::sandbox::{DockerError, Profile, Sandbox};
 
@@ -17,8 +19,20 @@ pub(in crate::actors) struct Nest(Option<Parked>);
 struct Parked {
     profile: Profile,
     since: Instant,
-    task: JoinHandle<Result<Sandbox, DockerError>>,
+    /// None: nobody wanted it any more before it was begun.
+    task: JoinHandle<Option<Result<Sandbox, DockerError>>>,
+    wish: watch::Sender<Wish>,
     _counted: Raised,
+}
+
+/// What a sandbox on its way is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    /// Wait until nobody else waits.
+    InTime,
+    /// A run waits for it.
+    Now,
+    Never,
 }
 
 impl Nest {
@@ -27,9 +41,9 @@ impl Nest {
         if worker.settings.sandbox.parked == 0 || worker.is_draining() {
             return Self(None);
         }
-        let (shared, wanted) = (Arc::clone(worker), profile.clone());
-        let task = actix_rt::spawn(async move { shared.docker.park(&wanted).await });
-        Self(Some(Parked { profile, since: Instant::now(), task, _counted: METRICS.parked.raise() }))
+        let (wish, wishes) = watch::channel(Wish::InTime);
+        let task = actix_rt::spawn(park(Arc::clone(worker), profile.clone(), wishes));
+        Self(Some(Parked { profile, since: Instant::now(), task, wish, _counted: METRICS.parked.raise() }))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -44,17 +58,20 @@ impl Nest {
 
     /// The parked sandbox if it fits, also when it is only on its way; else a new one.
     pub async fn sandbox(mut self, worker: &Worker, profile: &Profile) -> Result<Sandbox, DockerError> {
+        let _first = worker.docker.first();
         let stale = self.is_stale(worker);
         if let Some(parked) = self.0.take() {
             if parked.profile == *profile && !stale {
+                parked.wish.send_replace(Wish::Now);
                 match parked.task.await {
-                    Ok(Ok(sandbox)) => return Ok(sandbox),
+                    Ok(Some(Ok(sandbox))) => return Ok(sandbox),
                     failed => {
-                        debug!(worker.log, "parking had failed"; "how" => ?failed.map(|r| r.map(|_| ())))
+                        debug!(worker.log, "parking had failed"; "how" => ?failed.map(|r| r.map(|r| r.map(drop))))
                     }
                 }
             } else {
                 // Another profile is needed now. Dropping a sandbox removes its container.
+                parked.wish.send_replace(Wish::Never);
                 drop(actix_rt::spawn(parked.task));
             }
         }
@@ -66,10 +83,40 @@ impl Nest {
 
     /// Removes what is parked, and waits until it is gone.
     pub async fn clear(mut self) {
-        if let Some(parked) = self.0.take()
-            && let Ok(Ok(sandbox)) = parked.task.await
-        {
-            drop(sandbox);
+        if let Some(parked) = self.0.take() {
+            parked.wish.send_replace(Wish::Never);
+            if let Ok(Some(Ok(sandbox))) = parked.task.await {
+                drop(sandbox);
+            }
+        }
+    }
+}
+
+/// Again and again while Docker is away; a run that waits hears of a failure at once.
+async fn park(
+    worker: Arc<Worker>,
+    profile: Profile,
+    mut wishes: watch::Receiver<Wish>,
+) -> Option<Result<Sandbox, DockerError>> {
+    loop {
+        let _turn = tokio::select! {
+            // Whoever has dropped the nest wants nothing of it any more.
+            changed = wishes.wait_for(|wish| *wish != Wish::InTime) => {
+                if changed.map_or(Wish::Never, |wish| *wish) == Wish::Never {
+                    return None;
+                }
+                None
+            }
+            turn = worker.docker.later() => Some(turn),
+        };
+        failpoint::hit("nest.parking").await;
+        let parked = worker.docker.park(&profile).await;
+        failpoint::hit("nest.parked").await;
+        match parked {
+            Err(error) if error.is_passing() && *wishes.borrow() == Wish::InTime => {
+                debug!(worker.log, "parking is tried again"; "error" => %error);
+            }
+            other => return Some(other),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, DaemonBuilder, Database, containers_of, docker, fixture};
+use crate::support::{Daemon, DaemonBuilder, Database, containers_of, docker, fixture, sandboxes_of};
 
 fn daemon() -> (Database, Daemon) {
     let database = Database::new();
@@ -26,7 +26,7 @@ fn a_container_killed_from_outside_is_lost_with_what_it_had_said() {
     let http = daemon.http();
     let id = http.submit("import time; print('begun'); time.sleep(60)");
     http.wait_for_output(&id, "begun");
-    for container in containers_of(&database.text("SELECT cluster FROM deployment")) {
+    for container in sandboxes_of(&database.text("SELECT cluster FROM deployment")) {
         docker(&["kill", &container]);
     }
     let end = http.wait(&id);

@@ -8,6 +8,7 @@ mod docker;
 mod killed;
 mod load;
 mod panics;
+mod parking;
 mod partition;
 mod stopping;
 

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, DaemonBuilder, Engine, Postgres, Proxy, containers_of, wait_until};
+use crate::support::{
+    Daemon, DaemonBuilder, Engine, Postgres, Proxy, containers_of, sandboxes_of, wait_until,
+};
 
 struct Pair {
     /// Of the second one: on one Docker host it would sweep what the first one leaves.
@@ -52,7 +54,7 @@ impl Pair {
 
     /// Of the first one.
     fn containers(&self) -> Vec<String> {
-        containers_of(&self.postgres.text("SELECT cluster FROM deployment"))
+        sandboxes_of(&self.postgres.text("SELECT cluster FROM deployment"))
     }
 
     fn stop(self) {

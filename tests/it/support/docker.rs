@@ -17,6 +17,22 @@ pub fn containers_of(cluster: &str) -> Vec<String> {
     docker(&["ps", "-aq", "--no-trunc", "--filter", &filter]).lines().map(str::to_owned).collect()
 }
 
+/// Those of them that run scripts, or wait for one.
+pub fn sandboxes_of(cluster: &str) -> Vec<String> {
+    labelled(cluster, "rgrid.token")
+}
+
+/// Those of them that hold a network for sandboxes.
+pub fn holders_of(cluster: &str) -> Vec<String> {
+    labelled(cluster, "rgrid.holder")
+}
+
+fn labelled(cluster: &str, label: &str) -> Vec<String> {
+    let (cluster, label) = (format!("label=rgrid.cluster={cluster}"), format!("label={label}"));
+    let all = docker(&["ps", "-aq", "--no-trunc", "--filter", &cluster, "--filter", &label]);
+    all.lines().map(str::to_owned).collect()
+}
+
 /// Names of all volumes of a deployment in which requirements are installed, whole or not.
 pub fn environments_of(cluster: &str) -> Vec<String> {
     let filter = format!("label=rgrid.cluster={cluster}");

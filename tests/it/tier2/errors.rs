@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{assert_refused, daemon};
-use crate::support::{Cli, DaemonBuilder, Database, Index, containers_of, docker, wait_until};
+use crate::support::{Cli, DaemonBuilder, Database, Index, docker, sandboxes_of, wait_until};
 
 /// What fails, and what its sentence begins with.
 const WAYS: [(&str, &str, &str); 5] = [
@@ -81,7 +81,7 @@ fn new_4_what_happens_to_a_script_from_outside_says_so_with_a_hint() {
 
     let id = http.submit("import time; print('begun'); time.sleep(60)");
     http.wait_for_output(&id, "begun");
-    for container in containers_of(&database.cluster()) {
+    for container in sandboxes_of(&database.cluster()) {
         docker(&["kill", &container]);
     }
     assert_told(&cli, &http.wait(&id), "lost", "the sandbox was ended from outside while the script ran");
@@ -119,7 +119,7 @@ time.sleep(600)
             let top = std::process::Command::new("docker").args(["top", id]).output().unwrap();
             String::from_utf8_lossy(&top.stdout).contains("sleep 600")
         };
-        (!containers_of(&database.cluster()).iter().any(sleeps)).then_some(())
+        (!sandboxes_of(&database.cluster()).iter().any(sleeps)).then_some(())
     });
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{DaemonBuilder, Database, containers_of, environments_of, wait_until};
+use crate::support::{DaemonBuilder, Database, containers_of, environments_of, sandboxes_of, wait_until};
 
 const RUNS: usize = 200;
 const AFTER: usize = 20;
@@ -41,7 +41,7 @@ fn two_hundred_runs_in_a_row_leave_everything_as_it_was_after_the_first_twenty()
         run(n);
     }
     let cluster = database.cluster();
-    let parked = || containers_of(&cluster).len();
+    let parked = || sandboxes_of(&cluster).len();
     let connections =
         || database.number("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()");
     wait_until("one sandbox is parked for each slot", Duration::from_secs(30), || {

@@ -254,6 +254,22 @@ fn stop_and_sigterm_end_a_parked_init() {
 }
 
 #[test]
+fn one_that_holds_a_network_ends_at_sigterm_or_after_its_time() {
+    let hold = |ttl: &str| {
+        let mut program = Program::new(daemon::INIT);
+        program.arg("hold").env("RGRID_HOLD_TTL_MS", ttl).spawn().unwrap()
+    };
+    let mut short = hold("50");
+    let mut long = hold("600000");
+    assert_eq!(short.wait().unwrap().code(), Some(0));
+    assert!(long.try_wait().unwrap().is_none());
+    assert!(Program::new("kill").arg(long.id().to_string()).status().unwrap().success());
+    assert!(long.wait().unwrap().code().is_none_or(|code| code == 0));
+    let unclear = Program::new(daemon::INIT).arg("hold").env_clear().output().unwrap();
+    assert!(String::from_utf8_lossy(&unclear.stderr).contains("RGRID_HOLD_TTL_MS is missing"));
+}
+
+#[test]
 fn a_wrong_start_is_explained() {
     let output = Program::new(daemon::INIT).env_clear().output().unwrap();
     assert_eq!(output.status.code(), Some(2));

@@ -28,6 +28,8 @@ pub struct Init {
     journal: Journal,
     stage: Stage,
     questions: VecDeque<Wanted>,
+    /// By any job so far.
+    network_used: bool,
     buffer: Vec<u8>,
 }
 
@@ -60,6 +62,7 @@ impl Init {
             journal: Journal::new(),
             stage,
             questions: VecDeque::new(),
+            network_used: false,
             buffer: vec![0; BUFFER],
         })
     }
@@ -174,7 +177,9 @@ impl Init {
     fn advance_run(&mut self) {
         let Stage::Running(run) = &mut self.stage else { return };
         let exit = run.advance(&mut self.buffer, &self.host, &self.signals, &mut self.journal);
-        if let Some(exit) = exit {
+        if let Some(mut exit) = exit {
+            self.network_used |= exit.network_used;
+            exit.network_used = self.network_used;
             let (job, outputs, unfit) = (run.id().to_owned(), exit.outputs.clone(), run.unfit());
             self.journal.append(Event::Exit(exit));
             self.stage = Stage::Ended { job, outputs, until: after(self.host.orphan_ttl), unfit };
@@ -276,7 +281,7 @@ fn after(ttl: Duration) -> Option<Instant> {
 }
 
 /// Rounded up: a millisecond too early would wake the init in vain, again and again.
-fn timeout(deadline: Option<Instant>) -> PollTimeout {
+pub fn timeout(deadline: Option<Instant>) -> PollTimeout {
     let Some(deadline) = deadline else { return PollTimeout::NONE };
     let left = deadline.saturating_duration_since(Instant::now());
     let milliseconds = left.as_micros().div_ceil(1000);

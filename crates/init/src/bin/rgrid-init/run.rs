@@ -16,6 +16,7 @@ use crate::outputs;
 use crate::signals::Signals;
 use crate::spawn::Program;
 use crate::step::{Cause, Outcome, Step, Streams, Times};
+use crate::traffic::Traffic;
 
 pub struct Run {
     id: String,
@@ -27,10 +28,11 @@ pub struct Run {
     step: Option<Step>,
     cancelled: bool,
     /// Before anything of the job ran.
+    traffic: Traffic,
     peak: Peak,
     /// Of the largest process.
     peak_bytes: u64,
-    /// Of the job's processes, that may still do something.
+    /// Of the job's processes, that may still say or do something.
     survivors: bool,
     oom_killed: bool,
     /// What is known of the exit so far.
@@ -57,6 +59,7 @@ impl Run {
             phase: Phase::Setup,
             step: None,
             cancelled: false,
+            traffic: Traffic::now(),
             peak: Peak::so_far(),
             peak_bytes: 0,
             survivors: false,
@@ -193,6 +196,8 @@ impl Run {
 
     fn exit(&mut self) -> Exit {
         self.exit.peak_memory_bytes = self.peak.since(self.peak_bytes);
+        // Whoever has ended can't say anything any more.
+        self.exit.network_used = self.survivors || self.traffic.has_grown();
         self.exit.clone()
     }
 
@@ -247,6 +252,7 @@ fn unknown_exit() -> Exit {
         install: StreamEnd::default(),
         outputs: Vec::new(),
         outputs_left_out: Vec::new(),
+        network_used: false,
     }
 }
 

@@ -1,0 +1,246 @@
+//! Networks that are lent to one sandbox after another: what a run meets there, and what happens when they go away.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    Daemon, DaemonBuilder, Database, Http, containers_of, docker, fixture, holders_of, sandboxes_of,
+    wait_until,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Prints which network namespace it is in.
+const WHERE: &str = "import os; print(os.readlink('/proc/self/ns/net'))";
+
+fn end_of(http: &Http, script: &str, more: Value) -> String {
+    let end = http.wait(&http.submit_with(script, more));
+    assert_eq!(end["status"], "completed", "{end}");
+    end["stdout"].as_str().unwrap().to_owned()
+}
+
+fn attack(http: &Http, name: &str) -> Vec<String> {
+    let read = |name: &str| std::fs::read(fixture(&format!("attacks/{name}"))).unwrap();
+    let helper = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, read("attack.py"));
+    let more = json!({ "files": [{ "name": "attack.py", "content_base64": helper }] });
+    let said = end_of(http, &String::from_utf8(read(name)).unwrap(), more);
+    said.lines().map(str::to_owned).collect()
+}
+
+/// The holder whose network a sandbox has joined.
+fn joined(sandbox: &str) -> Option<String> {
+    let asked = std::process::Command::new("docker")
+        .args(["inspect", "-f", "{{.HostConfig.NetworkMode}}", sandbox])
+        .output()
+        .unwrap();
+    // One that is just being removed has joined nothing any more.
+    let mode = String::from_utf8_lossy(&asked.stdout).trim().to_owned();
+    mode.strip_prefix("container:").map(str::to_owned)
+}
+
+/// Runs scripts until the parked sandbox has joined a holder; both.
+fn wait_for_a_lent_network(daemon: &Daemon, cluster: &str) -> (String, String) {
+    wait_until("a parked sandbox has joined a network", PATIENCE, || {
+        let running =
+            |id: &String| docker(&["ps", "-q", "--no-trunc", "--filter", &format!("id={id}")]) == *id;
+        // The one of the run before is gone.
+        let [parked] = &sandboxes_of(cluster)[..] else { return None };
+        if !running(parked) {
+            return None;
+        }
+        match joined(parked) {
+            Some(holder) => Some((parked.clone(), holder)),
+            None => {
+                end_of(&daemon.http(), WHERE, json!({}));
+                None
+            }
+        }
+    })
+}
+
+fn ran_in(daemon: &Daemon, sandbox: &str) -> bool {
+    daemon.log().iter().any(|line| line.contains("\"running\"") && line.contains(&sandbox[..12]))
+}
+
+#[test]
+fn a_network_is_never_lent_to_two_at_once() {
+    const ROUNDS: usize = 12;
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(2).start();
+    let http = daemon.http();
+    let script = "import os, time; begun = time.time(); time.sleep(0.3); \
+                  print(os.readlink('/proc/self/ns/net'), begun, time.time())";
+    for network in [true, false] {
+        let ids: Vec<String> =
+            (0..2 * ROUNDS).map(|_| http.submit_with(script, json!({ "network": network }))).collect();
+        let mut stays: HashMap<String, Vec<(f64, f64)>> = HashMap::new();
+        for id in ids {
+            let said = http.wait(&id)["stdout"].as_str().unwrap().to_owned();
+            let [namespace, begun, ended] = said.split_whitespace().collect::<Vec<_>>()[..] else {
+                panic!("{said}")
+            };
+            let stay = (begun.parse().unwrap(), ended.parse().unwrap());
+            stays.entry(namespace.to_owned()).or_default().push(stay);
+        }
+        for (namespace, stays) in &mut stays {
+            stays.sort_by(|a, b| a.0.total_cmp(&b.0));
+            assert!(
+                stays.windows(2).all(|pair| pair[0].1 < pair[1].0),
+                "two at once in {namespace}: {stays:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_script_meets_nothing_of_those_that_had_its_network_before() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let http = daemon.http();
+    let cluster = database.cluster();
+    let (sandbox, lurked_in) = wait_for_a_lent_network(&daemon, &cluster);
+    attack(&http, "lurks.py");
+    assert!(ran_in(&daemon, &sandbox));
+    let met = wait_until("its network is lent again", PATIENCE, || {
+        let (sandbox, holder) = wait_for_a_lent_network(&daemon, &cluster);
+        let met = attack(&http, "meets.py");
+        (holder == lurked_in && ran_in(&daemon, &sandbox)).then_some(met)
+    });
+    let nothing = [
+        "tcp []",
+        "tcp6 []",
+        "udp []",
+        "udp6 []",
+        "unix []",
+        "raw []",
+        "packet []",
+        "arp []",
+        "Ip: []",
+        "Icmp: []",
+        "Tcp: []",
+        "Udp: []",
+        "UdpLite: []",
+        "the port - refused: ECONNREFUSED",
+        "the abstract socket - refused: ECONNREFUSED",
+        "bound without SO_REUSEADDR",
+    ];
+    assert_eq!(met, nothing);
+}
+
+#[test]
+fn a_network_through_which_something_went_is_not_lent_again() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let http = daemon.http();
+    let cluster = database.cluster();
+    let (_, holder) = wait_for_a_lent_network(&daemon, &cluster);
+    let said = attack(&http, "chatters.py");
+    assert_eq!(said, ["waiting 20"]);
+    wait_until("its holder is removed", PATIENCE, || (!holders_of(&cluster).contains(&holder)).then_some(()));
+    for _ in 0..3 {
+        let met = attack(&http, "meets.py");
+        assert!(met.contains(&"Tcp: []".to_owned()) && !met.join("\n").contains(":1267"), "{met:#?}");
+    }
+}
+
+#[test]
+fn when_holders_are_removed_or_stopped_runs_get_other_networks() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(2).with("RGRID_SANDBOX__PARKED", "0").start();
+    let http = daemon.http();
+    let cluster = database.cluster();
+    for clear_up in [["rm", "-f"], ["kill", "-s9"], ["stop", "-t0"]] {
+        let held = wait_until("a network is kept ready", PATIENCE, || {
+            end_of(&http, WHERE, json!({}));
+            let held = holders_of(&cluster);
+            (!held.is_empty()).then_some(held)
+        });
+        for holder in &held {
+            docker(&[&clear_up[..], &[holder]].concat());
+        }
+        for _ in 0..3 {
+            let said = end_of(&http, "import os; print(os.listdir('/sys/class/net'))", json!({}));
+            assert!(said.contains("eth0"), "after {clear_up:?}: {said}");
+        }
+    }
+    assert_eq!(daemon.stop(), 0);
+    assert_eq!(containers_of(&cluster), Vec::<String>::new());
+}
+
+#[test]
+fn a_run_whose_holder_dies_goes_on_without_a_network() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let http = daemon.http();
+    let cluster = database.cluster();
+    let (sandbox, holder) = wait_for_a_lent_network(&daemon, &cluster);
+    let script = "\
+import os, time
+interfaces = lambda: sorted(os.listdir('/sys/class/net'))
+print(interfaces(), flush=True)
+while len(interfaces()) > 1: time.sleep(0.05)
+print(interfaces())
+";
+    let id = http.submit(script);
+    http.wait_for_output(&id, "eth0");
+    assert!(ran_in(&daemon, &sandbox));
+    docker(&["rm", "-f", &holder]);
+    let end = http.wait(&id);
+    assert_eq!(
+        (end["status"].as_str(), end["stdout"].as_str()),
+        (Some("completed"), Some("['eth0', 'lo']\n['lo']\n")),
+        "{end}"
+    );
+    assert!(end_of(&http, "import os; print(os.listdir('/sys/class/net'))", json!({})).contains("eth0"));
+}
+
+#[test]
+fn a_run_that_is_taken_over_keeps_its_network_and_all_others_are_removed() {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database).slots(1);
+    let daemon = builder.start();
+    let cluster = database.cluster();
+    let (_, holder) = wait_for_a_lent_network(&daemon, &cluster);
+    let script =
+        "import os, time; print('begun', flush=True); time.sleep(6); print(os.listdir('/sys/class/net'))";
+    let id = daemon.http().submit(script);
+    daemon.http().wait_for_output(&id, "begun");
+    let spare = wait_until("the next one is parked", PATIENCE, || {
+        let others: Vec<_> = holders_of(&cluster).into_iter().filter(|one| *one != holder).collect();
+        (!others.is_empty()).then_some(others)
+    });
+    daemon.kill_9();
+
+    let again = builder.start();
+    assert!(holders_of(&cluster).contains(&holder), "its holder was removed under it");
+    wait_until("those of nobody are removed", PATIENCE, || {
+        let now = holders_of(&cluster);
+        spare.iter().all(|one| !now.contains(one)).then_some(())
+    });
+    let end = again.http().wait(&id);
+    assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
+    assert!(end["stdout"].as_str().unwrap().contains("eth0"), "{end}");
+    wait_until("its holder goes with it", PATIENCE, || {
+        (!holders_of(&cluster).contains(&holder)).then_some(())
+    });
+    assert_eq!(again.stop(), 0);
+    assert_eq!(containers_of(&cluster), Vec::<String>::new());
+}
+
+#[test]
+fn with_fresh_networks_nothing_is_lent() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(1).with("RGRID_SANDBOX__FRESH_NETWORK", "true").start();
+    let cluster = database.cluster();
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        let namespace = end_of(&daemon.http(), WHERE, json!({}));
+        assert_eq!(holders_of(&cluster), Vec::<String>::new());
+        assert!(sandboxes_of(&cluster).iter().all(|sandbox| joined(sandbox).is_none()));
+        seen.push(namespace);
+    }
+    assert_eq!(daemon.stop(), 0);
+    assert_eq!(seen.len(), 4);
+}
