@@ -59,6 +59,33 @@ fn executions_of_one_owner_share_a_sandbox_and_see_nothing_of_each_other() {
     assert_eq!(end["outputs"], json!([]));
 }
 
+/// The script that looks for traces in the test above would find them.
+#[test]
+fn what_is_not_cleaned_is_found() {
+    let database = Database::new();
+    let daemon = on(&database).start();
+    let leaves = std::fs::read_to_string(fixture("reuse/leaves.py")).unwrap().replace("sys.exit(3)", "");
+    let finds = std::fs::read_to_string(fixture("reuse/finds.py")).unwrap();
+    let (_, end) = run(&daemon, &format!("{leaves}\n{finds}"));
+    let found = end["stdout"].as_str().unwrap();
+    for trace in [
+        "/workspace/closed",
+        "/tmp/.hidden",
+        "/dev/shm/fifo",
+        "/dev/mqueue/",
+        "process ",
+        "shm ",
+        "sem ",
+        "msg ",
+        "ipc object",
+        "somebody listens at b",
+        "somebody listens at (",
+        "/proc/self/net/unix",
+    ] {
+        assert!(found.contains(trace), "{trace}: {end}");
+    }
+}
+
 #[test]
 fn another_key_gets_another_sandbox() {
     let database = Database::new();
