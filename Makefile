@@ -7,10 +7,10 @@ SHELL := bash
 # rustup's folder, for shells that were opened before it was installed.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help setup images build demo test faults check check-extra test-extra fuzz sbom licences up down status migrate migrate-upgrade report bench clean
+.PHONY: help setup images build image compose-test kubernetes-check deb deb-test demo test faults check check-extra test-extra fuzz sbom licences up down status migrate migrate-upgrade report bench clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what is missing: compiler, Postgres, Docker, one Python image
 	@scripts/setup
@@ -20,6 +20,21 @@ images: ## get the images of all runtimes (pulled, or built here when no registr
 
 build: ## build the daemon and the CLI (target/release/rgridd, target/release/rgrid)
 	cargo build --release -p rgridd -p rgrid-cli
+
+image: setup ## build the daemon's image, rgrid:latest (from a registry's base, or one made of Debian's packages)
+	@scripts/image
+
+compose-test: ## use that image and compose.yaml: the main job, a stop that drains, a restart (two minutes)
+	@scripts/compose-test
+
+kubernetes-check: ## hold packaging/kubernetes against Kubernetes' schemas and kubectl
+	@scripts/kubernetes-check
+
+deb: ## build the Debian package (target/debian/)
+	@scripts/deb
+
+deb-test: ## install it in a fresh Debian, and purge it
+	@scripts/deb-test
 
 demo: setup build ## run the tour: a daemon, a few scripts, what came of them
 	@scripts/demo
@@ -42,11 +57,17 @@ check: ## what must pass before a commit: format, lints, docs
 check-extra: ## licences, sources and bans of all dependencies (installs cargo-deny: minutes, once)
 	@scripts/check-extra
 
-test-extra: setup ## what needs more: schemathesis, the dashboard in Chromium, the alert rules in promtool (installs them)
+test-extra: setup ## what needs more: schemathesis, Chromium, promtool (installs them), three machines, an older build, image, packages
 	cargo build --workspace
 	@scripts/test-extra
 	@scripts/extra-tools
+	@scripts/older-rgridd
 	scripts/with-postgres cargo test --test extra -- --test-threads=1
+	@scripts/kubernetes-check
+	@scripts/image
+	@scripts/compose-test
+	@scripts/deb
+	@scripts/deb-test
 
 fuzz: ## let the fuzzer at the parsers, a minute each
 	@scripts/fuzz

@@ -4,11 +4,15 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "crates/commit.rs"]
+mod commit;
+
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     println!("cargo:rustc-env=RGRID_INIT_PATH={}", build_init(&out).display());
-    println!("cargo:rustc-env=RGRID_COMMIT={}", commit());
-    for source in ["crates/init/src", "crates/init/Cargo.toml", "Cargo.lock", "build.rs"] {
+    println!("cargo:rustc-env=RGRID_COMMIT={}", commit::commit());
+    for source in ["crates/init/src", "crates/init/Cargo.toml", "crates/commit.rs", "Cargo.lock", "build.rs"]
+    {
         println!("cargo:rerun-if-changed={source}");
     }
 }
@@ -35,11 +39,4 @@ fn build_init(out: &Path) -> PathBuf {
     let built = cargo.status();
     assert!(built.is_ok_and(|status| status.success()), "rgrid-init could not be built");
     folder.join(target).join("init/rgrid-init")
-}
-
-fn commit() -> String {
-    println!("cargo:rerun-if-changed=.git/HEAD");
-    let said = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
-    let known = said.ok().filter(|output| output.status.success());
-    known.map_or_else(|| "unknown".to_owned(), |o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use rgridd::app::probe::Question;
 use rgridd::app::{self, Role};
 use rgridd::execution::Scope;
 use rgridd::settings::{self, Settings};
@@ -44,6 +45,11 @@ enum Command {
     },
     /// Check everything the daemon needs and say what to fix
     Doctor,
+    /// Ask the daemon of these settings how it is; exit code 0 when it is fine
+    Probe {
+        #[arg(value_enum, default_value = "live")]
+        what: Probe,
+    },
     /// Print all settings with their defaults and explanations
     Settings {
         /// As the page docs/settings.md
@@ -107,10 +113,22 @@ enum RoleArgument {
 enum Firewall {
     /// Put the rules up
     Up,
+    /// Put them up and look after them once a minute, until stopped
+    Keep,
+    /// Tell whether they are up, and change nothing
+    Check,
     /// Take them away
     Down,
     /// Print commands for a shell on the Docker host, such as `docker exec … rgridd firewall print | sudo sh`
     Print,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Probe {
+    /// The process answers
+    Live,
+    /// It can serve: it reaches its database and Docker, and is not stopping
+    Ready,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -175,11 +193,21 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let settings = load(&cli.serve)?;
             match what {
                 Firewall::Up => app::firewall::up(settings),
+                Firewall::Keep => app::firewall::keep(settings),
+                Firewall::Check => app::firewall::check(settings),
                 Firewall::Down => app::firewall::down(settings),
                 Firewall::Print => app::firewall::print(settings),
             }
         }
         Some(Command::Doctor) => app::doctor::examine(load(&cli.serve)?),
+        Some(Command::Probe { what }) => {
+            let settings = load(&cli.serve)?;
+            let question = match what {
+                Probe::Live => Question::Live,
+                Probe::Ready => Question::Ready,
+            };
+            app::probe::ask(&settings, question)
+        }
         Some(Command::Settings { markdown }) => {
             let text = if *markdown { settings::markdown() } else { settings::DEFAULTS.to_owned() };
             print!("{text}");

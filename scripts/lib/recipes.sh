@@ -1,4 +1,4 @@
-# Runtime images made on this machine, for when no registry can be reached: a minimal Debian, and an
+# Images made on this machine, for when no registry can be reached: a minimal Debian, and an
 # interpreter on top, either Debian's own or one that pyenv has built here.
 # They carry the official images' names, so the runtime table need not know; the label rgrid.built tells.
 # Sourced, not run; needs say.sh, root.sh and apt.sh.
@@ -12,7 +12,7 @@ declare -A python_libraries=(
 # The release whose python, node or ruby has the wanted version.
 declare -A debian_with=(
   [python:3.9]=bullseye [python:3.11]=bookworm [python:3.13]=trixie
-  [node:18]=bookworm [node:20]=trixie [ruby:3.1]=bookworm [ruby:3.3]=trixie
+  [postgres:15]=bookworm [postgres:17]=trixie [node:18]=bookworm [node:20]=trixie [ruby:3.1]=bookworm [ruby:3.3]=trixie
 )
 
 # Bookworm would bring all of perl along to merge /usr; made merged, it needs none.
@@ -90,6 +90,26 @@ python_from_debian() {
     'CMD ["python3"]'
 }
 
+# As much of the official image as compose.yaml asks for: the same variables, folder and rights.
+postgres_from_debian() {
+  local image=$1 release=$2 version=${1#*:} context status=0
+  base_image "$release" || return 1
+  doing "$image" "building it from Debian $release"
+  context=$(mktemp -d)
+  cp scripts/lib/postgres-entry "$context/"
+  {
+    echo "FROM rgrid-base:$release"
+    apt_line "postgresql-$version"
+    echo "ENV PATH=/usr/lib/postgresql/$version/bin:/usr/local/bin:/usr/bin:/bin PGDATA=/var/lib/postgresql/data"
+    # shellcheck disable=SC2016  # the image's own variable
+    echo 'RUN install -d -o postgres -g postgres -m 700 $PGDATA && install -d -o postgres -g postgres /run/postgresql'
+    echo 'COPY postgres-entry /usr/local/bin/'
+    printf '%s\n' 'USER postgres' 'VOLUME /var/lib/postgresql/data' 'EXPOSE 5432' 'STOPSIGNAL SIGINT' 'CMD ["postgres-entry"]'
+  } | build_image "$image" "$context" || status=1
+  rm -rf "$context"
+  return $status
+}
+
 # The newest patch release of VERSION (3.12) that pyenv has on this machine.
 pyenv_python() {
   compgen -G "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1.*/bin/python$1" | sort -V | tail -n 1 | sed 's|/bin/python[^/]*$||'
@@ -141,6 +161,7 @@ proven() {
       python -m venv --without-pip /tmp/e && python -m pip --python /tmp/e/bin/python --version' ;;
     node:*) proof='node --version' ;;
     ruby:*) proof='ruby --version' ;;
+    postgres:*) proof='postgres --version && initdb --version' ;;
     *) proof='bash --version' ;;
   esac
   docker run --rm --network none --user 1000:1000 --env HOME=/tmp "$image" sh -ec "$proof" >/dev/null && return
@@ -168,6 +189,10 @@ build_locally() {
         hint "pyenv has no $version here (looked in ${PYENV_ROOT:-$HOME/.pyenv}/versions), and no Debian release has it"
         return 1
       fi
+      ;;
+    postgres)
+      [[ -n $release ]] || { hint "no Debian release has $name $version"; return 1; }
+      postgres_from_debian "$image" "$release"
       ;;
     node | ruby)
       [[ -n $release ]] || { hint "no Debian release has $name $version"; return 1; }

@@ -194,7 +194,12 @@ async fn claim(
                 "attempt" => one.attempt);
         }
     }
-    let claimed = worker.store.claim(&worker.id, &worker.name, count, lease).await?;
+    let ask = |count| worker.store.claim(&worker.id, &worker.name, &worker.offer, count, lease);
+    let mut claimed = ask(count).await?;
+    // With labels others may have been quicker with what it had seen; if this fails, the first ones are given back.
+    if claimed.len() < count && !worker.offer.is_plain() {
+        claimed.extend(ask(count - claimed.len()).await?);
+    }
     failpoint::hit("poller.claimed").await;
     if failpoint::loses("poller.answer") {
         return Err(StoreError::Unavailable("the answer got lost".to_owned()));

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::bench::Bench;
 use super::failed_installs::FailedInstalls;
 use super::{Claims, Executor, Fatal, Recorder};
-use crate::execution::WorkerId;
+use crate::execution::{Offer, WorkerId};
 use crate::sandbox::Docker;
 use crate::settings::{RuntimeTable, Settings};
 use crate::store::{Budget, Store};
@@ -27,6 +27,8 @@ pub enum Phase {
 pub struct Worker {
     pub id: WorkerId,
     pub name: String,
+    /// What it may claim.
+    pub(super) offer: Offer,
     pub settings: Arc<Settings>,
     pub runtimes: RuntimeTable,
     pub store: Store,
@@ -70,6 +72,7 @@ impl Worker {
             settled_in: watch::channel(false).0,
             id,
             name,
+            offer: Offer::of(&settings.worker.labels.0),
             settings,
             store,
             docker,

@@ -1,16 +1,55 @@
-//! `rgridd firewall up|down|print`: for whoever is root on the Docker host, when the daemon is not.
+//! `rgridd firewall up|keep|check|down|print`: for whoever is root on the Docker host, when the daemon is not.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::bail;
 use slog::{Discard, Logger, o};
+use tokio::sync::watch;
 
-use super::engine;
+use super::{engine, signals};
 use crate::sandbox::{Docker, Fence, FenceState};
 use crate::settings::Settings;
 
+const KEEP_EVERY: Duration = Duration::from_secs(60);
+
 pub fn up(settings: Settings) -> anyhow::Result<ExitCode> {
     match fence(&settings)?.put_up() {
+        FenceState::Stands => println!("sandboxes reach neither this host nor {}", words(&settings)),
+        FenceState::Unsure(reason) => bail!(reason),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Until it is asked to stop, which leaves the rules up: workers may go on.
+pub fn keep(settings: Settings) -> anyhow::Result<ExitCode> {
+    let mut stop = signals::listen()?;
+    let mut known = None;
+    loop {
+        // Docker may have made the network anew, and an operator may have flushed the rules.
+        let state =
+            fence(&settings).map_or_else(|error| FenceState::Unsure(error.to_string()), |f| f.put_up());
+        if known.as_ref() != Some(&state) {
+            match &state {
+                FenceState::Stands => println!("sandboxes reach neither this host nor {}", words(&settings)),
+                FenceState::Unsure(reason) => eprintln!("it can't be ensured: {reason}"),
+            }
+            known = Some(state);
+        }
+        if wait(&mut stop) {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+}
+
+/// Whether it was asked to stop meanwhile.
+fn wait(stop: &mut watch::Receiver<u32>) -> bool {
+    actix_rt::System::new()
+        .block_on(async { tokio::time::timeout(KEEP_EVERY, stop.wait_for(|count| *count > 0)).await.is_ok() })
+}
+
+pub fn check(settings: Settings) -> anyhow::Result<ExitCode> {
+    match fence(&settings)?.look() {
         FenceState::Stands => println!("sandboxes reach neither this host nor {}", words(&settings)),
         FenceState::Unsure(reason) => bail!(reason),
     }

@@ -11,6 +11,8 @@ mod home;
 pub mod keys;
 mod logging;
 pub mod migrate;
+mod naming;
+pub mod probe;
 mod resume;
 mod retention;
 mod serve;

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::database::Database;
 use super::home::Home;
 use super::resume::Sweeper;
-use super::{engine, environments, holders, logging, retention, signals, webhooks};
+use super::{engine, environments, holders, logging, naming, retention, signals, webhooks};
 use crate::actors::{Backlog, Drain, Fatal, Poller, Recorder, Worker, tend};
 use crate::execution::WorkerId;
 use crate::http::{self, Api, Readiness};
@@ -176,13 +176,15 @@ impl Work {
         fatal: &Fatal,
         log: &Logger,
     ) -> anyhow::Result<Self> {
+        let settings = &naming::with_a_stable_name(settings).await;
         let store = database.store.lane(worker_share(settings.database.connections));
         let id = WorkerId::generate();
         let cluster = store.cluster().await?;
         // Before it owns anything: the next start must know whom it takes over from.
         home.sign(&id).context("the data folder can't be written")?;
         // Before Docker: a worker that nobody knows counts as gone, and its containers are swept.
-        store.register_worker(&id, &settings.worker.name, settings.worker.slots).await?;
+        let Settings { worker: own, .. } = settings.as_ref();
+        store.register_worker(&id, &own.name, own.slots, &own.labels.0).await?;
         let docker = match engine::open(settings, cluster, &id, log).await {
             Ok(docker) => docker,
             Err(error) => {

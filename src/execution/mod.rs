@@ -3,6 +3,7 @@
 pub mod diagnosis;
 mod id;
 mod key;
+mod offer;
 mod outcome;
 mod position;
 mod requirements;
@@ -13,6 +14,7 @@ pub mod targets;
 
 pub use id::{ExecutionId, WorkerId};
 pub use key::{Caller, Key, KeyId, Scope};
+pub use offer::Offer;
 pub use outcome::{Conclusion, Cut, Outcome, PhaseTimes, RunText, StoredOutput};
 pub use position::Position;
 pub use requirements::Requirements;

@@ -67,6 +67,10 @@ pub struct NewExecution {
     pub inputs: Vec<FileContent>,
     pub limits: Limits,
     pub labels: BTreeMap<String, String>,
+    /// Labels that its worker must have.
+    pub on: BTreeMap<String, String>,
+    /// Within `rgrid_api::names::PRIORITIES`.
+    pub priority: i16,
     pub idempotency: Option<IdempotencyKey>,
     /// Whose it is.
     pub key: Option<KeyId>,

@@ -9,7 +9,9 @@ use rgrid_api::units::format_size;
 use rgrid_api::{FieldError, InputFile, Retry, Submission, names};
 
 use super::webhook;
-use crate::execution::{Environment, ExecutionId, FileContent, Limits, NewExecution, Requirements};
+use crate::execution::{
+    Caller, Environment, ExecutionId, FileContent, Limits, NewExecution, Requirements, Scope,
+};
 use crate::settings::{Ecosystem, NetworkPolicy, RuntimeTable, Settings, UnknownRuntime};
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -20,6 +22,7 @@ const CPUS_MIN: f64 = 0.05;
 /// The execution without an idempotency key, or what is wrong, field by field.
 pub(super) fn admit(
     asked: Submission,
+    caller: &Caller,
     settings: &Settings,
     runtimes: &RuntimeTable,
 ) -> Result<NewExecution, Vec<FieldError>> {
@@ -29,7 +32,9 @@ pub(super) fn admit(
     desk.environment("env", &asked.env);
     desk.environment("secrets", &asked.secrets);
     desk.no_name_twice(&asked);
-    desk.labels(&asked.labels);
+    desk.labels("labels", &asked.labels, settings.submission.max_labels);
+    desk.labels("on", &asked.on, names::WORKER_LABELS_MAX);
+    let priority = desk.priority(asked.priority.unwrap_or(0), caller);
     let inputs = desk.files(&asked.script.name, &asked.files);
     let runtime = desk.runtime(&asked, runtimes);
     let limits = desk.limits(&asked);
@@ -50,6 +55,8 @@ pub(super) fn admit(
         inputs,
         limits,
         labels: asked.labels,
+        on: asked.on,
+        priority,
         idempotency: None,
         key: None,
         webhook: asked.webhook.map(|webhook| webhook.url),
@@ -153,13 +160,28 @@ impl Desk<'_> {
         }
     }
 
-    fn labels(&mut self, labels: &BTreeMap<String, String>) {
-        self.at_most("labels", labels.len(), self.settings.submission.max_labels, "labels");
+    fn labels(&mut self, field: &str, labels: &BTreeMap<String, String>, most: usize) {
+        self.at_most(field, labels.len(), most, "labels");
         for (key, value) in labels {
-            let field = format!("labels.{}", key.chars().take(63).collect::<String>());
+            let field = format!("{field}.{}", key.chars().take(63).collect::<String>());
             self.check(field.clone(), names::check_label_key(key));
             self.check(field, names::check_label_value(value));
         }
+    }
+
+    /// Of those without the scope admin the setting bounds it, so that no key can push itself before all others.
+    fn priority(&mut self, asked: i32, caller: &Caller) -> i16 {
+        let (lowest, highest) = (*names::PRIORITIES.start(), *names::PRIORITIES.end());
+        let bound = i32::from(self.settings.queue.max_priority);
+        if !names::PRIORITIES.contains(&asked) {
+            self.wrong("priority", format!("must be from {lowest} to {highest}"));
+        } else if asked > bound && !caller.may(Scope::Admin) {
+            let words = format!(
+                "must be from {lowest} to {bound} for a key without the scope admin (queue.max_priority)"
+            );
+            self.wrong("priority", words);
+        }
+        i16::try_from(asked).unwrap_or_default()
     }
 
     fn files(&mut self, script: &str, files: &[InputFile]) -> Vec<FileContent> {
@@ -276,7 +298,7 @@ mod tests {
         let script = Script { name: "s.py".to_owned(), content: "print(1)".to_owned() };
         let mut submission = Submission { script, ..Submission::default() };
         change(&mut submission);
-        admit(submission, &settings, &settings.runtimes())
+        admit(submission, &Caller::anybody(), &settings, &settings.runtimes())
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(super) async fn submit(
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
     let body = submission::read(&api, &request, payload).await?;
-    let admitted = admission::admit(body.submission, &api.settings, &api.runtimes);
+    let admitted = admission::admit(body.submission, &caller, &api.settings, &api.runtimes);
     let mut new = admitted.map_err(ApiError::Unprocessable)?;
     new.key = caller.key().cloned();
     new.idempotency = submission::idempotency_key(&request, body.sha256)?;
@@ -95,6 +95,7 @@ async fn with_standing(api: &Api, id: &ExecutionId, mut execution: Execution) ->
         // It may have gone on in between; what was read first is what is told.
         if standing.status == execution.status {
             (execution.phase, execution.queue_position) = (standing.phase, standing.queue_position);
+            execution.waits_for = standing.waits_for;
         }
     }
     Ok(execution)

@@ -3,7 +3,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
-use rgrid_api::{Problem, Status, Stream};
+use rgrid_api::{Problem, Status, Stream, names};
 use serde_json::{Value, json};
 use utoipa::{IntoResponses, OpenApi};
 
@@ -154,7 +154,7 @@ fn limits(settings: &Settings, runtimes: &RuntimeTable) -> Vec<(&'static str, Va
     let variables = json!({ "maxProperties": submission.max_env,
         "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
         "additionalProperties": { "type": "string", "pattern": TEXT } });
-    let names: Vec<&str> = runtimes
+    let runtimes: Vec<&str> = runtimes
         .iter()
         .flat_map(|(name, entry)| std::iter::once(name).chain(entry.aliases.iter().map(String::as_str)))
         .collect();
@@ -179,7 +179,7 @@ fn limits(settings: &Settings, runtimes: &RuntimeTable) -> Vec<(&'static str, Va
         ("/components/schemas/Submission/properties/secrets", variables.clone()),
         ("/components/schemas/Retry/properties/secrets", variables),
         ("/components/schemas/Submission/properties/files", json!({ "maxItems": submission.max_files })),
-        ("/components/schemas/Submission/properties/runtime", json!({ "enum": nullable(names) })),
+        ("/components/schemas/Submission/properties/runtime", json!({ "enum": nullable(runtimes) })),
         (
             "/components/schemas/Submission/properties/requirements",
             json!({ "pattern": TEXT, "maxLength": submission.max_requirements.0 }),
@@ -200,13 +200,19 @@ fn limits(settings: &Settings, runtimes: &RuntimeTable) -> Vec<(&'static str, Va
             "/components/schemas/Submission/properties/max_attempts",
             json!({ "minimum": 1, "maximum": attempts }),
         ),
+        ("/components/schemas/Submission/properties/labels", labels(submission.max_labels)),
+        ("/components/schemas/Submission/properties/on", labels(names::WORKER_LABELS_MAX)),
         (
-            "/components/schemas/Submission/properties/labels",
-            json!({ "maxProperties": submission.max_labels,
-                "propertyNames": { "pattern": "^[A-Za-z0-9._/-]{1,63}$" },
-                "additionalProperties": { "type": "string", "maxLength": 63, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$" } }),
+            "/components/schemas/Submission/properties/priority",
+            json!({ "minimum": names::PRIORITIES.start(), "maximum": names::PRIORITIES.end() }),
         ),
     ]
+}
+
+fn labels(most: usize) -> Value {
+    json!({ "maxProperties": most,
+        "propertyNames": { "pattern": "^[A-Za-z0-9._/-]{1,63}$" },
+        "additionalProperties": { "type": "string", "maxLength": 63, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$" } })
 }
 
 fn nullable(names: Vec<&str>) -> Value {

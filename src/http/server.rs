@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use actix_web::dev::{ServerHandle, Service, ServiceRequest};
-use actix_web::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpResponse, HttpServer, ResponseError, web};
 use rgrid_api::units::format_size;
@@ -22,6 +22,9 @@ use super::submission::Gate;
 use super::{Readiness, executions, listing, metrics, outputs, receipt, service};
 use crate::settings::{RuntimeTable, Settings};
 use crate::store::{Budget, Store};
+
+/// On every answer, so that a client of another version can tell why it is not understood.
+const VERSION: HeaderName = HeaderName::from_static("x-rgrid-version");
 
 /// For requests that are open when the server stops.
 const SHUTDOWN_SECONDS: u64 = 3;
@@ -110,6 +113,7 @@ pub fn serve(api: Api, listen: SocketAddr) -> io::Result<(Server, SocketAddr)> {
                     let headers = answer.headers_mut();
                     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
                     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                    headers.insert(VERSION, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
                     Ok(answer)
                 }
             })

@@ -81,6 +81,7 @@ pub(super) async fn runtimes(api: Data<Api>) -> HttpResponse {
 pub(super) async fn workers(api: Data<Api>) -> Result<HttpResponse, ApiError> {
     let time = |time: chrono::DateTime<chrono::Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
     let worker = |row: crate::store::WorkerRow| Worker {
+        labels: row.labels(),
         id: row.id,
         name: row.name,
         slots: row.slots.unsigned_abs(),

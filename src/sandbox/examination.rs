@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::error::answered;
 use super::{Docker, DockerError, ImageId, Network, Profile};
 
 /// What the engine lacks, in words that say what to do; empty when it has everything.
@@ -43,6 +44,12 @@ impl Docker {
         let driver = info.driver.unwrap_or_else(|| "unknown".to_owned());
         let cgroup = info.cgroup_version.map_or_else(|| "unknown".to_owned(), |version| version.to_string());
         Ok(Examined { found: format!("storage {driver}, cgroup v{cgroup}"), lacks })
+    }
+
+    /// What the engine's host calls itself.
+    pub async fn host_name(&self) -> Result<String, DockerError> {
+        let info = answered(self.api.info()).await;
+        Ok(info.map_err(|error| self.failed("tell about itself", error))?.name.unwrap_or_default())
     }
 
     /// Starts a sandbox, hears its init say hello, and removes it; how long the start took.

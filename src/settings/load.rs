@@ -77,6 +77,10 @@ fn contradictions(settings: &Settings) -> Vec<String> {
     must(settings.http.rate_limit >= 0.0, "http.rate_limit: must be 0 (no limit) or more");
     must(settings.database.connections >= 2, "database.connections: must be 2 or more");
     must(settings.worker.slots <= 1024, "worker.slots: must be 1024 or less");
+    must(
+        rgrid_api::names::PRIORITIES.contains(&i32::from(settings.queue.max_priority)),
+        "queue.max_priority: must be from -100 to 100",
+    );
     must(settings.worker.lease.0.as_millis() >= 1000, "worker.lease: must be 1s or longer");
     must(
         settings.execution.timeout <= settings.execution.max_timeout,

@@ -3,6 +3,7 @@
 //! Values are parsed into types that cannot be wrong when the daemon starts; a wrong one stops the
 //! start with its name, where it stands and what is allowed.
 
+mod labels;
 mod load;
 mod reference;
 mod runtimes;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+pub use labels::Labels;
 pub use load::{SettingsError, load};
 pub use reference::markdown;
 pub use runtimes::{Ecosystem, PullPolicy, RuntimeEntry, RuntimeTable, UnknownRuntime};
@@ -91,6 +93,7 @@ impl std::fmt::Debug for Database {
 pub struct Worker {
     pub name: String,
     pub slots: usize,
+    pub labels: Labels,
     pub poll_interval: Period,
     pub lease: Period,
     pub drain_timeout: Period,
@@ -128,6 +131,7 @@ pub struct Submission {
 #[serde(deny_unknown_fields)]
 pub struct Queue {
     pub max_queued: u64,
+    pub max_priority: i16,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -23,9 +23,9 @@ const CANCEL: &str = "
 const RETRY: &str = "
     WITH new AS (
         INSERT INTO executions (id, runtime, script_name, args, env, labels, requirements, timeout_ms,
-            memory_bytes, cpus_milli, network, max_attempts, webhook_url, secret_names, secrets, key_id)
+            memory_bytes, cpus_milli, network, max_attempts, webhook_url, secret_names, on_labels, priority, secrets, key_id)
         SELECT $2, runtime, script_name, args, env, labels, requirements, timeout_ms,
-            memory_bytes, cpus_milli, network, max_attempts, webhook_url, secret_names, $3, $4
+            memory_bytes, cpus_milli, network, max_attempts, webhook_url, secret_names, on_labels, priority, $3, $4
         FROM executions WHERE id = $1
         RETURNING id)
     INSERT INTO execution_files (execution_id, role, name, size, sha256)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
+use rgrid_api::names::labels_in_words;
 use rgrid_api::{Phase, Status, Stream};
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,8 @@ use super::statement::statement;
 use super::{Chunk, Store, StoreError};
 use crate::execution::{Claim, Conclusion, ExecutionId, RunText};
 
-/// Who is farther behind than 10,000 need not know how far. A script that has not been noted as begun by now (see `SCRIPT_BEGAN`) has not begun.
+/// Its place is the one among those that the same workers may run. Who is farther behind than 10,000 need not know how
+/// far. A script that has not been noted as begun by now (see `SCRIPT_BEGAN`) has not begun.
 const STANDING: &str = "
     SELECT e.status, e.attempt, e.installing AS installs,
         e.script_attempt IS NOT DISTINCT FROM e.attempt
@@ -22,8 +24,12 @@ const STANDING: &str = "
                 AND c.stream <> 'install') AS began,
         coalesce(e.started_at < clock_timestamp() - interval '2 s', false) AS settled,
         CASE e.status WHEN 'queued' THEN (SELECT count(*) + 1 FROM (
-            SELECT FROM executions q WHERE q.status = 'queued' AND (q.created_at, q.id) < (e.created_at, e.id)
-            LIMIT 10000) before) END AS position
+            SELECT FROM executions q WHERE q.status = 'queued' AND q.on_labels = e.on_labels
+                AND (- q.priority, q.turn, q.created_at, q.id) < (- e.priority, e.turn, e.created_at, e.id)
+            LIMIT 10000) before) END AS position,
+        CASE WHEN e.status = 'queued' AND e.on_labels <> '{}' AND NOT EXISTS (
+            SELECT FROM workers w WHERE w.labels @> e.on_labels AND w.stopped_at IS NULL AND NOT w.draining
+                AND w.last_seen > clock_timestamp() - interval '1 min') THEN e.on_labels END AS missing
     FROM executions e WHERE e.id = $1";
 
 const SCRIPT_BEGAN: &str = "
@@ -39,13 +45,15 @@ const PAGE: &str = "
     WHERE before < 65536 ORDER BY seq";
 
 /// How an execution stands, in so far as a follower sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     pub status: Status,
     pub attempt: i32,
     pub phase: Option<Phase>,
     /// 1 is next. Of what is queued only.
     pub queue_position: Option<u64>,
+    /// What is missing for it to begin. Of what is queued only.
+    pub waits_for: Option<String>,
 }
 
 /// Where one stream was cut.
@@ -191,6 +199,8 @@ struct StandingRow {
     settled: bool,
     #[diesel(sql_type = Nullable<BigInt>)]
     position: Option<i64>,
+    #[diesel(sql_type = Nullable<Jsonb>)]
+    missing: Option<serde_json::Value>,
 }
 
 impl StandingRow {
@@ -205,7 +215,10 @@ impl StandingRow {
             _ => None,
         };
         let queue_position = self.position.map(i64::unsigned_abs);
-        Ok(Standing { status, attempt: self.attempt, phase, queue_position })
+        let missing = self.missing.map(serde_json::from_value).transpose();
+        let missing = missing.map_err(|error| StoreError::Internal(format!("stored labels: {error}")))?;
+        let waits_for = missing.map(|labels| format!("no worker has {}", labels_in_words(&labels)));
+        Ok(Standing { status, attempt: self.attempt, phase, queue_position, waits_for })
     }
 }
 

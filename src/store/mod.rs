@@ -53,9 +53,11 @@ pub use watching::Watch;
 pub use webhooks::DueWebhook;
 pub use workers::WorkerRow;
 
-/// The two statements that a run costs, for those who measure them.
+/// The statements that a run costs, for those who measure them.
 pub mod statements {
     pub const CLAIM: &str = super::queue::CLAIM;
+    /// The claim of a worker with labels.
+    pub const CLAIM_AMONG: &str = super::queue::CLAIM_AMONG;
     pub const FINISH: &str = super::recording::FINISH;
 }
 

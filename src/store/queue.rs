@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use diesel::sql_query;
-use diesel::sql_types::{Array, BigInt, Integer, Text};
+use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Text};
 use diesel::{Connection, RunQueryDsl};
 
 use super::news::News;
@@ -14,16 +14,15 @@ use super::outputs::chunks;
 use super::queue_rows::{ClaimedRow, PulseRow, RescueRow};
 use super::statement::statement;
 use super::{Chunk, Store, StoreError};
-use crate::execution::{Claim, Claimed, ExecutionId, WorkerId};
+use crate::execution::{Claim, Claimed, ExecutionId, Offer, WorkerId};
 use crate::metrics::{self, METRICS};
 
-/// Oldest first. `SKIP LOCKED`: workers that claim at once take different rows instead of waiting.
-pub(super) const CLAIM: &str = "
-    WITH next AS (
-        SELECT id FROM executions WHERE status = 'queued'
-        ORDER BY created_at, id LIMIT $1 FOR UPDATE SKIP LOCKED)
+/// What is claimed, given the common table `next` of ids. From now on it has had its turn: given back, it is first.
+macro_rules! claim {
+    ($($next:literal),+) => {
+        concat!("WITH ", $($next),+, "
     UPDATE executions e
-    SET status = 'running', attempt = attempt + 1, worker_id = $2, worker_name = $3, installing = false,
+    SET status = 'running', attempt = attempt + 1, worker_id = $2, worker_name = $3, installing = false, turn = 0,
         started_at = clock_timestamp(), lease_until = clock_timestamp() + $4 * interval '1 ms'
     FROM next WHERE e.id = next.id
     RETURNING e.id, e.attempt, e.runtime, e.script_name, e.args, e.env, e.secrets, e.requirements, e.timeout_ms,
@@ -31,7 +30,47 @@ pub(super) const CLAIM: &str = "
         (extract(epoch FROM clock_timestamp() - e.created_at) * 1000)::bigint AS waited_ms,
         (SELECT b.content FROM execution_files f JOIN blobs b USING (sha256)
          WHERE f.execution_id = e.id AND f.role = 'script') AS script,
-        EXISTS (SELECT FROM execution_files f WHERE f.execution_id = e.id AND f.role = 'input') AS has_inputs";
+        EXISTS (SELECT FROM execution_files f WHERE f.execution_id = e.id AND f.role = 'input') AS has_inputs")
+    };
+}
+
+/// The most urgent first, of these one of each key in turn (`take_a_turn` in the migrations), the oldest first.
+/// `SKIP LOCKED`: workers that claim at once take different rows instead of waiting.
+macro_rules! claim_first {
+    ($count:literal) => {
+        claim!(
+            "next AS (
+        SELECT id FROM executions WHERE status = 'queued' AND on_labels = $5
+        ORDER BY - priority, turn, created_at, id LIMIT ",
+            $count,
+            " FOR UPDATE SKIP LOCKED)"
+        )
+    };
+}
+
+/// One, which is what a worker under load asks for. With a number in its place Postgres keeps the plan; with a
+/// parameter it plans each claim of a long queue anew, which takes as long as the claim.
+pub(super) const CLAIM: &str = claim_first!("1");
+const CLAIM_SOME: &str = claim_first!("$1");
+
+/// For a worker with labels: a look at the head of each queue that it fits tells how many to take from which. Only what
+/// is taken is locked, since others would skip what is locked and find nothing. The last LIMIT is for the planner,
+/// which can't know the sum of the others.
+pub(super) const CLAIM_AMONG: &str = claim!(
+    "best AS (
+        SELECT on_labels, count(*) AS count FROM (
+            SELECT head.* FROM unnest($5::jsonb[]) AS offer (fits) CROSS JOIN LATERAL (
+                SELECT on_labels, priority, turn, created_at, id FROM executions
+                WHERE status = 'queued' AND on_labels = offer.fits
+                ORDER BY - priority, turn, created_at, id LIMIT $1) AS head
+            ORDER BY - priority, turn, created_at, id LIMIT $1) AS heads
+        GROUP BY on_labels),
+    next AS (
+        SELECT taken.id FROM best CROSS JOIN LATERAL (
+            SELECT id FROM executions WHERE status = 'queued' AND on_labels = best.on_labels
+            ORDER BY - priority, turn, created_at, id LIMIT best.count FOR UPDATE SKIP LOCKED) AS taken
+        LIMIT $1)"
+);
 
 /// Only claims that the worker names are kept: one whose answer got lost on the way to the worker
 /// is kept by nobody, so its lease runs out and it is rescued.
@@ -48,7 +87,7 @@ const PULSES: &str = "
         ON e.id = mine.id AND e.attempt = mine.attempt
     WHERE e.worker_id = $3 AND e.status = 'running'";
 
-/// Back to its place in the queue; the attempt doesn't count. One that was to be cancelled ends here.
+/// Back to the head of the queue; the attempt doesn't count. One that was to be cancelled ends here.
 const RELEASE: &str = "
     WITH gone AS (DELETE FROM output_chunks WHERE execution_id = $1)
     UPDATE executions
@@ -159,22 +198,34 @@ pub struct QueueDepth {
 }
 
 impl Store {
-    /// Takes up to `count` executions, oldest first.
+    /// Takes up to `count` executions that this offer fits, in the order of the queue.
+    ///
+    /// With labels it may be fewer though more wait, when others take some at the same moment: ask once more.
     pub async fn claim(
         &self,
         worker: &WorkerId,
         worker_name: &str,
+        offer: &Offer,
         count: usize,
         lease: Duration,
     ) -> Result<Vec<Claimed>, StoreError> {
-        let (worker, name) = (worker.clone(), worker_name.to_owned());
+        let (worker, name, plain) = (worker.clone(), worker_name.to_owned(), offer.is_plain());
+        let sets: Vec<serde_json::Value> = offer.sets().iter().map(|set| serde_json::json!(set)).collect();
         self.run(move |conn| {
-            let rows: Vec<ClaimedRow> = statement(CLAIM)
+            let text = match (plain, count) {
+                (false, _) => CLAIM_AMONG,
+                (true, 1) => CLAIM,
+                (true, _) => CLAIM_SOME,
+            };
+            let claim = statement(text)
                 .bind::<BigInt, _>(count as i64)
                 .bind::<Text, _>(worker.as_str())
                 .bind::<Text, _>(name)
-                .bind::<BigInt, _>(millis(lease))
-                .load(conn)?;
+                .bind::<BigInt, _>(millis(lease));
+            let rows: Vec<ClaimedRow> = match plain {
+                true => claim.bind::<Jsonb, _>(serde_json::json!({})).load(conn)?,
+                false => claim.bind::<Array<Jsonb>, _>(sets).load(conn)?,
+            };
             rows.into_iter().map(|row| row.into_claimed(&worker)).collect::<Result<Vec<_>, _>>()
         })
         .await

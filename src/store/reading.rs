@@ -211,11 +211,13 @@ struct More {
     sandbox_ms: Option<u64>,
     script_ms: Option<u64>,
     pruned_at: Option<DateTime<Utc>>,
+    on: BTreeMap<String, String>,
+    priority: i32,
 }
 
 fn more() -> diesel::expression::SqlLiteral<Jsonb> {
     sql("jsonb_build_object('environment_ms', environment_ms, 'sandbox_ms', sandbox_ms, 'script_ms', script_ms,
-        'pruned_at', pruned_at)")
+        'pruned_at', pruned_at, 'on', on_labels, 'priority', priority)")
 }
 
 impl FromSql<Jsonb, Pg> for More {
@@ -306,6 +308,7 @@ impl Row {
             duration_ms: duration,
             phase: None,
             queue_position: None,
+            waits_for: None,
             phases,
             exit_code: self.exit_code,
             stdout: None,
@@ -320,6 +323,8 @@ impl Row {
             worker: self.worker_name,
             timeout_seconds: self.timeout_ms as f64 / 1000.0,
             labels: serde_json::from_value(self.labels).map_err(unreadable)?,
+            on: more.on,
+            priority: more.priority,
             outputs: Vec::new(),
             usage,
         })

@@ -41,23 +41,6 @@ const PRUNE_BY_AGE: &str = "
     SET stdout = '', stderr = '', install_output = '', output_cuts = NULL, pruned_at = clock_timestamp()
     FROM old WHERE e.id = old.id";
 
-/// The oldest that still hold anything; when the disk is needed.
-const PRUNE_OLDEST: &str = "
-    WITH old AS (
-        SELECT id FROM executions WHERE completed_at IS NOT NULL AND pruned_at IS NULL
-        ORDER BY completed_at LIMIT $1 FOR UPDATE SKIP LOCKED),
-    files AS (DELETE FROM execution_files f USING old WHERE f.execution_id = old.id AND f.role = 'output')
-    UPDATE executions e
-    SET stdout = '', stderr = '', install_output = '', output_cuts = NULL, pruned_at = clock_timestamp()
-    FROM old WHERE e.id = old.id";
-
-/// The oldest, with everything; when the disk is needed and their output is gone already.
-const OLDEST: &str = "
-    WITH old AS (
-        SELECT id FROM executions WHERE completed_at IS NOT NULL
-        ORDER BY completed_at LIMIT $1 FOR UPDATE SKIP LOCKED)
-    DELETE FROM executions e USING old WHERE e.id = old.id";
-
 const RUNNING: &str = "SELECT count(*) AS number FROM executions WHERE status = 'running'";
 
 /// A content that a submission is just about to name is young: it stays for `$1` seconds.
@@ -95,12 +78,12 @@ impl Store {
 
     /// Empties the oldest ended executions.
     pub async fn prune_oldest(&self, count: i64) -> Result<usize, StoreError> {
-        self.run(move |conn| Ok(statement(PRUNE_OLDEST).bind::<BigInt, _>(count).execute(conn)?)).await
+        self.remove_some(PRUNE_BY_AGE, 0, count).await
     }
 
     /// Removes the oldest ended executions.
     pub async fn remove_oldest(&self, count: i64) -> Result<usize, StoreError> {
-        self.run(move |conn| Ok(statement(OLDEST).bind::<BigInt, _>(count).execute(conn)?)).await
+        self.remove_some(BY_AGE, 0, count).await
     }
 
     pub async fn running(&self) -> Result<u64, StoreError> {
@@ -126,8 +109,13 @@ impl Store {
     }
 
     async fn remove(&self, removal: &'static str, limit: i64) -> Result<usize, StoreError> {
+        self.remove_some(removal, limit, BATCH).await
+    }
+
+    /// `limit` is an age in seconds or a number, as the statement has it; at most `count` go.
+    async fn remove_some(&self, removal: &'static str, limit: i64, count: i64) -> Result<usize, StoreError> {
         self.run(move |conn| {
-            Ok(statement(removal).bind::<BigInt, _>(limit).bind::<BigInt, _>(BATCH).execute(conn)?)
+            Ok(statement(removal).bind::<BigInt, _>(limit).bind::<BigInt, _>(count).execute(conn)?)
         })
         .await
     }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, SmallInt, Text};
 
 use super::files::{FileRows, Role};
 use super::news::News;
 use super::schema::executions;
 use super::statement::statement;
-use super::webhooks;
 use super::{Store, StoreError};
+use super::{webhooks, workers};
 use crate::execution::{Environment, ExecutionId, IdempotencyKey, KeyId, NewExecution};
 
 /// How long a key stands for its submission.
@@ -23,8 +23,9 @@ const SUBMIT: &str = "
         ON CONFLICT DO NOTHING),
     new AS (
         INSERT INTO executions (id, runtime, script_name, args, env, labels, requirements, timeout_ms,
-            memory_bytes, cpus_milli, network, max_attempts, idempotency_key, idempotency_sha256, key_id, secrets, secret_names)
-        VALUES ($6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+            memory_bytes, cpus_milli, network, max_attempts, idempotency_key, idempotency_sha256, key_id, secrets, secret_names,
+            on_labels, priority)
+        VALUES ($6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
         ON CONFLICT (coalesce(key_id, ''), idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
         RETURNING id),
     named AS (
@@ -50,6 +51,9 @@ impl Store {
     pub async fn submit(&self, new: NewExecution) -> Result<Submitted, StoreError> {
         let submitted = self
             .run(move |conn| {
+                if !new.on.is_empty() {
+                    workers::all_know_labels(conn)?;
+                }
                 if insert_whole(conn, &new)? {
                     return Ok(Submitted::New(new.id));
                 }
@@ -111,6 +115,8 @@ fn insert(conn: &mut PgConnection, new: &NewExecution) -> Result<bool, StoreErro
         .bind::<Nullable<Text>, _>(new.key.as_ref().map(KeyId::as_str))
         .bind::<Nullable<Jsonb>, _>(values(&new.secrets))
         .bind::<Jsonb, _>(serde_json::json!(new.secrets.names().collect::<Vec<_>>()))
+        .bind::<Jsonb, _>(serde_json::json!(new.on))
+        .bind::<SmallInt, _>(new.priority)
         .load(conn)?;
     Ok(!ids.is_empty())
 }

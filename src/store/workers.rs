@@ -1,11 +1,12 @@
 //! Who runs: each worker's row, and what the deployment is called.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Bool, Integer, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Bool, Integer, Jsonb, Nullable, Text, Timestamptz};
 
 use super::{Store, StoreError};
 use crate::execution::{Claim, ExecutionId, WorkerId};
@@ -29,6 +30,15 @@ pub struct WorkerRow {
     pub last_seen: DateTime<Utc>,
     #[diesel(sql_type = Bool)]
     pub draining: bool,
+    /// None: an older rgridd, which knows of none.
+    #[diesel(sql_type = Nullable<Jsonb>)]
+    labels: Option<serde_json::Value>,
+}
+
+impl WorkerRow {
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        self.labels.clone().and_then(|labels| serde_json::from_value(labels).ok()).unwrap_or_default()
+    }
 }
 
 impl Store {
@@ -41,16 +51,23 @@ impl Store {
         .await
     }
 
-    pub async fn register_worker(&self, id: &WorkerId, name: &str, slots: usize) -> Result<(), StoreError> {
-        let (id, name) = (id.clone(), name.to_owned());
+    pub async fn register_worker(
+        &self,
+        id: &WorkerId,
+        name: &str,
+        slots: usize,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<(), StoreError> {
+        let (id, name, labels) = (id.clone(), name.to_owned(), serde_json::json!(labels));
         self.run(move |conn| {
             sql_query("DELETE FROM workers WHERE last_seen < clock_timestamp() - $1 * interval '1 ms'")
                 .bind::<BigInt, _>(FORGET_AFTER_MS)
                 .execute(conn)?;
-            sql_query("INSERT INTO workers (id, name, slots) VALUES ($1, $2, $3)")
+            sql_query("INSERT INTO workers (id, name, slots, labels) VALUES ($1, $2, $3, $4)")
                 .bind::<Text, _>(id.as_str())
                 .bind::<Text, _>(name)
                 .bind::<Integer, _>(i32::try_from(slots).unwrap_or(i32::MAX))
+                .bind::<Jsonb, _>(labels)
                 .execute(conn)?;
             Ok(())
         })
@@ -85,10 +102,14 @@ impl Store {
     pub async fn workers(&self) -> Result<Vec<WorkerRow>, StoreError> {
         self.run(|conn| {
             Ok(sql_query(
-                "SELECT w.id, w.name, w.slots, w.started_at, w.last_seen, w.draining,
+                "SELECT w.id, w.name, w.slots, w.started_at, w.last_seen, w.draining, w.labels,
                     (SELECT count(*) FROM executions e WHERE e.status = 'running' AND e.worker_id = w.id)
                         AS running
-                 FROM workers w WHERE stopped_at IS NULL ORDER BY last_seen DESC LIMIT 1000",
+                 FROM workers w WHERE stopped_at IS NULL
+                    -- One that was killed, came back, and was then stopped, is not missing.
+                    AND NOT EXISTS (SELECT FROM workers later WHERE later.name = w.name
+                        AND later.stopped_at IS NOT NULL AND later.started_at >= w.last_seen)
+                 ORDER BY last_seen DESC LIMIT 1000",
             )
             .load(conn)?)
         })
@@ -151,6 +172,19 @@ impl Store {
         })
         .await
     }
+}
+
+/// A worker of a version that knows no labels would run anything anywhere. It can't be started any more (its schema is
+/// older than this one), so it is waited for until the upgrade is through.
+pub(super) fn all_know_labels(conn: &mut PgConnection) -> Result<(), StoreError> {
+    let older = "SELECT name AS text FROM workers WHERE labels IS NULL AND stopped_at IS NULL
+        AND last_seen > clock_timestamp() - interval '1 min' ORDER BY name LIMIT 1";
+    let rows: Vec<TextRow> = sql_query(older).load(conn)?;
+    let Some(row) = rows.into_iter().next() else { return Ok(()) };
+    Err(StoreError::Conflict(format!(
+        "worker {} is of an older version and would not look at `on`; submit it again when all workers are upgraded",
+        row.text
+    )))
 }
 
 #[derive(QueryableByName)]

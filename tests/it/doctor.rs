@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use crate::support::{Database, containers_of, wait_until};
+use crate::support::{DaemonBuilder, Database, containers_of, wait_until};
 
 fn doctor(database: &Database, settings: &[(&str, &str)]) -> Output {
     let folder = tempfile::tempdir().unwrap();
@@ -77,4 +77,25 @@ fn the_page_of_settings_is_what_the_defaults_say() {
         .unwrap_or_default();
     let mend = "docs/settings.md is not true any more: cargo run -p rgridd -- settings --markdown > docs/settings.md";
     assert!(page == String::from_utf8(printed.stdout).unwrap(), "{mend}");
+}
+
+#[test]
+fn the_command_line_names_a_worker_that_is_silent() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).named("here").start();
+    assert_eq!(daemon.cli().run(&["doctor"]).code, 0);
+    // `back` was killed as well, but came back and was stopped.
+    database.execute(
+        "INSERT INTO workers (id, name, slots, started_at, last_seen, stopped_at) VALUES
+         ('worker_1', 'gone', 2, now() - interval '1 hour', now() - interval '5 minutes', NULL),
+         ('worker_2', 'back', 2, now() - interval '1 hour', now() - interval '20 minutes', NULL),
+         ('worker_3', 'back', 2, now() - interval '10 minutes', now() - interval '5 minutes', now())",
+    );
+    let sick = daemon.cli().run(&["doctor"]);
+    assert_eq!(sick.code, 1, "{sick:?}");
+    let failed: Vec<_> = sick.stdout.lines().filter(|line| line.starts_with("failed ")).collect();
+    assert_eq!(failed.len(), 1, "{sick:?}");
+    assert!(failed[0].starts_with("failed  worker gone: has not been heard of for "), "{sick:?}");
+    assert!(failed[0].ends_with("; is its host down?"), "{sick:?}");
+    assert!(sick.stdout.contains("ok      worker here: 0 of 2 slots taken"), "{sick:?}");
 }

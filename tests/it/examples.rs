@@ -84,7 +84,9 @@ fn a_step_of_a_pipeline_runs_a_script_once_however_often_it_is_tried() {
         let command = cli.command(&[]);
         let mut bash = Command::new("bash");
         bash.args(["-euo", "pipefail", "-c", commands]).current_dir(cli.folder());
-        command.get_envs().for_each(|(name, value)| drop(value.map(|value| bash.env(name, value))));
+        for (name, value) in command.get_envs().filter_map(|(name, value)| Some((name, value?))) {
+            bash.env(name, value);
+        }
         bash.env("PATH", format!("{programs}:{}", std::env::var("PATH").unwrap()));
         output(bash.env_remove("RGRID_API_KEY").env("GITHUB_RUN_ID", "7").env("GITHUB_RUN_ATTEMPT", "1"))
     };

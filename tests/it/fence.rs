@@ -1,7 +1,8 @@
 //! What sandboxes with a network reach: the internet, and neither the host's services nor metadata. On an engine
 //! and a network of the test's own, with the daemon beside it as on a Docker host.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -178,4 +179,23 @@ fn a_daemon_that_cannot_put_the_fence_up_says_so_and_does_not_start_where_it_mus
     engine.shell(&commands);
     engine.shell("test $(iptables -S INPUT | grep -c RGRID-HOST) = 1");
     engine.shell("iptables -S DOCKER-USER | head -n 2 | grep -q RGRID-FORWARD");
+}
+
+#[test]
+fn root_on_the_docker_host_puts_the_fence_up_looks_after_it_and_takes_it_down() {
+    let engine = PrivateEngine::with_images(&["debian:bookworm-slim"]);
+    let firewall = |what: &str| {
+        let mut command = engine.beside(env!("CARGO_BIN_EXE_rgridd"));
+        command.args(["firewall", what]).env("RGRID_DOCKER__HOST", engine.host()).stdin(Stdio::null());
+        command
+    };
+    let does = |what: &str| firewall(what).output().unwrap().status.success();
+    assert!(!does("check"));
+    let mut keeper = Background(firewall("keep").spawn().unwrap());
+    wait_until("the rules are up", Duration::from_secs(30), || does("check").then_some(()));
+    // It is asked to stop, and leaves them: workers may go on.
+    assert!(Command::new("kill").arg(keeper.0.id().to_string()).status().unwrap().success());
+    assert!(keeper.0.wait().unwrap().success());
+    assert!(does("check"));
+    assert!(does("down") && !does("check"));
 }

@@ -54,6 +54,28 @@ fn up_and_down_and_up_keep_the_rows() {
 }
 
 #[test]
+fn going_back_behind_labels_ends_what_waits_for_them_with_words() {
+    let database = Database::new();
+    ok(&database, "up");
+    let row = |id: &str, on: &str| {
+        format!(
+            "INSERT INTO executions (id, runtime, script_name, timeout_ms, memory_bytes, cpus_milli, max_attempts, on_labels)
+             VALUES ('{id}', 'r', 's', 1, 1, 1, 1, '{on}')"
+        )
+    };
+    database.execute(&row("exec_gpu", "{\"gpu\": \"true\"}"));
+    database.execute(&row("exec_any", "{}"));
+    while ok(&database, "status").lines().any(|line| line.contains("0009") && !line.contains("pending")) {
+        ok(&database, "down");
+    }
+    assert_eq!(database.text("SELECT status FROM executions WHERE id = 'exec_any'"), "queued");
+    let ended = "SELECT status || ': ' || execution_error FROM executions WHERE id = 'exec_gpu'";
+    let words = "failed: the server went back to a version that knows no labels of workers (it waited for \
+                 {\"gpu\": \"true\"}); submit it again";
+    assert_eq!(database.text(ended), words);
+}
+
+#[test]
 fn two_migrations_at_once_take_turns() {
     let database = Database::new();
     let outputs: Vec<String> = std::thread::scope(|scope| {

@@ -9,7 +9,7 @@ use diesel::connection::SimpleConnection;
 use proptest::prelude::*;
 use rgridd::execution::{
     Claim, Claimed, Conclusion, Environment, ExecutionId, FailureKind, FileContent, Limits, NewExecution,
-    WorkerId,
+    Offer, WorkerId,
 };
 use rgridd::store::{Chunk, Recorded, Store};
 
@@ -40,6 +40,10 @@ enum Step {
     Expire,
     Rescue,
     Cancel,
+}
+
+fn anything() -> Offer {
+    Offer::of(&Default::default())
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -93,11 +97,13 @@ impl World {
         match step {
             Step::Submit => self.submit().await,
             Step::Claim(who) => {
-                let claimed = self.store.claim(&self.workers[who], "w", 2, LEASE).await.unwrap();
+                let claimed = self.store.claim(&self.workers[who], "w", &anything(), 2, LEASE).await.unwrap();
                 self.check_order(&claimed);
                 self.believed[who].extend(claimed.into_iter().map(|claimed| claimed.claim));
             }
-            Step::LostClaim(who) => drop(self.store.claim(&self.workers[who], "w", 1, LEASE).await.unwrap()),
+            Step::LostClaim(who) => {
+                drop(self.store.claim(&self.workers[who], "w", &anything(), 1, LEASE).await.unwrap())
+            }
             Step::Disown(who) => {
                 let known = self.believed[who].clone();
                 let given_back = self.store.disown(&self.workers[who], &known).await.unwrap();
@@ -168,6 +174,8 @@ impl World {
             inputs: Vec::new(),
             limits,
             labels: Default::default(),
+            on: Default::default(),
+            priority: 0,
             idempotency: None,
             key: None,
             webhook: None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rgridd::execution::{Conclusion, FailureKind, WorkerId};
+use rgridd::execution::{Conclusion, FailureKind, Offer, WorkerId};
 use rgridd::store::{Store, statements};
 
 use crate::support::Database;
@@ -53,10 +53,11 @@ fn fill(database: &Database) {
 /// Runs per second.
 async fn rgrid(store: &Store) -> f64 {
     let (worker, done, begun) = (WorkerId::generate(), AtomicUsize::new(0), Instant::now());
+    let anything = Offer::of(&Default::default());
     let conclusion = Arc::new(Conclusion::failed(FailureKind::Exit, "as it goes"));
     let client = async || {
         while begun.elapsed() < ROUND {
-            let claimed = store.claim(&worker, "pace", 1, Duration::from_secs(60)).await.unwrap();
+            let claimed = store.claim(&worker, "pace", &anything, 1, Duration::from_secs(60)).await.unwrap();
             let ended = claimed.into_iter().map(|claimed| (claimed.claim, Arc::clone(&conclusion)));
             done.fetch_add(store.finish(ended.collect()).await.unwrap().len(), Ordering::Relaxed);
         }
@@ -68,7 +69,7 @@ async fn rgrid(store: &Store) -> f64 {
 /// The same with Postgres' own measure, its statements prepared.
 fn pgbench(database: &Database) -> f64 {
     // The claim's answer becomes variables, each with the prefix.
-    let claim = with(statements::CLAIM, &["1", "'w'::text", "'pace'::text", "60000"]);
+    let claim = with(statements::CLAIM, &["1", "'w'::text", "'pace'::text", "60000", "'{}'::jsonb"]);
     let finish = with(
         statements::FINISH,
         &[

@@ -39,3 +39,36 @@ fn the_line_of_a_receipt_does_the_same_by_hand() {
     let said = String::from_utf8_lossy(&by_hand.stderr);
     assert_eq!(end["stdout"].as_str().unwrap(), String::from_utf8(by_hand.stdout).unwrap(), "{line}\n{said}");
 }
+
+#[test]
+fn the_command_line_shows_a_receipt_and_its_line_alone() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).start();
+    let cli = daemon.cli();
+    cli.write("sum.py", "print('x')");
+    cli.write("data.csv", "1,2\n");
+    let asked =
+        ["run", "-q", "-e", "WHO=secret-value", "--timeout", "90s", "--no-network", "sum.py", "data.csv"];
+    let id = cli.ok(&asked).trim().to_owned();
+    cli.ok(&["wait", &id]);
+    let shown = cli.ok(&["receipt", &id]);
+    for part in [
+        "Image: python:3.11-slim\n",
+        "Digest: sha256:",
+        "File: data.csv (4 B, sha256:",
+        "Variable: WHO\n",
+        "Timeout: 1m 30s\n",
+        "Network: none\n",
+    ] {
+        assert!(shown.contains(part), "{part}:\n{shown}");
+    }
+    assert!(!shown.contains("secret-value"), "{shown}");
+    let document = cli.ok(&["receipt", "--json", &id[..20]]);
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&document).unwrap(),
+        daemon.http().get(&format!("/api/v1/executions/{id}/receipt")).json()
+    );
+    let line = daemon.http().get(&format!("/api/v1/executions/{id}/receipt")).json();
+    assert_eq!(shown.lines().last(), line["docker_run"].as_str());
+    assert_eq!(cli.run(&["receipt", "exec_zzz"]).code, 3);
+}

@@ -205,3 +205,24 @@ fn the_digest_of_a_submission_says_nothing_of_its_secrets() {
     assert_eq!(submit(json!({ "CODE": "1234" })), 409);
     assert_eq!(digest(), first);
 }
+
+#[test]
+fn the_command_line_takes_the_secrets_of_a_retry_from_the_environment() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).start();
+    let cli = daemon.cli();
+    cli.write("s.py", "import os; print(len(os.environ['TOKEN']))");
+    let with = |line: &[&str]| cli.command(line).env("TOKEN", SECRET).output().unwrap();
+    let first = with(&["run", "-q", "--secret", "TOKEN", "s.py"]);
+    let id = String::from_utf8(first.stdout).unwrap().trim().to_owned();
+    cli.ok(&["wait", &id]);
+
+    let without = cli.run(&["retry", &id]);
+    assert_eq!((without.code, without.stdout.as_str()), (2, ""), "{without:?}");
+    let told = "  hint: its secrets were not kept; they are taken from your environment, or asked for again: TOKEN\n\
+        error: the secret TOKEN is not set in your environment, and there is no terminal to ask on\n";
+    assert!(without.stderr.starts_with(told), "{without:?}");
+
+    let again = with(&["retry", "-w", "-q", &id]);
+    assert_eq!(String::from_utf8(again.stdout).unwrap(), format!("{}\n", SECRET.len()));
+}

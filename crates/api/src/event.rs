@@ -47,6 +47,9 @@ pub struct StatusEvent {
     /// 1 is next. While queued only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_position: Option<u64>,
+    /// What is missing for it to begin, such as `no worker has gpu=true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     /// The attempt that the client saw output of is gone for good; what it said is void and begins anew.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restarted: bool,

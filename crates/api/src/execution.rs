@@ -138,9 +138,12 @@ pub struct Execution {
     /// What it is busy with, while it runs; for a single execution only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// 1 is next, while it waits; for a single execution only.
+    /// 1 is next among those that may run on the same workers, while it waits; for a single execution only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_position: Option<u64>,
+    /// What is missing for it to begin, such as `no worker has gpu=true`; for a single execution only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     #[serde(default)]
     pub phases: Phases,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -172,6 +175,11 @@ pub struct Execution {
     pub timeout_seconds: f64,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// Labels that its worker must have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub on: BTreeMap<String, String>,
+    #[serde(default)]
+    pub priority: i32,
     #[serde(default)]
     pub outputs: Vec<OutputFile>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,6 +2,8 @@
 //!
 //! Each returns the reason in words that a person can act on.
 
+use std::collections::BTreeMap;
+
 /// Longest file name, in bytes: the limit of Linux file systems.
 pub const FILE_NAME_MAX: usize = 255;
 
@@ -51,6 +53,17 @@ pub fn check_label_value(value: &str) -> Result<(), String> {
         return Ok(());
     }
     Err("a label's value has at most 255 bytes and no control characters".to_owned())
+}
+
+/// Labels that a worker may have, and so the most that an execution may ask for.
+pub const WORKER_LABELS_MAX: usize = 8;
+
+/// Priorities that there are.
+pub const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
+
+/// Labels as people write them, such as `gpu=true and zone=eu`.
+pub fn labels_in_words(labels: &BTreeMap<String, String>) -> String {
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" and ")
 }
 
 /// The beginning of a name that may be far too long to print.

@@ -1,5 +1,7 @@
 //! What a server tells of itself.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// One line of the runtime table.
@@ -66,6 +68,9 @@ pub struct Worker {
     pub last_seen: String,
     /// It finishes what it runs and claims nothing new.
     pub draining: bool,
+    /// What executions may ask for with `on`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// `GET /workers`.

@@ -5,10 +5,13 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     cancel::CancelArgs, completions::CompletionsArgs, doctor::DoctorArgs, download::DownloadArgs,
-    list::ListArgs, logs::LogsArgs, retry::RetryArgs, run::RunArgs, runtimes::RuntimesArgs,
-    status::StatusArgs, wait::WaitArgs, why::WhyArgs,
+    list::ListArgs, logs::LogsArgs, man::ManArgs, receipt::ReceiptArgs, retry::RetryArgs, run::RunArgs,
+    runtimes::RuntimesArgs, status::StatusArgs, wait::WaitArgs, why::WhyArgs,
 };
 use crate::target::TargetOptions;
+
+/// With the commit, as `rgridd --version` tells it.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("RGRID_COMMIT"), ")");
 
 /// Where to begin, for somebody who typed `rgrid` and nothing else.
 pub const BEGINNING: &str = "\
@@ -30,7 +33,7 @@ could not run it, 130 after Ctrl-C.";
 
 /// Runs a script somewhere else with one command
 #[derive(Parser)]
-#[command(name = "rgrid", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "rgrid", version = VERSION, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
     pub target: TargetOptions,
@@ -48,6 +51,7 @@ pub enum Command {
     Cancel(CancelArgs),
     Retry(RetryArgs),
     Why(WhyArgs),
+    Receipt(ReceiptArgs),
     Download(DownloadArgs),
     Runtimes(RuntimesArgs),
     /// Say which server to use, and keep it
@@ -58,11 +62,21 @@ you alone.")]
     Init,
     Doctor(DoctorArgs),
     Completions(CompletionsArgs),
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 #[derive(Args)]
 pub struct Id {
-    /// Its id, or any beginning of it that no other has
+    /// The id of an execution, or any beginning of it that no other has
+    #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    pub id: String,
+}
+
+/// For commands that take all of a batch as well.
+#[derive(Args)]
+pub struct IdOrBatch {
+    /// The id of an execution, or any beginning of it that no other has; or the id of a batch
     #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub id: String,
 }

@@ -1,10 +1,11 @@
 //! What is said where: results to stdout; progress, hints and errors to stderr.
 
-use std::cell::Cell;
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::time::Instant;
 
 use rgrid_api::{Status, Stream};
 
+use crate::bottom::Bottom;
 use crate::escape;
 use crate::failure::Failure;
 
@@ -56,24 +57,27 @@ impl Channel {
     }
 }
 
+/// Cloning shares the terminal's last line.
+#[derive(Clone)]
 pub struct Console {
     out: Place,
     err: Place,
-    /// On a terminal: a script's text ended without a newline, and the cursor stands behind it.
-    open_line: Cell<bool>,
+    bottom: Bottom,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Place {
     terminal: bool,
     colour: bool,
+    /// It can move its cursor.
+    obeys: bool,
 }
 
 impl Place {
     fn new(terminal: bool) -> Self {
-        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { terminal, colour: terminal && !unwanted }
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { terminal, colour: terminal && !unwanted && !dumb, obeys: !dumb }
     }
 
     fn shown<'a>(&self, text: &'a str) -> std::borrow::Cow<'a, str> {
@@ -95,7 +99,7 @@ impl Console {
         Self {
             out: Place::new(io::stdout().is_terminal()),
             err: Place::new(io::stderr().is_terminal()),
-            open_line: Cell::new(false),
+            bottom: Bottom::new(),
         }
     }
 
@@ -163,14 +167,32 @@ impl Console {
             Channel::Out => self.out,
             Channel::Err => self.err,
         };
-        match channel {
-            Channel::Out => self.write_out(&place.shown(text))?,
-            Channel::Err => self.write_err(&place.shown(text)),
-        }
-        if place.terminal {
-            self.open_line.set(last != '\n');
-        }
-        Ok(())
+        let text = place.shown(text);
+        self.bottom.above(|open_line| {
+            match channel {
+                Channel::Out => write_out(&text)?,
+                Channel::Err => write_err(&text),
+            }
+            if place.terminal {
+                *open_line = last != '\n';
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether there is a last line that can move.
+    pub fn is_lively(&self) -> bool {
+        self.err.terminal && self.err.obeys
+    }
+
+    /// What goes on meanwhile, and since when; for a console that is lively.
+    pub fn busy(&self, words: String, since: Instant) {
+        self.bottom.show(words, since);
+    }
+
+    /// Nothing goes on any more.
+    pub fn settle(&self) {
+        self.bottom.clear();
     }
 
     /// `text` as it is, for one who knows what it does to a terminal.
@@ -207,22 +229,28 @@ impl Console {
     }
 
     fn say(&self, line: &str) {
-        let begin = if self.err.terminal && self.open_line.replace(false) { "\n" } else { "" };
-        self.write_err(&format!("{begin}{line}\n"));
+        self.bottom.above(|open_line| {
+            let begin = if self.err.terminal && std::mem::take(open_line) { "\n" } else { "" };
+            write_err(&format!("{begin}{line}\n"));
+        });
     }
 
     fn write_out(&self, text: &str) -> Result<(), Failure> {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
-            ErrorKind::BrokenPipe => Failure::output_closed(),
-            _ => Failure::failed(format!("stdout can't be written: {error}")),
-        })
+        self.bottom.above(|_| write_out(text))
     }
+}
 
-    /// There is nobody left to tell when stderr can't be written.
-    fn write_err(&self, text: &str) {
-        let _ = io::stderr().lock().write_all(text.as_bytes());
-    }
+fn write_out(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Failure::output_closed(),
+        _ => Failure::failed(format!("stdout can't be written: {error}")),
+    })
+}
+
+/// There is nobody left to tell when stderr can't be written.
+fn write_err(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 #[cfg(test)]
@@ -230,7 +258,7 @@ mod tests {
     use super::*;
 
     fn place(terminal: bool, colour: bool) -> Place {
-        Place { terminal, colour }
+        Place { terminal, colour, obeys: true }
     }
 
     #[test]
@@ -243,7 +271,7 @@ mod tests {
     #[test]
     fn columns_are_aligned_and_the_last_one_is_not_filled_up() {
         let out = place(false, false);
-        let console = Console { out, err: out, open_line: Cell::new(false) };
+        let console = Console { out, err: out, bottom: Bottom::new() };
         let cells = [("é".to_owned(), Tone::Good), ("b".to_owned(), Tone::Plain)];
         assert_eq!(console.row(&cells, &[4, 9]), "é     b\n");
     }

@@ -21,6 +21,9 @@ pub fn lines(execution: &Execution) -> Vec<Line> {
         ("Runtime", execution.runtime.clone(), Tone::Plain),
         ("Created", times::local(&execution.created_at), Tone::Plain),
     ];
+    if let Some(missing) = &execution.waits_for {
+        lines.push(("Waiting", missing.clone(), Tone::Plain));
+    }
     let mut add = |name, value: Option<String>| {
         lines.extend(value.map(|value| (name, value, Tone::Plain)));
     };

@@ -1,16 +1,15 @@
 //! A folder that output files are saved in. What a script called its files is not trusted: nothing is
 //! written outside of the folder, nothing half, and nothing over a file that is there.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rgrid_api::{OutputFile, names};
-use tempfile::NamedTempFile;
 
 use crate::failure::Failure;
 use crate::server::Server;
+use crate::unfinished::Unfinished;
 
 /// What is done with a file that is there already and says something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +52,7 @@ impl Destination {
         existing: Existing,
     ) -> Result<Saved, Failure> {
         let path = self.place(&file.name)?;
-        let fetched = server.output(id, &file.name, |reader| copy(reader, self.beside(&path)));
+        let fetched = server.output(id, &file.name, |reader| copy(reader, Unfinished::beside(&path)));
         let (content, size) = fetched?.map_err(|error| unwritable(&path, &error))?;
         if size != file.size {
             return Err(Failure::failed(format!(
@@ -80,16 +79,6 @@ impl Destination {
         }
         Ok(path.join(last))
     }
-
-    /// In the same folder, so that it can be renamed; the usual rights for a new file.
-    fn beside(&self, path: &Path) -> io::Result<NamedTempFile> {
-        let folder = path.parent().unwrap_or(&self.folder);
-        tempfile::Builder::new()
-            .prefix(".rgrid-")
-            .suffix(".part")
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(folder)
-    }
 }
 
 /// A folder that is there may be used; a link could lead anywhere.
@@ -104,10 +93,10 @@ fn descend(path: &Path) -> Result<(), Failure> {
     }
 }
 
-type Fetched = io::Result<(NamedTempFile, u64)>;
+type Fetched = io::Result<(Unfinished, u64)>;
 
 /// The outer error is one of reading, which may be tried again; the inner one of writing.
-fn copy(reader: &mut dyn Read, file: io::Result<NamedTempFile>) -> io::Result<Fetched> {
+fn copy(reader: &mut dyn Read, file: io::Result<Unfinished>) -> io::Result<Fetched> {
     let mut file = match file {
         Ok(file) => file,
         Err(error) => return Ok(Err(error)),
@@ -117,30 +106,28 @@ fn copy(reader: &mut dyn Read, file: io::Result<NamedTempFile>) -> io::Result<Fe
         let count = reader.read(&mut buffer)?;
         let piece = buffer.get(..count).unwrap_or_default();
         if piece.is_empty() {
-            return Ok(file.flush().map(|()| (file, size)));
+            return Ok(file.file().flush().map(|()| (file, size)));
         }
         size += count as u64;
-        if let Err(error) = file.write_all(piece) {
+        if let Err(error) = file.file().write_all(piece) {
             return Ok(Err(error));
         }
     }
 }
 
-fn put(mut content: NamedTempFile, path: &Path, existing: Existing) -> io::Result<Saved> {
+fn put(mut content: Unfinished, path: &Path, existing: Existing) -> io::Result<Saved> {
     if existing == Existing::Replace {
         // Replaces a link itself, not what it leads to.
-        content.persist(path).map_err(|error| error.error)?;
+        content.replace(path)?;
         return Ok(Saved::Written(path.to_owned()));
     }
-    if is_same(content.as_file_mut(), path)? {
+    if is_same(content.file(), path)? {
         return Ok(Saved::Unchanged(path.to_owned()));
     }
-    match content.persist_noclobber(path) {
-        Ok(_) => Ok(Saved::Written(path.to_owned())),
-        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
-            Ok(Saved::InTheWay(path.to_owned()))
-        }
-        Err(error) => Err(error.error),
+    match content.place(path) {
+        Ok(()) => Ok(Saved::Written(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Saved::InTheWay(path.to_owned())),
+        Err(error) => Err(error),
     }
 }
 
@@ -165,8 +152,8 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
 mod tests {
     use super::*;
 
-    fn content(text: &str, folder: &Path) -> NamedTempFile {
-        let beside = Destination::new(folder).unwrap().beside(&folder.join("x"));
+    fn content(text: &str, folder: &Path) -> Unfinished {
+        let beside = Unfinished::beside(&folder.join("x"));
         let (file, size) = copy(&mut text.as_bytes(), beside).unwrap().unwrap();
         assert_eq!(size, text.len() as u64);
         file

@@ -1,5 +1,7 @@
 //! What whoever waited for an execution is told at its end.
 
+use std::collections::BTreeMap;
+
 use rgrid_api::{Execution, FailureKind, Status, Stream};
 
 use crate::console::Console;
@@ -23,6 +25,19 @@ pub fn conclude(ended: &Execution, seen: Seen, console: &Console) -> Exit {
         console.error(&failure);
     }
     Exit::of(ended)
+}
+
+/// Warns that of these streams so many bytes were not shown to somebody who followed.
+pub fn warn_of_missing(ended: &Execution, missing: &BTreeMap<Stream, u64>, console: &Console) {
+    for (&stream, &missing) in missing {
+        let total = match stream {
+            Stream::Stdout => ended.stdout_bytes,
+            Stream::Stderr => ended.stderr_bytes,
+            // How much it said in all is not told.
+            Stream::Install => continue,
+        };
+        console.warning(&truncation::cut_at(stream, total.saturating_sub(missing), total));
+    }
 }
 
 pub fn warn_of_cuts(execution: &Execution, streams: &[Stream], console: &Console) {
@@ -58,8 +73,6 @@ fn failure(ended: &Execution, seen: Seen) -> Option<Failure> {
 
 #[cfg(test)]
 pub mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     /// One that says as little as possible.
@@ -78,6 +91,7 @@ pub mod tests {
             duration_ms: None,
             phase: None,
             queue_position: None,
+            waits_for: None,
             phases: rgrid_api::Phases::default(),
             exit_code: None,
             stdout: None,
@@ -93,6 +107,8 @@ pub mod tests {
             worker: None,
             timeout_seconds: 600.0,
             labels: BTreeMap::new(),
+            on: BTreeMap::new(),
+            priority: 0,
             outputs: Vec::new(),
             usage: None,
         }

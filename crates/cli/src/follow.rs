@@ -1,27 +1,29 @@
-//! Output as it happens.
-//!
-//! Made of looks at the whole streams, until the server sends events. The status alone says when it is
-//! over; the end of a stream says nothing.
+//! Output as it happens. The status alone says when it is over: a connection that ends says nothing, and is
+//! made again behind the last event that was shown.
 
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
-use rgrid_api::{Execution, Status, Stream};
+use rgrid_api::{Execution, OutputEvent, StatusEvent, Stream};
 
 use crate::console::{Channel, Console};
+use crate::ending;
 use crate::failure::Failure;
 use crate::phases::Phases;
-use crate::server::Server;
-use crate::shown::Shown;
+use crate::server::{Event, Server, Told};
 
-const PAUSE: Duration = Duration::from_millis(100);
+/// Before a connection that broke is made again; doubles while none brings anything new.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A script's own streams, each in its place; and what its install says, when there is one.
 pub const OUTPUT: [(Stream, Channel); 2] = [(Stream::Stdout, Channel::Out), (Stream::Stderr, Channel::Err)];
 pub const INSTALL_AND_OUTPUT: [(Stream, Channel); 3] =
     [(Stream::Install, Channel::Err), (Stream::Stdout, Channel::Out), (Stream::Stderr, Channel::Err)];
 
-/// Shows these streams of an execution until it has ended; gives it as it is then.
+/// Shows these streams of an execution until it has ended, and warns of what was cut from them. Gives it as it is
+/// then, without its output.
 pub fn follow(
     server: &Server,
     id: &str,
@@ -29,93 +31,68 @@ pub fn follow(
     phases: &mut Phases,
     console: &Console,
 ) -> Result<Execution, Failure> {
-    let mut execution = server.execution(id)?;
-    let mut screen = Screen::new(streams, console);
-    phases.see(&execution);
-    while !execution.status.is_final() {
-        let texts = screen.look(server, &execution)?;
-        let next = server.execution(id)?;
-        // What is said between two looks at the same attempt belongs to it.
-        if next.attempt == execution.attempt && !next.status.is_final() {
-            screen.grow(&texts)?;
-        } else if next.attempt != execution.attempt {
-            screen.start_anew(&next);
+    let mut screen = Screen { streams, phases, console, is_empty: true, missing: BTreeMap::new() };
+    let (mut behind, mut pause) = (None, FIRST_PAUSE);
+    loop {
+        for told in server.events(id, behind.as_deref())? {
+            let Told { id, event } = told?;
+            if let Some(ended) = screen.show(event)? {
+                ending::warn_of_missing(&ended, &screen.missing, console);
+                return Ok(ended);
+            }
+            if behind.as_ref() != Some(&id) {
+                pause = FIRST_PAUSE;
+            }
+            behind = Some(id);
         }
-        phases.see(&next);
-        execution = next;
-        if !execution.status.is_final() {
-            thread::sleep(PAUSE);
-        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    screen.finish(server, &execution)?;
-    Ok(execution)
 }
 
 /// What has been shown of the present attempt.
-struct Screen<'a> {
-    streams: Vec<Followed>,
+struct Screen<'a, 'b> {
+    streams: &'a [(Stream, Channel)],
+    phases: &'a mut Phases<'b>,
     console: &'a Console,
+    is_empty: bool,
+    /// Bytes of these streams that nobody kept.
+    missing: BTreeMap<Stream, u64>,
 }
 
-struct Followed {
-    stream: Stream,
-    channel: Channel,
-    shown: Shown,
-}
-
-impl<'a> Screen<'a> {
-    fn new(streams: &[(Stream, Channel)], console: &'a Console) -> Self {
-        let followed = |&(stream, channel)| Followed { stream, channel, shown: Shown::default() };
-        Self { streams: streams.iter().map(followed).collect(), console }
+impl Screen<'_, '_> {
+    /// The execution, at its end.
+    fn show(&mut self, event: Event) -> Result<Option<Execution>, Failure> {
+        match event {
+            Event::Status(status) => self.turn_to(&status),
+            Event::Output(output) => self.say(&output)?,
+            Event::End(ended) => return Ok(Some(*ended)),
+            Event::Other => {}
+        }
+        Ok(None)
     }
 
-    /// One text a stream; none while nothing runs.
-    fn look(&self, server: &Server, execution: &Execution) -> Result<Vec<String>, Failure> {
-        if execution.status != Status::Running {
-            return Ok(Vec::new());
+    fn turn_to(&mut self, status: &StatusEvent) {
+        if status.restarted {
+            self.missing.clear();
         }
-        self.streams.iter().map(|followed| server.logs(&execution.id, followed.stream)).collect()
+        if status.restarted && !std::mem::replace(&mut self.is_empty, true) {
+            self.console.warning(&format!(
+                "attempt {} begins, since the one before was lost; its output is shown from the start",
+                status.attempt
+            ));
+        }
+        self.phases.see(status);
     }
 
-    fn grow(&mut self, texts: &[String]) -> Result<(), Failure> {
-        for (followed, text) in self.streams.iter_mut().zip(texts) {
-            self.console.said(followed.channel, followed.shown.grow(text))?;
+    fn say(&mut self, output: &OutputEvent) -> Result<(), Failure> {
+        let Some((stream, channel)) = self.streams.iter().find(|(stream, _)| *stream == output.stream) else {
+            return Ok(());
+        };
+        self.is_empty = false;
+        if let Some(cut) = output.cut {
+            *self.missing.entry(*stream).or_default() += cut;
         }
-        Ok(())
+        self.console.said(*channel, &output.text)
     }
-
-    fn start_anew(&mut self, next: &Execution) {
-        if self.streams.iter().all(|followed| followed.shown.is_empty()) {
-            return;
-        }
-        self.console.warning(&format!(
-            "attempt {} begins, since the one before was lost; its output is shown from the start",
-            next.attempt
-        ));
-        for followed in &mut self.streams {
-            followed.shown = Shown::default();
-        }
-    }
-
-    fn finish(&self, server: &Server, ended: &Execution) -> Result<(), Failure> {
-        for followed in &self.streams {
-            let (text, total) = kept(server, ended, followed.stream)?;
-            self.console.said(followed.channel, &followed.shown.finish(&text, total))?;
-        }
-        Ok(())
-    }
-}
-
-/// A stream of an execution that has ended, and the size of all that was written.
-fn kept(server: &Server, ended: &Execution, stream: Stream) -> Result<(String, u64), Failure> {
-    Ok(match stream {
-        Stream::Stdout => (ended.stdout.clone().unwrap_or_default(), ended.stdout_bytes),
-        Stream::Stderr => (ended.stderr.clone().unwrap_or_default(), ended.stderr_bytes),
-        Stream::Install => {
-            // The server does not tell how much was written in all: what is there counts as all.
-            let text = server.logs(&ended.id, stream)?;
-            let total = text.len() as u64;
-            (text, total)
-        }
-    })
 }

@@ -1,14 +1,15 @@
-//! Ctrl-C while somebody waits: the execution goes on, and the hint says how to see or end it.
+//! Ctrl-C while somebody waits: the execution goes on, and the hint says how to see or end it. Nothing half is
+//! left of files that are being saved, whatever ends this process.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use signal_hook::consts::SIGINT;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::console::Console;
-use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::unfinished;
 
 /// What an interrupt would interrupt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,13 @@ pub enum Stage {
     Submitting,
     /// For the execution of that id.
     Waiting(String),
+    /// For a batch, of which so many are not submitted yet.
+    Batch {
+        id: String,
+        left: usize,
+    },
+    /// Files are being saved, of which those that are whole stay.
+    Saving,
     /// Nothing goes on at the server.
     Ended,
 }
@@ -24,18 +32,23 @@ pub struct Interrupt(Arc<Mutex<Stage>>);
 
 impl Interrupt {
     /// From now on Ctrl-C says what it leaves behind, and ends this process.
-    pub fn watch(stage: Stage) -> Result<Self, Failure> {
+    pub fn watch(stage: Stage, console: &Console) -> Result<Self, Failure> {
         let stage = Arc::new(Mutex::new(stage));
-        let mut signals = Signals::new([SIGINT])
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
             .map_err(|error| Failure::failed(format!("Ctrl-C can't be watched for: {error}")))?;
-        let watched = Arc::clone(&stage);
+        let (watched, console) = (Arc::clone(&stage), console.clone());
         thread::spawn(move || {
-            if signals.forever().next().is_some() {
-                let stage = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                if let Some(hint) = hint(&stage) {
-                    Console::new().hint(&hint);
+            if let Some(signal) = signals.forever().next() {
+                let _nothing_new = unfinished::remove_all();
+                console.settle();
+                if signal == SIGINT {
+                    let stage = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    if let Some(hint) = hint(&stage) {
+                        console.hint(&hint);
+                    }
                 }
-                std::process::exit(i32::from(Exit::Interrupted.code()));
+                // As a shell tells of a process that a signal ended.
+                std::process::exit(128 + signal);
             }
         });
         Ok(Self(stage))
@@ -54,8 +67,21 @@ fn hint(stage: &Stage) -> Option<String> {
         Stage::Waiting(id) => Some(format!(
             "the execution goes on; see it with `rgrid logs -f {id}`, end it with `rgrid cancel {id}`"
         )),
+        Stage::Batch { id, left } => Some(batch_hint(id, *left)),
+        Stage::Saving => Some("what was saved is whole; the same command again saves the rest".to_owned()),
         Stage::Ended => None,
     }
+}
+
+fn batch_hint(id: &str, left: usize) -> String {
+    let goes_on = match left {
+        0 => "the batch goes on".to_owned(),
+        1 => "1 input was not submitted, and will not be; the others go on".to_owned(),
+        left => format!("{left} inputs were not submitted, and will not be; the others go on"),
+    };
+    format!(
+        "{goes_on}: wait with `rgrid wait {id}`, see it with `rgrid list {id}`, end it with `rgrid cancel {id}`"
+    )
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! `rgrid`: runs a script somewhere else with one command.
 
 mod attendance;
+mod batch;
+mod bottom;
 mod cli;
 mod commands;
 mod config_file;
@@ -24,6 +26,7 @@ mod submission;
 mod target;
 mod times;
 mod truncation;
+mod unfinished;
 mod waiting;
 
 use std::process::ExitCode;
@@ -37,7 +40,9 @@ use session::Session;
 fn main() -> ExitCode {
     let Cli { target, command } = Cli::parse();
     let session = Session { console: Console::new(), options: target };
-    let exit = match commands::run(command, &session) {
+    let done = commands::run(command, &session);
+    session.console.settle();
+    let exit = match done {
         Ok(exit) => exit,
         Err(failure) => {
             session.console.error(&failure);

@@ -40,15 +40,13 @@ impl<'a> Cut<'a> {
     }
 }
 
-/// The line between the halves, for `bytes` that are missing.
-pub fn marker(bytes: u64) -> String {
-    format!("{MARKER_BEGIN}{}{MARKER_END}", format_size(bytes))
-}
-
 /// `stdout was cut at 100 KiB (of 3.1 MiB)`.
 pub fn warning(stream: rgrid_api::Stream, text: &str, total: u64) -> Option<String> {
-    let kept = Cut::of(text, total)?.kept();
-    Some(format!("{stream} was cut at {} (of {})", format_size(kept), format_size(total)))
+    Some(cut_at(stream, Cut::of(text, total)?.kept(), total))
+}
+
+pub fn cut_at(stream: rgrid_api::Stream, kept: u64, total: u64) -> String {
+    format!("{stream} was cut at {} (of {})", format_size(kept), format_size(total))
 }
 
 #[cfg(test)]

@@ -19,6 +19,9 @@ use crate::sandbox::{Sandbox, SandboxError, Step};
 /// Output of a run that goes on is stored so long after it came: a short run ends before, and its
 /// output goes into the final write alone.
 const FLUSH_AFTER: Duration = Duration::from_millis(50);
+/// A run that has gone on for so long is no short one: its followers see a line sooner, though no more often.
+const NO_LONGER_SHORT: Duration = Duration::from_millis(250);
+const FLUSH_SOON: Duration = Duration::from_millis(5);
 
 /// An append on its way: the Recorder's verdict, and the last event it covers.
 type Storing = Pin<Box<dyn Future<Output = (Verdict, u64)>>>;
@@ -72,6 +75,8 @@ pub(super) async fn follow(worker: &Worker, claim: &Claim, held: &mut Held, job:
         transcript: job.transcript,
         storing: None,
         flush_at: None,
+        since: Instant::now(),
+        flushed: Instant::now(),
         deadline: Instant::now() + job.longest,
         alarm: job.alarm,
         begun: None,
@@ -94,6 +99,8 @@ struct Following<'a> {
     transcript: Transcript,
     storing: Option<Storing>,
     flush_at: Option<Instant>,
+    since: Instant,
+    flushed: Instant,
     deadline: Instant,
     alarm: Option<Alarm<'a>>,
     begun: Option<Begun>,
@@ -151,15 +158,26 @@ impl Following<'_> {
             Event::Output { stream, text } => {
                 let stream = stream_of(stream, self.transcript.phase());
                 self.transcript.take(seq, stream, text);
-                self.flush_at.get_or_insert_with(|| Instant::now() + FLUSH_AFTER);
+                let due = self.flush_at.unwrap_or_else(|| self.next_flush());
+                self.flush_at = Some(due);
             }
             Event::Exit(exit) => return Some(End::Exit(seq, Box::new(exit))),
         }
         None
     }
 
+    /// For what came just now.
+    fn next_flush(&self) -> Instant {
+        let now = Instant::now();
+        match now - self.since < NO_LONGER_SHORT {
+            true => now + FLUSH_AFTER,
+            false => (self.flushed + FLUSH_AFTER).max(now + FLUSH_SOON),
+        }
+    }
+
     fn flush(&mut self) {
         self.flush_at = None;
+        self.flushed = Instant::now();
         if !self.transcript.has_pending() {
             return;
         }

@@ -116,7 +116,9 @@ fn uncaught(facts: &Facts, traceback: &Traceback) -> String {
     } else {
         format!(" ({})", quoted(traceback.message))
     };
-    format!("it did not catch a {kind}{message}{}", place(facts, traceback))
+    // As it is said: a ValueError, an IndexError, a UnicodeDecodeError.
+    let article = if kind.starts_with(['A', 'E', 'I', 'O']) { "an" } else { "a" };
+    format!("it did not catch {article} {kind}{message}{}", place(facts, traceback))
 }
 
 fn place(facts: &Facts, traceback: &Traceback) -> String {

@@ -70,6 +70,9 @@ impl Shown<'_> {
 
     fn note(&self) -> String {
         match (self.execution.status, self.standing.phase, self.standing.queue_position) {
+            (Status::Queued, ..) if self.standing.waits_for.is_some() => {
+                self.standing.waits_for.clone().unwrap_or_default()
+            }
             (Status::Queued, _, Some(place)) => format!("number {place} in the queue"),
             (Status::Running, Some(rgrid_api::Phase::Environment), _) => {
                 "installing its requirements".to_owned()
@@ -110,6 +113,8 @@ impl Shown<'_> {
                     (fact("Peak memory", html! { (format_size(usage.peak_memory_bytes)) }))
                     (fact("CPU time", html! { (super::parts::took(usage.cpu_ms)) }))
                 }
+                @if execution.priority != 0 { (fact("Priority", html! { (execution.priority) })) }
+                @if !execution.on.is_empty() { (fact("Runs on", html! { @for (key, value) in &execution.on { code { (key) "=" (value) } " " } })) }
                 @if !execution.args.is_empty() { (fact("Arguments", html! { @for arg in &execution.args { code { (arg) } " " } })) }
                 @if !execution.env_keys.is_empty() { (fact("Variables", html! { @for key in &execution.env_keys { code { (key) } " " } })) }
                 @if !execution.labels.is_empty() { (fact("Labels", labels(execution))) }

@@ -103,7 +103,7 @@ impl Follower {
             self.said_so = Instant::now();
             self.api.store.still_followed(&self.id);
         }
-        let place = self.told.and_then(|told| told.queue_position);
+        let place = self.told.as_ref().and_then(|told| told.queue_position);
         let longest = if place.is_some_and(|place| place <= NEAR) { QUEUE_LOOK } else { LAST_LOOK };
         tokio::select! {
             () = self.watch.changed() => self.look_after = FIRST_LOOK,
@@ -117,11 +117,11 @@ impl Follower {
     /// What is new since the last look.
     async fn look(&mut self) -> Result<String, StoreError> {
         let standing = self.api.store.standing(&self.id).await?;
-        let mut words = String::new();
-        if self.told != Some(standing) {
+        let (status, mut words) = (standing.status, String::new());
+        if self.told.as_ref() != Some(&standing) {
             self.turn_to(standing, &mut words);
         }
-        match standing.status {
+        match status {
             Status::Queued => {}
             Status::Running => self.tell_chunks(&mut words).await?,
             _ => self.tell_the_rest(&mut words).await?,
@@ -140,14 +140,15 @@ impl Follower {
         if self.told.is_none() {
             words.push_str("retry: 1000\n");
         }
-        self.told = Some(standing);
         let status = StatusEvent {
             status: standing.status,
             attempt: standing.attempt.unsigned_abs(),
             phase: standing.phase,
             queue_position: standing.queue_position,
+            waits_for: standing.waits_for.clone(),
             restarted,
         };
+        self.told = Some(standing);
         write(words, &self.position, "status", &status);
     }
 

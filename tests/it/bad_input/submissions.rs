@@ -43,6 +43,7 @@ fn runtime(begin: &str) -> String {
 
 /// One a line, so that it reads as the table that it is.
 #[rustfmt::skip]
+#[allow(clippy::too_many_lines, reason = "a table")]
 pub fn cases() -> Vec<(Value, &'static str, String)> {
     vec![
         (json!([]), "", "invalid type: sequence, expected an object".to_owned()),
@@ -54,7 +55,7 @@ pub fn cases() -> Vec<(Value, &'static str, String)> {
         (with("files", json!([["a", ""]])), "files[0]", "invalid type: sequence, expected an object".to_owned()),
         (with("webhook", json!(["https://example.org"])), "webhook", "invalid type: sequence, expected an object".to_owned()),
         (with("webhook", json!({ "url": "https://example.org" })), "webhook.url", "this server calls no webhooks: its webhook.secret is not set".to_owned()),
-        (with("colour", json!("blue")), "colour", "unknown field `colour`, expected one of `script`, `args`, `env`, `secrets`, `runtime`, `requirements`, `files`, `timeout_seconds`, `memory_mb`, `cpus`, `network`, `labels`, `max_attempts`, `webhook`".to_owned()),
+        (with("colour", json!("blue")), "colour", "unknown field `colour`, expected one of `script`, `args`, `env`, `secrets`, `runtime`, `requirements`, `files`, `timeout_seconds`, `memory_mb`, `cpus`, `network`, `labels`, `on`, `priority`, `max_attempts`, `webhook`".to_owned()),
         (json!({ "script": "print(1)" }), "script", "invalid type: string \"print(1)\", expected an object".to_owned()),
         (json!({ "script": { "name": "s.py" } }), "script.content", "missing field `content`".to_owned()),
         (json!({ "script": { "name": "s.py", "content": "x", "mode": 1 } }), "script.mode", "unknown field `mode`, expected `name` or `content`".to_owned()),
@@ -121,6 +122,15 @@ pub fn cases() -> Vec<(Value, &'static str, String)> {
         (with("labels", json!({ "a": "x\ny" })), "labels.a", "a label's value has at most 255 bytes and no control characters".to_owned()),
         (with("labels", json!({ "a": "v".repeat(256) })), "labels.a", "a label's value has at most 255 bytes and no control characters".to_owned()),
         (with("labels", names(33)), "labels", "33 labels, at most 32 are allowed".to_owned()),
+        (with("on", json!(["gpu"])), "on", "invalid type: sequence, expected a map".to_owned()),
+        (with("on", json!({ "gpu": true })), "on.gpu", "invalid type: boolean `true`, expected a string".to_owned()),
+        (with("on", json!({ "a b": "v" })), "on.a b", "\"a b\" is no label key: 1 to 63 letters, digits and . _ - /, as in team".to_owned()),
+        (with("on", json!({ "a": "x\ny" })), "on.a", "a label's value has at most 255 bytes and no control characters".to_owned()),
+        (with("on", names(9)), "on", "9 labels, at most 8 are allowed".to_owned()),
+        (with("priority", json!(101)), "priority", "must be from -100 to 100".to_owned()),
+        (with("priority", json!(-101)), "priority", "must be from -100 to 100".to_owned()),
+        (with("priority", json!("high")), "priority", "invalid type: string \"high\", expected i32".to_owned()),
+        (with("priority", json!(1.5)), "priority", "invalid type: floating point `1.5`, expected i32".to_owned()),
         (with("max_attempts", json!(0)), "max_attempts", "must be from 1 to 10".to_owned()),
         (with("max_attempts", json!(-1)), "max_attempts", "invalid value: integer `-1`, expected u32".to_owned()),
         (with("max_attempts", json!(1000)), "max_attempts", "must be from 1 to 10".to_owned()),

@@ -20,6 +20,7 @@ pub struct DaemonBuilder {
     arguments: Vec<String>,
     /// Of another network than the machine's.
     namespace: Option<PathBuf>,
+    program: PathBuf,
     data: Arc<tempfile::TempDir>,
 }
 
@@ -33,6 +34,7 @@ impl DaemonBuilder {
             settings: Vec::new(),
             arguments: vec!["serve".to_owned()],
             namespace: None,
+            program: PathBuf::from(env!("CARGO_BIN_EXE_rgridd")),
             data: Arc::new(data),
         }
     }
@@ -104,6 +106,11 @@ impl DaemonBuilder {
         self.arguments.push(argument.to_owned());
     }
 
+    /// Another build than this one.
+    pub fn program(self, program: &Path) -> Self {
+        Self { program: program.to_owned(), ..self }
+    }
+
     /// Starts it in another network namespace. Needs root.
     pub fn inside(mut self, namespace: &Path) -> Self {
         self.namespace = Some(namespace.to_owned());
@@ -120,7 +127,7 @@ impl DaemonBuilder {
 
     /// Another command of the daemon's binary with the same settings, beside the daemon or without it.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rgridd"));
+        let mut command = Command::new(&self.program);
         command
             .args(arguments)
             .env("RGRID_DATA_DIR", self.data.path())
@@ -142,7 +149,7 @@ impl DaemonBuilder {
         // `nsenter` replaces itself: it becomes the daemon.
         let inside = self.namespace.iter().map(|namespace| format!("--net={}", namespace.display()));
         let mut words: Vec<String> = inside.flat_map(|net| ["nsenter".to_owned(), net]).collect();
-        words.push(env!("CARGO_BIN_EXE_rgridd").to_owned());
+        words.push(self.program.to_str().unwrap().to_owned());
         let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])

@@ -41,6 +41,15 @@ impl PrivateEngine {
     pub fn namespace(&self) -> PathBuf {
         self.folder.path().join("netns")
     }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The engine is gone, with all of its containers.
+    pub fn switch_off(&self) {
+        script("down", self.folder.path(), &[]);
+    }
 }
 
 impl Drop for PrivateEngine {

@@ -8,10 +8,12 @@ mod engine;
 mod events;
 mod http;
 mod index;
+mod lan;
 mod leaks;
 mod machine;
 mod postgres;
 mod proxy;
+mod session;
 mod waiting;
 mod zip;
 
@@ -23,10 +25,12 @@ pub use engine::Engine;
 pub use events::{Event, Events};
 pub use http::{Answer, Http};
 pub use index::Index;
+pub use lan::{Lan, Machine};
 pub use leaks::temporary_files;
 pub use machine::{Background, PrivateEngine};
 pub use postgres::Postgres;
 pub use proxy::Proxy;
+pub use session::Session;
 pub use waiting::wait_until;
 
 /// A file below `tests/fixtures/`.

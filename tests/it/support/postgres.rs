@@ -14,23 +14,30 @@ pub struct Postgres {
     programs: PathBuf,
     port: u16,
     mounted: bool,
+    /// Addresses of this host.
+    listen: String,
 }
 
 impl Postgres {
     pub fn new() -> Self {
-        Self::with_data_on(|_| false)
+        Self::with_data_on("127.0.0.1", |_| false)
+    }
+
+    /// Also for machines that find this host at that address.
+    pub fn reachable_at(address: &str) -> Self {
+        Self::with_data_on(&format!("127.0.0.1,{address}"), |_| false)
     }
 
     /// Its tables lie on a tmpfs of that many MiB; its log of changes does not, as on servers that are set up well.
     pub fn on_a_small_disk(mebibytes: usize) -> Self {
-        Self::with_data_on(|data| {
+        Self::with_data_on("127.0.0.1", |data| {
             let size = format!("size={mebibytes}m,mode=0777");
             run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(data));
             true
         })
     }
 
-    fn with_data_on(disk: impl FnOnce(&Path) -> bool) -> Self {
+    fn with_data_on(listen: &str, disk: impl FnOnce(&Path) -> bool) -> Self {
         let folder = tempfile::Builder::new().prefix("rgrid-pg-").tempdir().unwrap();
         run(Command::new("chown").arg("postgres").arg(folder.path()));
         let data = folder.path().join("disk");
@@ -38,7 +45,7 @@ impl Postgres {
         run(Command::new("chown").arg("postgres").arg(&data));
         let mounted = disk(&data);
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let postgres = Self { folder, programs: programs(), port, mounted };
+        let postgres = Self { folder, programs: programs(), port, mounted, listen: listen.to_owned() };
         let (data, log) = (postgres.data(), postgres.folder.path().join("wal"));
         run(postgres
             .owned("initdb")
@@ -46,6 +53,9 @@ impl Postgres {
             .arg(data)
             .arg("-X")
             .arg(log));
+        let rules = postgres.data().join("pg_hba.conf");
+        let all = "local all all trust\nhost all all all trust\n";
+        std::fs::write(rules, all).unwrap();
         postgres.start();
         wait_until("Postgres answers", Duration::from_secs(30), || {
             postgres.answers("postgres").then_some(())
@@ -58,6 +68,11 @@ impl Postgres {
         url(self.port, "rgrid")
     }
 
+    /// For those who find this host at that address.
+    pub fn url_at(&self, address: &str) -> String {
+        format!("postgres://rgrid@{address}:{}/rgrid", self.port)
+    }
+
     /// The way there through a proxy of its own.
     pub fn proxied(&self) -> (Proxy, String) {
         let proxy = Proxy::to(self.port);
@@ -67,8 +82,8 @@ impl Postgres {
 
     pub fn start(&self) {
         let options = format!(
-            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c max_connections=200",
-            self.port
+            "-p {} -c listen_addresses={} -c unix_socket_directories= -c fsync=off -c max_connections=200",
+            self.port, self.listen
         );
         let log = self.folder.path().join("log");
         run(self

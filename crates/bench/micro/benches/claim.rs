@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection};
-use rgridd::execution::{Conclusion, FailureKind, WorkerId};
+use rgridd::execution::{Conclusion, FailureKind, Offer, WorkerId};
 use rgridd::store::Store;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -65,7 +65,7 @@ impl Bench {
     fn claim_once(&mut self, worker: &WorkerId) -> Duration {
         self.insert(1, "'queued', NULL, NULL, NULL, 0", "one");
         let begun = Instant::now();
-        let claimed = self.runtime.block_on(self.store.claim(worker, "bench", 1, LEASE)).unwrap();
+        let claimed = self.runtime.block_on(self.store.claim(worker, "bench", &Offer::of(&Default::default()), 1, LEASE)).unwrap();
         let took = begun.elapsed();
         let end = std::sync::Arc::new(Conclusion::failed(FailureKind::Internal, "benchmark"));
         let ends =

@@ -156,6 +156,7 @@ mod tests {
             started_at: "2025-11-15T16:00:00Z".to_owned(),
             last_seen: last_seen.to_owned(),
             draining,
+            labels: Default::default(),
         }
     }
 

@@ -6,11 +6,15 @@ use clap::Args;
 use rgrid_api::units::format_size;
 use rgrid_api::{Execution, OutputFile};
 
-use crate::cli::Id;
+use crate::batch::{self, BatchId};
+use crate::cli::IdOrBatch;
+use crate::console::Console;
 use crate::destination::{Destination, Existing};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::interrupt::{Interrupt, Stage};
 use crate::outputs;
+use crate::server::Server;
 use crate::session::Session;
 
 /// Save the files that a script left
@@ -19,11 +23,12 @@ use crate::session::Session;
 Examples:
   rgrid download exec_01jd3k -o results             all of them
   rgrid download exec_01jd3k totals.csv plots/a.png
+  rgrid download batch_k3m9 -o results              of a batch, a folder for each input
 
 Nothing is written outside of that folder, and no file that is there is replaced without --force.")]
 pub struct DownloadArgs {
     #[command(flatten)]
-    which: Id,
+    which: IdOrBatch,
     /// These alone; all, when none is named
     #[arg(value_name = "NAME")]
     names: Vec<String>,
@@ -35,10 +40,20 @@ pub struct DownloadArgs {
     force: bool,
 }
 
+impl DownloadArgs {
+    fn existing(&self) -> Existing {
+        if self.force { Existing::Replace } else { Existing::Keep }
+    }
+}
+
 pub fn run(args: &DownloadArgs, session: &Session) -> Result<Exit, Failure> {
     let console = &session.console;
-    let destination = Destination::new(&args.output_dir)?;
     let server = session.server()?;
+    let _interrupt = Interrupt::watch(Stage::Saving, console)?;
+    if let Some(batch) = BatchId::of(&args.which.id) {
+        return all_of(&batch, args, &server, console);
+    }
+    let destination = Destination::new(&args.output_dir)?;
     let execution = server.execution(&args.which.id)?;
     let files = wanted(&execution, &args.names)?;
     if files.is_empty() {
@@ -50,11 +65,37 @@ pub fn run(args: &DownloadArgs, session: &Session) -> Result<Exit, Failure> {
         });
         return Ok(Exit::Fine);
     }
-    let existing = if args.force { Existing::Replace } else { Existing::Keep };
-    outputs::save(&server, &execution.id, &files, &destination, existing, |path| console.line(path))?;
+    outputs::save(&server, &execution.id, &files, &destination, args.existing(), |path| console.line(path))?;
     let size = format_size(files.iter().map(|file| file.size).sum());
     console.progress(&format!("{}, {size}", outputs::counted(&files)));
     Ok(Exit::Fine)
+}
+
+/// A folder for each input. What is in the way of one keeps the others' files not back.
+fn all_of(batch: &BatchId, args: &DownloadArgs, server: &Server, console: &Console) -> Result<Exit, Failure> {
+    let members = batch::members(server, batch)?;
+    let folders = batch::folder_names(&members.iter().map(batch::input_of).collect::<Vec<_>>());
+    let (mut saved, mut unsaved, mut open) = (Vec::new(), None, 0);
+    for (member, folder) in members.iter().zip(folders) {
+        open += usize::from(!member.status.is_final());
+        let mut files = server.execution(&member.id)?.outputs;
+        files.retain(|file| args.names.is_empty() || args.names.contains(&file.name));
+        let destination = Destination::new(&args.output_dir.join(folder))?;
+        let done = outputs::save(server, &member.id, &files, &destination, args.existing(), |path| {
+            console.line(path)
+        });
+        if let Err(failure) = done {
+            console.error(&failure);
+            unsaved.get_or_insert(failure.exit);
+        }
+        saved.extend(files);
+    }
+    let size = format_size(saved.iter().map(|file| file.size).sum());
+    console.progress(&format!("{} of {} inputs, {size}", outputs::counted(&saved), members.len()));
+    if open > 0 {
+        console.hint(&format!("{open} have not ended yet; `rgrid wait {batch}` tells when they have"));
+    }
+    Ok(unsaved.unwrap_or(Exit::Fine))
 }
 
 fn wanted(execution: &Execution, names: &[String]) -> Result<Vec<OutputFile>, Failure> {

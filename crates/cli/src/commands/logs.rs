@@ -1,7 +1,7 @@
 //! `rgrid logs`: what a script said.
 
 use clap::Args;
-use rgrid_api::{Execution, Stream};
+use rgrid_api::{Execution, Phase, Stream};
 use serde_json::Value;
 
 use crate::cli::{Id, Json};
@@ -70,12 +70,22 @@ pub fn run(args: &LogsArgs, session: &Session) -> Result<Exit, Failure> {
 }
 
 fn live(args: &LogsArgs, server: &Server, console: &Console) -> Result<Exit, Failure> {
-    let id = server.execution(&args.which.id)?.id;
-    let _interrupt = Interrupt::watch(Stage::Waiting(id.clone()))?;
+    let execution = server.execution(&args.which.id)?;
+    let id = execution.id.clone();
+    let _interrupt = Interrupt::watch(Stage::Waiting(id.clone()), console)?;
     let one = args.stream().map(|stream| [(stream, Channel::Out)]);
-    let streams = one.as_ref().map_or(follow::OUTPUT.as_slice(), |one| one.as_slice());
-    let ended = follow(server, &id, streams, &mut Phases::untold(), console)?;
+    let (streams, mut phases) = match &one {
+        Some(one) => (one.as_slice(), Phases::untold()),
+        None if is_past_its_install(&execution) => (follow::OUTPUT.as_slice(), Phases::told_on(console)),
+        None => (follow::INSTALL_AND_OUTPUT.as_slice(), Phases::told_on(console)),
+    };
+    let ended = follow(server, &id, streams, &mut phases, console)?;
     Ok(ending::conclude(&ended, Seen::Output, console))
+}
+
+/// What the install said is of no interest any more.
+fn is_past_its_install(execution: &Execution) -> bool {
+    execution.status.is_final() || execution.phase == Some(Phase::Script)
 }
 
 /// The execution with its output so far; the API gives that with the execution only at the end.

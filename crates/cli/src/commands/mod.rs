@@ -7,6 +7,8 @@ pub mod download;
 pub mod init;
 pub mod list;
 pub mod logs;
+pub mod man;
+pub mod receipt;
 pub mod retry;
 pub mod run;
 pub mod runtimes;
@@ -30,10 +32,12 @@ pub fn run(command: Option<Command>, session: &Session) -> Result<Exit, Failure>
         Some(Command::Cancel(args)) => cancel::run(&args, session),
         Some(Command::Retry(args)) => retry::run(&args, session),
         Some(Command::Why(args)) => why::run(&args, session),
+        Some(Command::Receipt(args)) => receipt::run(&args, session),
         Some(Command::Download(args)) => download::run(&args, session),
         Some(Command::Runtimes(args)) => runtimes::run(&args, session),
         Some(Command::Init) => init::run(session),
         Some(Command::Doctor(args)) => doctor::run(&args, session),
         Some(Command::Completions(args)) => completions::run(&args, session),
+        Some(Command::Man(args)) => man::run(&args, session),
     }
 }

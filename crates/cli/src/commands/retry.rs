@@ -1,20 +1,27 @@
 //! `rgrid retry`: the same job once more.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
+use rgrid_api::Status;
 
 use crate::attendance::{Attendance, Manner};
 use crate::cli::Id;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, Stage};
+use crate::server::Server;
 use crate::session::Session;
+use crate::submission;
 use crate::waiting::Install;
 
 /// Run the same job once more, as a new execution
 #[derive(Args)]
 #[command(after_help = "\
 Example:
-  rgrid retry -w exec_01jd3k")]
+  rgrid retry -w exec_01jd3k
+
+Values of secrets are not kept: they are taken from your environment again, or asked for.")]
 pub struct RetryArgs {
     #[command(flatten)]
     which: Id,
@@ -35,19 +42,23 @@ pub fn run(args: &RetryArgs, session: &Session) -> Result<Exit, Failure> {
         (true, _) => Manner::Follow,
         (false, true) => Manner::Wait,
         (false, false) => {
-            let again = session.server()?.retry(&args.which.id)?;
+            let server = session.server()?;
+            let again = server.retry(&args.which.id, secrets(args, &server, session)?)?;
             if args.quiet {
                 return console.line(&again.id).map(|()| Exit::Fine);
             }
             console.line(&format!("Execution: {}", again.id))?;
-            console.line(&format!("Status: {}", again.status))?;
+            // Even if a worker was quicker than the server's answer.
+            console.line(&format!("Status: {}", Status::Queued))?;
             console.hint(&format!("follow it with `rgrid logs -f {}`", again.id));
             return Ok(Exit::Fine);
         }
     };
     let server = session.patient_server()?;
-    let interrupt = Interrupt::watch(Stage::Submitting)?;
-    let again = server.retry(&args.which.id)?;
+    // Before Ctrl-C is watched for: the prompt has its own way with it.
+    let secrets = secrets(args, &server, session)?;
+    let interrupt = Interrupt::watch(Stage::Submitting, console)?;
+    let again = server.retry(&args.which.id, secrets)?;
     interrupt.now(Stage::Waiting(again.id.clone()));
     if !args.quiet {
         console.progress(&format!("Execution: {}", again.id));
@@ -56,4 +67,20 @@ pub fn run(args: &RetryArgs, session: &Session) -> Result<Exit, Failure> {
     let install = if args.quiet { Install::None } else { Install::Shown };
     Attendance { server: &server, console, interrupt, install, quiet: args.quiet }
         .until_end(&again, manner, None)
+}
+
+/// The server keeps no values of secrets, so they are taken from here once more.
+fn secrets(
+    args: &RetryArgs,
+    server: &Server,
+    session: &Session,
+) -> Result<BTreeMap<String, String>, Failure> {
+    let names = server.execution(&args.which.id)?.secret_keys;
+    if !names.is_empty() && !args.quiet {
+        let names = names.join(", ");
+        session.console.hint(&format!(
+            "its secrets were not kept; they are taken from your environment, or asked for again: {names}"
+        ));
+    }
+    submission::secrets(&names)
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use rgrid_api::{Execution, Status};
 
 use crate::attendance::{Attendance, Manner};
+use crate::batch::{self, BatchOptions, Split};
 use crate::destination::Destination;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -17,6 +18,7 @@ use crate::submission::{self, JobOptions, Prepared};
 use crate::waiting::Install;
 
 const KEY_MAX: usize = 255;
+const UNQUOTED: &str = "--batch goes to the script, since no pattern follows it; one in quotes makes a batch: --batch 'data/*.csv'";
 
 /// Run a script
 #[derive(Args)]
@@ -30,6 +32,7 @@ Examples:
   rgrid run -r python:3.12 -e LEVEL=debug s.py     another Python, a variable
   id=$(rgrid run -q s.py); rgrid wait \"$id\"        for scripts
   echo 'print(42)' | rgrid run -w -                from stdin
+  rgrid run -o out sum.py --batch 'data/*.csv'     each of these files, its results in out/NAME/
 
 An argument that names a file here is uploaded, and the script finds it under its base name in its
 working directory. A requirements.txt beside the script is installed first; so are the dependencies
@@ -44,9 +47,11 @@ pub struct RunArgs {
     /// Wait for its end, print its output, and leave with its exit code
     #[arg(short, long, help_heading = "Waiting")]
     wait: bool,
-    /// With -f or -w: save the files that it wrote
+    /// With -f, -w or --batch: save the files that it wrote; of a batch in a folder for each input
     #[arg(short, long, value_name = "DIR", help_heading = "Waiting")]
     output_dir: Option<PathBuf>,
+    #[command(flatten)]
+    batch: BatchOptions,
     /// Print the id alone; with -f or -w, the script's output alone
     #[arg(short, long)]
     pub quiet: bool,
@@ -87,6 +92,25 @@ fn idempotency_key(text: &str) -> Result<String, String> {
 }
 
 pub fn run(args: &RunArgs, session: &Session) -> Result<Exit, Failure> {
+    if let Some(split) = batch::split(&args.batch, args.output_dir.as_deref(), &args.command) {
+        return several(args, split, session);
+    }
+    one(args, session)
+}
+
+fn several(args: &RunArgs, split: Split, session: &Session) -> Result<Exit, Failure> {
+    if args.follow {
+        return Err(Failure::usage("--follow shows the output of one execution, and --batch makes several")
+            .hint("leave it out; `rgrid logs -f ID` follows one of them"));
+    }
+    if args.idempotency_key.is_some() {
+        return Err(Failure::usage("--idempotency-key is for one execution, and --batch makes several"));
+    }
+    let job = batch::Job { options: &args.job, quiet: args.quiet, wait: args.wait };
+    batch::run(&job, split, session)
+}
+
+fn one(args: &RunArgs, session: &Session) -> Result<Exit, Failure> {
     let manner = args.manner();
     if manner.is_none() && args.output_dir.is_some() {
         return Err(Failure::usage(
@@ -96,15 +120,17 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit, Failure> {
     }
     let destination = args.output_dir.as_deref().map(Destination::new).transpose()?;
     let server = if manner.is_some() { session.patient_server()? } else { session.server()? };
-    let Prepared { submission, hints } = submission::prepare(&args.job, &args.command, &server)?;
+    let Prepared { submission, mut hints, .. } = submission::prepare(&args.job, &args.command, &server)?;
+    if batch::lost_its_pattern(&args.command) {
+        hints.push(UNQUOTED.to_owned());
+    }
     if !args.quiet {
         hints.iter().for_each(|hint| session.console.hint(hint));
     }
     let install = if submission.requirements.is_some() { Install::Shown } else { Install::None };
-    let body = serde_json::to_vec(&submission)
-        .map_err(|error| Failure::failed(format!("the submission can't be written as JSON: {error}")))?;
+    let body = submission::body(&submission)?;
 
-    let interrupt = Interrupt::watch(Stage::Submitting)?;
+    let interrupt = Interrupt::watch(Stage::Submitting, &session.console)?;
     let submitted = server.submit(&body, &args.key()?)?;
     let Some(manner) = manner else {
         interrupt.now(Stage::Ended);

@@ -46,7 +46,7 @@ pub fn run(args: &StatusArgs, session: &Session) -> Result<Exit, Failure> {
 
 fn watch(server: &Server, id: &str, session: &Session) -> Result<Exit, Failure> {
     let mut execution = server.execution(id)?;
-    let _interrupt = Interrupt::watch(Stage::Waiting(execution.id.clone()))?;
+    let _interrupt = Interrupt::watch(Stage::Waiting(execution.id.clone()), &session.console)?;
     describe::show(&execution, &session.console)?;
     while !execution.status.is_final() {
         let next = server.execution_within(id, LOOK_SECONDS)?;

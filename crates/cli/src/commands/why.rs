@@ -1,9 +1,10 @@
 //! `rgrid why`: one sentence on what became of an execution, and what mends it.
 
 use clap::Args;
+use rgrid_api::names::labels_in_words;
 use rgrid_api::server::Worker;
 use rgrid_api::units::format_duration;
-use rgrid_api::{Execution, FailureKind, Status};
+use rgrid_api::{Execution, FailureKind, Phases, Status};
 
 use crate::cli::Id;
 use crate::exit::Exit;
@@ -36,17 +37,32 @@ pub fn run(args: &WhyArgs, session: &Session) -> Result<Exit, Failure> {
 
 fn waiting(execution: &Execution, workers: &[Worker]) -> String {
     let since = times::since(&execution.created_at).map(format_duration).unwrap_or_default();
-    let slots: u64 =
-        workers.iter().filter(|worker| !worker.draining).map(|worker| u64::from(worker.slots)).sum();
-    let busy: u64 = workers.iter().map(|worker| worker.running).sum();
+    let fit: Vec<&Worker> = workers.iter().filter(|worker| fits(execution, worker)).collect();
+    let slots: u64 = fit.iter().filter(|worker| !worker.draining).map(|worker| u64::from(worker.slots)).sum();
+    let busy: u64 = fit.iter().map(|worker| worker.running).sum();
     let why = match slots {
+        0 if !execution.on.is_empty() => {
+            let missing = labels_in_words(&execution.on);
+            format!("no worker has {missing}; start one with worker.labels, or submit it without --on")
+        }
         0 => "no worker takes anything, which `rgrid doctor` tells more about".to_owned(),
         slots if busy >= slots => {
-            format!("all {slots} slots are taken; `rgrid list --status running` shows by what")
+            let all =
+                if slots == 1 { "the one slot is".to_owned() } else { format!("all {slots} slots are") };
+            format!("{all} taken; `rgrid list --status running` shows by what")
         }
         slots => format!("{busy} of {slots} slots are taken, so it should begin in a moment"),
     };
-    format!("{} waits, since {since}: {why}.", execution.id)
+    let before = match execution.queue_position.map(|position| position.saturating_sub(1)) {
+        None | Some(0) => String::new(),
+        Some(1) => ", behind 1 other".to_owned(),
+        Some(before) => format!(", behind {before} others"),
+    };
+    format!("{} waits, since {since}{before}: {why}.", execution.id)
+}
+
+fn fits(execution: &Execution, worker: &Worker) -> bool {
+    execution.on.iter().all(|(key, value)| worker.labels.get(key) == Some(value))
 }
 
 fn running(execution: &Execution) -> String {
@@ -91,17 +107,45 @@ fn phases(execution: &Execution) -> String {
         0 | 1 => String::new(),
         attempt => format!(", in attempt {attempt} of {}", execution.max_attempts),
     };
-    match (queued, begun, execution.duration_ms.map(times::milliseconds)) {
-        (Some(queued), Some(_), Some(ran)) => {
-            format!(", after {queued} in the queue and {ran} of running{again}")
+    match (queued, begun) {
+        (Some(queued), Some(_)) if execution.duration_ms.is_some() => {
+            let steps: Vec<String> =
+                std::iter::once(format!("{queued} in the queue")).chain(steps(execution)).collect();
+            format!(", after {}{again}", listed(&steps))
         }
-        (Some(queued), None, _) => format!(", after {queued} in the queue, without having begun"),
+        (Some(queued), None) => format!(", after {queued} in the queue, without having begun"),
         _ => again,
+    }
+}
+
+/// What came after the queue; a step that is not known, or was not there, is left out.
+fn steps(execution: &Execution) -> Vec<String> {
+    let Phases { environment_ms, sandbox_ms, script_ms, recorded_ms, .. } = execution.phases;
+    let known = [
+        (environment_ms, "for its requirements"),
+        (sandbox_ms, "for its sandbox"),
+        (script_ms, "of running"),
+        (recorded_ms, "for its result"),
+    ];
+    let told = known.into_iter().filter_map(|(ms, what)| Some((ms?, what)));
+    let steps: Vec<String> = told.map(|(ms, what)| format!("{} {what}", times::milliseconds(ms))).collect();
+    let whole = execution.duration_ms.filter(|_| steps.is_empty());
+    steps.into_iter().chain(whole.map(|ms| format!("{} of running", times::milliseconds(ms)))).collect()
+}
+
+/// `a, b and c`.
+fn listed(items: &[String]) -> String {
+    match items.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::ending::tests::execution;
 
@@ -128,6 +172,23 @@ mod tests {
             sentence(&ended),
             "exec_1 failed: the script ended with exit code 1 (KeyError: 'plum'), after 120ms in the queue \
              and 5s of running; see what it said with `rgrid logs exec_1`."
+        );
+    }
+
+    #[test]
+    fn each_phase_that_is_known_is_told() {
+        let phases = Phases {
+            queued_ms: Some(120),
+            environment_ms: Some(2100),
+            sandbox_ms: Some(90),
+            script_ms: Some(4000),
+            recorded_ms: None,
+        };
+        let ended = Execution { phases, ..ended(FailureKind::Exit, "") };
+        let told = super::phases(&ended);
+        assert_eq!(
+            told,
+            ", after 120ms in the queue, 2.1s for its requirements, 90ms for its sandbox and 4s of running"
         );
     }
 
@@ -159,11 +220,20 @@ mod tests {
             started_at: String::new(),
             last_seen: String::new(),
             draining,
+            labels: Default::default(),
         };
         let queued = execution("exec_1", Status::Queued);
         assert!(waiting(&queued, &[]).contains("no worker"));
+        let third = Execution { queue_position: Some(3), ..queued.clone() };
+        assert!(waiting(&third, &[worker(1, 1, false)]).contains(", behind 2 others: the one slot is taken"));
         assert!(waiting(&queued, &[worker(2, 0, true)]).contains("no worker"));
         assert!(waiting(&queued, &[worker(2, 2, false)]).contains("all 2 slots are taken"));
         assert!(waiting(&queued, &[worker(2, 1, false)]).contains("1 of 2 slots"));
+
+        let labels = BTreeMap::from([("gpu".to_owned(), "true".to_owned())]);
+        let wants = Execution { on: labels.clone(), ..queued };
+        assert!(waiting(&wants, &[worker(2, 0, false)]).contains(": no worker has gpu=true; "));
+        let has = Worker { labels, ..worker(1, 1, false) };
+        assert!(waiting(&wants, &[worker(2, 0, false), has]).contains("all 1 slots are taken"));
     }
 }

@@ -1,23 +1,27 @@
 //! The server: one method for each thing that it can be asked.
 
+mod events;
 mod persistence;
 mod problem;
 mod transport;
 mod trouble;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::time::Duration;
 
 use rgrid_api::server::WorkerList;
-use rgrid_api::{Execution, ExecutionList, Health, RuntimeList, Stream};
+use rgrid_api::{Execution, ExecutionList, Health, Receipt, Retry, RuntimeList, Status, Stream};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::batch::BatchId;
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::target::Target;
+pub use events::{Event, Events, Told};
 pub use persistence::Patience;
 use persistence::{Persistence, Repeat};
 use transport::{Answer, Request, Transport, encoded};
@@ -25,6 +29,8 @@ use trouble::Trouble;
 
 /// Far above what a server sends as one document.
 const DOCUMENT_MAX: u64 = 1 << 30;
+/// Executions in one answer: the most that a server gives.
+pub const PAGE: usize = 1000;
 
 pub struct Server<'a> {
     target: Target,
@@ -85,6 +91,27 @@ impl<'a> Server<'a> {
         Ok((self.typed(value.clone())?, value))
     }
 
+    /// All that have these labels, and stand so; the newest first.
+    pub fn all_executions(
+        &self,
+        labels: &[(String, String)],
+        status: Option<Status>,
+    ) -> Result<Vec<Execution>, Failure> {
+        let mut query = vec![("limit", PAGE.to_string())];
+        query.extend(labels.iter().map(|(key, value)| ("label", format!("{key}={value}"))));
+        query.extend(status.map(|status| ("status", status.to_string())));
+        let (mut found, mut cursor) = (Vec::new(), None);
+        loop {
+            let page: Vec<_> = query.iter().cloned().chain(cursor.map(|cursor| ("cursor", cursor))).collect();
+            let (list, _) = self.executions(&page)?;
+            found.extend(list.items);
+            cursor = list.next_cursor;
+            if cursor.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
     /// The stream as it stands.
     pub fn logs(&self, id: &str, stream: Stream) -> Result<String, Failure> {
         let request = Request::get(&format!("{}/logs?stream={stream}", execution_path(id)));
@@ -95,14 +122,30 @@ impl<'a> Server<'a> {
         named(id, text)
     }
 
+    /// What it does from now on, or behind the event of that id. The server is waited for; when the connection
+    /// breaks later, it is asked again.
+    pub fn events(&self, id: &str, behind: Option<&str>) -> Result<Events, Failure> {
+        let request = Request::get(&format!("{}/events", execution_path(id))).last_event_id(behind);
+        let answer =
+            named(id, self.persistence.ask(Repeat::Freely, || self.expect(&request, "text/event-stream")))?;
+        Ok(Events::new(answer.into_reader(), &self.target.url))
+    }
+
+    pub fn receipt(&self, id: &str) -> Result<(Receipt, Value), Failure> {
+        let value = named(id, self.get(&format!("{}/receipt", execution_path(id))))?;
+        Ok((self.typed(value.clone())?, value))
+    }
+
     pub fn cancel(&self, id: &str) -> Result<Execution, Failure> {
         let request = Request::post(&format!("{}/cancel", execution_path(id)));
         self.typed(named(id, self.document(&request, Repeat::Freely))?.1)
     }
 
     /// Not safe to repeat when the answer was lost: there would be two.
-    pub fn retry(&self, id: &str) -> Result<Execution, Failure> {
-        let request = Request::post(&format!("{}/retry", execution_path(id)));
+    pub fn retry(&self, id: &str, secrets: BTreeMap<String, String>) -> Result<Execution, Failure> {
+        let body = serde_json::to_vec(&Retry { secrets })
+            .map_err(|error| Failure::failed(format!("the secrets can't be written as JSON: {error}")))?;
+        let request = Request::post(&format!("{}/retry", execution_path(id))).json(&body);
         self.typed(named(id, self.document(&request, Repeat::UnlessTaken))?.1)
     }
 
@@ -173,19 +216,33 @@ impl<'a> Server<'a> {
     }
 
     fn typed<T: DeserializeOwned>(&self, value: Value) -> Result<T, Failure> {
-        serde_json::from_value(value).map_err(|error| {
-            Failure::failed(format!("the answer of {} can't be understood: {error}", self.target.url))
-                .hint("are server and rgrid of one version? `rgrid doctor` tells both")
-        })
+        serde_json::from_value(value).map_err(|error| not_understood(&self.target.url, &error))
     }
+}
+
+fn not_understood(url: &str, error: &serde_json::Error) -> Failure {
+    Failure::failed(format!("the answer of {url} can't be understood: {error}"))
+        .hint("are server and rgrid of one version? `rgrid doctor` tells both")
 }
 
 /// The server does not repeat what it was asked for.
 fn named<T>(id: &str, answer: Result<T, Failure>) -> Result<T, Failure> {
     answer.map_err(|failure| match failure.exit {
-        Exit::NotFound => Failure { what: format!("{}: {id}", failure.what), ..failure },
+        Exit::NotFound => {
+            let what = format!("{}: {id}", failure.what);
+            match BatchId::of(id) {
+                Some(batch) => Failure { what, ..failure }.hint(one_of(&batch)),
+                None => Failure { what, ..failure },
+            }
+        }
         _ => failure,
     })
+}
+
+fn one_of(batch: &BatchId) -> String {
+    format!(
+        "list, wait, cancel and download take a batch; this wants one of its executions, as `rgrid list {batch}` shows"
+    )
 }
 
 fn execution_path(id: &str) -> String {

@@ -8,11 +8,14 @@ use rgrid_api::units::format_duration;
 
 use super::trouble::{Passing, Taken, Trouble};
 use crate::console::Console;
+use crate::exit::Exit;
 use crate::failure::Failure;
 
 const SHORT: Duration = Duration::from_secs(30);
 /// A server that went away while somebody waits for it: long enough for an upgrade.
 const LONG: Duration = Duration::from_secs(300);
+/// A server that only wants one to ask less often.
+const UNTOLD: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -55,7 +58,9 @@ impl Persistence<'_> {
             if left.is_zero() || !self.may_repeat(repeat, passing.taken) {
                 return Err(given_up(passing, repeat, told));
             }
-            if !std::mem::replace(&mut told, true) {
+            // Whoever asks a lot is slowed down for a moment, which is not worth a word.
+            let slowed = passing.failure.exit == Exit::Failed && begun.elapsed() < UNTOLD;
+            if !slowed && !std::mem::replace(&mut told, true) {
                 self.tell(&passing.failure, limit);
             }
             thread::sleep(passing.retry_after.unwrap_or(pause).max(pause).min(left));
@@ -97,7 +102,6 @@ fn given_up(passing: Passing, repeat: Repeat, told: bool) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::Exit;
 
     fn passing(taken: Taken) -> Trouble {
         let failure = Failure::new(Exit::Unreachable, "away");

@@ -27,12 +27,19 @@ pub(super) struct Request {
     /// None: a GET.
     post: Option<Vec<u8>>,
     idempotency_key: Option<String>,
+    last_event_id: Option<String>,
     answer_timeout: Duration,
 }
 
 impl Request {
     pub fn get(path: &str) -> Self {
-        Self { path: path.to_owned(), post: None, idempotency_key: None, answer_timeout: ANSWER_TIMEOUT }
+        Self {
+            path: path.to_owned(),
+            post: None,
+            idempotency_key: None,
+            last_event_id: None,
+            answer_timeout: ANSWER_TIMEOUT,
+        }
     }
 
     /// The server takes that much time before it answers.
@@ -46,6 +53,10 @@ impl Request {
 
     pub fn json(self, body: &[u8]) -> Self {
         Self { post: Some(body.to_vec()), ..self }
+    }
+
+    pub fn last_event_id(self, id: Option<&str>) -> Self {
+        Self { last_event_id: id.map(str::to_owned), ..self }
     }
 
     pub fn idempotency_key(self, key: &str) -> Self {
@@ -69,6 +80,11 @@ impl Answer {
 
     pub fn read(mut self, limit: u64) -> Result<Vec<u8>, Error> {
         self.body.with_config().limit(limit).read_to_vec()
+    }
+
+    /// As it comes.
+    pub fn into_reader(self) -> Box<dyn Read> {
+        Box::new(self.body.into_reader())
     }
 
     pub fn stream<T>(self, take: impl Fn(&mut dyn Read) -> io::Result<T>) -> io::Result<T> {
@@ -124,6 +140,7 @@ impl Transport {
         let read_timeout = request.answer_timeout.max(STALL_TIMEOUT);
         let config = builder.config().timeout_recv_response(Some(request.answer_timeout));
         let builder = config.timeout_per_read(Some(read_timeout)).build();
+        let builder = with(builder, "last-event-id", request.last_event_id.as_deref());
         with(builder, "authorization", self.authorization.as_deref())
     }
 }

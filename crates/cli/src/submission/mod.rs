@@ -10,6 +10,7 @@ mod runtime;
 mod script;
 mod secrets;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use rgrid_api::Submission;
@@ -28,6 +29,26 @@ pub struct Prepared {
     pub submission: Submission,
     /// What the user should know before it runs.
     pub hints: Vec<String>,
+    source: Source,
+}
+
+impl Prepared {
+    /// The same script with other arguments.
+    pub fn with(&self, command: &[OsString]) -> Result<Submission, Failure> {
+        let arguments = Arguments::read(command.get(1..).unwrap_or_default(), &self.source)?;
+        Ok(Submission { args: arguments.args, files: arguments.files, ..self.submission.clone() })
+    }
+}
+
+/// The values of these, from the caller's environment or asked for.
+pub fn secrets(names: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    secrets::of(names, &[])
+}
+
+/// As it is sent.
+pub fn body(submission: &Submission) -> Result<Vec<u8>, Failure> {
+    serde_json::to_vec(submission)
+        .map_err(|error| Failure::failed(format!("the submission can't be written as JSON: {error}")))
 }
 
 /// `command` is the script and its arguments.
@@ -56,11 +77,13 @@ pub fn prepare(options: &JobOptions, command: &[OsString], server: &Server) -> R
         cpus: options.cpus,
         network: options.no_network.then_some(false),
         labels: options.label.iter().cloned().collect(),
+        on: options.on.iter().cloned().collect(),
+        priority: options.priority,
         max_attempts: options.max_attempts,
         webhook: None,
-        script: source.script,
+        script: source.script.clone(),
     };
-    Ok(Prepared { submission, hints })
+    Ok(Prepared { submission, hints, source })
 }
 
 fn hints(

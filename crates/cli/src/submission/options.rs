@@ -41,6 +41,18 @@ pub struct JobOptions {
     /// How often it may begin, when its worker is lost on the way; 1 means never twice
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Limits")]
     pub max_attempts: Option<u32>,
+    /// Run it only where a worker has this label, such as gpu=true; it waits until there is one
+    #[arg(long, value_name = "KEY=value", value_parser = label, help_heading = "Queue")]
+    pub on: Vec<(String, String)>,
+    /// From -100 to 100: what has a higher one begins first
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i32).range(-100..=100),
+        help_heading = "Queue"
+    )]
+    pub priority: Option<i32>,
     /// For later finding: `rgrid list --label team=data`
     #[arg(long, value_name = "KEY=value", value_parser = label)]
     pub label: Vec<(String, String)>,

@@ -96,7 +96,7 @@ function note(element, told) {
 
 function place(element, told) {
   const words = { environment: "installing its requirements", sandbox: "getting its sandbox" };
-  const where = told.queue_position ? `number ${told.queue_position} in the queue` : words[told.phase] || "";
+  const where = told.waits_for ? told.waits_for : told.queue_position ? `number ${told.queue_position} in the queue` : words[told.phase] || "";
   element.querySelector("#status .note").textContent = where;
 }
 

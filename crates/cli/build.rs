@@ -1,0 +1,10 @@
+//! Notes the commit, for `rgrid --version`.
+
+#[path = "../commit.rs"]
+mod commit;
+
+fn main() {
+    println!("cargo:rustc-env=RGRID_COMMIT={}", commit::commit());
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=../commit.rs");
+}

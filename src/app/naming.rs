@@ -1,0 +1,46 @@
+//! A worker's name in a container.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use slog::{Discard, Logger, o};
+
+use super::engine;
+use crate::sandbox::Docker;
+use crate::settings::Settings;
+
+/// Docker calls a container's host by the container's id unless it is told otherwise, and the next container has another.
+/// A worker's name is to be stable, so the Docker host's own name is taken in its place.
+pub(super) async fn with_a_stable_name(settings: &Arc<Settings>) -> Arc<Settings> {
+    if !(is_container_id(&settings.worker.name) && Path::new("/.dockerenv").exists()) {
+        return Arc::clone(settings);
+    }
+    // An engine that does not answer stops the start a moment later, with its reason.
+    let Some(name) = name_of_docker_host(settings).await else { return Arc::clone(settings) };
+    let mut named = Settings::clone(settings);
+    named.worker.name = name;
+    Arc::new(named)
+}
+
+async fn name_of_docker_host(settings: &Settings) -> Option<String> {
+    let identity = engine::docker_settings(settings, "naming".to_owned(), "naming");
+    let docker = Docker::connect(identity, Logger::root(Discard, o!())).await.ok()?;
+    docker.host_name().await.ok().filter(|name| !name.is_empty())
+}
+
+fn is_container_id(name: &str) -> bool {
+    name.len() == 12 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_containers_id_is_no_name() {
+        assert!(is_container_id("3f2a90cc81de"));
+        for name in ["host-a", "worker", "3f2a90cc81d", "3F2A90CC81DE", "node-3f2a90cc"] {
+            assert!(!is_container_id(name), "{name}");
+        }
+    }
+}

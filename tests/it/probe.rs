@@ -1,0 +1,42 @@
+//! `rgridd probe` is what health checks of containers and orchestrators ask.
+
+use std::process::Output;
+use std::time::Duration;
+
+use crate::support::{DaemonBuilder, Database, wait_until};
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn a_probe_tells_whether_a_daemon_lives_and_why_it_can_not_serve() {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database).slots(1);
+    let mut daemon = builder.start();
+    let there = builder.clone().with("RGRID_HTTP__LISTEN", daemon.url().trim_start_matches("http://"));
+    let probe = |what: &str| there.command(&["probe", what]).output().unwrap();
+    wait_until("it is ready", Duration::from_secs(30), || probe("ready").status.success().then_some(()));
+    let live = probe("live");
+    assert!(live.status.success() && said(&live).starts_with("ok (rgridd "), "{}", said(&live));
+
+    // While it drains it lives, and takes no new work.
+    let id = daemon.http().submit("import time; print('begun', flush=True); time.sleep(10)");
+    wait_until("the script runs", Duration::from_secs(30), || {
+        (daemon.http().execution(&id)["status"] == "running").then_some(())
+    });
+    daemon.signal("-TERM");
+    let refused = wait_until("it drains", Duration::from_secs(10), || {
+        Some(probe("ready")).filter(|output| !output.status.success())
+    });
+    assert!(said(&refused).contains("draining: this server is stopping"), "{}", said(&refused));
+    assert!(probe("live").status.success());
+
+    assert_eq!(daemon.wait_for_end(), 0);
+    let gone = probe("live");
+    assert!(
+        !gone.status.success() && said(&gone).contains("no daemon answers at http://"),
+        "{}",
+        said(&gone)
+    );
+}

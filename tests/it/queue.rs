@@ -1,0 +1,308 @@
+//! Who goes first, and where: priorities, turns between keys, labels of workers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rgridd::execution::{Claim, ExecutionId, Offer, WorkerId};
+use rgridd::store::{Store, statements};
+use serde_json::{Value, json};
+
+use crate::support::{DaemonBuilder, Database};
+
+const LEASE: Duration = Duration::from_secs(60);
+
+/// The statements alone, on a database of their own.
+struct Queue {
+    store: Store,
+    runtime: tokio::runtime::Runtime,
+    worker: WorkerId,
+    database: Database,
+}
+
+impl Queue {
+    /// With keys called a, b and c.
+    fn new() -> Self {
+        let database = Database::new();
+        let store = Store::new(&database.url(), 2);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(store.migrate()).unwrap();
+        for key in ["a", "b", "c"] {
+            database.execute(&format!(
+                "INSERT INTO api_keys (id, name, secret_sha256, scopes) VALUES ('{}', '{key}', sha256('{key}'), '{{run}}')",
+                id_of(key)
+            ));
+        }
+        Self { store, runtime, worker: WorkerId::generate(), database }
+    }
+
+    /// So many of one key, called `exec_KEY` and a number.
+    fn submit(&self, key: &str, count: u32) {
+        self.submit_as(key, count, 0, &json!({}));
+    }
+
+    fn submit_as(&self, key: &str, count: u32, priority: i32, on: &Value) {
+        let first = self.database.number("SELECT count(*) FROM executions");
+        let last = first + i64::from(count) - 1;
+        // A transaction each, as they come in: what comes in at the same moment has no order.
+        self.database.execute(&format!(
+            "DO $$ BEGIN FOR n IN {first}..{last} LOOP
+                INSERT INTO executions (id, created_at, runtime, script_name, timeout_ms, memory_bytes, cpus_milli,
+                    max_attempts, key_id, priority, on_labels)
+                VALUES ('exec_{key}' || lpad(n::text, 6, '0'), clock_timestamp(), 'python:3.11', 'a.py', 1000, 1, 1, 2,
+                    '{}', {priority}, '{on}');
+             END LOOP; END $$",
+            id_of(key)
+        ));
+    }
+
+    /// Claims so many at once; returns whose they are, in the order of their claims.
+    fn claim(&self, labels: &[(&str, &str)], count: usize) -> Vec<Claim> {
+        let labels: BTreeMap<String, String> =
+            labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let offer = Offer::of(&labels);
+        let claimed = self.runtime.block_on(self.store.claim(&self.worker, "w", &offer, count, LEASE));
+        claimed.unwrap().into_iter().map(|claimed| claimed.claim).collect()
+    }
+
+    /// One after another until there is nothing left.
+    fn claim_all(&self) -> Vec<Claim> {
+        std::iter::from_fn(|| self.claim(&[], 1).pop()).collect()
+    }
+
+    fn release(&self, claim: &Claim) {
+        self.runtime.block_on(self.store.release(claim)).unwrap();
+    }
+}
+
+fn id_of(key: &str) -> String {
+    format!("00000000000{key}")
+}
+
+/// The letters of their keys.
+fn keys(claims: &[Claim]) -> String {
+    claims.iter().map(|claim| claim.execution.as_str().chars().nth(5).unwrap()).collect()
+}
+
+fn of(claims: &[Claim], key: char) -> Vec<&ExecutionId> {
+    let own = claims.iter().map(|claim| &claim.execution);
+    own.filter(|execution| execution.as_str().chars().nth(5) == Some(key)).collect()
+}
+
+#[test]
+fn a_key_with_thousands_waiting_does_not_keep_another_one_waiting() {
+    let queue = Queue::new();
+    queue.submit("a", 5000);
+    assert_eq!(keys(&queue.claim(&[], 100)), "a".repeat(100));
+    queue.submit("b", 3);
+    let claims: Vec<Claim> = (0..8).flat_map(|_| queue.claim(&[], 1)).collect();
+    assert_eq!(keys(&claims), "ababab".to_owned() + "aa");
+}
+
+#[test]
+fn keys_that_have_much_to_do_take_turns() {
+    let queue = Queue::new();
+    queue.submit("a", 300);
+    queue.submit("b", 200);
+    queue.submit("c", 100);
+    let claims = queue.claim_all();
+    assert_eq!(claims.len(), 600);
+    for round in claims[..300].chunks(3) {
+        let mut letters: Vec<char> = keys(round).chars().collect();
+        letters.sort_unstable();
+        assert_eq!(letters, ['a', 'b', 'c']);
+    }
+    assert_eq!(keys(&claims[300..500]).matches('a').count(), 100);
+}
+
+#[test]
+fn within_a_key_claims_stay_in_the_order_of_their_submission() {
+    let queue = Queue::new();
+    let mut claims = Vec::new();
+    for key in ["a", "b", "a", "a", "b", "c", "a"] {
+        queue.submit(key, 7);
+        claims.extend(queue.claim(&[], 2));
+        queue.submit(key, 2);
+    }
+    claims.extend(queue.claim_all());
+    for key in ['a', 'b', 'c'] {
+        let own = of(&claims, key);
+        assert!(!own.is_empty() && own.is_sorted(), "{own:?}");
+    }
+}
+
+#[test]
+fn a_key_is_not_made_to_wait_for_what_it_ran_when_nobody_else_did() {
+    let queue = Queue::new();
+    queue.submit("a", 50);
+    assert_eq!(queue.claim_all().len(), 50);
+    queue.submit("b", 20);
+    queue.submit("a", 20);
+    let first = keys(&queue.claim(&[], 20));
+    assert_eq!(first.matches('a').count(), 10, "{first}");
+}
+
+#[test]
+fn what_was_given_back_goes_first_and_lets_nobody_else_past() {
+    let queue = Queue::new();
+    queue.submit("a", 40);
+    let claims = queue.claim(&[], 20);
+    queue.release(&claims[3]);
+    // It is in no round, so this key does not get the rounds that were before.
+    queue.submit("b", 10);
+    let next = queue.claim_all();
+    assert_eq!(next[0].execution, claims[3].execution);
+    assert_eq!(keys(&next[1..9]).matches('a').count(), 4, "{}", keys(&next));
+}
+
+#[test]
+fn what_is_more_urgent_begins_first_whosever_it_is() {
+    let queue = Queue::new();
+    queue.submit_as("a", 2, -5, &json!({}));
+    queue.submit("b", 2);
+    queue.submit_as("a", 2, 7, &json!({}));
+    queue.submit_as("c", 1, 100, &json!({}));
+    assert_eq!(keys(&queue.claim_all()), "caabbaa");
+}
+
+#[test]
+fn a_claim_takes_only_what_the_workers_labels_contain() {
+    let queue = Queue::new();
+    queue.submit_as("a", 2, 0, &json!({ "gpu": "true" }));
+    queue.submit_as("b", 2, 0, &json!({ "gpu": "true", "zone": "eu" }));
+    queue.submit("c", 2);
+    assert_eq!(keys(&queue.claim(&[], 10)), "cc");
+    assert_eq!(keys(&queue.claim(&[("zone", "eu")], 10)), "");
+    assert_eq!(keys(&queue.claim(&[("gpu", "false"), ("zone", "eu")], 10)), "");
+    assert_eq!(keys(&queue.claim(&[("gpu", "true")], 10)), "aa");
+    assert_eq!(keys(&queue.claim(&[("disk", "ssd"), ("gpu", "true"), ("zone", "eu")], 10)), "bb");
+}
+
+#[test]
+fn a_worker_with_labels_takes_from_all_queues_by_the_same_order() {
+    let queue = Queue::new();
+    queue.submit_as("a", 3, 1, &json!({ "gpu": "true" }));
+    queue.submit_as("b", 3, 2, &json!({}));
+    queue.submit_as("c", 3, 0, &json!({ "gpu": "true" }));
+    let gpu = [("gpu", "true")];
+    let mut first = keys(&queue.claim(&gpu, 4)).chars().collect::<Vec<_>>();
+    first.sort_unstable();
+    assert_eq!(first, ['a', 'b', 'b', 'b']);
+    assert_eq!(keys(&queue.claim(&gpu, 2)), "aa");
+    assert_eq!(keys(&queue.claim(&gpu, 10)), "ccc");
+}
+
+/// Pages, not time: those are the same on a busy machine.
+#[test]
+fn a_claim_reads_no_more_of_a_full_queue_than_of_an_empty_one() {
+    let (small, full) = (Queue::new(), Queue::new());
+    small.submit("a", 1);
+    full.database.execute(
+        "INSERT INTO executions (id, status, started_at, completed_at, exit_code, attempt, runtime, script_name, timeout_ms,
+            memory_bytes, cpus_milli, max_attempts)
+         SELECT 'exec_z' || n, 'completed', now(), now(), 0, 1, 'python:3.11', 'a.py', 1, 1, 1, 2
+         FROM generate_series(1, 40000) n",
+    );
+    // What only other workers may run stands in the way as little as what has ended.
+    full.submit_as("b", 5000, 50, &json!({ "gpu": "true" }));
+    full.submit("a", 5000);
+    full.submit("c", 5000);
+    let zone = "ARRAY['{}', '{\"zone\": \"eu\"}']::jsonb[]";
+    for statistics in ["SELECT 1", "ANALYZE"] {
+        full.database.execute(statistics);
+        for (statement, offer) in [(statements::CLAIM, "'{}'::jsonb"), (statements::CLAIM_AMONG, zone)] {
+            let (few, many) = (pages(&small, statement, offer), pages(&full, statement, offer));
+            assert!(many <= few + 40, "{many} pages, {few} of an empty one {statistics}: {statement}");
+        }
+    }
+}
+
+fn pages(queue: &Queue, statement: &str, offer: &str) -> i64 {
+    let values = ["1", "'w'", "'w'", "60000", offer];
+    let claim = values
+        .iter()
+        .enumerate()
+        .fold(statement.to_owned(), |text, (at, value)| text.replace(&format!("${}", at + 1), value));
+    // A function, so that the plan comes as a value; what it claimed is taken back.
+    queue.database.execute(&format!(
+        "CREATE OR REPLACE FUNCTION pages() RETURNS bigint LANGUAGE plpgsql AS $f$
+         DECLARE plan json; BEGIN
+            SET LOCAL jit = off;
+            EXECUTE $e$EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {claim}$e$ INTO plan;
+            UPDATE executions SET status = 'queued', attempt = 0, worker_id = NULL, worker_name = NULL, started_at = NULL,
+                lease_until = NULL WHERE status = 'running';
+            RETURN (plan->0->'Plan'->>'Shared Hit Blocks')::bigint + (plan->0->'Plan'->>'Shared Read Blocks')::bigint;
+         END $f$"
+    ));
+    queue.database.number("SELECT pages()")
+}
+
+#[test]
+fn what_no_worker_fits_waits_and_says_for_what() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).start();
+    let (http, cli) = (daemon.http(), daemon.cli());
+    cli.write("script.py", "print('ran')");
+    let id = cli.ok(&["run", "-q", "--on", "gpu=true", "--priority", "-3", "script.py"]);
+    let id = id.trim();
+    let plain = http.submit("print('plain')");
+    assert_eq!(http.wait(&plain)["status"], "completed");
+
+    let waiting = http.execution(id);
+    assert_eq!(
+        (&waiting["status"], &waiting["waits_for"]),
+        (&json!("queued"), &json!("no worker has gpu=true"))
+    );
+    assert_eq!((&waiting["on"], &waiting["priority"]), (&json!({ "gpu": "true" }), &json!(-3)));
+    assert!(cli.ok(&["status", id]).contains("\nWaiting: no worker has gpu=true\n"));
+    let why = cli.ok(&["why", id]);
+    assert!(why.contains(": no worker has gpu=true; start one with worker.labels"), "{why}");
+
+    let gpu =
+        DaemonBuilder::on(&database).named("gpu").with("RGRID_WORKER__LABELS", "gpu=true,zone=eu").start();
+    let end = http.wait(id);
+    assert_eq!((&end["status"], &end["worker"]), (&json!("completed"), &json!("gpu")), "{end}");
+    assert_eq!(end["waits_for"], Value::Null);
+    let workers = gpu.http().get("/api/v1/workers").json();
+    let labelled =
+        workers["items"].as_array().unwrap().iter().find(|worker| worker["name"] == "gpu").unwrap();
+    assert_eq!(labelled["labels"], json!({ "gpu": "true", "zone": "eu" }));
+}
+
+#[test]
+fn only_admin_goes_beyond_the_highest_priority_of_the_settings() {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database)
+        .role("api")
+        .with("RGRID_AUTH__MODE", "keys")
+        .with("RGRID_QUEUE__MAX_PRIORITY", "10");
+    let (user, admin) = (builder.key("user", "read,run"), builder.key("admin", "admin"));
+    let daemon = builder.start();
+    let submit = |key: &str, priority: i32| {
+        let body = json!({ "script": { "name": "s.py", "content": "print(1)" }, "priority": priority });
+        daemon.http().with_key(key).post("/api/v1/executions", &body)
+    };
+    assert_eq!(
+        (submit(&user, 10).status, submit(&user, -100).status, submit(&admin, 100).status),
+        (201, 201, 201)
+    );
+    let refused = submit(&user, 11);
+    assert_eq!(refused.status, 422);
+    let error = &refused.json()["errors"][0];
+    let words = "must be from -100 to 10 for a key without the scope admin (queue.max_priority)";
+    assert_eq!((&error["field"], &error["message"]), (&json!("priority"), &json!(words)));
+}
+
+#[test]
+fn labels_are_not_taken_in_while_a_worker_of_before_would_not_look_at_them() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).role("api").start();
+    database.execute("INSERT INTO workers (id, name, slots) VALUES ('worker_old', 'old', 1)");
+    let body = json!({ "script": { "name": "s.py", "content": "print(1)" }, "on": { "gpu": "true" } });
+    let refused = daemon.http().post("/api/v1/executions", &body);
+    assert_eq!(refused.status, 409);
+    let words = "worker old is of an older version and would not look at `on`; submit it again when all workers are upgraded";
+    assert_eq!(refused.json()["detail"], words);
+
+    database.execute("UPDATE workers SET stopped_at = clock_timestamp()");
+    assert_eq!(daemon.http().post("/api/v1/executions", &body).status, 201);
+}

@@ -1,0 +1,66 @@
+//! Files that are being saved when somebody ends `rgrid`: none is left half.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::support::{Cli, DaemonBuilder, Database, wait_until};
+
+/// Tells of an execution, and breaks off in the middle of each of its files.
+fn serve_halves(execution: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let execution = execution.clone();
+            std::thread::spawn(move || answer(stream, &execution));
+        }
+    });
+    url
+}
+
+fn answer(mut stream: TcpStream, execution: &str) {
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+    while let Some(request) = lines.next() {
+        while lines.next().is_some_and(|header| !header.is_empty()) {}
+        let (kind, length, body) = match request.contains("/outputs/") {
+            true => ("application/octet-stream", 1 << 20, "half of it"),
+            false => ("application/json", execution.len(), execution),
+        };
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n");
+        if stream.write_all(format!("{head}{body}").as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn names(cli: &Cli, folder: &str) -> Vec<String> {
+    let Ok(found) = std::fs::read_dir(cli.folder().join(folder)) else { return Vec::new() };
+    found.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn whoever_ends_a_download_leaves_no_half_file() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).start();
+    let id = daemon.http().submit("open('large.bin', 'w').write('x' * (1 << 20))");
+    daemon.http().wait(&id);
+    let execution = daemon.http().execution(&id).to_string();
+    let cli = Cli::new(&serve_halves(execution));
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let mut child = cli
+            .command(&["download", "-o", "here", &id])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_until("a part of it is there", Duration::from_secs(30), || {
+            names(&cli, "here").iter().any(|name| name.ends_with(".part")).then_some(())
+        });
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let ended = wait_until("it ends", Duration::from_secs(30), || child.try_wait().unwrap());
+        let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+        assert_eq!((ended.code(), names(&cli, "here")), (Some(code), Vec::new()), "{said}");
+    }
+}
