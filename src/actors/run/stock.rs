@@ -1,7 +1,7 @@
 //! What a slot has at hand for its next run: a sandbox that is parked, and where the settings allow it
 //! (`sandbox.reuse`) the one of its last run, for another run of the same owner.
 
-use slog::debug;
+use slog::info;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -44,7 +44,7 @@ impl Stock {
             match kept.task.await {
                 Ok(Ok(sandbox)) => return Ok(sandbox),
                 failed => {
-                    debug!(worker.log, "a sandbox can't be used again"; "why" => ?failed.map(|r| r.err()))
+                    info!(worker.log, "a sandbox could not be used again"; "why" => ?failed.map(|r| r.err()))
                 }
             }
         }
