@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::execution::Claimed;
+use crate::execution::{Claimed, KeyId};
 
 /// What a run asks of its sandbox: the sandbox that a slot has parked is for what its last run asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,7 @@ pub(super) struct Demand {
     memory_bytes: u64,
     cpus_milli: u32,
     network: bool,
+    owner: Option<KeyId>,
 }
 
 impl Demand {
@@ -24,7 +25,13 @@ impl Demand {
             memory_bytes: claimed.memory_bytes,
             cpus_milli: claimed.cpus_milli,
             network: claimed.network,
+            owner: claimed.owner.clone(),
         }
+    }
+
+    /// The same sandbox would do, but for whose it is.
+    fn is_like(&self, other: &Self) -> bool {
+        Self { owner: None, ..self.clone() } == Self { owner: None, ..other.clone() }
     }
 }
 
@@ -51,11 +58,14 @@ impl<E> Bench<E> {
         self.freed.notify_one();
     }
 
-    /// The one whose parked sandbox fits, the warmest of them; else one that has run nothing; else the one that
+    /// The one whose parked sandbox fits, the warmest of them, and one that has run for the same owner first; else one that has run nothing; else the one that
     /// has waited longest, so that runs of different kinds find slots of their own.
     pub fn call_for(&self, demand: &Demand) -> Option<E> {
         let mut idle = self.lock();
-        let fitting = idle.iter().rposition(|seat| seat.last.as_ref() == Some(demand));
+        let same = idle.iter().rposition(|seat| seat.last.as_ref() == Some(demand));
+        let like =
+            || idle.iter().rposition(|seat| seat.last.as_ref().is_some_and(|last| last.is_like(demand)));
+        let fitting = same.or_else(like);
         let place = fitting.or_else(|| idle.iter().position(|seat| seat.last.is_none())).unwrap_or(0);
         (place < idle.len()).then(|| idle.remove(place).executor)
     }
@@ -85,7 +95,18 @@ mod tests {
 
     fn demand(runtime: &str) -> Demand {
         let runtime = runtime.to_owned();
-        Demand { runtime, requirements: None, memory_bytes: 1, cpus_milli: 1, network: true }
+        Demand { runtime, requirements: None, memory_bytes: 1, cpus_milli: 1, network: true, owner: None }
+    }
+
+    #[test]
+    fn an_owner_comes_back_to_the_slot_that_ran_for_it_last() {
+        let of = |owner: &str| Demand { owner: Some(KeyId::from_stored(owner.to_owned())), ..demand("a") };
+        let bench = Bench::default();
+        bench.sit(0, Some(of("ann")));
+        bench.sit(1, Some(of("bob")));
+        assert_eq!(bench.call_for(&of("ann")), Some(0));
+        // Whoever has none takes the sandbox that is parked elsewhere.
+        assert_eq!(bench.call_for(&of("eve")), Some(1));
     }
 
     #[test]

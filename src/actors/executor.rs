@@ -8,7 +8,7 @@ use slog::error;
 
 use super::Worker;
 use super::recorder::Finish;
-use super::run::{self, Nest, Run, Start};
+use super::run::{self, Left, Nest, Run, Start, Stock};
 use crate::execution::{Claim, Claimed, Conclusion, FailureKind};
 use crate::metrics::METRICS;
 use crate::sandbox::{Network, Profile, Sandbox};
@@ -42,7 +42,7 @@ pub(super) struct Retire;
 
 pub struct Executor {
     worker: Arc<Worker>,
-    nest: Nest,
+    stock: Stock,
     /// What this slot is likeliest to need next.
     likeliest: Option<Profile>,
     busy: bool,
@@ -50,12 +50,14 @@ pub struct Executor {
 
 impl Executor {
     pub(super) fn new(worker: Arc<Worker>) -> Self {
-        Self { worker, nest: Nest::default(), likeliest: None, busy: false }
+        Self { worker, stock: Stock::default(), likeliest: None, busy: false }
     }
 
     fn tidy(&mut self, ctx: &mut Context<Self>) {
-        if !self.busy && (self.nest.is_empty() || self.nest.is_stale(&self.worker)) {
-            let old = std::mem::take(&mut self.nest);
+        self.stock.tidy();
+        let nest = &mut self.stock.nest;
+        if !self.busy && (nest.is_empty() || nest.is_stale(&self.worker)) {
+            let old = std::mem::take(nest);
             // Nobody has needed it for so long; and while it is mounted it can't be swept.
             if !old.is_empty()
                 && let Some(likeliest) = &mut self.likeliest
@@ -70,14 +72,14 @@ impl Executor {
 
     fn park(&mut self, ctx: &mut Context<Self>) {
         if let Some(profile) = self.likeliest.clone() {
-            self.nest = Nest::prepare(&self.worker, profile);
+            self.stock.nest = Nest::prepare(&self.worker, profile);
             return;
         }
         let worker = Arc::clone(&self.worker);
         let default = async move { default_profile(&worker).await };
         ctx.spawn(default.into_actor(self).map(|profile, executor, ctx| {
-            if profile.is_some() && executor.likeliest.is_none() && executor.nest.is_empty() && !executor.busy
-            {
+            let idle = executor.stock.nest.is_empty() && !executor.busy;
+            if profile.is_some() && executor.likeliest.is_none() && idle {
                 executor.likeliest = profile;
                 executor.park(ctx);
             }
@@ -102,7 +104,7 @@ impl Handler<Execute> for Executor {
         let claim = message.claimed.claim.clone();
         let start = match message.resume {
             Some(Resume { sandbox, stored }) => Start::Resumed { sandbox, stored },
-            None => Start::Fresh(std::mem::take(&mut self.nest)),
+            None => Start::Fresh(std::mem::take(&mut self.stock)),
         };
         // Kept until the run has been answered for, so that its lease does not run out over a panic.
         let kept = message.held.guard();
@@ -110,20 +112,21 @@ impl Handler<Execute> for Executor {
         // A task of its own: its handle tells a panic from a result.
         let task = actix_rt::spawn(run::run(Arc::clone(&worker), job));
         let watched = async move {
-            let profile = match task.await {
-                Ok(profile) => profile,
+            let left = match task.await {
+                Ok(left) => left,
                 Err(stopped) => {
                     answer_for(&worker, claim, stopped.is_panic()).await;
-                    None
+                    Left::default()
                 }
             };
             drop(kept);
-            profile
+            left
         };
-        Box::pin(watched.into_actor(self).map(|profile, executor, ctx| {
+        Box::pin(watched.into_actor(self).map(|left, executor, ctx| {
             executor.busy = false;
-            executor.likeliest = profile.or(executor.likeliest.take());
-            if executor.nest.is_empty() {
+            executor.likeliest = left.profile.or(executor.likeliest.take());
+            executor.stock.restore(left.stock);
+            if executor.stock.nest.is_empty() {
                 executor.park(ctx);
             }
         }))
@@ -134,8 +137,8 @@ impl Handler<Retire> for Executor {
     type Result = ResponseActFuture<Self, ()>;
 
     fn handle(&mut self, _: Retire, _: &mut Context<Self>) -> Self::Result {
-        let nest = std::mem::take(&mut self.nest);
-        Box::pin(nest.clear().into_actor(self))
+        let stock = std::mem::take(&mut self.stock);
+        Box::pin(stock.clear().into_actor(self))
     }
 }
 

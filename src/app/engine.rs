@@ -11,7 +11,7 @@ use crate::execution::WorkerId;
 use crate::failpoint;
 use crate::http::Readiness;
 use crate::sandbox::{Docker, DockerSettings, FenceState, HolderLimits};
-use crate::settings::{Firewall, NetworkPolicy, Settings};
+use crate::settings::{Firewall, NetworkPolicy, Reuse, Settings};
 
 /// How often Docker is asked whether it lives.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
@@ -71,6 +71,7 @@ pub(super) fn docker_settings(settings: &Settings, cluster: String, worker: &str
         worker: worker.to_owned(),
         park_ttl: settings.sandbox.park_ttl.0,
         orphan_ttl: settings.sandbox.orphan_ttl.0,
+        reuse: settings.sandbox.reuse == Reuse::SameKey,
         holders: holder_limits(settings),
     }
 }
@@ -86,8 +87,11 @@ fn holder_limits(settings: &Settings) -> HolderLimits {
         // Each slot has one sandbox that runs, or is being removed, and one that is parked.
         most: if joins { 2 * settings.worker.slots + 1 } else { 0 },
         lend_for: ttl,
-        // It is lent to a sandbox that is parked at first, then runs, then may wait for a daemon.
-        lives_for: 2 * ttl + settings.execution.max_timeout.0 + sandbox.orphan_ttl.0,
+        // It is lent to a sandbox that is parked at first, then runs, perhaps many times, then may wait for a daemon.
+        lives_for: 2 * ttl
+            + sandbox.reuse_max_age.0
+            + settings.execution.max_timeout.0
+            + sandbox.orphan_ttl.0,
     }
 }
 

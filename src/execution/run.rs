@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Environment, ExecutionId, WorkerId};
+use super::{Environment, ExecutionId, KeyId, WorkerId};
 
 /// An attempt that a worker owns. The attempt is the fencing token: whoever comes back late with
 /// an older one, or from another worker, must not match.
@@ -50,6 +50,8 @@ pub struct Claimed {
     pub cpus_milli: u32,
     pub network: bool,
     pub has_inputs: bool,
+    /// The key that submitted it; none: somebody on a server that asked for none.
+    pub owner: Option<KeyId>,
     /// When the execution was submitted until now, by the database's clock.
     pub waited: Duration,
 }

@@ -1,4 +1,4 @@
-//! One container, used for one attempt.
+//! One container, and the conversation with its init about an attempt.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use super::error::answered;
 use super::holders::Lodging;
 use super::profile::Access;
 use super::reaper::Doomed;
+use super::renewal::History;
 use super::wire::Wire;
 use super::{Building, Docker, DockerError, Found, Profile, SandboxError};
 use crate::failpoint;
@@ -40,7 +41,7 @@ pub struct Sandbox {
     /// The environment that it builds, and that goes away with it.
     builds: Option<Building>,
     /// None while the connection is broken.
-    wire: Option<Wire>,
+    pub(super) wire: Option<Wire>,
     /// What the init said of itself at the last hello.
     state: State,
     /// The event that told that the job has begun.
@@ -53,6 +54,7 @@ pub struct Sandbox {
     lodging: Option<Lodging>,
     /// Something may have gone through its network.
     network_used: bool,
+    pub(super) history: History,
 }
 
 struct Hello {
@@ -156,6 +158,7 @@ impl Sandbox {
             cancelled: false,
             lodging: Some(lodging),
             network_used: false,
+            history: History::new(),
         }
     }
 
@@ -247,6 +250,7 @@ impl Sandbox {
     }
 
     fn step(&mut self, seq: u64, event: Event) -> Step {
+        self.history.note(&event);
         if let Event::Exit(exit) = &event {
             self.network_used = exit.network_used;
         }
@@ -262,6 +266,7 @@ impl Sandbox {
 
     pub async fn cancel(&mut self) {
         self.cancelled = true;
+        self.history.spoil();
         if let Err(error) = self.send(&Command::Cancel).await {
             debug!(self.docker.log, "the cancel is sent again after the next attach"; "error" => %error);
         }
@@ -330,6 +335,8 @@ impl Sandbox {
     }
 
     async fn connect(&mut self) -> Result<Hello, String> {
+        // Bytes of the former connection may still come.
+        self.history.spoil();
         let wire = Wire::attach(&self.docker, &self.container, self.token.clone()).await?;
         let hello = self.greet(wire).await?;
         if self.cancelled {
@@ -355,7 +362,7 @@ impl Sandbox {
         }
     }
 
-    async fn send(&mut self, command: &Command) -> Result<(), SandboxError> {
+    pub(super) async fn send(&mut self, command: &Command) -> Result<(), SandboxError> {
         let Some(wire) = self.wire.as_mut() else {
             return Err(SandboxError::Broken("there is no connection".to_owned()));
         };

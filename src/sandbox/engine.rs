@@ -43,6 +43,8 @@ pub struct DockerSettings {
     pub worker: String,
     pub park_ttl: Duration,
     pub orphan_ttl: Duration,
+    /// A sandbox may get another job after its first.
+    pub reuse: bool,
     pub holders: HolderLimits,
 }
 

@@ -1,7 +1,7 @@
 //! Sandboxes: containers, their profile, and the conversation with the init inside.
 //!
-//! The only place that knows bollard and Docker. A [`Sandbox`] is one container, used for one attempt;
-//! dropping it removes it.
+//! The only place that knows bollard and Docker. A [`Sandbox`] is one container, used for one attempt
+//! (for several only where `sandbox.reuse` says so: `renewal`); dropping it removes it.
 
 mod attempt;
 mod disk;
@@ -19,6 +19,7 @@ mod judge_install;
 mod networks;
 mod profile;
 mod reaper;
+mod renewal;
 mod tar;
 mod turns;
 mod wire;

@@ -15,6 +15,9 @@ use super::{ImageId, environments, init_volume};
 /// Open files of one process.
 const OPEN_FILES: i64 = 1024;
 const SHM_BYTES: i64 = 16 * 1024 * 1024;
+/// The first user of a sandbox that gets several jobs; each has the next. From the first job on it is one that no image
+/// knows by name, so that a script finds the same each time.
+const FIRST_OF_MANY: u32 = 20_000;
 /// What a script's host is called.
 pub(super) const HOSTNAME: &str = "sandbox";
 
@@ -78,11 +81,7 @@ impl Profile {
             open_stdin: Some(true),
             // A connection that breaks must not close it: another one follows.
             stdin_once: Some(false),
-            env: Some(vec![
-                format!("RGRID_TOKEN={token}"),
-                format!("RGRID_PARK_TTL_MS={}", settings.park_ttl.as_millis()),
-                format!("RGRID_ORPHAN_TTL_MS={}", settings.orphan_ttl.as_millis()),
-            ]),
+            env: Some(init_env(settings, token, access)),
             labels: Some(HashMap::from([
                 label(CLUSTER_LABEL, &settings.cluster),
                 label(WORKER_LABEL, &settings.worker),
@@ -143,6 +142,19 @@ impl Profile {
         let folder = |path: &str| (path.to_owned(), format!("rw,exec,nosuid,nodev,mode=1777,size={size}"));
         HashMap::from([folder("/workspace"), folder("/tmp")])
     }
+}
+
+fn init_env(settings: &DockerSettings, token: &str, access: Access) -> Vec<String> {
+    let mut env = vec![
+        format!("RGRID_TOKEN={token}"),
+        format!("RGRID_PARK_TTL_MS={}", settings.park_ttl.as_millis()),
+        format!("RGRID_ORPHAN_TTL_MS={}", settings.orphan_ttl.as_millis()),
+    ];
+    // A builder has one job, and its volume belongs to the usual user.
+    if settings.reuse && access == Access::ReadOnly {
+        env.push(format!("RGRID_UID={FIRST_OF_MANY}"));
+    }
+    env
 }
 
 fn ulimit(name: &str, limit: i64) -> ResourcesUlimits {

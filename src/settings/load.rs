@@ -96,6 +96,7 @@ fn contradictions(settings: &Settings) -> Vec<String> {
         "sandbox.cpus: must be above 0 and at most sandbox.max_cpus",
     );
     must(settings.sandbox.parked <= 1, "sandbox.parked: must be 0 or 1");
+    must(settings.sandbox.reuse_runs > 0, "sandbox.reuse_runs: must be 1 or more");
     for (name, file) in
         [("ca_bundle", &settings.install.ca_bundle), ("constraints", &settings.install.constraints)]
     {

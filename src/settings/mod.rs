@@ -188,6 +188,9 @@ pub struct Sandbox {
     pub runtime: String,
     pub fresh_network: bool,
     pub parked: u8,
+    pub reuse: Reuse,
+    pub reuse_runs: u32,
+    pub reuse_max_age: Period,
     pub park_ttl: Period,
     pub orphan_ttl: Period,
 }
@@ -197,6 +200,14 @@ pub struct Sandbox {
 pub enum NetworkPolicy {
     Internet,
     None,
+}
+
+/// Whether a sandbox is used more than once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reuse {
+    Never,
+    SameKey,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

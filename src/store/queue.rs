@@ -26,7 +26,7 @@ macro_rules! claim {
         started_at = clock_timestamp(), lease_until = clock_timestamp() + $4 * interval '1 ms'
     FROM next WHERE e.id = next.id
     RETURNING e.id, e.attempt, e.runtime, e.script_name, e.args, e.env, e.secrets, e.requirements, e.timeout_ms,
-        e.memory_bytes, e.cpus_milli, e.network,
+        e.memory_bytes, e.cpus_milli, e.network, e.key_id,
         (extract(epoch FROM clock_timestamp() - e.created_at) * 1000)::bigint AS waited_ms,
         (SELECT b.content FROM execution_files f JOIN blobs b USING (sha256)
          WHERE f.execution_id = e.id AND f.role = 'script') AS script,
@@ -142,7 +142,7 @@ const ADOPT: &str = "
         lease_until = clock_timestamp() + $5 * interval '1 ms'
     WHERE id = $1 AND attempt = $2 AND status = 'running' AND worker_id = $6
     RETURNING id, attempt, runtime, script_name, args, env, secrets, requirements, timeout_ms, memory_bytes,
-        cpus_milli, network, 0::bigint AS waited_ms,
+        cpus_milli, network, key_id, 0::bigint AS waited_ms,
         (SELECT b.content FROM execution_files f JOIN blobs b USING (sha256)
          WHERE f.execution_id = e.id AND f.role = 'script') AS script,
         EXISTS (SELECT FROM execution_files f WHERE f.execution_id = e.id AND f.role = 'input') AS has_inputs";

@@ -6,7 +6,7 @@ use diesel::sql_types::{BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
 
 use super::StoreError;
 use super::queue::{Pulse, Rescue};
-use crate::execution::{Claim, Claimed, Environment, ExecutionId, WorkerId};
+use crate::execution::{Claim, Claimed, Environment, ExecutionId, KeyId, WorkerId};
 
 #[derive(diesel::QueryableByName)]
 pub(super) struct ClaimedRow {
@@ -34,6 +34,8 @@ pub(super) struct ClaimedRow {
     cpus_milli: i32,
     #[diesel(sql_type = Bool)]
     network: bool,
+    #[diesel(sql_type = Nullable<Text>)]
+    key_id: Option<String>,
     #[diesel(sql_type = BigInt)]
     waited_ms: i64,
     #[diesel(sql_type = Nullable<Binary>)]
@@ -66,6 +68,7 @@ impl ClaimedRow {
             cpus_milli: self.cpus_milli.unsigned_abs(),
             network: self.network,
             has_inputs: self.has_inputs,
+            owner: self.key_id.map(KeyId::from_stored),
             waited: Duration::from_millis(self.waited_ms.max(0).unsigned_abs()),
         })
     }

@@ -38,6 +38,7 @@ mod queue;
 mod receipt;
 mod restart;
 mod retention;
+mod reuse;
 mod runtimes;
 mod sandbox_profile;
 mod saving;

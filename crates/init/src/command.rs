@@ -30,6 +30,9 @@ pub enum Command {
     Cancel,
     /// Parked or ended: end now, whatever is not stored.
     Stop,
+    /// In place of the last `Ack`: clean up and wait for another job. The answer is
+    /// [`crate::Message::Renewed`], or `Refused` and the end of the init.
+    Renew { upto: u64 },
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -87,6 +90,7 @@ impl fmt::Debug for Command {
                 .finish(),
             Self::Cancel => f.write_str("Cancel"),
             Self::Stop => f.write_str("Stop"),
+            Self::Renew { upto } => f.debug_struct("Renew").field("upto", upto).finish(),
         }
     }
 }

@@ -52,7 +52,8 @@ pub struct Exit {
     pub outputs: Vec<OutputFile>,
     /// What was left out and why, a sentence each, about ten at most.
     pub outputs_left_out: Vec<String>,
-    /// Whether a packet has gone through the network namespace, also to oneself. True when that can't be told.
+    /// Whether a packet has gone through the network namespace, also to oneself, in this run or one before it in the
+    /// same sandbox. True when that can't be told.
     pub network_used: bool,
 }
 

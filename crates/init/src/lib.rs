@@ -9,7 +9,8 @@
 //!   nobody else knows; a [`Decoder`] drops everything before it, and everything torn by it.
 //! * The daemon's first frame is [`Command::Resume`]; the init answers with the token, [`Message::Hello`] and
 //!   every [`Event`] the daemon has not stored yet. Events are numbered from 1 without gaps and kept until
-//!   [`Command::Ack`]. After the ack of [`Event::Exit`] the init ends, and the container with it.
+//!   [`Command::Ack`]. After the ack of [`Event::Exit`] the init ends, and the container with it; after
+//!   [`Command::Renew`] it waits for another job instead.
 //!
 //! `PROTOCOL.md` beside this crate draws the layout and shows a whole conversation.
 
@@ -34,7 +35,7 @@ pub use token::{Token, TokenError};
 
 /// Told in [`Message::Hello`]. A daemon that meets another version (an old container after an upgrade) must
 /// not go on; it ends that container and treats its run as lost.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 
 /// The most of a file that one [`Command::File`] or one [`Message::Piece`] carries, in bytes.
 pub const MAX_PIECE: usize = 256 * 1024;

@@ -30,6 +30,8 @@ pub enum Message {
     },
     /// A command that was not carried out, in a sentence.
     Refused { reason: String },
+    /// The answer to `Renew`: nothing of the former job is left, and another one may come.
+    Renewed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +61,7 @@ impl fmt::Debug for Message {
                 .field("last", last)
                 .finish(),
             Self::Refused { reason } => f.debug_struct("Refused").field("reason", reason).finish(),
+            Self::Renewed => f.write_str("Renewed"),
         }
     }
 }

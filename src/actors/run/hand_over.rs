@@ -6,7 +6,7 @@ use slog::{Logger, info, warn};
 use tokio::time::Instant;
 
 use super::job::{self, CA_BUNDLE_FILE};
-use super::nest::Nest;
+use super::stock::Stock;
 use super::{Ending, conclude};
 use crate::actors::claims::Held;
 use crate::actors::{Order, Worker};
@@ -38,15 +38,13 @@ pub(super) async fn hand_over(
     runtime: &RuntimeEntry,
     environment: Option<String>,
     held: &mut Held,
-    nest: Nest,
+    stock: &mut Stock,
     log: &Logger,
 ) -> Result<HandOver, Ending> {
-    let mut nest = Some(nest);
     let mut tries = Tries::default();
     loop {
-        let nest = nest.take().unwrap_or_default();
         let tried = tokio::select! {
-            tried = attempt(worker, claimed, runtime, environment.clone(), nest) => tried,
+            tried = attempt(worker, claimed, runtime, environment.clone(), stock) => tried,
             ending = ordered(held) => return Err(ending),
         };
         match tried {
@@ -127,12 +125,12 @@ async fn attempt(
     claimed: &Claimed,
     runtime: &RuntimeEntry,
     environment: Option<String>,
-    nest: Nest,
+    stock: &mut Stock,
 ) -> Result<(Sandbox, Profile), Failure> {
     let image = worker.docker.image(&runtime.image, runtime.pull).await?;
     let installed = environment.is_some();
     let profile = job::profile(claimed, image, environment);
-    let mut sandbox = nest.sandbox(worker, &profile).await?;
+    let mut sandbox = stock.sandbox(worker, claimed.owner.as_ref(), &profile).await?;
     sandbox.put(&claimed.script_name, &claimed.script).await?;
     put_inputs(worker, claimed, &mut sandbox).await?;
     put_certificates(worker, &mut sandbox).await?;

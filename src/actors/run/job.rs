@@ -126,6 +126,7 @@ mod tests {
             cpus_milli: 1000,
             network: false,
             has_inputs: false,
+            owner: None,
             waited: Duration::ZERO,
         }
     }

@@ -9,6 +9,7 @@ mod install;
 mod job;
 mod nest;
 mod recipe;
+mod stock;
 mod transcript;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use install::Preparing;
 use transcript::{Phase, Transcript};
 
 pub(super) use nest::Nest;
+pub(super) use stock::Stock;
 
 /// A slot that had to give its claim back rests so long, so that an ailing Docker is not asked to
 /// do the same again at once.
@@ -43,8 +45,8 @@ pub(super) struct Run {
 }
 
 pub(super) enum Start {
-    /// In a sandbox of its own, parked or new.
-    Fresh(Nest),
+    /// In a sandbox that is at hand, or a new one.
+    Fresh(Stock),
     /// In the sandbox that an earlier daemon left, behind the chunks that it stored.
     Resumed { sandbox: Box<Sandbox>, stored: Vec<Chunk> },
 }
@@ -82,23 +84,35 @@ struct Ready {
     phases: PhaseTimes,
 }
 
-/// Runs the attempt; returns the profile that the slot is likeliest to need next.
-pub(super) async fn run(worker: Arc<Worker>, run: Run) -> Option<Profile> {
+/// What a run leaves to its slot.
+#[derive(Default)]
+pub(super) struct Left {
+    /// What the slot is likeliest to need next.
+    pub profile: Option<Profile>,
+    pub stock: Stock,
+}
+
+/// Runs the attempt to its recorded end.
+pub(super) async fn run(worker: Arc<Worker>, run: Run) -> Left {
     let Run { claimed, mut held, start } = run;
     let log = worker.log_for(&claimed.claim);
+    let mut stock = Stock::default();
     let (ending, profile) = match start {
-        Start::Fresh(nest) => {
+        Start::Fresh(at_hand) => {
+            stock = at_hand;
             let waited = claimed.waited.as_millis() as u64;
             info!(log, "claimed"; "runtime" => &claimed.runtime, "waited_ms" => waited);
-            fresh(&worker, &claimed, &mut held, nest, None, &log).await
+            fresh(&worker, &claimed, &mut held, &mut stock, None, &log).await
         }
         Start::Resumed { sandbox, stored } => {
             info!(log, "re-attached"; "container" => short(sandbox.container()), "stored_chunks" => stored.len());
             resumed(&worker, &claimed, &mut held, *sandbox, stored, &log).await
         }
     };
-    settle(&worker, &held, ending, &log).await;
-    profile
+    if let Some((sandbox, last)) = settle(&worker, &held, ending, &log).await {
+        stock.take_back(&worker, &claimed, profile.as_ref(), sandbox, last).await;
+    }
+    Left { profile, stock }
 }
 
 /// The sandbox that was left may still be installing; then all of the script is ahead.
@@ -112,7 +126,7 @@ async fn resumed(
 ) -> (Ending, Option<Profile>) {
     if sandbox.builds().is_some() {
         let begun = Begun { sandbox, transcript: Transcript::resumed(stored, Phase::Install) };
-        return fresh(worker, claimed, held, Nest::default(), Some(begun), log).await;
+        return fresh(worker, claimed, held, &mut Stock::default(), Some(begun), log).await;
     }
     let transcript = Transcript::resumed(stored, Phase::Script);
     (to_the_end(worker, claimed, held, sandbox, transcript, log).await, None)
@@ -128,11 +142,11 @@ async fn fresh(
     worker: &Worker,
     claimed: &Claimed,
     held: &mut Held,
-    nest: Nest,
+    stock: &mut Stock,
     begun: Option<Begun>,
     log: &Logger,
 ) -> (Ending, Option<Profile>) {
-    match to_the_script(worker, claimed, held, nest, begun, log).await {
+    match to_the_script(worker, claimed, held, stock, begun, log).await {
         Ok(Ready { sandbox, profile, transcript, phases }) => {
             info!(log, "running"; "container" => short(sandbox.container()));
             let ending = to_the_end(worker, claimed, held, sandbox, transcript, log).await;
@@ -146,7 +160,7 @@ async fn to_the_script(
     worker: &Worker,
     claimed: &Claimed,
     held: &mut Held,
-    mut nest: Nest,
+    stock: &mut Stock,
     begun: Option<Begun>,
     log: &Logger,
 ) -> Result<Ready, Ending> {
@@ -166,8 +180,7 @@ async fn to_the_script(
     loop {
         let prepared = preparing.environment(held).await;
         let environment = prepared.map_err(|ending| ending.after(preparing.phases()))?;
-        let nest = std::mem::take(&mut nest);
-        match hand_over::hand_over(worker, claimed, runtime, environment, held, nest, log).await? {
+        match hand_over::hand_over(worker, claimed, runtime, environment, held, stock, log).await? {
             HandOver::Done(sandbox, profile) => {
                 let phases = preparing.phases_of(since.elapsed());
                 let transcript = preparing.into_transcript();
@@ -192,8 +205,9 @@ async fn to_the_end(
     conclude::script(worker, claimed, followed, log).await
 }
 
-/// Records how it ended; the sandbox goes away after the answer, not before it.
-async fn settle(worker: &Worker, held: &Held, ending: Ending, log: &Logger) {
+/// Records how it ended. The sandbox is let go after the answer, not before it: it is returned with its last event
+/// once that is stored.
+async fn settle(worker: &Worker, held: &Held, ending: Ending, log: &Logger) -> Option<(Sandbox, u64)> {
     match ending {
         Ending::Concluded(conclusion, sandbox, last_event) => {
             let status = conclusion.outcome.status();
@@ -201,19 +215,17 @@ async fn settle(worker: &Worker, held: &Held, ending: Ending, log: &Logger) {
             failpoint::hit("run.concluded").await;
             let message = Finish { claim: held.claim.clone(), conclusion: Arc::new(*conclusion) };
             match worker.recorder.send(message).await {
-                Ok(Recorded::Stored) => info!(log, "{}", status; "reason" => reason),
+                Ok(Recorded::Stored) => {
+                    info!(log, "{}", status; "reason" => reason);
+                    return sandbox.map(|sandbox| (*sandbox, last_event));
+                }
                 Ok(Recorded::ClaimLost) => {
                     warn!(log, "claim lost; its result is not this one's to write");
                     if let Some(sandbox) = sandbox {
                         follow::forsake(worker, &held.claim, *sandbox, log).await;
                     }
-                    return;
                 }
                 Err(error) => worker.fatal.tell(format!("the recorder is gone: {error}")),
-            }
-            if let Some(mut sandbox) = sandbox {
-                sandbox.ack(last_event).await;
-                drop(sandbox);
             }
         }
         Ending::Released => {
@@ -227,6 +239,7 @@ async fn settle(worker: &Worker, held: &Held, ending: Ending, log: &Logger) {
         }
         Ending::ClaimLost => warn!(log, "claim lost; nothing written"),
     }
+    None
 }
 
 fn short(container: &str) -> &str {

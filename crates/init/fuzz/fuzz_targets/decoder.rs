@@ -16,6 +16,8 @@ fuzz_target!(|input: (u8, bool, &[u8])| {
     // A random token has that only where a connection breaks within the token itself, and then another follows.
     let token = Token::from_random([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
     decode::<Command>(&token, connected, bytes, chunk, &Command::Stop);
+    decode::<Command>(&token, connected, bytes, chunk, &Command::Renew { upto: u64::MAX });
+    decode::<Message>(&token, connected, bytes, chunk, &Message::Renewed);
     decode::<Message>(&token, connected, bytes, chunk, &Message::Refused { reason: String::new() });
     decode_text(bytes, chunk);
 });

@@ -105,6 +105,7 @@ fn command() -> impl Strategy<Value = Command> {
         (".*", any::<Vec<String>>(), any::<Vec<(String, String)>>(), any::<u64>()).prop_map(run),
         Just(Command::Cancel),
         Just(Command::Stop),
+        any::<u64>().prop_map(|upto| Command::Renew { upto }),
     ]
 }
 
@@ -131,6 +132,7 @@ fn message() -> impl Strategy<Value = Message> {
             last
         }),
         ".*".prop_map(|reason| Message::Refused { reason }),
+        Just(Message::Renewed),
     ]
 }
 

@@ -93,6 +93,7 @@ impl Sandbox {
             .env("RGRID_PARK_TTL_MS", park_ms.to_string())
             .env("RGRID_ORPHAN_TTL_MS", orphan_ms.to_string())
             .env("RGRID_WORKSPACE", folder.join("workspace"))
+            .env("RGRID_SCRATCH", folder.join("scratch"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -109,6 +110,11 @@ impl Sandbox {
 
     pub fn workspace(&self) -> PathBuf {
         self.folder.join("workspace")
+    }
+
+    /// Stands for `/tmp` and the like.
+    pub fn scratch(&self) -> PathBuf {
+        self.folder.join("scratch")
     }
 
     /// 1000 as root, else whoever tests.
@@ -243,9 +249,11 @@ fn new_folder() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let folder = std::env::temp_dir().join(format!("rgrid-init-{}-{number}", std::process::id()));
-    let workspace = folder.join("workspace");
-    fs::create_dir_all(&workspace).unwrap();
+    for name in ["workspace", "scratch"] {
+        let place = folder.join(name);
+        fs::create_dir_all(&place).unwrap();
+        fs::set_permissions(&place, Permissions::from_mode(0o1777)).unwrap();
+    }
     fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
-    fs::set_permissions(&workspace, Permissions::from_mode(0o1777)).unwrap();
     folder
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod daemon;
+mod renewal;
 
 use std::os::unix::fs::symlink;
 use std::process::Command as Program;

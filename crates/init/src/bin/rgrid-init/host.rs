@@ -14,9 +14,15 @@ pub struct Host {
     /// How long to wait for a daemon once the run has ended.
     pub orphan_ttl: Duration,
     pub workspace: PathBuf,
+    /// Where a script can write beside the workspace.
+    pub scratch: Vec<PathBuf>,
     /// Whom setup and script run as; nobody else than now when this is not root (in tests).
     pub user: Option<u32>,
 }
+
+/// Nobody, whom files of strangers are shown to belong to, and those above have a meaning of their own.
+const LAST_USER: u32 = 65_533;
+const SCRATCH: &str = "/tmp:/dev/shm:/dev/mqueue";
 
 impl Host {
     pub fn from_env() -> Result<Self, String> {
@@ -28,8 +34,22 @@ impl Host {
             park_ttl: milliseconds("RGRID_PARK_TTL_MS")?,
             orphan_ttl: milliseconds("RGRID_ORPHAN_TTL_MS")?,
             workspace: env::var_os("RGRID_WORKSPACE").map_or_else(|| "/workspace".into(), PathBuf::from),
+            scratch: env::split_paths(&env::var_os("RGRID_SCRATCH").unwrap_or_else(|| SCRATCH.into()))
+                .collect(),
             user: geteuid().is_root().then_some(user),
         })
+    }
+
+    /// The next job's user is nobody who has been here.
+    pub fn take_next_user(&mut self) -> Result<(), String> {
+        match &mut self.user {
+            Some(id) if *id >= LAST_USER => Err("There is no user left for another job.".to_owned()),
+            Some(id) => {
+                *id += 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Does `work` with the rights of the script: the init has no right to override those of files.

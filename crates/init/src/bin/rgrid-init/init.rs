@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rgrid_init::{Command, Event, Job, Message, OutputFile, PROTOCOL_VERSION, State};
 
+use crate::clean;
 use crate::host::Host;
 use crate::inputs::Inputs;
 use crate::journal::Journal;
@@ -27,13 +28,24 @@ pub struct Init {
     journal: Journal,
     stage: Stage,
     questions: VecDeque<Wanted>,
+    /// By any job so far.
+    network_used: bool,
     buffer: Vec<u8>,
 }
 
 enum Stage {
-    Parked { inputs: Inputs, until: Option<Instant> },
+    Parked {
+        inputs: Inputs,
+        until: Option<Instant>,
+    },
     Running(Box<Run>),
-    Ended { job: String, outputs: Vec<OutputFile>, until: Option<Instant> },
+    Ended {
+        job: String,
+        outputs: Vec<OutputFile>,
+        until: Option<Instant>,
+        /// Why no other job may follow.
+        unfit: Option<&'static str>,
+    },
     Over,
 }
 
@@ -50,6 +62,7 @@ impl Init {
             journal: Journal::new(),
             stage,
             questions: VecDeque::new(),
+            network_used: false,
             buffer: vec![0; BUFFER],
         })
     }
@@ -115,6 +128,7 @@ impl Init {
             Command::Fetch { output, offset, max } => self.question(Wanted { output, offset, max }),
             Command::Cancel => self.cancel(),
             Command::Stop => self.stop(),
+            Command::Renew { upto } => self.renew(upto),
         }
     }
 
@@ -151,7 +165,8 @@ impl Init {
         let inputs = std::mem::take(inputs);
         if let Some(reason) = inputs.failure() {
             self.journal.append(Event::Exit(Run::refused(reason)));
-            self.stage = Stage::Ended { job: job.id, outputs: vec![], until: after(self.host.orphan_ttl) };
+            let until = after(self.host.orphan_ttl);
+            self.stage = Stage::Ended { job: job.id, outputs: vec![], until, unfit: None };
             return;
         }
         let names = inputs.into_names();
@@ -162,10 +177,12 @@ impl Init {
     fn advance_run(&mut self) {
         let Stage::Running(run) = &mut self.stage else { return };
         let exit = run.advance(&mut self.buffer, &self.host, &self.signals, &mut self.journal);
-        if let Some(exit) = exit {
-            let (job, outputs) = (run.id().to_owned(), exit.outputs.clone());
+        if let Some(mut exit) = exit {
+            self.network_used |= exit.network_used;
+            exit.network_used = self.network_used;
+            let (job, outputs, unfit) = (run.id().to_owned(), exit.outputs.clone(), run.unfit());
             self.journal.append(Event::Exit(exit));
-            self.stage = Stage::Ended { job, outputs, until: after(self.host.orphan_ttl) };
+            self.stage = Stage::Ended { job, outputs, until: after(self.host.orphan_ttl), unfit };
         }
     }
 
@@ -198,6 +215,28 @@ impl Init {
             self.refuse("A run is under way: cancel it first.");
         } else {
             self.stage = Stage::Over;
+        }
+    }
+
+    /// Event numbers go on, so that a word about an event of the former job never means one of the next.
+    fn renew(&mut self, upto: u64) {
+        let Stage::Ended { unfit, .. } = self.stage else {
+            return self.refuse("There is no run that has ended.");
+        };
+        self.journal.forget(upto);
+        if !self.journal.is_empty() {
+            return self.refuse("The end of the run is not stored yet.");
+        }
+        match unfit.map_or_else(|| clean::up(&mut self.host), |why| Err(why.to_owned())) {
+            Ok(()) => {
+                self.questions.clear();
+                self.stage = Stage::Parked { inputs: Inputs::default(), until: after(self.host.park_ttl) };
+                self.wire.say(&Message::Renewed);
+            }
+            Err(reason) => {
+                self.refuse(&reason);
+                self.stage = Stage::Over;
+            }
         }
     }
 

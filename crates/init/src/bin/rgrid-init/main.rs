@@ -5,6 +5,7 @@
 //! One thread, no timer: [`init::Init`] sleeps in `poll` until something comes in or a deadline is due.
 
 mod capture;
+mod clean;
 mod hold;
 mod host;
 mod init;
@@ -18,6 +19,8 @@ mod run;
 mod signals;
 mod spawn;
 mod step;
+mod sweep;
+mod sysv;
 mod traffic;
 mod walk;
 mod wire;

@@ -31,14 +31,21 @@ impl Meter {
     }
 }
 
-pub fn peak_memory_bytes() -> u64 {
-    let from_cgroup = PEAKS.iter().find_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
-    from_cgroup.or_else(largest_process).unwrap_or(0)
-}
+/// The most memory that the container ever had, which can't be set back.
+pub struct Peak(Option<u64>);
 
-fn largest_process() -> Option<u64> {
-    let kib = u64::try_from(children()?.max_rss()).ok()?;
-    Some(kib.saturating_mul(1024))
+impl Peak {
+    pub fn so_far() -> Self {
+        Self(PEAKS.iter().find_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok()))
+    }
+
+    /// Of what has run since: the container's when it has risen, else nobody can tell but that of the largest process.
+    pub fn since(&self, largest_process: u64) -> u64 {
+        match (self.0, Self::so_far().0) {
+            (Some(before), Some(now)) if now > before => now,
+            (_, now) => largest_process.min(now.unwrap_or(u64::MAX)),
+        }
+    }
 }
 
 fn oom_kills() -> Option<u64> {

@@ -11,7 +11,7 @@ use rgrid_init::{Ending, Event, Exit, Job, Limits, Masks, Phase, Setup, Stream, 
 
 use crate::host::Host;
 use crate::journal::Journal;
-use crate::meter::peak_memory_bytes;
+use crate::meter::Peak;
 use crate::outputs;
 use crate::signals::Signals;
 use crate::spawn::Program;
@@ -29,8 +29,12 @@ pub struct Run {
     cancelled: bool,
     /// Before anything of the job ran.
     traffic: Traffic,
-    /// Of the job's processes, that may still say something.
+    peak: Peak,
+    /// Of the largest process.
+    peak_bytes: u64,
+    /// Of the job's processes, that may still say or do something.
     survivors: bool,
+    oom_killed: bool,
     /// What is known of the exit so far.
     exit: Exit,
 }
@@ -56,7 +60,10 @@ impl Run {
             step: None,
             cancelled: false,
             traffic: Traffic::now(),
+            peak: Peak::so_far(),
+            peak_bytes: 0,
             survivors: false,
+            oom_killed: false,
             exit: unknown_exit(),
         };
         match job.setup {
@@ -73,6 +80,15 @@ impl Run {
 
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Why another job should not have the sandbox, as far as the exit does not tell.
+    pub fn unfit(&self) -> Option<&'static str> {
+        match self {
+            Self { survivors: true, .. } => Some("A process of the former job can't be ended."),
+            Self { oom_killed: true, .. } => Some("The former job had a process killed for its memory."),
+            _ => None,
+        }
     }
 
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
@@ -141,7 +157,7 @@ impl Run {
     }
 
     fn after_setup(&mut self, setup: Outcome, host: &Host, signals: &Signals, journal: &mut Journal) {
-        self.survivors |= setup.survived;
+        self.note(&setup);
         self.exit.setup_ms = milliseconds(setup.wall);
         let ending = ending_of_setup(&setup, self.cancelled);
         self.keep_streams(setup.streams);
@@ -152,7 +168,7 @@ impl Run {
     }
 
     fn after_script(&mut self, script: Outcome, host: &Host) {
-        self.survivors |= script.survived;
+        self.note(&script);
         self.exit.ending = ending_of_script(&script);
         self.exit.wall_ms = milliseconds(script.wall);
         self.exit.cpu_ms = milliseconds(script.cpu);
@@ -160,6 +176,12 @@ impl Run {
         let found = outputs::collect(host, &self.inputs, &self.limits);
         self.exit.outputs = found.files;
         self.exit.outputs_left_out = found.left_out;
+    }
+
+    fn note(&mut self, step: &Outcome) {
+        self.peak_bytes = self.peak_bytes.max(step.peak_bytes);
+        self.survivors |= step.survived;
+        self.oom_killed |= step.oom_killed;
     }
 
     fn keep_streams(&mut self, streams: Vec<(Stream, StreamEnd)>) {
@@ -173,7 +195,7 @@ impl Run {
     }
 
     fn exit(&mut self) -> Exit {
-        self.exit.peak_memory_bytes = peak_memory_bytes();
+        self.exit.peak_memory_bytes = self.peak.since(self.peak_bytes);
         // Whoever has ended can't say anything any more.
         self.exit.network_used = self.survivors || self.traffic.has_grown();
         self.exit.clone()
@@ -245,7 +267,8 @@ mod tests {
     fn outcome(raw: i32, stopped: Option<Cause>, oom_killed: bool) -> Outcome {
         let (wall, cpu) = (Duration::ZERO, Duration::ZERO);
         let status = ExitStatus::from_raw(raw);
-        Outcome { status, stopped, oom_killed, wall, cpu, streams: vec![], survived: false }
+        let (peak_bytes, survived, streams) = (0, false, vec![]);
+        Outcome { status, stopped, oom_killed, wall, cpu, streams, peak_bytes, survived }
     }
 
     const EXIT_3: i32 = 3 << 8;

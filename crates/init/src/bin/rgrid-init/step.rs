@@ -34,6 +34,8 @@ pub struct Step {
     stopped: Option<Cause>,
     intakes: Vec<Intake>,
     children: Children,
+    /// Of its largest process.
+    peak_bytes: u64,
 }
 
 enum Life {
@@ -59,6 +61,8 @@ pub struct Outcome {
     pub wall: Duration,
     pub cpu: Duration,
     pub streams: Vec<(Stream, StreamEnd)>,
+    /// Of its largest process.
+    pub peak_bytes: u64,
     /// Some of its processes can't be killed and are still there.
     pub survived: bool,
 }
@@ -109,6 +113,7 @@ impl Step {
             stopped: None,
             intakes,
             children: Children::Left,
+            peak_bytes: 0,
         })
     }
 
@@ -157,6 +162,7 @@ impl Step {
             wall,
             cpu: self.meter.cpu(),
             streams,
+            peak_bytes: self.peak_bytes,
             survived: self.children == Children::Left,
         })
     }
@@ -173,8 +179,11 @@ impl Step {
     }
 
     fn take_leave(&mut self, now: Instant) {
-        let mut end = None;
-        self.children = reap(|pid, status| end = end.or((pid == self.leader).then_some(status)));
+        let (mut end, leader) = (None, self.leader);
+        self.children = reap(|one| {
+            end = end.or((one.pid == leader).then_some(one.status));
+            self.peak_bytes = self.peak_bytes.max(one.peak_bytes);
+        });
         if let Some(status) = end {
             let wall = now.saturating_duration_since(self.begun);
             self.life = Life::Leaving { status, wall, until: now + LEAVE };

@@ -144,7 +144,8 @@ pub fn open_file(workspace: &Path, path: &str, owner: Option<u32>) -> Result<(Fi
     Ok((file.into(), u64::try_from(stat.st_size).unwrap_or(0)))
 }
 
-fn open_folder<P: NixPath + ?Sized>(parent: impl AsFd, name: &P) -> Result<OwnedFd, Errno> {
+/// One that its owner closed to himself is opened again.
+pub fn open_folder<P: NixPath + ?Sized>(parent: impl AsFd, name: &P) -> Result<OwnedFd, Errno> {
     open_readable(parent, name, OFlag::O_DIRECTORY)
 }
 

@@ -1,0 +1,255 @@
+//! `sandbox.reuse = "same-key"`: several executions of one key in one sandbox, which see nothing of each other.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, DaemonBuilder, Database, Http, Index, containers_of, fixture, wait_until};
+
+fn on(database: &Database) -> DaemonBuilder {
+    DaemonBuilder::on(database).slots(1).with("RGRID_SANDBOX__REUSE", "same-key")
+}
+
+/// Runs it to its end; returns the container that it ran in, and what became of it.
+fn run_with(daemon: &Daemon, http: &Http, script: &str, more: Value) -> (String, Value) {
+    let id = http.submit_with(script, more);
+    let end = http.wait(&id);
+    (container_of(daemon, &id), end)
+}
+
+fn run(daemon: &Daemon, script: &str) -> (String, Value) {
+    run_with(daemon, &daemon.http(), script, json!({}))
+}
+
+/// As the daemon's log has it.
+fn container_of(daemon: &Daemon, id: &str) -> String {
+    let lines = daemon.log().into_iter().filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+    let mut own = lines.filter(|line| line["execution"] == id && line["container"].is_string());
+    own.next().map(|line| line["container"].as_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+#[test]
+fn a_sandbox_is_used_once_unless_the_settings_say_otherwise() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let (first, end) = run(&daemon, "import os; print(os.getuid())");
+    let (second, _) = run(&daemon, "print(1)");
+    assert_eq!(end["stdout"], "1000\n");
+    assert!(!first.is_empty() && first != second, "{first} {second}");
+}
+
+#[test]
+fn executions_of_one_owner_share_a_sandbox_and_see_nothing_of_each_other() {
+    let database = Database::new();
+    let daemon = on(&database).start();
+    let leaves = std::fs::read_to_string(fixture("reuse/leaves.py")).unwrap();
+    let finds = std::fs::read_to_string(fixture("reuse/finds.py")).unwrap();
+    let more = json!({
+        "files": [{ "name": "input.txt", "content_base64": "aGVsbG8=" }],
+        "secrets": { "TOKEN": "hunter2-of-another-run" },
+        "args": ["hunter2-of-another-run"],
+    });
+    let (container, end) = run_with(&daemon, &daemon.http(), &leaves, more);
+    let expected = "uid 20000 20000 []\nwritable /dev/mqueue /dev/shm /tmp /workspace\nipc True\n";
+    assert_eq!((end["stdout"].as_str(), end["exit_code"].as_i64()), (Some(expected), Some(3)), "{end}");
+
+    let (again, end) = run(&daemon, &finds);
+    assert_eq!(end["stdout"], "uid 20001 20001 []\nfound []\n", "{end}");
+    assert_eq!(again, container);
+    assert_eq!(end["outputs"], json!([]));
+}
+
+/// The script that looks for traces in the test above would find them.
+#[test]
+fn what_is_not_cleaned_is_found() {
+    let database = Database::new();
+    let daemon = on(&database).start();
+    let leaves = std::fs::read_to_string(fixture("reuse/leaves.py")).unwrap().replace("sys.exit(3)", "");
+    let finds = std::fs::read_to_string(fixture("reuse/finds.py")).unwrap();
+    let (_, end) = run(&daemon, &format!("{leaves}\n{finds}"));
+    let found = end["stdout"].as_str().unwrap();
+    for trace in [
+        "/workspace/closed",
+        "/tmp/.hidden",
+        "/dev/shm/fifo",
+        "/dev/mqueue/",
+        "process ",
+        "shm ",
+        "sem ",
+        "msg ",
+        "ipc object",
+        "somebody listens at b",
+        "somebody listens at (",
+        "/proc/self/net/unix",
+    ] {
+        assert!(found.contains(trace), "{trace}: {end}");
+    }
+}
+
+#[test]
+fn another_key_gets_another_sandbox() {
+    let database = Database::new();
+    let builder = on(&database).with("RGRID_AUTH__MODE", "keys");
+    let daemon = builder.start();
+    let [ann, bob] = ["ann", "bob"].map(|name| daemon.http().with_key(&builder.key(name, "read,run")));
+    let container = |http: &Http| run_with(&daemon, http, "print(1)", json!({})).0;
+    let anns = container(&ann);
+    assert_eq!(container(&ann), anns);
+    let bobs = container(&bob);
+    assert_ne!(bobs, anns);
+    assert_eq!(container(&bob), bobs);
+    // The slot has not kept it meanwhile.
+    let anew = container(&ann);
+    assert!(anew != anns && anew != bobs, "{anew} {anns} {bobs}");
+}
+
+#[test]
+fn a_run_that_asks_for_something_else_gets_another_sandbox() {
+    let database = Database::new();
+    let daemon = on(&database).start();
+    let container = |more: Value| {
+        let (container, end) = run_with(&daemon, &daemon.http(), "echo 1", more);
+        assert_eq!(end["status"], "completed", "{end}");
+        container
+    };
+    let usual = json!({ "runtime": "bash" });
+    let mut seen = vec![container(usual.clone())];
+    assert_eq!(container(usual.clone()), seen[0]);
+    for other in [
+        json!({ "runtime": "bash", "memory_mb": 128 }),
+        json!({ "runtime": "bash", "cpus": 0.5 }),
+        json!({ "runtime": "bash", "network": false }),
+        usual,
+    ] {
+        let container = container(other);
+        assert!(!seen.contains(&container), "{container} {seen:?}");
+        seen.push(container);
+    }
+}
+
+#[test]
+fn what_did_not_end_by_itself_is_followed_by_a_new_sandbox() {
+    let database = Database::new();
+    let daemon = on(&database).start();
+    let http = daemon.http();
+    let eats = "x = []\nwhile True: x.append(' ' * 1_000_000)";
+    let child_eats = format!(
+        "import subprocess, sys\nsubprocess.run([sys.executable, '-c', {eats:?}.replace('\\\\n', chr(10))]); print('fine')"
+    );
+    let cases = [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", json!({}), "exit"),
+        ("while True: pass", json!({ "timeout_seconds": 1 }), "timeout"),
+        (eats, json!({ "memory_mb": 512 }), "out_of_memory"),
+        (&child_eats, json!({}), ""),
+    ];
+    for (script, more, kind) in cases {
+        let (before, _) = run(&daemon, "import sys; sys.exit(5)");
+        let (container, end) = run_with(&daemon, &http, script, more);
+        assert_eq!(container, before, "a run with an exit code is followed in its sandbox");
+        assert_eq!(end["failure_kind"].as_str().unwrap_or_default(), kind, "{end}");
+        let (after, end) = run(&daemon, "print('well')");
+        assert_ne!(after, container, "after {kind}");
+        assert_eq!((end["status"].as_str(), end["stdout"].as_str()), (Some("completed"), Some("well\n")));
+    }
+    let (before, _) = run(&daemon, "print(1)");
+    let id = http.submit("import time; print('up', flush=True); time.sleep(60)");
+    http.wait_for_output(&id, "up");
+    http.post(&format!("/api/v1/executions/{id}/cancel"), &json!({}));
+    assert_eq!(http.wait(&id)["status"], "cancelled");
+    assert_eq!(container_of(&daemon, &id), before);
+    assert_ne!(run(&daemon, "print(1)").0, before);
+}
+
+#[test]
+fn a_sandbox_is_used_for_as_many_runs_as_are_allowed() {
+    let database = Database::new();
+    let daemon = on(&database).with("RGRID_SANDBOX__REUSE_RUNS", "2").start();
+    let used: Vec<String> = (0..4).map(|_| run(&daemon, "print(1)").0).collect();
+    assert_eq!(used[0], used[1]);
+    assert_eq!(used[2], used[3]);
+    assert_ne!(used[1], used[2]);
+    // Nor for longer than is allowed.
+    let hasty = on(&database).with("RGRID_SANDBOX__REUSE_MAX_AGE", "1ms").named("hasty").start();
+    daemon.stop();
+    assert_ne!(run(&hasty, "print(1)").0, run(&hasty, "print(1)").0);
+}
+
+#[test]
+fn a_killed_daemon_finds_a_second_run_again_in_its_sandbox() {
+    let database = Database::new();
+    let builder = on(&database);
+    let daemon = builder.start();
+    let (container, _) = run(&daemon, "print('first'); open('first.txt', 'w').write('first')");
+    let id = daemon.http().submit(
+        "import time\nfor n in range(40):\n    print('line', n, flush=True); time.sleep(0.1)\nopen('second.txt', 'w').write('second')",
+    );
+    daemon.http().wait_for_output(&id, "line 5");
+    assert_eq!(container_of(&daemon, &id), container);
+    daemon.kill_9();
+
+    let again = builder.start();
+    let end = again.http().wait(&id);
+    let expected: String = (0..40).map(|n| format!("line {n}\n")).collect();
+    assert_eq!(
+        (end["stdout"].as_str(), end["attempt"].as_u64()),
+        (Some(expected.as_str()), Some(1)),
+        "{end}"
+    );
+    assert_eq!(container_of(&again, &id), container);
+    assert_eq!(end["outputs"][0]["name"], "second.txt");
+    assert_eq!(end["outputs"].as_array().unwrap().len(), 1, "{end}");
+    // Words of the killed daemon may still be on their way to that init.
+    assert_ne!(run(&again, "print(1)").0, container);
+}
+
+#[test]
+fn nothing_that_is_kept_outlives_the_daemon() {
+    let database = Database::new();
+    let builder = on(&database);
+    let daemon = builder.start();
+    let cluster = database.cluster();
+    let (container, _) = run(&daemon, "print(1)");
+    let is_there = || containers_of(&cluster).iter().any(|id| id.starts_with(&container));
+    assert!(is_there());
+    daemon.kill_9();
+    let again = builder.start();
+    wait_until("the kept one is gone", Duration::from_secs(60), || (!is_there()).then_some(()));
+    let (container, _) = run(&again, "print(1)");
+    assert_eq!(run(&again, "print(1)").0, container);
+    assert_eq!(again.stop(), 0);
+    assert_eq!(containers_of(&cluster), Vec::<String>::new());
+}
+
+#[test]
+fn a_daemon_that_dies_between_two_runs_of_a_sandbox_loses_neither() {
+    let database = Database::new();
+    let builder = on(&database);
+    let dying = builder.clone().failing("run.renewing=die");
+    let mut daemon = dying.start();
+    let id = daemon.http().submit("print('first')");
+    let next = daemon.http().submit("print('second')");
+    daemon.wait_for_end();
+    let again = builder.start();
+    for (id, text) in [(id, "first\n"), (next, "second\n")] {
+        let end = again.http().wait(&id);
+        assert_eq!((end["stdout"].as_str(), end["attempt"].as_u64()), (Some(text), Some(1)), "{end}");
+    }
+    assert_eq!(again.stop(), 0);
+    assert_eq!(containers_of(&database.cluster()), Vec::<String>::new());
+}
+
+#[test]
+fn what_was_installed_is_there_for_each_run() {
+    let database = Database::new();
+    let index = Index::new().with_module("hello", "1.0");
+    let daemon = on(&database).start();
+    let more = json!({ "requirements": index.requirements("hello") });
+    let script = "import hello, os; print(hello.VERSION, os.getuid())";
+    let (first, end) = run_with(&daemon, &daemon.http(), script, more.clone());
+    assert_eq!(end["stdout"], "1.0 20000\n", "{end}");
+    let (second, end) = run_with(&daemon, &daemon.http(), script, more);
+    assert_eq!(end["stdout"], "1.0 20001\n", "{end}");
+    assert_eq!(first, second);
+    // Without it there is nothing to import.
+    assert_ne!(run(&daemon, "import importlib.util as u; assert not u.find_spec('hello')").0, second);
+}
