@@ -62,9 +62,10 @@ test-extra: setup ## what needs more: schemathesis, Chromium, promtool (installs
 	@scripts/test-extra
 	@scripts/extra-tools
 	@scripts/older-rgridd
+	@scripts/image
+	@scripts/images postgres:17
 	scripts/with-postgres cargo test --test extra -- --test-threads=1
 	@scripts/kubernetes-check
-	@scripts/image
 	@scripts/compose-test
 	@scripts/deb
 	@scripts/deb-test

@@ -1,6 +1,6 @@
 //! `compose.yaml` as a stack on a swarm of three machines: a worker each, and a rolling update under load.
 //!
-//! Needs the images `rgrid:test` (`make image`) and `postgres:17` on this host's engine.
+//! Needs the images `rgrid:latest` (`make image`) and `postgres:17` on this host's engine.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::support::{Http, Lan, Machine, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(240);
 const SCRIPTS: usize = 60;
-const FILES: [&str; 3] = ["compose.yaml", "packaging/swarm.yaml", "tests/extra/machines/swarm.yaml"];
+const FILES: [&str; 2] = ["compose.yaml", "packaging/swarm.yaml"];
 
 /// Left before its machines are switched off: a swarm starts again what is removed.
 struct Swarm {
@@ -25,7 +25,7 @@ struct Swarm {
 
 impl Swarm {
     fn new() -> Self {
-        let lan = Lan::of(&NAMES, &[IMAGES[0], "rgrid:test"]);
+        let lan = Lan::of(&NAMES, &[IMAGES[0], "rgrid:latest"]);
         lan.machine(NAMES[0]).engine.load(&["postgres:17"]);
         let swarm = Self { lan, sockets: tempfile::tempdir().unwrap() };
         let (manager, others) = swarm.lan.machines().split_first().unwrap();
@@ -57,7 +57,7 @@ impl Swarm {
         command
             .arg("rgrid")
             .env("DOCKER_SOCKET", format!("{}/{{{{.Node.ID}}}}", self.sockets.path().display()))
-            .env("RGRID_IMAGE", "rgrid:test")
+            .env("RGRID_IMAGE", "rgrid:latest")
             .env("POSTGRES_IMAGE", "postgres:17")
             .env("RGRID_WORKER_SLOTS", "2");
         let output = command.output().unwrap();
