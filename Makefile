@@ -42,7 +42,7 @@ demo: setup build ## run the tour: a daemon, a few scripts, what came of them
 test: setup ## run all tests, against a real Postgres, a real Docker and all runtimes' images
 	@scripts/images || echo "make test: the tests of what is missing will fail"
 	cargo build --workspace --features rgridd/failpoints
-	scripts/with-postgres cargo test --workspace --features rgridd/failpoints
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} scripts/with-postgres cargo test --workspace --features rgridd/failpoints
 
 faults: setup ## the long fault run (FAULTS_ROUNDS=5 FAULTS_SECONDS=1200, FAULTS_SEED=… repeats one)
 	FAULTS_ROUNDS=$${FAULTS_ROUNDS:-5} FAULTS_SECONDS=$${FAULTS_SECONDS:-1200} scripts/with-postgres \

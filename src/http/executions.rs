@@ -18,7 +18,7 @@ use super::problem::ApiError;
 use super::server::Api;
 use super::{admission, path, submission};
 use crate::execution::ExecutionId;
-use crate::store::{NoRoom, Submitted};
+use crate::store::{NoRoom, Room, Submitted};
 
 /// Longest `wait`; a client asks again.
 const WAIT_MAX: u64 = 60;
@@ -52,7 +52,7 @@ pub(super) async fn submit(
     api.gate.admit(&api).await?;
     let handed_over =
         new.inputs.iter().map(|file| file.content.len()).sum::<usize>() + new.script.content.len();
-    room(&api, handed_over as u64).await?;
+    let _room = room(&api, handed_over as u64).await?;
     let (mut response, id) = match api.store.submit(new).await? {
         Submitted::New(id) => (HttpResponse::Created(), id),
         Submitted::Known(id) => (HttpResponse::Ok(), id),
@@ -203,16 +203,16 @@ pub(super) async fn retry(
     let wanted = api.store.secret_names(&id).await?;
     let secrets = admission::secrets_again(&wanted, asked, &api.settings).map_err(ApiError::Unprocessable)?;
     api.gate.admit(&api).await?;
-    room(&api, 0).await?;
+    let _room = room(&api, 0).await?;
     let again = api.store.retry(&id, secrets, caller.key().cloned()).await?;
     let execution = api.store.execution(&again).await?;
     Ok(HttpResponse::Created().insert_header((LOCATION, location(&again))).json(execution))
 }
 
 /// Room in the database for what comes in, and for what it will say.
-async fn room(api: &Api, bytes: u64) -> Result<(), ApiError> {
+async fn room(api: &Api, bytes: u64) -> Result<Room, ApiError> {
     let NoRoom { most, .. } = match api.budget.admit(&api.store, bytes).await? {
-        Ok(()) => return Ok(()),
+        Ok(room) => return Ok(room),
         Err(none) => none,
     };
     Err(ApiError::Full(format!(

@@ -1,6 +1,7 @@
 //! The room that contents, outputs and environments may take, and what goes when it is short.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
@@ -21,6 +22,21 @@ pub struct Budget {
     /// Room that each run may still need for what it will say.
     reserve: u64,
     state: Arc<Mutex<Option<Measured>>>,
+    /// What was admitted and is still on its way to the database.
+    coming: Arc<AtomicU64>,
+}
+
+/// Room that was taken; dropped when what it is for has been stored, or will not be.
+#[must_use]
+pub struct Room {
+    coming: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.coming.fetch_sub(self.bytes, Ordering::SeqCst);
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -39,13 +55,13 @@ pub struct NoRoom {
 impl Budget {
     /// 0 is no limit.
     pub fn new(most: u64, reserve: u64) -> Self {
-        Self { most, reserve, state: Arc::default() }
+        Self { most, reserve, state: Arc::default(), coming: Arc::default() }
     }
 
     /// Takes room for so many bytes; removes what may go, oldest first, before it refuses.
-    pub async fn admit(&self, store: &Store, bytes: u64) -> Result<Result<(), NoRoom>, StoreError> {
+    pub async fn admit(&self, store: &Store, bytes: u64) -> Result<Result<Room, NoRoom>, StoreError> {
         if self.most == 0 {
-            return Ok(Ok(()));
+            return Ok(Ok(self.room(0)));
         }
         // One at a time: those who come together must not all see the same room.
         let mut state = self.state.lock().await;
@@ -63,7 +79,11 @@ impl Budget {
             measured.bytes += needed;
         }
         *state = Some(measured);
-        Ok(if fits { Ok(()) } else { Err(NoRoom { most: self.most, needed: measured.bytes + needed }) })
+        Ok(if fits {
+            Ok(self.room(bytes))
+        } else {
+            Err(NoRoom { most: self.most, needed: measured.bytes + needed })
+        })
     }
 
     /// Removes until the budget holds again; what runs may have said more than was reserved.
@@ -71,7 +91,6 @@ impl Budget {
         if self.most == 0 {
             return Ok(());
         }
-        // What is admitted while it is measured would be forgotten.
         let mut state = self.state.lock().await;
         let mut measured = self.measure(store).await?;
         if measured.bytes > self.most {
@@ -82,6 +101,11 @@ impl Budget {
         Ok(())
     }
 
+    fn room(&self, bytes: u64) -> Room {
+        self.coming.fetch_add(bytes, Ordering::SeqCst);
+        Room { coming: self.coming.clone(), bytes }
+    }
+
     fn is_good(&self, measured: &Measured, needed: u64) -> bool {
         let with = measured.bytes + needed;
         with <= self.most / 5 * 4 || (with <= self.most && measured.at.elapsed() < MEASURED_AGE)
@@ -89,8 +113,10 @@ impl Budget {
 
     async fn measure(&self, store: &Store) -> Result<Measured, StoreError> {
         let at = Instant::now();
+        // Before what is stored: what arrives in between counts twice rather than not at all.
+        let coming = self.coming.load(Ordering::SeqCst);
         let running = store.running().await?;
-        Ok(Measured { at, bytes: store.stored_bytes().await? + running * self.reserve })
+        Ok(Measured { at, bytes: coming + store.stored_bytes().await? + running * self.reserve })
     }
 
     /// First environments, which can be made anew; then what ended executions said and left; then they themselves

@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 
 use diesel::PgConnection;
 
-pub use budget::{Budget, NoRoom};
+pub use budget::{Budget, NoRoom, Room};
 pub use environments::{EnvironmentKey, StoredEnvironment};
 pub use error::StoreError;
 pub use examination::DatabaseFacts;

@@ -21,11 +21,13 @@ fn run(daemon: &Daemon, script: &str) -> (String, Value) {
     run_with(daemon, &daemon.http(), script, json!({}))
 }
 
-/// As the daemon's log has it.
+/// As the daemon's log has it, a moment later.
 fn container_of(daemon: &Daemon, id: &str) -> String {
-    let lines = daemon.log().into_iter().filter_map(|line| serde_json::from_str::<Value>(&line).ok());
-    let mut own = lines.filter(|line| line["execution"] == id && line["container"].is_string());
-    own.next().map(|line| line["container"].as_str().unwrap().to_owned()).unwrap_or_default()
+    wait_until("its container is logged", Duration::from_secs(30), || {
+        let lines = daemon.log().into_iter().filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+        let mut own = lines.filter(|line| line["execution"] == id && line["container"].is_string());
+        own.next().map(|line| line["container"].as_str().unwrap().to_owned())
+    })
 }
 
 #[test]

@@ -11,8 +11,9 @@ fn inspected() -> (Database, Daemon, Value) {
     let daemon = DaemonBuilder::on(&database).slots(1).start();
     let cluster = database.text("SELECT cluster FROM deployment");
     let container = wait_until("a parked sandbox", Duration::from_secs(30), || {
-        let running = sandboxes_of(&cluster).into_iter().next()?;
-        (docker(&["inspect", "-f", "{{.State.Running}}", &running]) == "true").then_some(running)
+        let all = sandboxes_of(&cluster);
+        let running = docker(&["ps", "-q", "--no-trunc", "--filter", "status=running"]);
+        all.into_iter().find(|sandbox| running.contains(sandbox.as_str()))
     });
     let inspected: Value = serde_json::from_str(&docker(&["inspect", &container])).unwrap();
     (database, daemon, inspected[0].clone())

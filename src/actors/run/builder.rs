@@ -75,7 +75,7 @@ pub(super) async fn follow(
     if conclusion.outcome.failure_kind() == Some(FailureKind::Install) {
         worker.failed_installs.note(&building.key, &conclusion);
     }
-    Err(Ending::Concluded(Box::new(conclusion), Some(Box::new(sandbox)), last_event))
+    Err(Ending::Concluded(Box::new(conclusion), Some(Box::new(sandbox)), last_event, None))
 }
 
 enum Unsettled {

@@ -13,6 +13,7 @@ use crate::execution::diagnosis::{self, Facts};
 use crate::execution::{Claimed, Conclusion, FailureKind, Outcome, PhaseTimes, StoredOutput, Usage};
 use crate::failpoint;
 use crate::sandbox::{Judged, Sandbox, SandboxError, judge};
+use crate::store::Room;
 
 /// For all output files of a run. Docker that hangs must not keep a result from being told.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
@@ -20,10 +21,13 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
 /// How a followed script ended.
 pub(super) async fn script(worker: &Worker, claimed: &Claimed, followed: Followed, log: &Logger) -> Ending {
     let Followed { end, mut sandbox, transcript } = followed;
+    let mut room = None;
     let (conclusion, last_event) = match end {
         End::Exit(seq, exit) => {
             failpoint::hit("run.exited").await;
-            (exited(worker, claimed, &mut sandbox, &transcript, *exit, log).await, seq)
+            let (conclusion, taken) = exited(worker, claimed, &mut sandbox, &transcript, *exit, log).await;
+            room = taken;
+            (conclusion, seq)
         }
         End::Broken(reason) => {
             warn!(log, "the sandbox is gone"; "reason" => %reason);
@@ -40,7 +44,7 @@ pub(super) async fn script(worker: &Worker, claimed: &Claimed, followed: Followe
             return Ending::ClaimLost;
         }
     };
-    Ending::Concluded(Box::new(conclusion), Some(Box::new(sandbox)), last_event)
+    Ending::Concluded(Box::new(conclusion), Some(Box::new(sandbox)), last_event, room)
 }
 
 /// The script has ended by itself, at its deadline, or by a cancel: the init tells which.
@@ -51,7 +55,7 @@ async fn exited(
     transcript: &Transcript,
     exit: Exit,
     log: &Logger,
-) -> Conclusion {
+) -> (Conclusion, Option<Room>) {
     let limit = worker.settings.execution.output_limit.0;
     let Judged { mut outcome, exit_code } = judge(&exit, claimed.timeout, claimed.memory_bytes);
     let fetched = tokio::time::timeout(FETCH_TIMEOUT, outputs(sandbox, &exit)).await;
@@ -74,14 +78,14 @@ async fn exited(
     {
         error.push_str(&format!(": {cause}"));
     }
-    let outputs = as_room_allows(worker, outputs, &mut outcome, log).await;
+    let (outputs, room) = as_room_allows(worker, outputs, &mut outcome, log).await;
     let usage = Usage { cpu_ms: exit.cpu_ms, peak_memory_bytes: exit.peak_memory_bytes };
     let mut conclusion = with(outcome, streams);
     conclusion.exit_code = exit_code;
     conclusion.usage = Some(usage);
     conclusion.phases.script = Some(exit.wall_ms).filter(|ms| *ms > 0).map(Duration::from_millis);
     conclusion.outputs = outputs;
-    conclusion
+    (conclusion, room)
 }
 
 /// The output files, or none of them where they do not fit into what may be stored.
@@ -90,13 +94,13 @@ async fn as_room_allows(
     outputs: Vec<StoredOutput>,
     outcome: &mut Outcome,
     log: &Logger,
-) -> Vec<StoredOutput> {
+) -> (Vec<StoredOutput>, Option<Room>) {
     let bytes = outputs.iter().map(|file| file.content.len() as u64).sum();
     // Without a database nothing can be counted; nor stored, until it is back.
-    let Ok(Err(no_room)) = worker.budget.admit(&worker.store, bytes).await else { return outputs };
-    if outputs.is_empty() {
-        return outputs;
-    }
+    let no_room = match worker.budget.admit(&worker.store, bytes).await {
+        Ok(Err(no_room)) if !outputs.is_empty() => no_room,
+        room => return (outputs, room.ok().and_then(Result::ok)),
+    };
     let most = rgrid_api::units::format_size(no_room.most);
     warn!(log, "no room for the output files"; "budget" => &most);
     if *outcome == Outcome::Completed {
@@ -106,7 +110,7 @@ async fn as_room_allows(
         );
         *outcome = Outcome::Failed { kind: FailureKind::Output, error };
     }
-    Vec::new()
+    (Vec::new(), None)
 }
 
 /// Why it failed, in so far as its words tell.

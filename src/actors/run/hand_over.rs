@@ -84,7 +84,7 @@ impl Tries {
         warn!(log, "the job could not be handed over"; "error" => %failure);
         let since = *self.since.get_or_insert_with(Instant::now);
         match failure {
-            Failure::Final(conclusion) => Err(Ending::Concluded(conclusion, None, 0)),
+            Failure::Final(conclusion) => Err(Ending::Concluded(conclusion, None, 0, None)),
             Failure::Sandbox(reason) => {
                 self.broken += 1;
                 if self.broken < SANDBOXES_AT_MOST {
@@ -180,7 +180,7 @@ pub(super) async fn ordered(held: &mut Held) -> Ending {
 }
 
 pub(super) fn concluded(conclusion: Conclusion) -> Ending {
-    Ending::Concluded(Box::new(conclusion), None, 0)
+    Ending::Concluded(Box::new(conclusion), None, 0, None)
 }
 
 pub(super) fn unknown_runtime(claimed: &Claimed, worker: &Worker) -> Ending {

@@ -23,7 +23,7 @@ use super::{Order, Worker};
 use crate::execution::{Claimed, Conclusion, PhaseTimes};
 use crate::failpoint;
 use crate::sandbox::{Profile, Sandbox};
-use crate::store::{Chunk, Recorded};
+use crate::store::{Chunk, Recorded, Room};
 
 use follow::Running;
 use hand_over::HandOver;
@@ -53,8 +53,8 @@ pub(super) enum Start {
 
 /// How an attempt left the hands of its Executor.
 enum Ending {
-    /// There is a result, and a sandbox to let go once it is stored.
-    Concluded(Box<Conclusion>, Option<Box<Sandbox>>, u64),
+    /// There is a result, a sandbox to let go once it is stored, its last event, and the room that was taken for files.
+    Concluded(Box<Conclusion>, Option<Box<Sandbox>>, u64, Option<Room>),
     Released,
     ClaimLost,
 }
@@ -209,7 +209,7 @@ async fn to_the_end(
 /// once that is stored.
 async fn settle(worker: &Worker, held: &Held, ending: Ending, log: &Logger) -> Option<(Sandbox, u64)> {
     match ending {
-        Ending::Concluded(conclusion, sandbox, last_event) => {
+        Ending::Concluded(conclusion, sandbox, last_event, _room) => {
             let status = conclusion.outcome.status();
             let reason = conclusion.outcome.error().unwrap_or_default().to_owned();
             failpoint::hit("run.concluded").await;

@@ -20,7 +20,7 @@ static CHANGES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"\b(\d+m )?\d+(\.\d)?m?s\b", "[DURATION]"),
         (r"docker: \d\S+", "docker: [VERSION]"),
         (r"version \d+\.\d+\.\d+", "version [VERSION]"),
-        (r"rgrid \d+\.\d+\.\d+", "rgrid [VERSION]"),
+        (r"rgrid \d+\.\d+\.\d+( \([^)]*\))?", "rgrid [VERSION]"),
     ];
     changes.map(|(pattern, word)| (Regex::new(pattern).unwrap(), word)).into()
 });
