@@ -234,6 +234,6 @@ mod tests {
         let wants = Execution { on: labels.clone(), ..queued };
         assert!(waiting(&wants, &[worker(2, 0, false)]).contains(": no worker has gpu=true; "));
         let has = Worker { labels, ..worker(1, 1, false) };
-        assert!(waiting(&wants, &[worker(2, 0, false), has]).contains("all 1 slots are taken"));
+        assert!(waiting(&wants, &[worker(2, 0, false), has]).contains("the one slot is taken"));
     }
 }
