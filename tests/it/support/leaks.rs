@@ -41,9 +41,3 @@ impl Daemon {
         });
     }
 }
-
-/// Files in /tmp that daemons make: none outlives them.
-pub fn temporary_files() -> usize {
-    let entries = fs::read_dir("/tmp").unwrap().map_while(Result::ok);
-    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".tmp")).count()
-}

@@ -26,7 +26,6 @@ pub use events::{Event, Events};
 pub use http::{Answer, Http};
 pub use index::Index;
 pub use lan::{Lan, Machine};
-pub use leaks::temporary_files;
 pub use machine::{Background, PrivateEngine};
 pub use postgres::Postgres;
 pub use proxy::Proxy;
