@@ -58,8 +58,8 @@ impl<E> Bench<E> {
         self.freed.notify_one();
     }
 
-    /// The one whose parked sandbox fits, the warmest of them, and one that has run for the same owner first; else one that has run nothing; else the one that
-    /// has waited longest, so that runs of different kinds find slots of their own.
+    /// The one whose parked sandbox fits, the warmest of them, and one that has run for the same owner first; else one
+    /// that has run nothing; else the one that has waited longest, so that runs of different kinds find slots of their own.
     pub fn call_for(&self, demand: &Demand) -> Option<E> {
         let mut idle = self.lock();
         let same = idle.iter().rposition(|seat| seat.last.as_ref() == Some(demand));

@@ -29,7 +29,6 @@ type Storing = Pin<Box<dyn Future<Output = (Verdict, u64)>>>;
 pub(super) type Alarm<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// What woke the loop.
-#[allow(clippy::large_enum_variant, reason = "one at a time, and gone at once")]
 enum News {
     Step(Box<Step>),
     Broken(SandboxError),
