@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bollard::models::{ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig};
+use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions};
 use slog::debug;
 use tokio::sync::Notify;
@@ -20,7 +20,7 @@ use super::engine::{CLUSTER_LABEL, HOLDER_LABEL, WORKER_LABEL};
 use super::error::answered;
 use super::ground::Ground;
 use super::reaper::{Doomed, Pending, Reaper};
-use super::{Docker, DockerError, ImageId, Network, init_volume};
+use super::{Docker, DockerError, ImageId, Network, init_volume, profile};
 use crate::failpoint;
 use crate::metrics::{METRICS, docker_call};
 
@@ -101,12 +101,12 @@ impl Holders {
             shelf.missed = (shelf.missed + 1).min(most);
             self.0.wanted.notify_one();
         }
-        Lodging { holders: self.clone(), network, holder, counted: true }
+        self.lodging(network, holder, true)
     }
 
     /// In a namespace of its own.
     pub fn own(&self, network: Network) -> Lodging {
-        Lodging { holders: self.clone(), network, holder: None, counted: true }
+        self.lodging(network, None, true)
     }
 
     /// In the namespace of a holder that another worker made.
@@ -115,47 +115,41 @@ impl Holders {
             self.0.reaper.note(container);
         }
         let holder = holder.map(|container| Holder { container, since: Instant::now() });
-        Lodging { holders: self.clone(), network: Network::Internet, holder, counted: false }
+        self.lodging(Network::Internet, holder, false)
+    }
+
+    fn lodging(&self, network: Network, holder: Option<Holder>, counted: bool) -> Lodging {
+        let pending = self.0.reaper.pending();
+        Lodging { holders: self.clone(), network, holder, counted, _pending: pending }
     }
 
     /// None is lent or made any more; those that are lent go when they come back.
     pub fn close(&self) {
-        let free = {
-            let mut shelves = self.lock();
-            shelves.closed = true;
-            [Network::Internet, Network::None].map(|network| {
-                let shelf = shelves.of(network);
-                shelf.all -= shelf.free.len();
-                std::mem::take(&mut shelf.free)
-            })
-        };
-        free.into_iter().flatten().for_each(|holder| self.remove(holder));
+        self.lock().closed = true;
+        [Network::Internet, Network::None].into_iter().for_each(|network| self.doubt(network));
     }
 
     /// Something is wrong with one of them, so most likely with all: Docker was restarted, or somebody cleared up.
     pub fn doubt(&self, network: Network) {
-        let free = {
-            let mut shelves = self.lock();
-            let shelf = shelves.of(network);
-            shelf.all -= shelf.free.len();
-            std::mem::take(&mut shelf.free)
-        };
-        free.into_iter().for_each(|holder| self.remove(holder));
+        self.clear_out(network, |_| true);
     }
 
     /// Those that are too old.
     fn retire(&self, network: Network) {
-        let old = {
+        let lend_for = self.0.limits.lend_for;
+        self.clear_out(network, |holder| holder.since.elapsed() > lend_for);
+    }
+
+    /// Removes the free ones that are no good.
+    fn clear_out(&self, network: Network, is_bad: impl Fn(&Holder) -> bool) {
+        let bad: Vec<Holder> = {
             let mut shelves = self.lock();
             let shelf = shelves.of(network);
-            let lend_for = self.0.limits.lend_for;
-            let (old, fresh): (Vec<_>, Vec<_>) =
-                shelf.free.drain(..).partition(|holder| holder.since.elapsed() > lend_for);
-            shelf.free = fresh;
-            shelf.all -= old.len();
-            old
+            let bad: Vec<Holder> = shelf.free.extract_if(.., |holder| is_bad(holder)).collect();
+            shelf.all -= bad.len();
+            bad
         };
-        old.into_iter().for_each(|holder| self.remove(holder));
+        bad.into_iter().for_each(|holder| self.remove(holder));
     }
 
     /// A place for one more, where one is missed and may be made.
@@ -206,7 +200,8 @@ impl Holders {
     }
 }
 
-/// Where a sandbox has its network. Dropping it removes the holder, if it is in one's namespace.
+/// Where a sandbox has its network, from before it is made until it is gone: whoever waits for everything to settle
+/// waits for it. Dropping it removes the holder, if it is in one's namespace.
 pub(super) struct Lodging {
     holders: Holders,
     network: Network,
@@ -214,6 +209,7 @@ pub(super) struct Lodging {
     holder: Option<Holder>,
     /// The holder is one of this process's.
     counted: bool,
+    _pending: Pending,
 }
 
 impl Lodging {
@@ -336,7 +332,7 @@ impl Docker {
             entrypoint: Some(vec![format!("{}/init", init_volume::FOLDER), "hold".to_owned()]),
             cmd: Some(Vec::new()),
             // Its sandboxes have its name, its hosts and its name servers.
-            hostname: Some(super::profile::HOSTNAME.to_owned()),
+            hostname: Some(profile::HOSTNAME.to_owned()),
             user: Some("65534:65534".to_owned()),
             env: Some(vec![format!("RGRID_HOLD_TTL_MS={ttl}")]),
             labels: Some(HashMap::from([
@@ -345,22 +341,10 @@ impl Docker {
                 label(HOLDER_LABEL, network.word()),
             ])),
             host_config: Some(HostConfig {
-                cap_drop: Some(vec!["ALL".to_owned()]),
-                security_opt: Some(vec!["no-new-privileges".to_owned()]),
-                readonly_rootfs: Some(true),
-                memory: Some(MEMORY_BYTES),
-                memory_swap: Some(MEMORY_BYTES),
                 pids_limit: Some(PROCESSES),
-                ipc_mode: Some("private".to_owned()),
-                cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
                 network_mode: Some(ground.network(network).to_owned()),
-                log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
                 mounts: Some(vec![init_volume::mount(&ground.init_volume, true)]),
-                runtime: self.settings.runtime.clone(),
-                init: Some(false),
-                auto_remove: Some(false),
-                privileged: Some(false),
-                ..Default::default()
+                ..profile::locked_down(&self.settings, MEMORY_BYTES)
             }),
             ..Default::default()
         }

@@ -102,31 +102,16 @@ impl Profile {
         let own = || ground.network(self.network).to_owned();
         let memory = i64::try_from(self.memory_bytes).unwrap_or(i64::MAX);
         HostConfig {
-            cap_drop: Some(vec!["ALL".to_owned()]),
             // For the init alone: to become uid 1000, and to end what the script leaves behind.
             cap_add: Some(["SETUID", "SETGID", "KILL"].map(str::to_owned).to_vec()),
-            // seccomp and AppArmor stay at Docker's defaults.
-            security_opt: Some(vec!["no-new-privileges".to_owned()]),
-            readonly_rootfs: Some(true),
             tmpfs: Some(self.tmpfs()),
             shm_size: Some(SHM_BYTES),
-            memory: Some(memory),
-            // The same number means: no swap.
-            memory_swap: Some(memory),
             nano_cpus: Some(i64::from(self.cpus_milli) * 1_000_000),
             pids_limit: Some(settings.pids),
             ulimits: Some(vec![ulimit("nofile", OPEN_FILES), ulimit("core", 0)]),
-            ipc_mode: Some("private".to_owned()),
-            cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
             network_mode: Some(holder.map_or_else(own, |holder| format!("container:{holder}"))),
-            // Output goes through the init, bounded.
-            log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
             mounts: Some(self.mounts(ground, access)),
-            runtime: settings.runtime.clone(),
-            init: Some(false),
-            auto_remove: Some(false),
-            privileged: Some(false),
-            ..Default::default()
+            ..locked_down(settings, memory)
         }
     }
 
@@ -141,6 +126,28 @@ impl Profile {
         let size = self.memory_bytes / 2;
         let folder = |path: &str| (path.to_owned(), format!("rw,exec,nosuid,nodev,mode=1777,size={size}"));
         HashMap::from([folder("/workspace"), folder("/tmp")])
+    }
+}
+
+/// What holds for every container of RGrid's, also for those in which no script runs.
+pub(super) fn locked_down(settings: &DockerSettings, memory_bytes: i64) -> HostConfig {
+    HostConfig {
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        // seccomp and AppArmor stay at Docker's defaults.
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        readonly_rootfs: Some(true),
+        memory: Some(memory_bytes),
+        // The same number means: no swap.
+        memory_swap: Some(memory_bytes),
+        ipc_mode: Some("private".to_owned()),
+        cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
+        // Output goes through the init, bounded.
+        log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+        runtime: settings.runtime.clone(),
+        init: Some(false),
+        auto_remove: Some(false),
+        privileged: Some(false),
+        ..Default::default()
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::{DaemonBuilder, Database, wait_until};
+use serde_json::json;
+
+use crate::support::{DaemonBuilder, Database, containers_of, sandboxes_of, wait_until};
 
 #[test]
 fn sigterm_finishes_what_runs_and_leaves_the_rest_queued() {
@@ -47,4 +49,20 @@ fn what_outlasts_the_drain_timeout_is_given_back_and_run_again() {
     assert_eq!((end["status"].as_str(), end["stdout"].as_str()), (Some("completed"), Some("done\n")));
     // The attempt that was given back does not count against max_attempts.
     assert_eq!(database.number("SELECT attempt - released FROM executions"), 1);
+}
+
+#[test]
+fn a_sandbox_on_its_way_that_nobody_wants_any_more_is_gone_at_the_end() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(1).failing("nest.parked=sleep:5000").start();
+    wait_until("one is being parked", Duration::from_secs(30), || {
+        (sandboxes_of(&database.cluster()).len() == 1).then_some(())
+    });
+    // It needs another one, and ends before the first is there.
+    let id = daemon.http().submit_with("import time; time.sleep(1)", json!({ "network": false }));
+    wait_until("it runs", Duration::from_secs(30), || {
+        (daemon.http().execution(&id)["status"] == "running").then_some(())
+    });
+    assert_eq!(daemon.stop(), 0);
+    assert_eq!(containers_of(&database.cluster()), Vec::<String>::new());
 }
