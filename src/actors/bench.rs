@@ -6,32 +6,33 @@ use tokio::sync::Notify;
 
 use crate::execution::{Claimed, KeyId};
 
-/// What a run asks of its sandbox: the sandbox that a slot has parked is for what its last run asked.
+/// What a run asks for: the slot that ran the same last has the sandbox for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Demand {
+    kind: Kind,
+    owner: Option<KeyId>,
+}
+
+/// What makes a parked sandbox fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Kind {
     runtime: String,
     requirements: Option<String>,
     memory_bytes: u64,
     cpus_milli: u32,
     network: bool,
-    owner: Option<KeyId>,
 }
 
 impl Demand {
     pub fn of(claimed: &Claimed) -> Self {
-        Self {
+        let kind = Kind {
             runtime: claimed.runtime.clone(),
             requirements: claimed.requirements.clone(),
             memory_bytes: claimed.memory_bytes,
             cpus_milli: claimed.cpus_milli,
             network: claimed.network,
-            owner: claimed.owner.clone(),
-        }
-    }
-
-    /// The same sandbox would do, but for whose it is.
-    fn is_like(&self, other: &Self) -> bool {
-        Self { owner: None, ..self.clone() } == Self { owner: None, ..other.clone() }
+        };
+        Self { kind, owner: claimed.owner.clone() }
     }
 }
 
@@ -63,8 +64,8 @@ impl<E> Bench<E> {
     pub fn call_for(&self, demand: &Demand) -> Option<E> {
         let mut idle = self.lock();
         let same = idle.iter().rposition(|seat| seat.last.as_ref() == Some(demand));
-        let like =
-            || idle.iter().rposition(|seat| seat.last.as_ref().is_some_and(|last| last.is_like(demand)));
+        let is_like = |last: &Demand| last.kind == demand.kind;
+        let like = || idle.iter().rposition(|seat| seat.last.as_ref().is_some_and(is_like));
         let fitting = same.or_else(like);
         let place = fitting.or_else(|| idle.iter().position(|seat| seat.last.is_none())).unwrap_or(0);
         (place < idle.len()).then(|| idle.remove(place).executor)
@@ -95,7 +96,8 @@ mod tests {
 
     fn demand(runtime: &str) -> Demand {
         let runtime = runtime.to_owned();
-        Demand { runtime, requirements: None, memory_bytes: 1, cpus_milli: 1, network: true, owner: None }
+        let kind = Kind { runtime, requirements: None, memory_bytes: 1, cpus_milli: 1, network: true };
+        Demand { kind, owner: None }
     }
 
     #[test]

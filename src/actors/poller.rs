@@ -16,7 +16,7 @@ use super::{Executor, Order, Worker};
 use crate::execution::Claimed;
 use crate::failpoint;
 use crate::metrics::METRICS;
-use crate::store::StoreError;
+use crate::store::{CLAIM_MOST, StoreError};
 
 /// After a claim that failed, so that a database that is away is not asked in a spin.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
@@ -154,7 +154,7 @@ async fn claim_and_assign(worker: &Arc<Worker>) -> bool {
     }
     // Runs that were taken over may fill more than the slots there are.
     let slots = worker.settings.worker.slots;
-    let free = worker.bench.len().min(slots.saturating_sub(worker.claims.len()));
+    let free = worker.bench.len().min(slots.saturating_sub(worker.claims.len())).min(CLAIM_MOST);
     if free == 0 {
         return false;
     }

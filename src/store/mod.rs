@@ -43,7 +43,7 @@ pub use examination::DatabaseFacts;
 pub use following::{CutStream, Standing};
 pub use keys::{Admission, KeyRow, NewKey};
 pub use outputs::Chunk;
-pub use queue::{Pulse, QueueDepth, Rescue};
+pub use queue::{CLAIM_MOST, Pulse, QueueDepth, Rescue};
 pub use reading::{Filter, Page, StreamText};
 pub use receipts::MadeOf;
 pub use recording::Recorded;

@@ -17,6 +17,21 @@ use super::{Chunk, Store, StoreError};
 use crate::execution::{Claim, Claimed, ExecutionId, Offer, WorkerId};
 use crate::metrics::{self, METRICS};
 
+/// What a worker is told of an execution `e` that it is to run.
+macro_rules! claimed {
+    ($waited:literal) => {
+        concat!(
+            "RETURNING e.id, e.attempt, e.runtime, e.script_name, e.args, e.env, e.secrets, e.requirements, e.timeout_ms,
+        e.memory_bytes, e.cpus_milli, e.network, e.key_id, ",
+            $waited,
+            " AS waited_ms,
+        (SELECT b.content FROM execution_files f JOIN blobs b USING (sha256)
+         WHERE f.execution_id = e.id AND f.role = 'script') AS script,
+        EXISTS (SELECT FROM execution_files f WHERE f.execution_id = e.id AND f.role = 'input') AS has_inputs"
+        )
+    };
+}
+
 /// What is claimed, given the common table `next` of ids. From now on it has had its turn: given back, it is first.
 macro_rules! claim {
     ($($next:literal),+) => {
@@ -25,12 +40,7 @@ macro_rules! claim {
     SET status = 'running', attempt = attempt + 1, worker_id = $2, worker_name = $3, installing = false, turn = 0,
         started_at = clock_timestamp(), lease_until = clock_timestamp() + $4 * interval '1 ms'
     FROM next WHERE e.id = next.id
-    RETURNING e.id, e.attempt, e.runtime, e.script_name, e.args, e.env, e.secrets, e.requirements, e.timeout_ms,
-        e.memory_bytes, e.cpus_milli, e.network, e.key_id,
-        (extract(epoch FROM clock_timestamp() - e.created_at) * 1000)::bigint AS waited_ms,
-        (SELECT b.content FROM execution_files f JOIN blobs b USING (sha256)
-         WHERE f.execution_id = e.id AND f.role = 'script') AS script,
-        EXISTS (SELECT FROM execution_files f WHERE f.execution_id = e.id AND f.role = 'input') AS has_inputs")
+    ", claimed!("(extract(epoch FROM clock_timestamp() - e.created_at) * 1000)::bigint"))
     };
 }
 
@@ -48,10 +58,25 @@ macro_rules! claim_first {
     };
 }
 
-/// One, which is what a worker under load asks for. With a number in its place Postgres keeps the plan; with a
-/// parameter it plans each claim of a long queue anew, which takes as long as the claim.
+/// One, which is what a worker under load asks for.
 pub(super) const CLAIM: &str = claim_first!("1");
-const CLAIM_SOME: &str = claim_first!("$1");
+
+/// So many at once, at most. A text for each count: with a number in its place Postgres keeps the plan; with a
+/// parameter it plans each claim of a long queue anew, which takes as long as the claim.
+pub const CLAIM_MOST: usize = 8;
+
+const fn claim_some(count: usize) -> &'static str {
+    match count {
+        0 | 1 => CLAIM,
+        2 => claim_first!("2"),
+        3 => claim_first!("3"),
+        4 => claim_first!("4"),
+        5 => claim_first!("5"),
+        6 => claim_first!("6"),
+        7 => claim_first!("7"),
+        CLAIM_MOST.. => claim_first!("8"),
+    }
+}
 
 /// For a worker with labels: a look at the head of each queue that it fits tells how many to take from which. Only what
 /// is taken is locked, since others would skip what is locked and find nothing. The last LIMIT is for the planner,
@@ -137,15 +162,13 @@ const RESCUE: &str = "
 
 /// A worker that starts again takes over what its dead predecessor on this host still runs. The
 /// attempt stays: it is the same run, in the same sandbox. No row: somebody else was faster.
-const ADOPT: &str = "
-    UPDATE executions e SET worker_id = $3, worker_name = $4,
+const ADOPT: &str = concat!(
+    "UPDATE executions e SET worker_id = $3, worker_name = $4,
         lease_until = clock_timestamp() + $5 * interval '1 ms'
     WHERE id = $1 AND attempt = $2 AND status = 'running' AND worker_id = $6
-    RETURNING id, attempt, runtime, script_name, args, env, secrets, requirements, timeout_ms, memory_bytes,
-        cpus_milli, network, key_id, 0::bigint AS waited_ms,
-        (SELECT b.content FROM execution_files f JOIN blobs b USING (sha256)
-         WHERE f.execution_id = e.id AND f.role = 'script') AS script,
-        EXISTS (SELECT FROM execution_files f WHERE f.execution_id = e.id AND f.role = 'input') AS has_inputs";
+    ",
+    claimed!("0::bigint")
+);
 
 /// Workers that are gone for certain, and whose sandboxes have all been looked at: nobody waits for the rest of
 /// their leases.
@@ -198,7 +221,7 @@ pub struct QueueDepth {
 }
 
 impl Store {
-    /// Takes up to `count` executions that this offer fits, in the order of the queue.
+    /// Takes up to `count` executions, [`CLAIM_MOST`] at most, that this offer fits, in the order of the queue.
     ///
     /// With labels it may be fewer though more wait, when others take some at the same moment: ask once more.
     pub async fn claim(
@@ -212,11 +235,7 @@ impl Store {
         let (worker, name, plain) = (worker.clone(), worker_name.to_owned(), offer.is_plain());
         let sets: Vec<serde_json::Value> = offer.sets().iter().map(|set| serde_json::json!(set)).collect();
         self.run(move |conn| {
-            let text = match (plain, count) {
-                (false, _) => CLAIM_AMONG,
-                (true, 1) => CLAIM,
-                (true, _) => CLAIM_SOME,
-            };
+            let text = if plain { claim_some(count) } else { CLAIM_AMONG };
             let claim = statement(text)
                 .bind::<BigInt, _>(count as i64)
                 .bind::<Text, _>(worker.as_str())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rgridd::execution::{Claim, ExecutionId, Offer, WorkerId};
-use rgridd::store::{Store, statements};
+use rgridd::store::{CLAIM_MOST, Store, statements};
 use serde_json::{Value, json};
 
 use crate::support::{DaemonBuilder, Database};
@@ -55,13 +55,23 @@ impl Queue {
         ));
     }
 
-    /// Claims so many at once; returns whose they are, in the order of their claims.
+    /// Claims up to so many, as a worker with as many free slots does; returns them in the order of their claims.
     fn claim(&self, labels: &[(&str, &str)], count: usize) -> Vec<Claim> {
         let labels: BTreeMap<String, String> =
             labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let offer = Offer::of(&labels);
-        let claimed = self.runtime.block_on(self.store.claim(&self.worker, "w", &offer, count, LEASE));
-        claimed.unwrap().into_iter().map(|claimed| claimed.claim).collect()
+        let mut claims = Vec::new();
+        while claims.len() < count {
+            let asked = (count - claims.len()).min(CLAIM_MOST);
+            let claimed =
+                self.runtime.block_on(self.store.claim(&self.worker, "w", &offer, asked, LEASE)).unwrap();
+            let all = claimed.len();
+            claims.extend(claimed.into_iter().map(|claimed| claimed.claim));
+            if all < asked {
+                break;
+            }
+        }
+        claims
     }
 
     /// One after another until there is nothing left.

@@ -61,30 +61,34 @@ impl Bench {
         self.connection.batch_execute(&rows).unwrap();
     }
 
-    /// One more row, claimed and ended; only the claim is timed.
-    fn claim_once(&mut self, worker: &WorkerId) -> Duration {
-        self.insert(1, "'queued', NULL, NULL, NULL, 0", "one");
+    /// So many more rows, and as many claimed at once and ended; only the claim is timed.
+    fn claim(&mut self, worker: &WorkerId, count: u32) -> Duration {
+        self.insert(count, "'queued', NULL, NULL, NULL, 0", "one");
+        let anything = Offer::of(&Default::default());
         let begun = Instant::now();
-        let claimed = self.runtime.block_on(self.store.claim(worker, "bench", &Offer::of(&Default::default()), 1, LEASE)).unwrap();
+        let claim = self.store.claim(worker, "bench", &anything, count as usize, LEASE);
+        let claimed = self.runtime.block_on(claim).unwrap();
         let took = begun.elapsed();
         let end = std::sync::Arc::new(Conclusion::failed(FailureKind::Internal, "benchmark"));
         let ends =
             claimed.into_iter().map(|one| (one.claim, std::sync::Arc::clone(&end))).collect::<Vec<_>>();
-        assert_eq!(self.runtime.block_on(self.store.finish(ends)).unwrap().len(), 1);
+        assert_eq!(self.runtime.block_on(self.store.finish(ends)).unwrap().len(), count as usize);
         took
     }
 }
 
 fn claim(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("claim");
-    group.sample_size(30).measurement_time(Duration::from_secs(5));
+    group.sample_size(30).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));
     for (queued, ended) in SIZES {
         let mut bench = Bench::new(queued, ended);
         let worker = WorkerId::generate();
-        let id = BenchmarkId::from_parameter(format!("{queued} queued, {ended} ended"));
-        group.bench_function(id, |bencher| {
-            bencher.iter_custom(|rounds| (0..rounds).map(|_| bench.claim_once(&worker)).sum());
-        });
+        for count in [1, 4] {
+            let id = BenchmarkId::from_parameter(format!("{count} of {queued} queued, {ended} ended"));
+            group.bench_function(id, |bencher| {
+                bencher.iter_custom(|rounds| (0..rounds).map(|_| bench.claim(&worker, count)).sum());
+            });
+        }
     }
     group.finish();
 }
