@@ -67,25 +67,10 @@ fn signal_name(signal: i32) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use rgrid_init::StreamEnd;
-
     use super::*;
 
     fn judged(ending: Ending) -> Judged {
-        let none = StreamEnd::default;
-        let exit = Exit {
-            ending,
-            setup_ms: 0,
-            wall_ms: 0,
-            cpu_ms: 0,
-            peak_memory_bytes: 500 << 20,
-            stdout: none(),
-            stderr: none(),
-            install: none(),
-            outputs: Vec::new(),
-            outputs_left_out: Vec::new(),
-            network_used: false,
-        };
+        let exit = Exit { peak_memory_bytes: 500 << 20, ..Exit::of(ending) };
         judge(&exit, Duration::from_secs(5), 512 << 20)
     }
 

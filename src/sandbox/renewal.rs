@@ -77,26 +77,13 @@ impl Sandbox {
 
 #[cfg(test)]
 mod tests {
-    use rgrid_init::{Exit, StreamEnd};
+    use rgrid_init::Exit;
 
     use super::*;
 
     fn after(ending: Ending) -> History {
         let mut history = History::new();
-        let none = StreamEnd::default;
-        history.note(&Event::Exit(Exit {
-            ending,
-            setup_ms: 0,
-            wall_ms: 0,
-            cpu_ms: 0,
-            peak_memory_bytes: 0,
-            stdout: none(),
-            stderr: none(),
-            install: none(),
-            outputs: Vec::new(),
-            outputs_left_out: Vec::new(),
-            network_used: false,
-        }));
+        history.note(&Event::Exit(Exit::of(ending)));
         history
     }
 

@@ -4,17 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, DaemonBuilder, Database, Event, containers_of, docker, wait_until};
-
-const LINES: usize = 100_000;
-/// As fast as it can, but in bursts, so that the daemon is killed in the midst of it.
-const FLOOD: &str = "\
-import sys, time
-for n in range(100_000):
-    sys.stdout.write(f'line {n}\\n')
-    if n % 2_500 == 0:
-        sys.stdout.flush(); time.sleep(0.05)
-";
+use crate::support::{
+    Daemon, DaemonBuilder, Database, Event, FLOOD, containers_of, docker, flood_said, wait_until,
+};
 
 fn daemon() -> (Database, Daemon) {
     let database = Database::new();
@@ -41,10 +33,6 @@ fn follow(daemon: &Daemon, id: &str, behind: Option<&str>) -> Vec<Event> {
 fn text(events: &[Event], stream: &str) -> String {
     let of = |event: &&Event| event.name == "output" && event.data["stream"] == stream;
     events.iter().filter(of).map(|event| event.data["text"].as_str().unwrap()).collect()
-}
-
-fn whole() -> String {
-    (0..LINES).map(|n| format!("line {n}\n")).collect()
 }
 
 #[test]
@@ -107,12 +95,12 @@ fn a_hundred_thousand_lines_arrive_over_a_restart_in_order_and_once() {
     let behind = seen.last().unwrap().id.clone();
     seen.extend(follow(&second, &id, Some(&behind)));
     let said = text(&seen, "stdout");
-    assert!(said == whole(), "{} bytes of {} arrived", said.len(), whole().len());
+    assert!(said == flood_said(), "{} bytes of {} arrived", said.len(), flood_said().len());
     assert_eq!(seen.last().unwrap().data["attempt"], 1);
     assert!(seen.iter().all(|event| event.data["restarted"] != true));
     // One connection to another replica saw it all, with no break.
     let elsewhere: Vec<Event> = elsewhere.collect();
-    assert!(text(&elsewhere, "stdout") == whole() && elsewhere.last().unwrap().name == "end");
+    assert!(text(&elsewhere, "stdout") == flood_said() && elsewhere.last().unwrap().name == "end");
 }
 
 #[test]
@@ -125,13 +113,13 @@ fn beyond_the_limit_a_line_stands_for_what_was_cut() {
     let cut = live.iter().position(|event| event.data["cut"].is_u64()).unwrap();
     let (head, tail) = (text(&live[..cut], "stdout"), text(&live[cut + 1..], "stdout"));
     assert!(
-        whole().starts_with(&head) && whole().ends_with(&tail) && head.len() >= 50 * 1024,
+        flood_said().starts_with(&head) && flood_said().ends_with(&tail) && head.len() >= 50 * 1024,
         "{}",
         head.len()
     );
     assert_eq!(
         head.len() as u64 + live[cut].data["cut"].as_u64().unwrap() + tail.len() as u64,
-        whole().len() as u64
+        flood_said().len() as u64
     );
     assert!(kept.ends_with(&tail));
     // Who comes later gets what is kept, and from each of those places the rest.
@@ -178,10 +166,10 @@ fn a_slow_reader_holds_up_nobody_and_gets_everything() {
     let first = slow.next().unwrap();
     // It reads nothing while the script runs to its end and another follower gets all of it.
     let begun = Instant::now();
-    assert!(text(&follow(&daemon, &id, None), "stdout") == whole());
+    assert!(text(&follow(&daemon, &id, None), "stdout") == flood_said());
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     let rest: Vec<Event> = slow.collect();
-    assert!(text(&rest, "stdout") == whole(), "behind {}", first.id);
+    assert!(text(&rest, "stdout") == flood_said(), "behind {}", first.id);
     assert_eq!(rest.last().unwrap().name, "end");
 }
 

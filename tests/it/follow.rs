@@ -7,17 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::support::{Cli, Daemon, DaemonBuilder, Database, wait_until};
-
-const LINES: usize = 100_000;
-/// As fast as it can, but in bursts, so that the daemon is killed in the midst of it.
-const FLOOD: &str = "\
-import sys, time
-for n in range(100_000):
-    sys.stdout.write(f'line {n}\\n')
-    if n % 2_500 == 0:
-        sys.stdout.flush(); time.sleep(0.05)
-";
+use crate::support::{Cli, Daemon, DaemonBuilder, Database, FLOOD, flood_said, wait_until};
 
 fn daemon() -> (Database, Daemon) {
     let database = Database::new();
@@ -29,10 +19,6 @@ fn daemon() -> (Database, Daemon) {
 fn with_one_address(builder: DaemonBuilder) -> DaemonBuilder {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     builder.with("RGRID_HTTP__LISTEN", &free.to_string())
-}
-
-fn whole() -> String {
-    (0..LINES).map(|n| format!("line {n}\n")).collect()
 }
 
 /// An `rgrid` that goes on while the test does something else.
@@ -113,7 +99,7 @@ fn a_hundred_thousand_lines_are_shown_over_a_restart_in_order_and_once() {
     first.kill_9();
     let second = builder.start();
     let seen = follow.end();
-    assert!(seen.stdout == whole(), "{} bytes of {} were shown", seen.stdout.len(), whole().len());
+    assert!(seen.stdout == flood_said(), "{} bytes of {} were shown", seen.stdout.len(), flood_said().len());
     assert_eq!(seen.code, 0, "{}", seen.stderr);
     assert!(!seen.stderr.contains("attempt 2"), "{}", seen.stderr);
     // The one that waited is told why.
@@ -136,8 +122,8 @@ fn up_to_the_limit_lines_are_shown_as_they_come_and_then_what_was_cut_is_told() 
     let seen = follow.end();
     let (head, rest) = seen.stdout.split_once("\n[… ").unwrap();
     let (_, tail) = rest.split_once(" cut by RGrid …]\n").unwrap();
-    assert!(whole().starts_with(head) && head.len() >= 60_000, "{}", head.len());
-    assert!(whole().ends_with(tail) && tail.len() >= 50_000, "{}", tail.len());
+    assert!(flood_said().starts_with(head) && head.len() >= 60_000, "{}", head.len());
+    assert!(flood_said().ends_with(tail) && tail.len() >= 50_000, "{}", tail.len());
     let warning = seen.stderr.lines().last().unwrap();
     assert!(
         warning.starts_with("warning: stdout was cut at 1") && warning.ends_with(" (of 1 MiB)"),

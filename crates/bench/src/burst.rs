@@ -3,9 +3,9 @@
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
 use serde::Serialize;
 
+use crate::clients;
 use crate::contender::{Contender, Network};
 use crate::server::Server;
 use crate::statistics::Distribution;
@@ -84,12 +84,7 @@ fn burst(contender: &Contender, at_once: usize) -> anyhow::Result<(Vec<Duration>
         contender.run()?;
         Ok(begun.elapsed())
     };
-    let each: Vec<Duration> = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..at_once).map(|_| scope.spawn(client)).collect();
-        let ended =
-            clients.into_iter().map(|one| one.join().unwrap_or_else(|_| Err(anyhow!("a client panicked"))));
-        ended.collect::<anyhow::Result<_>>()
-    })?;
+    let each = clients::at_once(at_once, client)?;
     let last = each.iter().max().copied().unwrap_or_default();
     Ok((each, last))
 }

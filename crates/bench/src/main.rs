@@ -4,6 +4,7 @@
 //! ratios of medians. `make bench` starts the daemons, runs all of it and writes `docs/benchmarks/`.
 
 mod burst;
+mod clients;
 mod contender;
 mod idle;
 mod latency;

@@ -1,18 +1,17 @@
 //! Many runs, several at once.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::clients;
 use crate::contender::{Contender, Network};
 use crate::server::Server;
 use crate::statistics::Distribution;
 use crate::table::Table;
 
-const PARALLEL: [u32; 4] = [1, 2, 4, 8];
+const PARALLEL: [usize; 4] = [1, 2, 4, 8];
 
 #[derive(Serialize)]
 pub struct Report {
@@ -23,7 +22,7 @@ pub struct Report {
 
 #[derive(Serialize)]
 pub struct Row {
-    pub parallel: u32,
+    pub parallel: usize,
     pub docker_run: Rate,
     pub rgrid: Rate,
 }
@@ -50,26 +49,20 @@ pub fn measure(server: &Server, image: &str, network: Network, runs: u32) -> any
 }
 
 /// Runs of one contender with so many clients, each as soon as its last one has answered.
-fn rate(contender: &Contender, parallel: u32, runs: u32) -> anyhow::Result<Rate> {
+fn rate(contender: &Contender, parallel: usize, runs: u32) -> anyhow::Result<Rate> {
     let next = AtomicU32::new(0);
-    let durations: Mutex<Vec<Duration>> = Mutex::default();
-    let client = || -> anyhow::Result<()> {
+    let client = || -> anyhow::Result<Vec<Duration>> {
+        let mut durations = Vec::new();
         while next.fetch_add(1, Ordering::Relaxed) < runs {
             let begun = Instant::now();
             contender.run()?;
-            durations.lock().unwrap_or_else(PoisonError::into_inner).push(begun.elapsed());
+            durations.push(begun.elapsed());
         }
-        Ok(())
+        Ok(durations)
     };
     let begun = Instant::now();
-    std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..parallel).map(|_| scope.spawn(client)).collect();
-        clients
-            .into_iter()
-            .try_for_each(|one| one.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a client panicked"))))
-    })?;
+    let durations = clients::at_once(parallel, client)?.concat();
     let per_second = f64::from(runs) / begun.elapsed().as_secs_f64();
-    let durations = durations.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(Rate { per_second, latency: Distribution::of(&durations) })
 }
 

@@ -18,6 +18,7 @@ mod interrupt;
 mod outputs;
 mod phases;
 mod python;
+mod random;
 mod remedy;
 mod server;
 mod session;

@@ -57,6 +57,25 @@ pub struct Exit {
     pub network_used: bool,
 }
 
+impl Exit {
+    /// Of which nothing but the ending is known.
+    pub fn of(ending: Ending) -> Self {
+        Self {
+            ending,
+            setup_ms: 0,
+            wall_ms: 0,
+            cpu_ms: 0,
+            peak_memory_bytes: 0,
+            stdout: StreamEnd::default(),
+            stderr: StreamEnd::default(),
+            install: StreamEnd::default(),
+            outputs: Vec::new(),
+            outputs_left_out: Vec::new(),
+            network_used: false,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ending {
     Exited {

@@ -13,10 +13,11 @@ use rgrid_api::{Execution, Status};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::random;
 use crate::server::Server;
 pub use inputs::folder_names;
 pub use options::{BatchOptions, Split, lost_its_pattern, split};
-pub use progress::{Member, Watch};
+pub use progress::Watch;
 pub use run::{Job, run};
 pub use summary::show as summary;
 
@@ -43,10 +44,8 @@ impl BatchId {
     }
 
     fn generate() -> Result<Self, Failure> {
-        let mut bytes = [0; 8];
-        getrandom::fill(&mut bytes)
-            .map_err(|error| Failure::failed(format!("the system gives no random numbers: {error}")))?;
-        let letters = bytes.iter().filter_map(|byte| LETTERS.get(usize::from(byte % 32)));
+        let letters = random::bytes::<8>()?;
+        let letters = letters.iter().filter_map(|byte| LETTERS.get(usize::from(byte % 32)));
         Ok(Self(BEGIN.chars().chain(letters.map(|letter| char::from(*letter))).collect()))
     }
 

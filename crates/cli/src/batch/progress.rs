@@ -10,6 +10,7 @@ use rgrid_api::{Execution, Status};
 use super::{BatchId, folder_names, input_of, summary};
 use crate::console::Console;
 use crate::destination::{Destination, Existing};
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::outputs;
 use crate::server::Server;
@@ -138,6 +139,12 @@ impl<'a> Watch<'a> {
         self.looked = Instant::now();
         self.pause = (self.pause * 2).min(LONGEST_PAUSE).max(begun.elapsed() * SHARE);
         Ok(())
+    }
+
+    /// What to leave with.
+    pub fn exit(&self) -> Exit {
+        let well = self.unsaved.is_none() && self.members.iter().all(Member::completed);
+        if well { Exit::Fine } else { Exit::Failed }
     }
 
     pub fn is_due(&self) -> bool {

@@ -60,30 +60,24 @@ pub fn run(job: &Job, split: Split, session: &Session) -> Result<Exit, Failure> 
     conclude(&batch.watch, output_dir.as_deref(), job.quiet, session)
 }
 
-/// The table, unless nobody wants to see it; whatever did not go well is in the code.
+/// The table, and where the files are, unless nobody wants to see it.
 fn conclude(watch: &Watch, folder: Option<&Path>, quiet: bool, session: &Session) -> Result<Exit, Failure> {
-    let well = watch.members.iter().all(|member| member.completed());
-    let exit = match quiet {
-        true => {
-            if well {
-                Exit::Fine
-            } else {
-                Exit::Failed
+    let console = &session.console;
+    if !quiet {
+        summary::show(watch, console)?;
+        match folder {
+            Some(folder) if watch.unsaved.is_none() => {
+                console.progress(&format!("Saved: {}", folder.display()))
+            }
+            // It was told when it happened.
+            Some(_) => {}
+            None => {
+                let id = &watch.id;
+                console.hint(&format!("save the files that they left with `rgrid download {id} -o DIR`"));
             }
         }
-        false => summary::show(watch, &session.console)?,
-    };
-    match (folder, &watch.unsaved) {
-        // It was told when it happened.
-        (_, Some(_)) => return Ok(Exit::Failed),
-        (Some(folder), None) if !quiet => session.console.progress(&format!("Saved: {}", folder.display())),
-        (None, None) if !quiet => {
-            let id = &watch.id;
-            session.console.hint(&format!("save the files that they left with `rgrid download {id} -o DIR`"));
-        }
-        _ => {}
     }
-    Ok(exit)
+    Ok(watch.exit())
 }
 
 struct Batch<'a> {

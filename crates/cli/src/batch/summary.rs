@@ -4,15 +4,14 @@ use rgrid_api::{Execution, Status};
 
 use super::progress::{Member, Watch};
 use crate::console::{Console, Tone};
-use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::times;
 
 /// More that went well are counted, not listed.
 const COMPLETED_MAX: usize = 20;
 
-/// The table, the count, and the code to leave with.
-pub fn show(watch: &Watch, console: &Console) -> Result<Exit, Failure> {
+/// The table and the count.
+pub fn show(watch: &Watch, console: &Console) -> Result<(), Failure> {
     let (completed, failed): (Vec<&Member>, Vec<&Member>) =
         watch.members.iter().partition(|member| member.completed());
     let rows: Vec<_> =
@@ -27,7 +26,7 @@ pub fn show(watch: &Watch, console: &Console) -> Result<Exit, Failure> {
         console
             .hint(&format!("see what one said with `rgrid logs {id}`, run it again with `rgrid retry {id}`"));
     }
-    Ok(if failed.is_empty() { Exit::Fine } else { Exit::Failed })
+    Ok(())
 }
 
 fn counted(completed: usize, failed: usize) -> String {

@@ -12,6 +12,7 @@ use crate::destination::Destination;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, Stage};
+use crate::random;
 use crate::server::Submitted;
 use crate::session::Session;
 use crate::submission::{self, JobOptions, Prepared};
@@ -77,10 +78,7 @@ impl RunArgs {
         if let Some(key) = &self.idempotency_key {
             return Ok(key.clone());
         }
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes)
-            .map_err(|error| Failure::failed(format!("the system gives no random numbers: {error}")))?;
-        Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(random::bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 }
 

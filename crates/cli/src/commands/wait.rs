@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::batch::{self, BatchId, Member, Watch};
+use crate::batch::{self, BatchId, Watch};
 use crate::cli::{IdOrBatch, Json};
 use crate::console::Tone;
 use crate::ending::{self, Seen};
@@ -49,9 +49,10 @@ fn all_of(batch: BatchId, args: &WaitArgs, server: &Server, session: &Session) -
     let mut watch = Watch::of(batch, members, server, &session.console).quiet(args.form.json);
     watch.until_end()?;
     if !args.form.json {
-        return batch::summary(&watch, &session.console);
+        batch::summary(&watch, &session.console)?;
+        return Ok(watch.exit());
     }
     let (_, document) = server.executions(&[("label", watch.label()), ("limit", PAGE.to_string())])?;
     session.console.json(&document)?;
-    Ok(if watch.members.iter().all(Member::completed) { Exit::Fine } else { Exit::Failed })
+    Ok(watch.exit())
 }

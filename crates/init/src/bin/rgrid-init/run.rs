@@ -64,7 +64,7 @@ impl Run {
             peak_bytes: 0,
             survivors: false,
             oom_killed: false,
-            exit: unknown_exit(),
+            exit: Exit::of(Ending::CouldNotStart { reason: "Nothing was started.".to_owned() }),
         };
         match job.setup {
             Some(setup) => run.start_setup(setup, host, signals, journal),
@@ -75,7 +75,7 @@ impl Run {
 
     /// A job that can't be started at all.
     pub fn refused(reason: &str) -> Exit {
-        Exit { ending: Ending::CouldNotStart { reason: reason.to_owned() }, ..unknown_exit() }
+        Exit::of(Ending::CouldNotStart { reason: reason.to_owned() })
     }
 
     pub fn id(&self) -> &str {
@@ -238,22 +238,6 @@ fn ending_of_script(script: &Outcome) -> Ending {
 
 fn signal(status: ExitStatus) -> i32 {
     status.signal().unwrap_or(0)
-}
-
-fn unknown_exit() -> Exit {
-    Exit {
-        ending: Ending::CouldNotStart { reason: "Nothing was started.".to_owned() },
-        setup_ms: 0,
-        wall_ms: 0,
-        cpu_ms: 0,
-        peak_memory_bytes: 0,
-        stdout: StreamEnd::default(),
-        stderr: StreamEnd::default(),
-        install: StreamEnd::default(),
-        outputs: Vec::new(),
-        outputs_left_out: Vec::new(),
-        network_used: false,
-    }
 }
 
 fn milliseconds(duration: Duration) -> u64 {
