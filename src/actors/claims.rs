@@ -68,6 +68,10 @@ impl Claims {
         self.lock().values().map(|(claim, _)| claim.clone()).collect()
     }
 
+    pub fn holds(&self, claim: &Claim) -> bool {
+        self.lock().contains_key(&key(claim))
+    }
+
     pub fn len(&self) -> usize {
         self.lock().len()
     }

@@ -106,21 +106,17 @@ impl Handler<Execute> for Executor {
             Some(Resume { sandbox, stored }) => Start::Resumed { sandbox, stored },
             None => Start::Fresh(std::mem::take(&mut self.stock)),
         };
-        // Kept until the run has been answered for, so that its lease does not run out over a panic.
-        let kept = message.held.guard();
         let job = Run { claimed: message.claimed, held: message.held, start };
         // A task of its own: its handle tells a panic from a result.
         let task = actix_rt::spawn(run::run(Arc::clone(&worker), job));
         let watched = async move {
-            let left = match task.await {
+            match task.await {
                 Ok(left) => left,
                 Err(stopped) => {
                     answer_for(&worker, claim, stopped.is_panic()).await;
                     Left::default()
                 }
-            };
-            drop(kept);
-            left
+            }
         };
         Box::pin(watched.into_actor(self).map(|left, executor, ctx| {
             executor.busy = false;

@@ -37,7 +37,10 @@ pub(super) async fn keep(worker: Arc<Worker>) {
         match result {
             Ok(()) if may_rescue && Instant::now() >= next_rescue => {
                 next_rescue = Instant::now() + worker.settings.worker.poll_interval.0.min(beat_every);
-                rescue(&worker).await;
+                // Never so long that its own claims are not kept meanwhile.
+                if let Err(error) = in_time(beat_every, rescue(&worker)).await {
+                    warn!(worker.log, "expired claims could not be looked for"; "error" => %error);
+                }
             }
             Ok(()) => {}
             Err(error) => {
@@ -101,14 +104,10 @@ fn pass_on(worker: &Worker, asked: &[Claim], pulses: &[Pulse]) {
     }
 }
 
-async fn rescue(worker: &Worker) {
-    match worker.store.rescue(worker.settings.worker.lease.0).await {
-        Ok(rescued) => {
-            for one in rescued {
-                info!(worker.log, "rescued: its lease had run out"; "execution" => %one.execution,
-                    "attempt" => one.attempt, "becomes" => one.status);
-            }
-        }
-        Err(error) => warn!(worker.log, "expired claims could not be looked for"; "error" => %error),
+async fn rescue(worker: &Worker) -> Result<(), StoreError> {
+    for one in worker.store.rescue(worker.settings.worker.lease.0).await? {
+        info!(worker.log, "rescued: its lease had run out"; "execution" => %one.execution,
+            "attempt" => one.attempt, "becomes" => one.status);
     }
+    Ok(())
 }

@@ -98,11 +98,10 @@ impl Handler<Drain> for Poller {
 
 async fn drain(worker: &Worker, mut at_once: tokio::sync::watch::Receiver<bool>) {
     worker.phase.send_replace(Phase::Draining);
-    drop(worker.claiming.lock().await);
     let patience = worker.settings.worker.drain_timeout.0;
     info!(worker.log, "draining"; "running" => worker.claims.len(), "patience_s" => patience.as_secs());
     tokio::select! {
-        () = worker.claims.none_left() => {}
+        () = all_have_ended(worker) => {}
         () = tokio::time::sleep(patience) => warn!(worker.log, "drain_timeout has passed"),
         _ = at_once.wait_for(|now| *now) => warn!(worker.log, "told to stop at once"),
     }
@@ -110,6 +109,12 @@ async fn drain(worker: &Worker, mut at_once: tokio::sync::watch::Receiver<bool>)
         // As with kill -9, nothing is lost: leases run out, the next start takes over.
         warn!(worker.log, "leaving as it is: Docker or the database do not answer"; "running" => worker.claims.len());
     }
+}
+
+/// Also those of a claim whose answer is on its way.
+async fn all_have_ended(worker: &Worker) {
+    drop(worker.claiming.lock().await);
+    worker.claims.none_left().await;
 }
 
 async fn let_go(worker: &Worker) {
@@ -164,7 +169,12 @@ async fn claim_and_assign(worker: &Arc<Worker>) -> bool {
             for claimed in claimed {
                 let executor = worker.bench.call_for(&Demand::of(&claimed));
                 let executor = executor.unwrap_or_else(|| Executor::new(Arc::clone(worker)).start());
+                let claim = claimed.claim.clone();
                 assign(worker, executor, claimed, None);
+                // The answer came after the drain had begun.
+                if worker.is_draining() {
+                    worker.claims.order(&claim, Order::Release);
+                }
             }
             all == free
         }
@@ -211,17 +221,23 @@ async fn claim(
 /// The claim is on the list before the Executor has it: from now on somebody keeps its lease.
 fn assign(worker: &Arc<Worker>, executor: actix::Addr<Executor>, claimed: Claimed, resume: Option<Resume>) {
     let held = worker.claims.hold(claimed.claim.clone());
+    // Until the run has been answered for, so that its lease does not run out over a panic; and until its Executor sits
+    // again, so that a drain that waits for the last claim finds it there.
+    let kept = held.guard();
     let demand = Demand::of(&claimed);
     let worker = Arc::clone(worker);
     actix_rt::spawn(async move {
         let answer = executor.send(Execute { claimed, held, resume }).await;
         match answer {
+            // One that was made for a run that was taken over is one too many now.
+            Ok(()) if worker.bench.len() >= worker.settings.worker.slots => executor.do_send(Retire),
             Ok(()) => worker.bench.sit(executor, Some(demand)),
             Err(error) => {
-                // Its claim is off the list now, so its lease runs out and it is rescued.
+                // Its claim is off the list in a moment, so its lease runs out and it is rescued.
                 error!(worker.log, "an executor died and is replaced"; "error" => %error);
                 worker.bench.sit(Executor::new(Arc::clone(&worker)).start(), None);
             }
         }
+        drop(kept);
     });
 }

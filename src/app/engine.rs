@@ -10,7 +10,7 @@ use crate::actors::Backlog;
 use crate::execution::WorkerId;
 use crate::failpoint;
 use crate::http::Readiness;
-use crate::sandbox::{Docker, DockerSettings, FenceState, HolderLimits};
+use crate::sandbox::{Docker, DockerSettings, FenceState, HolderLimits, ImageId};
 use crate::settings::{Firewall, NetworkPolicy, Reuse, Settings};
 
 /// How often Docker is asked whether it lives.
@@ -19,12 +19,13 @@ const PROBE_EVERY: Duration = Duration::from_secs(5);
 const PROBE_AGAIN: Duration = Duration::from_secs(1);
 const MEND_EVERY: Duration = Duration::from_secs(60);
 
-pub(super) async fn open(
+/// The engine, and the default image.
+pub(super) async fn reach(
     settings: &Settings,
     cluster: String,
     worker: &WorkerId,
     log: &Logger,
-) -> anyhow::Result<Docker> {
+) -> anyhow::Result<(Docker, ImageId)> {
     let identity = docker_settings(settings, cluster.clone(), worker.as_str());
     let docker = Docker::connect(identity, log.clone()).await?;
     let engine = docker.ping().await?;
@@ -34,13 +35,23 @@ pub(super) async fn open(
     let table = settings.runtimes();
     let default = table.get(table.default_name()).context("the runtime table has no default")?;
     let image = docker.image(&default.image, default.pull).await?;
-    docker.prepare(&image).await.context("the init's volume and the sandboxes' network")?;
-    let state = fence(settings, &docker).await?;
+    Ok((docker, image))
+}
+
+/// What every sandbox needs.
+pub(super) async fn prepare(
+    settings: &Settings,
+    docker: &Docker,
+    image: &ImageId,
+    log: &Logger,
+) -> anyhow::Result<()> {
+    docker.prepare(image).await.context("the init's volume and the sandboxes' network")?;
+    let state = fence(settings, docker).await?;
     tell(&state, log);
     if let (Firewall::Require, FenceState::Unsure(reason)) = (settings.sandbox.firewall, &state) {
         bail!("sandbox.firewall is `require`, but {reason}; as root on the Docker host: rgridd firewall");
     }
-    Ok(docker)
+    Ok(())
 }
 
 /// Puts the fence around the sandboxes' network up, unless that is not wanted or there is no network.

@@ -170,8 +170,16 @@ impl Sweeper {
         let worker = &self.worker;
         // Until it is on the list of claims, nobody may think that it was claimed by mistake.
         let _claiming = worker.claiming.lock().await;
+        if worker.is_draining() || worker.claims.holds(abandoned) {
+            sandbox.abandon();
+            return Ok(true);
+        }
         let lease = worker.settings.worker.lease.0;
-        match worker.store.adopt(abandoned, &worker.id, &worker.name, lease).await {
+        let mut adopted = worker.store.adopt(abandoned, &worker.id, &worker.name, lease).await;
+        if failpoint::loses("resume.answer") {
+            adopted = Err(StoreError::Unavailable("the answer got lost".to_owned()));
+        }
+        match adopted {
             Ok(Some((claimed, stored))) => {
                 let resume = Resume { sandbox: Box::new(sandbox), stored };
                 Ok(self.poller.send(TakeOver { claimed, resume }).await.is_ok())
@@ -192,7 +200,11 @@ impl Sweeper {
             return Ok(Owner::Nobody);
         };
         // The container's label names who made it; somebody else may have taken it over since.
-        let alive = claim.worker == self.worker.id || !self.gone(&claim.worker).await?;
+        // This worker itself may have done so without hearing of it.
+        let alive = match claim.worker == self.worker.id {
+            true => self.worker.claims.holds(&claim),
+            false => !self.gone(&claim.worker).await?,
+        };
         Ok(if alive { Owner::Alive } else { Owner::Gone(claim) })
     }
 }

@@ -22,8 +22,9 @@ use crate::store::{Budget, Store};
 /// How long open requests may go on when everything else has stopped.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
 
-/// For the removal of containers when all runs have ended.
-const REMOVAL_GRACE: Duration = Duration::from_secs(15);
+/// For the removal of containers when all runs have ended: a slot has a parked one, and networks that it shares.
+const REMOVAL_GRACE: Duration = Duration::from_secs(14);
+const REMOVAL_GRACE_OF_A_SLOT: Duration = Duration::from_millis(500);
 
 /// What this process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,9 +65,9 @@ fn run(
     let served = system.block_on(async {
         let fatal = Fatal::default();
         database.watch(log);
-        let daemon = Daemon::start(settings, role, database, home, &fatal, log).await?;
+        let start = Start { settings, role, database, home, fatal: &fatal, log };
         tokio::select! {
-            () = daemon.serve_until(stop, log) => Ok(ExitCode::SUCCESS),
+            served = start.and_serve_until(stop) => served.map(|()| ExitCode::SUCCESS),
             // As with kill -9, nothing is lost: the next start takes over.
             reason = fatal.told() => Err(anyhow!(reason).context("this worker cannot go on")),
         }
@@ -95,85 +96,119 @@ fn worker_share(connections: usize) -> usize {
     (connections * 3 / 8).max(1)
 }
 
-/// The running parts.
-struct Daemon {
-    work: Option<Work>,
+/// What a start needs.
+struct Start<'a> {
+    settings: Arc<Settings>,
+    role: Role,
+    database: &'a Database,
+    home: &'a mut Home,
+    fatal: &'a Fatal,
+    log: &'a Logger,
+}
+
+/// What clients see.
+struct Front {
     server: http::Server,
     readiness: Arc<Readiness>,
 }
 
-/// The part that executes.
-struct Work {
-    worker: Arc<Worker>,
-    poller: Addr<Poller>,
-}
+impl Start<'_> {
+    /// However far the start has come when it fails or is called off, what has begun is ended in good order.
+    async fn and_serve_until(self, stop: watch::Receiver<u32>) -> anyhow::Result<()> {
+        let log = self.log;
+        let mut work = None;
+        let started = self.start(&mut work, &stop).await;
+        let called_off = matches!(&started, Err(error) if error.is::<CalledOff>());
+        if let Ok(front) = &started {
+            asked(&stop).await;
+            // Readiness first, then the work, then the API: whoever waits for a result still gets it.
+            front.readiness.set_draining();
+        }
+        info!(log, "stopping");
+        if let Some(work) = work {
+            // What was claimed and parked by a start that failed must not wait for the next one.
+            let patience = if started.is_ok() || called_off { stop } else { watch::channel(2).1 };
+            work.stop(patience, log).await;
+        }
+        match started {
+            Ok(front) => {
+                if tokio::time::timeout(HTTP_GRACE, front.server.stop(true)).await.is_err() {
+                    warn!(log, "requests were cut off");
+                }
+                Ok(())
+            }
+            Err(_) if called_off => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
 
-impl Daemon {
-    async fn start(
-        settings: Arc<Settings>,
-        role: Role,
-        database: &Database,
-        home: &mut Home,
-        fatal: &Fatal,
-        log: &Logger,
-    ) -> anyhow::Result<Self> {
-        database.prepare(log).await?;
+    /// `work` is filled as soon as there is something to end.
+    async fn start(self, work: &mut Option<Work>, stop: &watch::Receiver<u32>) -> anyhow::Result<Front> {
+        let Self { settings, role, database, home, fatal, log } = self;
+        unless_asked(stop, database.prepare(log)).await?;
         exchange_news(&database.store, fatal, log)?;
         let readiness = Arc::new(Readiness::default());
         let budget = Budget::new(settings.retention.disk_budget.0, 2 * settings.execution.output_limit.0);
-        let work = match role.works() {
-            true => Some(Work::start(&settings, database, home, &readiness, &budget, fatal, log).await?),
-            false => None,
-        };
+        if role.works() {
+            let begun = Work::begin(&settings, database, home, &budget, fatal, stop, log).await?;
+            let work = work.insert(begun);
+            unless_asked(stop, work.settle_in(home, &readiness, fatal, log)).await?;
+        }
         if settings.auth.mode == AuthMode::Keys && database.store.keys().await?.is_empty() {
             warn!(log, "nobody has a key yet; make one with `rgridd keys create --name NAME`");
         }
         look_after(&database.store, &settings, &budget, fatal, log);
         let api =
             Api::new(database.store.clone(), Arc::clone(&settings), Arc::clone(&readiness), budget, log);
-        let served = http::serve(api, settings.http.listen.0).with_context(|| {
+        let (server, address) = http::serve(api, settings.http.listen.0).with_context(|| {
             format!(
                 "http.listen: {} can't be listened at; is another rgridd running there?",
                 settings.http.listen.0
             )
-        });
-        let (server, address) = match served {
-            Ok(served) => served,
-            Err(error) => {
-                // What was claimed and parked until now must not wait for the next start.
-                if let Some(work) = work {
-                    work.stop(watch::channel(2).1, log).await;
-                }
-                return Err(error);
-            }
-        };
+        })?;
         info!(log, "ready"; "address" => format!("http://{address}"), "role" => ?role,
             "slots" => settings.worker.slots, "version" => env!("CARGO_PKG_VERSION"));
-        Ok(Self { work, server, readiness })
-    }
-
-    /// Readiness first, then the work, then the API: whoever waits for a result still gets it.
-    async fn serve_until(self, mut stop: watch::Receiver<u32>, log: &Logger) {
-        let _ = stop.wait_for(|count| *count > 0).await;
-        info!(log, "stopping");
-        self.readiness.set_draining();
-        if let Some(work) = self.work {
-            work.stop(stop.clone(), log).await;
-        }
-        if tokio::time::timeout(HTTP_GRACE, self.server.stop(true)).await.is_err() {
-            warn!(log, "requests were cut off");
-        }
+        Ok(Front { server, readiness })
     }
 }
 
+/// It was asked to stop before it was ready.
+#[derive(Debug, thiserror::Error)]
+#[error("told to stop before it was ready")]
+struct CalledOff;
+
+/// Returns when it is time to stop.
+async fn asked(stop: &watch::Receiver<u32>) {
+    let _ = stop.clone().wait_for(|count| *count > 0).await;
+}
+
+/// For what may take long, and leaves nothing when it is cut off.
+async fn unless_asked<T>(
+    stop: &watch::Receiver<u32>,
+    what: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        done = what => done,
+        () = asked(stop) => Err(CalledOff.into()),
+    }
+}
+
+/// The part that executes.
+struct Work {
+    worker: Arc<Worker>,
+    poller: Addr<Poller>,
+    backlog: Backlog,
+}
+
 impl Work {
-    async fn start(
+    /// From here on it claims, parks and runs.
+    async fn begin(
         settings: &Arc<Settings>,
         database: &Database,
         home: &mut Home,
-        readiness: &Arc<Readiness>,
         budget: &Budget,
         fatal: &Fatal,
+        stop: &watch::Receiver<u32>,
         log: &Logger,
     ) -> anyhow::Result<Self> {
         let settings = &naming::with_a_stable_name(settings).await;
@@ -185,7 +220,13 @@ impl Work {
         // Before Docker: a worker that nobody knows counts as gone, and its containers are swept.
         let Settings { worker: own, .. } = settings.as_ref();
         store.register_worker(&id, &own.name, own.slots, &own.labels.0).await?;
-        let docker = match engine::open(settings, cluster, &id, log).await {
+        let opened = async {
+            // A pull may take minutes.
+            let (docker, image) = unless_asked(stop, engine::reach(settings, cluster, &id, log)).await?;
+            engine::prepare(settings, &docker, &image, log).await?;
+            anyhow::Ok(docker)
+        };
+        let docker = match opened.await {
             Ok(docker) => docker,
             Err(error) => {
                 let _ = store.worker_stopped(&id).await;
@@ -198,16 +239,28 @@ impl Work {
             id,
             Arc::clone(settings),
             store,
-            docker.clone(),
+            docker,
             recorder,
             budget.clone(),
             fatal.clone(),
             log,
         );
         let poller = Poller::new(Arc::clone(&worker)).start();
+        Ok(Self { worker, poller, backlog })
+    }
+
+    /// Takes over from those before, and starts what looks after things.
+    async fn settle_in(
+        &self,
+        home: &mut Home,
+        readiness: &Arc<Readiness>,
+        fatal: &Fatal,
+        log: &Logger,
+    ) -> anyhow::Result<()> {
+        let (worker, docker) = (&self.worker, self.worker.docker.clone());
         let sweeper = Sweeper::new(
-            Arc::clone(&worker),
-            poller.clone(),
+            Arc::clone(worker),
+            self.poller.clone(),
             home.predecessors.clone(),
             log.new(o!("part" => "sweeper")),
         );
@@ -219,19 +272,19 @@ impl Work {
             }
         }
         tended("sweeper", fatal, log, move || Arc::clone(&sweeper).sweep_for_ever());
-        let of = Arc::clone(&worker);
+        let of = Arc::clone(worker);
         tended("holders", fatal, log, move || holders::tend_for_ever(Arc::clone(&of)));
-        let (of, own) = (Arc::clone(&worker), log.new(o!("part" => "environments")));
+        let (of, own) = (Arc::clone(worker), log.new(o!("part" => "environments")));
         tended("environments", fatal, log, move || {
             environments::sweep_for_ever(Arc::clone(&of), own.clone())
         });
-        let (of, engine, own) = (Arc::clone(settings), docker.clone(), log.new(o!()));
+        let (of, engine, own) = (Arc::clone(&worker.settings), docker.clone(), log.new(o!()));
         tended("fence", fatal, log, move || engine::mend_fence(Arc::clone(&of), engine.clone(), own.clone()));
-        let (readiness, own) = (Arc::clone(readiness), log.new(o!()));
+        let (readiness, backlog, own) = (Arc::clone(readiness), self.backlog.clone(), log.new(o!()));
         tended("engine watch", fatal, log, move || {
             engine::watch(docker.clone(), Arc::clone(&readiness), backlog.clone(), own.clone())
         });
-        Ok(Self { worker, poller })
+        Ok(())
     }
 
     async fn stop(self, mut stop: watch::Receiver<u32>, log: &Logger) {
@@ -246,7 +299,8 @@ impl Work {
             warn!(log, "the poller was gone before the drain"; "error" => %error);
         }
         self.worker.docker.dismiss_holders();
-        if tokio::time::timeout(REMOVAL_GRACE, self.worker.docker.settled()).await.is_err() {
+        let grace = REMOVAL_GRACE + REMOVAL_GRACE_OF_A_SLOT * self.worker.settings.worker.slots as u32;
+        if tokio::time::timeout(grace, self.worker.docker.settled()).await.is_err() {
             warn!(log, "containers are left for the next start: Docker does not answer");
         }
         if let Err(error) = self.worker.store.worker_stopped(&self.worker.id).await {

@@ -107,7 +107,7 @@ impl ApiError {
             }
             ApiError::Forbidden(_) => Some("`rgridd keys create --scope …` on the server makes one that may"),
             ApiError::Foreign(_) => Some("a server with auth.mode = \"keys\" may be asked from anywhere"),
-            ApiError::NotFound(_) => Some("the API is described in the README"),
+            ApiError::NotFound(_) => Some("`/docs` on this server describes the API"),
             _ => None,
         }
     }

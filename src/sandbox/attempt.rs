@@ -293,8 +293,9 @@ impl Sandbox {
                     asked = false;
                 }
                 Some(Message::Refused { reason }) => return Err(SandboxError::Refused(reason)),
+                // Somebody has attached, and the init has forgotten what it was asked before.
+                Some(Message::Hello { .. }) | None => asked = false,
                 Some(_) => {}
-                None => asked = false,
             }
         }
     }

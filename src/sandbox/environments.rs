@@ -91,12 +91,12 @@ impl Docker {
     }
 
     async fn try_build(&self, profile: &Profile, key: &str) -> Result<Option<Sandbox>, DockerError> {
+        // Whoever installs uses its network. First, so that whoever waits for everything to settle waits for all of it.
+        let lodging = self.holders.own(profile.network);
         let token = attempt::new_token()?;
         let ground = self.ground(&profile.image).await?;
         let building = self.new_volume(key).await?;
         let profile = Profile { environment: Some(building.volume.clone()), ..profile.clone() };
-        // Whoever installs uses its network.
-        let lodging = self.holders.own(profile.network);
         let mut body =
             profile.container(&self.settings, &ground, token.as_str(), Access::Building, lodging.holder());
         body.labels.get_or_insert_default().extend(building.labels());

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions};
 use slog::debug;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::engine::{CLUSTER_LABEL, HOLDER_LABEL, WORKER_LABEL};
@@ -49,12 +49,12 @@ struct Inner {
     shelves: Mutex<Shelves>,
     /// Somebody has found none, or may have one made.
     wanted: Notify,
+    closed: watch::Sender<bool>,
 }
 
 struct Shelves {
     internet: Shelf,
     none: Shelf,
-    closed: bool,
 }
 
 struct Shelf {
@@ -85,8 +85,9 @@ impl Shelves {
 impl Holders {
     pub fn new(limits: HolderLimits, reaper: Reaper) -> Self {
         let shelf = || Shelf { free: Vec::new(), all: 0, missed: 0, credit: limits.most };
-        let shelves = Shelves { internet: shelf(), none: shelf(), closed: false };
-        Self(Arc::new(Inner { limits, reaper, shelves: Mutex::new(shelves), wanted: Notify::new() }))
+        let shelves = Mutex::new(Shelves { internet: shelf(), none: shelf() });
+        let closed = watch::channel(false).0;
+        Self(Arc::new(Inner { limits, reaper, shelves, wanted: Notify::new(), closed }))
     }
 
     /// In a holder's namespace, if one is free.
@@ -125,8 +126,14 @@ impl Holders {
 
     /// None is lent or made any more; those that are lent go when they come back.
     pub fn close(&self) {
-        self.lock().closed = true;
+        self.0.closed.send_replace(true);
         [Network::Internet, Network::None].into_iter().for_each(|network| self.doubt(network));
+    }
+
+    /// Returns when none may be made any more.
+    async fn closed(&self) {
+        // The sender lives as long as this.
+        let _ = self.0.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
     /// Something is wrong with one of them, so most likely with all: Docker was restarted, or somebody cleared up.
@@ -155,7 +162,7 @@ impl Holders {
     /// A place for one more, where one is missed and may be made.
     fn place(&self, network: Network) -> Option<Place> {
         let mut shelves = self.lock();
-        if shelves.closed {
+        if *self.0.closed.borrow() {
             return None;
         }
         let shelf = shelves.of(network);
@@ -171,7 +178,7 @@ impl Holders {
 
     fn put_back(&self, network: Network, holder: Holder) {
         let mut shelves = self.lock();
-        if shelves.closed {
+        if *self.0.closed.borrow() {
             shelves.of(network).all -= 1;
             drop(shelves);
             return self.remove(holder);
@@ -282,7 +289,11 @@ impl Docker {
         for network in [Network::Internet, Network::None] {
             self.holders.retire(network);
             while let Some(place) = self.holders.place(network) {
-                self.turns.calm().await;
+                tokio::select! {
+                    biased;
+                    () = self.holders.closed() => return Ok(()),
+                    () = self.turns.calm() => {}
+                }
                 let holder = self.make_holder(network, image).await?;
                 place.take(holder);
             }

@@ -1,5 +1,5 @@
 //! What every sandbox is locked down with. This is the one place; `tests/it/sandbox_profile.rs` looks
-//! at a live container for each line, and `SECURITY.md` says what it is for.
+//! at a live container for each line, and `docs/security.md` says what it is for.
 
 use std::collections::HashMap;
 

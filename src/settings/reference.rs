@@ -8,8 +8,8 @@ const HEAD: &str = "\
 # Settings
 
 Made by `rgridd settings --markdown` from `config/default.toml`; a test keeps it true. A value is looked for in this order, the
-last one wins: defaults, `--config FILE`, the environment, flags. Durations: `250ms`, `90s`, `5m`, `1h`, `90d`. Sizes: `100KiB`,
-`512MiB`, `2g`. A wrong setting stops the start with its name, where its value stands and what is allowed.
+last one wins: defaults, `--config FILE` (or `RGRID_CONFIG`), the environment, flags. Durations: `250ms`, `90s`, `5m`, `1h`,
+`90d`. Sizes: `100KiB`, `512MiB`, `2g`. A wrong setting stops the start with its name, where its value stands and what is allowed.
 ";
 
 /// One `key = value` with the comment before it.

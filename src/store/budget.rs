@@ -12,8 +12,9 @@ use crate::metrics::METRICS;
 /// Measuring reads every row's sizes; in between, what was admitted here is added. Far from the limit an old
 /// number will do.
 const MEASURED_AGE: Duration = Duration::from_secs(10);
-/// Executions that lose their output, or go altogether, at a time.
-const BATCH: i64 = 20;
+/// Executions that lose their output, or go altogether, at a time: few at first, more where that frees next to nothing.
+const FIRST_BATCH: i64 = 20;
+const LARGEST_BATCH: i64 = 5_000;
 
 /// Cloning shares it.
 #[derive(Clone)]
@@ -123,12 +124,18 @@ impl Budget {
     /// with what was handed over to them.
     async fn collect(&self, store: &Store, goal: u64) -> Result<(), StoreError> {
         for what in [Kept::Environments, Kept::Outputs, Kept::Executions] {
+            let (mut batch, mut before) = (FIRST_BATCH, None);
             loop {
                 store.remove_unnamed(Duration::ZERO).await?;
-                if self.measure(store).await?.bytes <= goal {
+                let bytes = self.measure(store).await?.bytes;
+                if bytes <= goal {
                     return Ok(());
                 }
-                let removed = what.remove_some(store).await?;
+                let freed = before.replace(bytes).map(|before: u64| before.saturating_sub(bytes));
+                if freed.is_some_and(|freed| freed.saturating_mul(4) < bytes - goal) {
+                    batch = (batch * 2).min(LARGEST_BATCH);
+                }
+                let removed = what.remove_some(store, batch).await?;
                 METRICS.swept.add(&[what.name()], removed as u64);
                 if removed == 0 {
                     break;
@@ -157,11 +164,11 @@ impl Kept {
         }
     }
 
-    async fn remove_some(self, store: &Store) -> Result<usize, StoreError> {
+    async fn remove_some(self, store: &Store, batch: i64) -> Result<usize, StoreError> {
         match self {
             Kept::Environments => store.retire_idlest_environment().await,
-            Kept::Outputs => store.prune_oldest(BATCH).await,
-            Kept::Executions => store.remove_oldest(BATCH).await,
+            Kept::Outputs => store.prune_oldest(batch).await,
+            Kept::Executions => store.remove_oldest(batch).await,
         }
     }
 }

@@ -112,15 +112,17 @@ const PULSES: &str = "
         ON e.id = mine.id AND e.attempt = mine.attempt
     WHERE e.worker_id = $3 AND e.status = 'running'";
 
-/// Back to the head of the queue; the attempt doesn't count. One that was to be cancelled ends here.
+/// Back to the head of the queue; the attempt doesn't count. One that was to be cancelled ends here. What it said goes
+/// only with the claim: where that is lost, another attempt may have said something by now.
 const RELEASE: &str = "
-    WITH gone AS (DELETE FROM output_chunks WHERE execution_id = $1)
+    WITH back AS (
     UPDATE executions
     SET status = CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END,
         completed_at = CASE WHEN cancel_requested THEN clock_timestamp() END,
         released = released + 1, worker_id = NULL, worker_name = NULL, lease_until = NULL,
         started_at = NULL, secrets = CASE WHEN NOT cancel_requested THEN secrets END
-    WHERE id = $1 AND attempt = $2 AND worker_id = $3 AND status = 'running'";
+    WHERE id = $1 AND attempt = $2 AND worker_id = $3 AND status = 'running' RETURNING id)
+    DELETE FROM output_chunks c USING back WHERE c.execution_id = back.id";
 
 /// Claims whose lease has run out: nobody can know what became of them. With attempts left they are
 /// queued again; otherwise they end as lost, with what they had said so far. One that was still installing
@@ -134,7 +136,7 @@ const RESCUE: &str = "
                         ELSE 'failed' END AS becomes
         FROM executions WHERE status = 'running' AND lease_until < clock_timestamp()
             AND pg_postmaster_start_time() < clock_timestamp() - $1 * interval '1 ms'
-        ORDER BY lease_until LIMIT 1000 FOR UPDATE SKIP LOCKED),
+        ORDER BY lease_until LIMIT 200 FOR UPDATE SKIP LOCKED),
     said AS (
         SELECT c.execution_id AS id,
             coalesce(string_agg(text, '' ORDER BY seq) FILTER (WHERE stream = 'stdout'), '') AS stdout,

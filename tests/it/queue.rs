@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rgridd::execution::{Claim, ExecutionId, Offer, WorkerId};
-use rgridd::store::{CLAIM_MOST, Store, statements};
+use rgridd::execution::{Claim, ExecutionId, Offer, Stream, WorkerId};
+use rgridd::store::{CLAIM_MOST, Chunk, Store, statements};
 use serde_json::{Value, json};
 
 use crate::support::{DaemonBuilder, Database};
@@ -162,6 +162,23 @@ fn what_was_given_back_goes_first_and_lets_nobody_else_past() {
     let next = queue.claim_all();
     assert_eq!(next[0].execution, claims[3].execution);
     assert_eq!(keys(&next[1..9]).matches('a').count(), 4, "{}", keys(&next));
+}
+
+#[test]
+fn whoever_gives_back_what_is_no_longer_its_takes_nothing_of_the_next_attempt() {
+    let queue = Queue::new();
+    queue.submit("a", 1);
+    let lost = queue.claim_all().remove(0);
+    queue.database.execute(
+        "UPDATE executions SET status = 'queued', worker_id = NULL, lease_until = NULL, started_at = NULL",
+    );
+    let next = queue.claim_all().remove(0);
+    let said = Chunk { seq: 1, stream: Stream::Stdout, text: "said".to_owned() };
+    queue.runtime.block_on(queue.store.append(&next, vec![said])).unwrap();
+    queue.release(&lost);
+    assert_eq!(queue.database.text("SELECT text FROM output_chunks"), "said");
+    queue.release(&next);
+    assert_eq!(queue.database.number("SELECT count(*) FROM output_chunks"), 0);
 }
 
 #[test]

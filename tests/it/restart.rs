@@ -33,6 +33,21 @@ fn a_killed_daemon_finds_its_run_again_and_loses_no_output() {
 }
 
 #[test]
+fn a_run_that_was_taken_over_without_a_word_of_the_database_is_still_found() {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database);
+    let daemon = builder.start();
+    let id = daemon.http().submit(COUNTING);
+    daemon.http().wait_for_output(&id, "line 3");
+    daemon.kill_9();
+
+    let again = builder.failing("resume.answer=lose").start();
+    let end = again.http().wait(&id);
+    assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
+    assert_eq!(end["stdout"].as_str().unwrap().lines().count(), 41);
+}
+
+#[test]
 fn a_run_that_ended_while_no_daemon_was_there_is_recorded_by_the_next() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database);

@@ -6,6 +6,7 @@ use rgrid_init::Exit;
 use slog::{info, warn};
 
 use super::follow::{Alarm, End, Followed, Running, follow as follow_job, forsake};
+use super::hand_over::concluded;
 use super::install::Preparing;
 use super::recipe::{self, SIZE_FILE};
 use super::transcript::{Phase, Transcript};
@@ -38,12 +39,12 @@ pub(super) async fn follow(
     let job = Running {
         sandbox,
         transcript,
-        longest: worker.settings.install.timeout.0 + 2 * worker.settings.execution.grace.0 + ROOM,
+        longest: outer_deadline(worker),
         alarm: Some(alarm(worker, volume.clone())),
     };
     let Followed { end, mut sandbox, mut transcript } =
         follow_job(worker, &preparing.claimed.claim, held, job).await;
-    let (outcome, last_event) = match end {
+    let outcome = match end {
         End::Exit(seq, exit) => {
             transcript.end_install(&exit, worker.settings.execution.output_limit.0);
             match settle(worker, &mut sandbox, &transcript, &exit, building).await {
@@ -53,18 +54,16 @@ pub(super) async fn follow(
                     preparing.transcript = transcript;
                     return Ok(volume);
                 }
-                Err(Unsettled::Judged(outcome)) => (outcome, seq),
+                Err(Unsettled::Judged(outcome)) => outcome,
                 Err(Unsettled::NotWritten) => return Err(Ending::Released),
             }
         }
         End::Broken(reason) => {
             warn!(preparing.log, "the builder is gone"; "reason" => %reason);
-            (broken(&reason), 0)
+            broken(&reason)
         }
-        End::Overdue => {
-            (failed(FailureKind::Install, "the install did not end in time and was killed".into()), 0)
-        }
-        End::Alarm => (too_large_install(&recipe::limits(&worker.settings)), 0),
+        End::Overdue => failed(FailureKind::Install, "the install did not end in time and was killed".into()),
+        End::Alarm => too_large_install(&recipe::limits(&worker.settings)),
         End::Released => return Err(Ending::Released),
         End::ClaimLost => {
             forsake(worker, &preparing.claimed.claim, sandbox, preparing.log).await;
@@ -75,7 +74,15 @@ pub(super) async fn follow(
     if conclusion.outcome.failure_kind() == Some(FailureKind::Install) {
         worker.failed_installs.note(&building.key, &conclusion);
     }
-    Err(Ending::Concluded(Box::new(conclusion), Some(Box::new(sandbox)), last_event, None))
+    // Its volume goes before the end is written down, which may take as long as the database needs, also for room on
+    // the very disk that an install has filled.
+    drop(sandbox);
+    Err(concluded(conclusion))
+}
+
+/// Longest time from the hand-over until the init must have told the end.
+pub(super) fn outer_deadline(worker: &Worker) -> Duration {
+    worker.settings.install.timeout.0 + 2 * worker.settings.execution.grace.0 + ROOM
 }
 
 enum Unsettled {
@@ -107,6 +114,7 @@ async fn settle(
         Unsettled::NotWritten
     })?;
     sandbox.keep_environment();
+    keep_budget(worker).await;
     Ok(())
 }
 
@@ -117,10 +125,7 @@ async fn write_down(worker: &Worker, building: &Building, size: u64) -> Result<(
     let since = tokio::time::Instant::now();
     loop {
         match worker.store.add_environment(&key, &building.volume, size).await {
-            Ok(()) => {
-                keep_budget(worker).await;
-                return Ok(());
-            }
+            Ok(()) => return Ok(()),
             Err(error) if error.is_passing() && since.elapsed() < DATABASE_PATIENCE => {
                 tokio::time::sleep(PAUSE).await;
             }
@@ -131,8 +136,12 @@ async fn write_down(worker: &Worker, building: &Building, size: u64) -> Result<(
 
 /// How large an environment becomes is known when it is whole: room is made for it then. The sweep does so again.
 async fn keep_budget(worker: &Worker) {
-    if let Err(error) = worker.budget.keep(&worker.store).await {
-        warn!(worker.log, "the disk budget could not be kept; the next sweep does"; "error" => %error);
+    match tokio::time::timeout(DATABASE_PATIENCE, worker.budget.keep(&worker.store)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            warn!(worker.log, "the disk budget could not be kept; the next sweep does"; "error" => %error)
+        }
+        Err(_) => warn!(worker.log, "making room takes long; the next sweep goes on"),
     }
 }
 
@@ -141,7 +150,8 @@ async fn measured(sandbox: &mut Sandbox, exit: &Exit) -> Result<u64, String> {
     let Some((number, file)) = found else {
         return Err("its size was not told".to_owned());
     };
-    let content = sandbox.fetch(number, file.size).await.map_err(|error| error.to_string())?;
+    let fetched = tokio::time::timeout(conclude::FETCH_TIMEOUT, sandbox.fetch(number, file.size)).await;
+    let content = fetched.map_err(|_| "its size was not told in time")?.map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&content);
     text.trim().parse().map_err(|_| "its size is no number".to_owned())
 }

@@ -7,6 +7,7 @@ use slog::{Logger, error, warn};
 
 use super::Ending;
 use super::follow::{End, Followed, forsake};
+use super::hand_over::concluded;
 use super::transcript::{Streams, Transcript};
 use crate::actors::Worker;
 use crate::execution::diagnosis::{self, Facts};
@@ -16,7 +17,10 @@ use crate::sandbox::{Judged, Sandbox, SandboxError, judge};
 use crate::store::Room;
 
 /// For all output files of a run. Docker that hangs must not keep a result from being told.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
+pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Until room for them is known to be there. A result does not wait longer for the clearing up of old ones.
+const ROOM_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How a followed script ended.
 pub(super) async fn script(worker: &Worker, claimed: &Claimed, followed: Followed, log: &Logger) -> Ending {
@@ -35,7 +39,9 @@ pub(super) async fn script(worker: &Worker, claimed: &Claimed, followed: Followe
         }
         End::Overdue | End::Alarm => {
             error!(log, "the init did not keep the deadline; its container is killed");
-            (overdue(claimed, &transcript), 0)
+            // At once, however long it takes to write that down.
+            drop(sandbox);
+            return concluded(overdue(claimed, &transcript));
         }
         // Dropping the sandbox removes it.
         End::Released => return Ending::Released,
@@ -97,9 +103,14 @@ async fn as_room_allows(
 ) -> (Vec<StoredOutput>, Option<Room>) {
     let bytes = outputs.iter().map(|file| file.content.len() as u64).sum();
     // Without a database nothing can be counted; nor stored, until it is back.
-    let no_room = match worker.budget.admit(&worker.store, bytes).await {
-        Ok(Err(no_room)) if !outputs.is_empty() => no_room,
-        room => return (outputs, room.ok().and_then(Result::ok)),
+    let admitted = tokio::time::timeout(ROOM_PATIENCE, worker.budget.admit(&worker.store, bytes)).await;
+    let no_room = match admitted {
+        Ok(Ok(Err(no_room))) if !outputs.is_empty() => no_room,
+        Ok(room) => return (outputs, room.ok().and_then(Result::ok)),
+        Err(_) => {
+            warn!(log, "making room takes long; the next sweep goes on");
+            return (outputs, None);
+        }
     };
     let most = rgrid_api::units::format_size(no_room.most);
     warn!(log, "no room for the output files"; "budget" => &most);
@@ -157,7 +168,7 @@ fn broken(claimed: &Claimed, transcript: &Transcript, reason: &SandboxError) -> 
     with(outcome, transcript.cut_off())
 }
 
-fn overdue(claimed: &Claimed, transcript: &Transcript) -> Conclusion {
+pub(super) fn overdue(claimed: &Claimed, transcript: &Transcript) -> Conclusion {
     let error = format!(
         "the script was still running after {}, its time limit, and had to be killed from outside",
         rgrid_api::units::format_duration(claimed.timeout)

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::job::{self, CA_BUNDLE_FILE};
 use super::stock::Stock;
+use super::transcript::Transcript;
 use super::{Ending, conclude};
 use crate::actors::claims::Held;
 use crate::actors::{Order, Worker};
@@ -135,7 +136,11 @@ async fn attempt(
     put_inputs(worker, claimed, &mut sandbox).await?;
     put_certificates(worker, &mut sandbox).await?;
     failpoint::hit("hand_over.filled").await;
-    sandbox.start(job::job(claimed, runtime, &worker.settings, installed)).await?;
+    let longest = job::outer_deadline(claimed, &worker.settings);
+    let started = sandbox.start(job::job(claimed, runtime, &worker.settings, installed));
+    // It may have begun, so it is not tried again.
+    let late = |_| Failure::Final(Box::new(conclude::overdue(claimed, &Transcript::new())));
+    tokio::time::timeout(longest, started).await.map_err(late)??;
     failpoint::hit("hand_over.started").await;
     Ok((sandbox, profile))
 }

@@ -184,7 +184,12 @@ impl<'a> Preparing<'a> {
             }
             Ok::<_, Failure>(sandbox.start(job).await?)
         };
-        if let Err(failure) = begun.await {
+        let begun = tokio::select! {
+            begun = tokio::time::timeout(builder::outer_deadline(self.worker), begun) => begun,
+            ending = ordered(held) => return Err(ending),
+        };
+        let late = |_| Err(Failure::Sandbox("the builder did not begin in time".to_owned()));
+        if let Err(failure) = begun.unwrap_or_else(late) {
             return Ok(Err(failure));
         }
         builder::follow(self, held, sandbox, &building).await.map(Ok)

@@ -100,6 +100,7 @@ async fn park(
 ) -> Option<Result<Sandbox, DockerError>> {
     loop {
         let _turn = tokio::select! {
+            biased;
             // Whoever has dropped the nest wants nothing of it any more.
             changed = wishes.wait_for(|wish| *wish != Wish::InTime) => {
                 if changed.map_or(Wish::Never, |wish| *wish) == Wish::Never {

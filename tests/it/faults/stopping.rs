@@ -1,5 +1,7 @@
 //! SIGTERM under load, and a second one.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::wait_until_said;
@@ -70,4 +72,21 @@ fn a_daemon_that_can_not_listen_says_so_and_leaves_nothing() {
     let cluster = database.text("SELECT cluster FROM deployment");
     assert_eq!(containers_of(&cluster), Vec::<String>::new());
     assert_eq!(database.number("SELECT count(*) FROM workers WHERE stopped_at IS NULL"), 0);
+}
+
+#[test]
+fn a_start_that_is_called_off_leaves_nothing() {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database).failing("resume.sweeping=sleep:60000");
+    let mut starting = builder.serving().stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(starting.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(log.any(|line| line.contains("Docker answers")));
+    wait_until("it parks", Duration::from_secs(30), || {
+        (!containers_of(&database.cluster()).is_empty()).then_some(())
+    });
+    assert!(Command::new("kill").arg(starting.id().to_string()).status().unwrap().success());
+    let ended = wait_until("it ends", Duration::from_secs(40), || starting.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(0));
+    assert_eq!(containers_of(&database.cluster()), Vec::<String>::new());
+    assert!(!log.any(|line| line.contains("\"ready\"")));
 }
