@@ -24,7 +24,7 @@ build: ## build the daemon and the CLI (target/release/rgridd, target/release/rg
 image: setup ## build the daemon's image, rgrid:latest (from a registry's base, or one made of Debian's packages)
 	@scripts/image
 
-compose-test: ## use that image and compose.yaml: the main job, a stop that drains, a restart (two minutes)
+compose-test: ## use that image and compose.yaml: the main job, a stop that drains, a restart (a minute)
 	@scripts/compose-test
 
 kubernetes-check: ## hold packaging/kubernetes against Kubernetes' schemas and kubectl

@@ -34,7 +34,7 @@ pub use text::TextDecoder;
 pub use token::{Token, TokenError};
 
 /// Told in [`Message::Hello`]. A daemon that meets another version (an old container after an upgrade) must
-/// not go on; it ends that container and treats its run as lost.
+/// not go on; it leaves that container alone, and removes it after some minutes.
 pub const PROTOCOL_VERSION: u16 = 4;
 
 /// The most of a file that one [`Command::File`] or one [`Message::Piece`] carries, in bytes.
