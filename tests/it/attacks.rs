@@ -21,7 +21,7 @@ struct Arena {
 impl Arena {
     fn new(slots: usize) -> Self {
         let database = Database::new();
-        let daemon = DaemonBuilder::on(&database).slots(slots).start();
+        let daemon = DaemonBuilder::plain(&database).slots(slots).start();
         daemon.http().wait(&daemon.http().submit("print('warm up')"));
         Self { database, daemon }
     }

@@ -18,7 +18,7 @@ print(sys.argv[1:])
 
 fn daemon() -> (Database, Daemon) {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).start();
+    let daemon = DaemonBuilder::plain(&database).start();
     (database, daemon)
 }
 
@@ -84,7 +84,7 @@ fn each_input_is_run_and_failures_come_first() {
 #[test]
 fn a_batch_that_was_left_is_seen_and_ended_by_its_id() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let daemon = DaemonBuilder::plain(&database).slots(1).start();
     let cli = daemon.cli();
     cli.write("long.py", "import time; time.sleep(60)");
     inputs(&cli, &[("a", "1"), ("b", "2"), ("c", "3")]);

@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn daemon() -> (Database, Daemon) {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).with_certificates().start();
+    let daemon = DaemonBuilder::plain(&database).with_certificates().start();
     (database, daemon)
 }
 
@@ -105,7 +105,7 @@ fn two_daemons_install_once() {
     let index = Index::new().with_module("hello", "1.0").closed();
     let database = Database::new();
     let one = |name| {
-        let builder = DaemonBuilder::on(&database).slots(1).with("RGRID_WORKER__NAME", name);
+        let builder = DaemonBuilder::plain(&database).slots(1).with("RGRID_WORKER__NAME", name);
         builder.with("RGRID_WORKER__POLL_INTERVAL", "250ms").start()
     };
     let daemons = [one("one"), one("two")];
@@ -171,7 +171,7 @@ fn a_wrong_hash_ends_the_install_with_pips_reason() {
 fn an_index_that_never_answers_ends_at_the_installs_time_limit() {
     let index = Index::new().closed();
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).with("RGRID_INSTALL__TIMEOUT", "3s").start();
+    let daemon = DaemonBuilder::plain(&database).with("RGRID_INSTALL__TIMEOUT", "3s").start();
     let (end, _) = run(&daemon.http(), SHOW, &index.requirements("hello"));
     assert_install_failed(&end, "was not done after 3s, its time limit");
     assert_eq!(end["exit_code"], Value::Null);
@@ -192,7 +192,7 @@ fn a_build_that_fills_the_disk_is_stopped() {
         "import os\nwith open(os.environ['TMPDIR'] + '/greedy', 'wb') as target:\n    for _ in range(64):\n        target.write(os.urandom(1 << 20))\n    target.flush()\nimport time\ntime.sleep(600)",
     );
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).with("RGRID_INSTALL__MAX_SIZE", "32MiB").start();
+    let daemon = DaemonBuilder::plain(&database).with("RGRID_INSTALL__MAX_SIZE", "32MiB").start();
     let (end, _) = run(&daemon.http(), "import greedy", &index.requirements("greedy"));
     assert_install_failed(&end, "need more than 32 MiB of disk");
 }
@@ -201,7 +201,7 @@ fn a_build_that_fills_the_disk_is_stopped() {
 fn what_is_larger_than_it_may_be_is_not_kept() {
     let index = Index::new().with_module("hello", "1.0");
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).with("RGRID_INSTALL__MAX_SIZE", "8KiB").start();
+    let daemon = DaemonBuilder::plain(&database).with("RGRID_INSTALL__MAX_SIZE", "8KiB").start();
     assert_install_failed(
         &run(&daemon.http(), SHOW, &index.requirements("hello")).0,
         "more than 8 KiB of disk",
@@ -269,7 +269,7 @@ fn the_servers_constraints_hold_for_each_install() {
     std::fs::write(&file, "hello<2\n").unwrap();
     let database = Database::new();
     let daemon =
-        DaemonBuilder::on(&database).with("RGRID_INSTALL__CONSTRAINTS", file.to_str().unwrap()).start();
+        DaemonBuilder::plain(&database).with("RGRID_INSTALL__CONSTRAINTS", file.to_str().unwrap()).start();
     assert_eq!(run(&daemon.http(), SHOW, &index.requirements("hello")).0["stdout"], "1.0\n");
 
     // Another environment from now on: other constraints may give another result.
@@ -282,7 +282,7 @@ fn the_servers_constraints_hold_for_each_install() {
 fn the_servers_index_is_used_when_the_requirements_name_none() {
     let index = Index::new().with_module("hello", "3.0");
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).with("RGRID_INSTALL__INDEX_URL", &index.url()).start();
+    let daemon = DaemonBuilder::plain(&database).with("RGRID_INSTALL__INDEX_URL", &index.url()).start();
     let trusted = index.requirements("hello").lines().skip(1).collect::<Vec<_>>().join("\n");
     let (end, said) = run(&daemon.http(), SHOW, &trusted);
     assert_eq!(end["stdout"], "3.0\n", "{end} {said}");

@@ -52,7 +52,7 @@ fn each_broken_script_is_named_right() {
     let runtimes = "[runtimes.bash]\nimage = \"python:3.11-slim\"\ncommand = [\"bash\"]\nextensions = [\"sh\"]\n\
         [runtimes.nowhere]\nimage = \"rgrid.invalid/none:1\"\ncommand = [\"python3\"]\npull = \"never\"\n";
     std::fs::write(&file, runtimes).unwrap();
-    let builder = DaemonBuilder::on(&database).with("RGRID_CONFIG", file.to_str().unwrap());
+    let builder = DaemonBuilder::plain(&database).with("RGRID_CONFIG", file.to_str().unwrap());
     let daemon = builder.with_certificates().slots(3).start();
     let corpus = corpus();
     assert!(corpus.len() >= 30, "{}", corpus.len());

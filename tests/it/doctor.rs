@@ -82,7 +82,7 @@ fn the_page_of_settings_is_what_the_defaults_say() {
 #[test]
 fn the_command_line_names_a_worker_that_is_silent() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).named("here").start();
+    let daemon = DaemonBuilder::plain(&database).named("here").start();
     assert_eq!(daemon.cli().run(&["doctor"]).code, 0);
     // `back` was killed as well, but came back and was stopped.
     database.execute(

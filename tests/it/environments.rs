@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Nothing is parked, so nothing is in use but by what runs.
 fn sweeping(database: &Database, settings: &[(&str, &str)]) -> DaemonBuilder {
-    let builder = DaemonBuilder::on(database)
+    let builder = DaemonBuilder::plain(database)
         .with("RGRID_SANDBOX__PARKED", "0")
         .with("RGRID_ENVIRONMENTS__SWEEP_INTERVAL", "500ms");
     settings.iter().fold(builder, |builder, (name, value)| builder.with(name, value))
@@ -40,7 +40,7 @@ fn builder_of(cluster: &str) -> String {
 fn a_script_can_not_write_into_its_environment() {
     let index = Index::new().with_module("hello", "1.0");
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).start();
+    let daemon = DaemonBuilder::plain(&database).start();
     let script = "\
 import errno, hello, os, sys
 for path in [hello.__file__, sys.prefix + '/bin/new', '/rgrid-env/new']:
@@ -59,7 +59,7 @@ print(hello.__file__.startswith(sys.prefix), sys.prefix == os.environ['VIRTUAL_E
 fn an_install_is_locked_down_like_a_script() {
     let index = Index::new().with_module("hello", "1.0").closed();
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).start();
+    let daemon = DaemonBuilder::plain(&database).start();
     begin_install(&daemon.http(), &index, json!({ "memory_mb": 64 }));
     let cluster = database.cluster();
     let inspected: Value = serde_json::from_str(&docker(&[
@@ -84,7 +84,7 @@ fn an_install_is_locked_down_like_a_script() {
 fn programs_that_come_with_requirements_are_on_the_path() {
     let index = Index::new().with_module("hello", "1.0");
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).start();
+    let daemon = DaemonBuilder::plain(&database).start();
     let script = "\
 import subprocess
 print(subprocess.run(['python3', '-c', 'import hello; print(hello.VERSION)'], capture_output=True, text=True).stdout)
@@ -97,7 +97,7 @@ print(subprocess.run(['python3', '-c', 'import hello; print(hello.VERSION)'], ca
 fn a_daemon_killed_over_an_install_goes_on_with_it() {
     let index = Index::new().with_module("hello", "1.0").closed();
     let database = Database::new();
-    let builder = DaemonBuilder::on(&database);
+    let builder = DaemonBuilder::plain(&database);
     let daemon = builder.start();
     let id = begin_install(&daemon.http(), &index, json!({ "max_attempts": 1 }));
     daemon.kill_9();
@@ -116,7 +116,7 @@ fn a_daemon_killed_over_an_install_goes_on_with_it() {
 fn an_install_that_ended_while_no_daemon_was_there_is_used_by_the_next() {
     let index = Index::new().with_module("hello", "1.0").closed();
     let database = Database::new();
-    let builder = DaemonBuilder::on(&database);
+    let builder = DaemonBuilder::plain(&database);
     let daemon = builder.start();
     let id = begin_install(&daemon.http(), &index, json!({ "max_attempts": 1 }));
     let cluster = database.cluster();
@@ -218,7 +218,7 @@ fn of_too_many_environments_the_one_that_was_used_longest_ago_goes() {
 fn nothing_but_environments_is_left_behind() {
     let index = Index::new().with_module("hello", "1.0");
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).start();
+    let daemon = DaemonBuilder::plain(&database).start();
     run(&daemon.http(), SHOW, &index.requirements("hello"));
     let cluster = database.cluster();
     assert_eq!(daemon.stop(), 0);

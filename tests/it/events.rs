@@ -10,7 +10,7 @@ use crate::support::{
 
 fn daemon() -> (Database, Daemon) {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).start();
+    let daemon = DaemonBuilder::plain(&database).start();
     (database, daemon)
 }
 
@@ -77,9 +77,9 @@ fn whoever_comes_again_gets_exactly_the_rest() {
 #[test]
 fn a_hundred_thousand_lines_arrive_over_a_restart_in_order_and_once() {
     let database = Database::new();
-    let builder = DaemonBuilder::on(&database).with("RGRID_EXECUTION__OUTPUT_LIMIT", "8MiB");
+    let builder = DaemonBuilder::plain(&database).with("RGRID_EXECUTION__OUTPUT_LIMIT", "8MiB");
     let first = builder.start();
-    let replica = DaemonBuilder::on(&database).role("api").start();
+    let replica = DaemonBuilder::plain(&database).role("api").start();
     let id = first.http().submit(FLOOD);
     let mut elsewhere = replica.events(&id, None);
     assert_eq!(elsewhere.next().unwrap().name, "status");
@@ -134,8 +134,8 @@ fn beyond_the_limit_a_line_stands_for_what_was_cut() {
 #[test]
 fn another_replica_tells_a_line_while_the_script_runs() {
     let database = Database::new();
-    let worker = DaemonBuilder::on(&database).role("worker").slots(1).start();
-    let api = DaemonBuilder::on(&database).role("api").start();
+    let worker = DaemonBuilder::plain(&database).role("worker").slots(1).start();
+    let api = DaemonBuilder::plain(&database).role("api").start();
     let id = api.http().submit(
         "import sys, time\nfor n in range(30): sys.stdout.write(f'{time.time()}\\n'); time.sleep(0.1)",
     );
@@ -160,7 +160,7 @@ fn another_replica_tells_a_line_while_the_script_runs() {
 #[test]
 fn a_slow_reader_holds_up_nobody_and_gets_everything() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).with("RGRID_EXECUTION__OUTPUT_LIMIT", "8MiB").start();
+    let daemon = DaemonBuilder::plain(&database).with("RGRID_EXECUTION__OUTPUT_LIMIT", "8MiB").start();
     let id = daemon.http().submit(FLOOD);
     let mut slow = daemon.events(&id, None);
     let first = slow.next().unwrap();
@@ -177,10 +177,10 @@ fn a_slow_reader_holds_up_nobody_and_gets_everything() {
 fn an_attempt_that_begins_anew_is_told() {
     let database = Database::new();
     let lease = |name: &str| {
-        let builder = DaemonBuilder::on(&database).with("RGRID_WORKER__LEASE", "2s").slots(1);
+        let builder = DaemonBuilder::plain(&database).with("RGRID_WORKER__LEASE", "2s").slots(1);
         builder.with("RGRID_WORKER__NAME", name)
     };
-    let api = DaemonBuilder::on(&database).role("api").start();
+    let api = DaemonBuilder::plain(&database).role("api").start();
     let first = lease("one").start();
     let id = api.http().submit("import time; print('begun'); time.sleep(3); print('done')");
     let mut events = api.events(&id, None);
@@ -221,7 +221,7 @@ fn a_made_up_id_is_refused() {
 #[test]
 fn there_are_so_many_seats_and_they_are_given_back() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).with("RGRID_HTTP__FOLLOWERS", "2").start();
+    let daemon = DaemonBuilder::plain(&database).with("RGRID_HTTP__FOLLOWERS", "2").start();
     let id = daemon.http().submit("import time; time.sleep(60)");
     let open: Vec<_> = (0..2).map(|_| daemon.events(&id, None)).collect();
     assert!(open.iter().all(|events| events.status == 200));
@@ -236,7 +236,7 @@ fn there_are_so_many_seats_and_they_are_given_back() {
 #[test]
 fn what_waits_tells_its_place_and_what_ran_its_phases() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let daemon = DaemonBuilder::plain(&database).slots(1).start();
     let http = daemon.http();
     let first = http.submit("import time; print('runs'); time.sleep(4)");
     wait_until("it runs", Duration::from_secs(30), || {

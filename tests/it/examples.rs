@@ -16,7 +16,7 @@ fn output(command: &mut Command) -> (Option<i32>, String, String) {
 /// Runs a client with a script and its file, then with one that fails; without a key, then with one.
 fn assert_works(client: &str) {
     let database = Database::new();
-    let builder = DaemonBuilder::on(&database).slots(1).with("RGRID_AUTH__MODE", "keys");
+    let builder = DaemonBuilder::plain(&database).slots(1).with("RGRID_AUTH__MODE", "keys");
     let daemon = builder.start();
     let folder = tempfile::tempdir().unwrap();
     let client = |key: &str, arguments: &[&str]| {
@@ -72,7 +72,7 @@ fn steps(workflow: &str) -> Vec<(String, String)> {
 #[test]
 fn a_step_of_a_pipeline_runs_a_script_once_however_often_it_is_tried() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let daemon = DaemonBuilder::plain(&database).slots(1).start();
     let cli: Cli = daemon.cli();
     let results = cli.folder().join("results");
     std::os::unix::fs::symlink(Path::new(ROOT).join("examples"), cli.folder().join("examples")).unwrap();

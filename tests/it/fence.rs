@@ -91,8 +91,8 @@ fn observed(world: &World, settings: &[(&str, &str)], targets: &[&str]) -> Vec<S
         settings.iter().fold(builder, |builder, (name, value)| builder.with(name, value))
     };
     // The worker is on the Docker host; the API for the test, which is not, shares the database.
-    let worker = with(DaemonBuilder::on(&database)).inside(&world.engine.namespace()).start();
-    let mut api = DaemonBuilder::on(&database);
+    let worker = with(DaemonBuilder::plain(&database)).inside(&world.engine.namespace()).start();
+    let mut api = DaemonBuilder::plain(&database);
     api.argument("--role=api");
     let api = api.start();
     let script = std::fs::read_to_string(fixture("attacks/network.py")).unwrap();
@@ -154,7 +154,7 @@ fn a_daemon_that_cannot_put_the_fence_up_says_so_and_does_not_start_where_it_mus
     let engine = PrivateEngine::with_images(&["python:3.11-slim"]);
     let database = Database::new();
     let builder = |mode: &str| {
-        DaemonBuilder::on(&database)
+        DaemonBuilder::plain(&database)
             .with("RGRID_DOCKER__HOST", engine.host())
             .with("RGRID_SANDBOX__FIREWALL", mode)
     };

@@ -11,7 +11,7 @@ use crate::support::{Cli, Daemon, DaemonBuilder, Database, FLOOD, flood_said, wa
 
 fn daemon() -> (Database, Daemon) {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).start();
+    let daemon = DaemonBuilder::plain(&database).start();
     (database, daemon)
 }
 
@@ -89,7 +89,7 @@ impl Follow {
 #[test]
 fn a_hundred_thousand_lines_are_shown_over_a_restart_in_order_and_once() {
     let database = Database::new();
-    let builder = with_one_address(DaemonBuilder::on(&database));
+    let builder = with_one_address(DaemonBuilder::plain(&database));
     let builder = builder.with("RGRID_EXECUTION__OUTPUT_LIMIT", "8MiB");
     let first = builder.start();
     let cli = first.cli();
@@ -110,7 +110,7 @@ fn a_hundred_thousand_lines_are_shown_over_a_restart_in_order_and_once() {
 #[test]
 fn up_to_the_limit_lines_are_shown_as_they_come_and_then_what_was_cut_is_told() {
     let database = Database::new();
-    let builder = with_one_address(DaemonBuilder::on(&database));
+    let builder = with_one_address(DaemonBuilder::plain(&database));
     let first = builder.start();
     let cli = first.cli();
     cli.write("flood.py", FLOOD);
@@ -190,7 +190,7 @@ fn ctrl_c_leaves_the_execution_alone_and_says_how_to_go_on() {
 #[test]
 fn whoever_follows_is_told_of_the_queue_and_of_the_run() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let daemon = DaemonBuilder::plain(&database).slots(1).start();
     let (cli, http) = (daemon.cli(), daemon.http());
     let first = http.submit("import time; print('begun'); time.sleep(60)");
     http.wait_for_output(&first, "begun");

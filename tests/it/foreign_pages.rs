@@ -18,7 +18,7 @@ fn post(daemon: &Daemon, path: &str, headers: &[(&str, &str)]) -> Answer {
 #[test]
 fn a_foreign_page_can_neither_cancel_nor_retry_nor_submit() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let daemon = DaemonBuilder::plain(&database).slots(1).start();
     let id = daemon.http().submit_with("import time; time.sleep(60)", json!({ "network": false }));
     let refused = (403, json!("a page of another site may not change anything here"));
     for call in
@@ -36,7 +36,7 @@ fn a_foreign_page_can_neither_cancel_nor_retry_nor_submit() {
 #[test]
 fn a_foreign_name_that_points_here_reads_nothing() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let daemon = DaemonBuilder::plain(&database).slots(1).start();
     for path in [EXECUTIONS, "/", "/metrics"] {
         let answer = daemon.http().get_with(path, &[("host", "evil.example:8080")]);
         let words = "this server is open to its own host, and evil.example:8080 is not its name";
@@ -51,9 +51,10 @@ fn a_foreign_name_that_points_here_reads_nothing() {
 fn a_server_with_keys_or_behind_a_proxy_may_be_asked_by_any_name() {
     let name = [("host", "rgrid.example.org")];
     let database = Database::new();
-    let behind = DaemonBuilder::on(&database).with("RGRID_HTTP__TRUSTED_PROXIES", "[\"127.0.0.1\"]").start();
+    let behind =
+        DaemonBuilder::plain(&database).with("RGRID_HTTP__TRUSTED_PROXIES", "[\"127.0.0.1\"]").start();
     assert_eq!(behind.http().get_with(EXECUTIONS, &name).status, 200);
-    let builder = DaemonBuilder::on(&database).with("RGRID_AUTH__MODE", "keys");
+    let builder = DaemonBuilder::plain(&database).with("RGRID_AUTH__MODE", "keys");
     let closed = builder.start();
     let http = closed.http().with_key(&builder.key("ann", "read"));
     assert_eq!(http.get_with(EXECUTIONS, &name).status, 200);

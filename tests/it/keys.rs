@@ -11,7 +11,7 @@ use crate::support::{Daemon, DaemonBuilder, Database, Http, wait_until};
 /// A daemon that asks for keys.
 fn closed() -> (Database, DaemonBuilder, Daemon) {
     let database = Database::new();
-    let builder = DaemonBuilder::on(&database).with("RGRID_AUTH__MODE", "keys");
+    let builder = DaemonBuilder::plain(&database).with("RGRID_AUTH__MODE", "keys");
     let daemon = builder.start();
     (database, builder, daemon)
 }
@@ -291,7 +291,7 @@ fn keys_are_listed_with_their_state_and_last_use_and_without_their_secret() {
 #[test]
 fn wrong_key_commands_say_what_is_wrong() {
     let database = Database::new();
-    let builder = DaemonBuilder::on(&database);
+    let builder = DaemonBuilder::plain(&database);
     let said = |arguments: &[&str]| {
         let output = builder.command(arguments).output().unwrap();
         assert!(!output.status.success(), "{arguments:?}");
@@ -321,11 +321,11 @@ fn keys_are_made_beside_a_daemon_that_runs_on_its_private_postgres() {
 fn an_open_address_needs_keys_or_a_word_that_it_is_meant() {
     let database = Database::new();
     let open = |builder: DaemonBuilder| builder.with("RGRID_HTTP__LISTEN", "0.0.0.0:0");
-    let refused = open(DaemonBuilder::on(&database)).command(&["serve"]).output().unwrap();
+    let refused = open(DaemonBuilder::plain(&database)).command(&["serve"]).output().unwrap();
     assert!(!refused.status.success());
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(said.contains("http.listen") && said.contains("auth.mode = \"keys\""), "{said}");
-    let with_keys = open(DaemonBuilder::on(&database).with("RGRID_AUTH__MODE", "keys")).start();
+    let with_keys = open(DaemonBuilder::plain(&database).with("RGRID_AUTH__MODE", "keys")).start();
     let said = wait_until("it says that there is no key", Duration::from_secs(10), || {
         with_keys.log().into_iter().find(|line| line.contains("nobody has a key yet"))
     });
@@ -336,7 +336,7 @@ fn an_open_address_needs_keys_or_a_word_that_it_is_meant() {
 #[test]
 fn more_requests_than_the_rate_are_told_when_to_come_back() {
     let database = Database::new();
-    let builder = DaemonBuilder::on(&database)
+    let builder = DaemonBuilder::plain(&database)
         .with("RGRID_AUTH__MODE", "keys")
         .with("RGRID_HTTP__RATE_LIMIT", "0.01")
         .with("RGRID_HTTP__RATE_BURST", "3");
@@ -356,7 +356,7 @@ fn more_requests_than_the_rate_are_told_when_to_come_back() {
 #[test]
 fn a_trusted_proxy_is_believed_about_whom_it_speaks_for() {
     let database = Database::new();
-    let closed = || DaemonBuilder::on(&database).with("RGRID_AUTH__MODE", "keys").slots(1);
+    let closed = || DaemonBuilder::plain(&database).with("RGRID_AUTH__MODE", "keys").slots(1);
     let forwarded = [("x-forwarded-for", "192.0.2.66, 198.51.100.7")];
     let seen = |daemon: &Daemon| {
         daemon.http().get_with("/api/v1/runtimes", &forwarded);

@@ -21,7 +21,7 @@ fn value(scraped: &str, line: &str) -> f64 {
 #[test]
 fn what_happened_is_counted() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let daemon = DaemonBuilder::plain(&database).slots(1).start();
     let http = daemon.http();
     http.wait(&http.submit("print('hello')"));
     http.wait(&http.submit("import sys; sys.exit(3)"));
@@ -45,7 +45,7 @@ fn what_happened_is_counted() {
 #[test]
 fn dashboard_and_alerts_ask_for_nothing_that_is_not_there() {
     let database = Database::new();
-    let scraped = scrape(&DaemonBuilder::on(&database).role("api").start());
+    let scraped = scrape(&DaemonBuilder::plain(&database).role("api").start());
     let known: BTreeSet<&str> =
         scraped.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     for file in ["packaging/grafana/dashboard.json", "packaging/prometheus/alerts.yml"] {

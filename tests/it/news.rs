@@ -10,8 +10,8 @@ use crate::support::{Daemon, DaemonBuilder, Database, wait_until};
 /// An API and a worker that looks by itself every `poll` only.
 fn api_and_worker(database: &Database, poll: &str) -> (Daemon, Daemon) {
     let worker =
-        DaemonBuilder::on(database).role("worker").with("RGRID_WORKER__POLL_INTERVAL", poll).slots(1);
-    (DaemonBuilder::on(database).role("api").start(), worker.start())
+        DaemonBuilder::plain(database).role("worker").with("RGRID_WORKER__POLL_INTERVAL", poll).slots(1);
+    (DaemonBuilder::plain(database).role("api").start(), worker.start())
 }
 
 fn listeners(database: &Database) -> i64 {

@@ -12,7 +12,7 @@ fn said(output: &Output) -> String {
 #[test]
 fn a_probe_tells_whether_a_daemon_lives_and_why_it_can_not_serve() {
     let database = Database::new();
-    let builder = DaemonBuilder::on(&database).slots(1);
+    let builder = DaemonBuilder::plain(&database).slots(1);
     let mut daemon = builder.start();
     let there = builder.clone().with("RGRID_HTTP__LISTEN", daemon.url().trim_start_matches("http://"));
     let probe = |what: &str| there.command(&["probe", what]).output().unwrap();

@@ -9,7 +9,7 @@ use crate::support::{DaemonBuilder, Database};
 #[test]
 fn the_line_of_a_receipt_does_the_same_by_hand() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).start();
+    let daemon = DaemonBuilder::plain(&database).start();
     let http = daemon.http();
     let script = "import os, sys\nprint(sys.argv[1:], os.environ['WHO'], open('in.txt').read())";
     let more = json!({ "args": ["a b", "$(id)", "it's"], "env": { "WHO": "secret-value" }, "network": false,
@@ -43,7 +43,7 @@ fn the_line_of_a_receipt_does_the_same_by_hand() {
 #[test]
 fn the_command_line_shows_a_receipt_and_its_line_alone() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).start();
+    let daemon = DaemonBuilder::plain(&database).start();
     let cli = daemon.cli();
     cli.write("sum.py", "print('x')");
     cli.write("data.csv", "1,2\n");

@@ -23,7 +23,7 @@ fn file(name: &str, content: &[u8]) -> serde_json::Value {
 }
 
 fn sweeping(database: &Database) -> DaemonBuilder {
-    DaemonBuilder::on(database).with("RGRID_RETENTION__SWEEP_EVERY", "200ms")
+    DaemonBuilder::plain(database).with("RGRID_RETENTION__SWEEP_EVERY", "200ms")
 }
 
 /// As if it had ended so long ago.
@@ -88,7 +88,7 @@ fn only_so_many_are_kept_and_what_runs_is_never_touched() {
 #[test]
 fn the_budget_is_never_passed_and_old_outputs_make_room() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).with("RGRID_RETENTION__DISK_BUDGET", "12MiB").start();
+    let daemon = DaemonBuilder::plain(&database).with("RGRID_RETENTION__DISK_BUDGET", "12MiB").start();
     let http = daemon.http();
     for n in 0..12u8 {
         let script = format!("open('left', 'wb').write(bytes([{n}]) * {MIB}); print('x' * 50000)");
@@ -105,7 +105,7 @@ fn environments_count_and_the_one_used_longest_ago_goes_before_any_output() {
     let index = Index::new().with_module("hello", "1.0").with_module("other", "1.0");
     let database = Database::new();
     // Wide, until the sizes are known.
-    let builder = DaemonBuilder::on(&database)
+    let builder = DaemonBuilder::plain(&database)
         .slots(1)
         .with("RGRID_SANDBOX__PARKED", "0")
         .with("RGRID_ENVIRONMENTS__SWEEP_INTERVAL", "500ms");
@@ -137,7 +137,7 @@ fn environments_count_and_the_one_used_longest_ago_goes_before_any_output() {
 fn when_nothing_may_go_a_submission_is_refused_with_words() {
     let database = Database::new();
     let daemon: Daemon =
-        DaemonBuilder::on(&database).role("api").with("RGRID_RETENTION__DISK_BUDGET", "6MiB").start();
+        DaemonBuilder::plain(&database).role("api").with("RGRID_RETENTION__DISK_BUDGET", "6MiB").start();
     let body = |n: u8| json!({ "script": { "name": "s.py", "content": "pass" }, "files": [file("in.bin", &vec![n; 2 * MIB])] });
     let statuses: Vec<u16> =
         (0..4).map(|n| daemon.http().post("/api/v1/executions", &body(n)).status).collect();

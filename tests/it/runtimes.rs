@@ -22,7 +22,7 @@ fn fail_without_image(end: &Value) {
 /// A registry that can't be reached would keep a test waiting for nothing.
 fn daemon_without_pulling(database: &Database) -> Daemon {
     let never = |(name, ..): &(&str, &str, &str, &str)| format!("[runtimes.\"{name}\"]\npull = \"never\"\n");
-    DaemonBuilder::on(database).with_config(&HELLO.iter().map(never).collect::<String>()).start()
+    DaemonBuilder::plain(database).with_config(&HELLO.iter().map(never).collect::<String>()).start()
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn told(daemon: &Daemon, id: &str) -> String {
 #[test]
 fn the_canary_is_found_nowhere_but_in_its_own_column() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).slots(1).with("RGRID_LOG__LEVEL", "debug").start();
+    let daemon = DaemonBuilder::plain(&database).slots(1).with("RGRID_LOG__LEVEL", "debug").start();
     let http = daemon.http();
     let cluster = database.text("SELECT cluster FROM deployment");
     let id = http.submit_with(SCRIPT, submission(&["hold"]));
@@ -123,7 +123,7 @@ fn the_canary_is_found_nowhere_but_in_its_own_column() {
 #[test]
 fn a_cancelled_or_lost_execution_keeps_no_secret() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let daemon = DaemonBuilder::plain(&database).slots(1).start();
     let http = daemon.http();
     let running = http.submit_with(SCRIPT, submission(&["hold"]));
     wait_until("it runs", Duration::from_secs(30), || {
@@ -143,7 +143,7 @@ fn a_cancelled_or_lost_execution_keeps_no_secret() {
 #[test]
 fn secrets_outlive_an_attempt_that_was_given_back() {
     let database = Database::new();
-    let builder = DaemonBuilder::on(&database).slots(1).with("RGRID_WORKER__DRAIN_TIMEOUT", "200ms");
+    let builder = DaemonBuilder::plain(&database).slots(1).with("RGRID_WORKER__DRAIN_TIMEOUT", "200ms");
     let daemon = builder.start();
     let id = daemon.http().submit_with(SCRIPT, submission(&["hold"]));
     wait_until("it runs", Duration::from_secs(30), || {
@@ -164,7 +164,7 @@ fn secrets_outlive_an_attempt_that_was_given_back() {
 #[test]
 fn a_retry_asks_for_the_secrets_again() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let daemon = DaemonBuilder::plain(&database).slots(1).start();
     let http = daemon.http();
     let id = http
         .submit_with("import os; print(len(os.environ['TOKEN']))", json!({ "secrets": { "TOKEN": SECRET } }));
@@ -190,7 +190,7 @@ fn a_retry_asks_for_the_secrets_again() {
 #[test]
 fn the_digest_of_a_submission_says_nothing_of_its_secrets() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).with("RGRID_QUEUE__MAX_QUEUED", "100").start();
+    let daemon = DaemonBuilder::plain(&database).with("RGRID_QUEUE__MAX_QUEUED", "100").start();
     let submit = |secrets: Value| {
         let body =
             json!({ "script": { "name": "s.py", "content": "print(1)" }, "secrets": secrets }).to_string();
@@ -209,7 +209,7 @@ fn the_digest_of_a_submission_says_nothing_of_its_secrets() {
 #[test]
 fn the_command_line_takes_the_secrets_of_a_retry_from_the_environment() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).start();
+    let daemon = DaemonBuilder::plain(&database).start();
     let cli = daemon.cli();
     cli.write("s.py", "import os; print(len(os.environ['TOKEN']))");
     let with = |line: &[&str]| cli.command(line).env("TOKEN", SECRET).output().unwrap();

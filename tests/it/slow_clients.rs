@@ -10,7 +10,7 @@ use crate::support::{Daemon, DaemonBuilder, Database, wait_until};
 
 fn daemon(settings: &[(&str, &str)]) -> (Database, Daemon) {
     let database = Database::new();
-    let builder = DaemonBuilder::on(&database).slots(1);
+    let builder = DaemonBuilder::plain(&database).slots(1);
     let builder = settings.iter().fold(builder, |builder, (name, value)| builder.with(name, value));
     let daemon = builder.start();
     (database, daemon)

@@ -77,7 +77,7 @@ fn receiver(failing: usize) -> (u16, Arc<Mutex<Vec<Call>>>) {
 }
 
 fn calling(database: &Database) -> DaemonBuilder {
-    DaemonBuilder::on(database)
+    DaemonBuilder::plain(database)
         .with("RGRID_WEBHOOK__SECRET", SECRET)
         .with("RGRID_WEBHOOK__RETRY_AFTER", "300ms")
 }

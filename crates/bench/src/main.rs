@@ -65,6 +65,9 @@ enum What {
         /// Without a network, both `docker run` and RGrid
         #[arg(long)]
         no_network: bool,
+        /// The server uses sandboxes again (sandbox.reuse)
+        #[arg(long)]
+        reuse: bool,
     },
     /// 2, 4, 8 and 16 runs that come at the same moment
     Burst {
@@ -106,12 +109,15 @@ fn measure(cli: &Cli) -> anyhow::Result<()> {
             let report = latency::measure(contenders, *rounds, Duration::from_millis(*pause))?;
             tell(cli, "latency", &report, &latency::table(&report), Some(plot::latency(&report)))
         }
-        What::Throughput { runs, no_network } => {
-            let (network, name) = match no_network {
-                true => (Network::None, "throughput-none"),
-                false => (Network::Bridge, "throughput-bridge"),
+        What::Throughput { runs, no_network, reuse } => {
+            let network = if *no_network { Network::None } else { Network::Bridge };
+            let name = match (network, reuse) {
+                (Network::Bridge, false) => "throughput-bridge",
+                (Network::None, false) => "throughput-none",
+                (Network::Bridge, true) => "throughput-reuse-bridge",
+                (Network::None, true) => "throughput-reuse-none",
             };
-            let report = throughput::measure(&server, &cli.image, network, *runs)?;
+            let report = throughput::measure(&server, &cli.image, network, *reuse, *runs)?;
             tell(cli, name, &report, &throughput::table(&report), Some(plot::throughput(&report)))
         }
         What::Burst { rounds, pause, no_network } => {

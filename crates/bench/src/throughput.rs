@@ -17,6 +17,7 @@ const PARALLEL: [usize; 4] = [1, 2, 4, 8];
 pub struct Report {
     pub runs: u32,
     pub network: Network,
+    pub reuse: bool,
     pub rows: Vec<Row>,
 }
 
@@ -33,7 +34,14 @@ pub struct Rate {
     pub latency: Distribution,
 }
 
-pub fn measure(server: &Server, image: &str, network: Network, runs: u32) -> anyhow::Result<Report> {
+/// `reuse`: the server uses sandboxes again.
+pub fn measure(
+    server: &Server,
+    image: &str,
+    network: Network,
+    reuse: bool,
+    runs: u32,
+) -> anyhow::Result<Report> {
     let docker_run = Contender::docker_run(image, network);
     let rgrid = Contender::rgrid("rgrid", server, network);
     let mut rows = Vec::new();
@@ -45,7 +53,7 @@ pub fn measure(server: &Server, image: &str, network: Network, runs: u32) -> any
         };
         rows.push(row);
     }
-    Ok(Report { runs, network, rows })
+    Ok(Report { runs, network, reuse, rows })
 }
 
 /// Runs of one contender with so many clients, each as soon as its last one has answered.
@@ -68,8 +76,9 @@ fn rate(contender: &Contender, parallel: usize, runs: u32) -> anyhow::Result<Rat
 
 pub fn table(report: &Report) -> Table {
     let network = if report.network == Network::Bridge { "with a network" } else { "without a network" };
+    let again = if report.reuse { ", sandboxes used again (`sandbox.reuse`)" } else { "" };
     let mut table = Table::new(
-        format!("runs per second {network}, {} runs each", report.runs),
+        format!("runs per second {network}, {} runs each{again}", report.runs),
         &["at once", "docker run", "rgrid", "×", "docker run p50 ms", "rgrid p50 ms", "rgrid p99 ms"],
     );
     for row in &report.rows {

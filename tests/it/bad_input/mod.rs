@@ -12,7 +12,7 @@ use crate::support::{Daemon, DaemonBuilder, Database};
 
 fn daemon() -> (Database, Daemon) {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).start();
+    let daemon = DaemonBuilder::plain(&database).start();
     (database, daemon)
 }
 
@@ -221,7 +221,7 @@ fn the_same_key_finds_the_first_submission() {
 #[test]
 fn a_full_queue_is_told_and_when_to_come_back() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).with("RGRID_QUEUE__MAX_QUEUED", "0").start();
+    let daemon = DaemonBuilder::plain(&database).with("RGRID_QUEUE__MAX_QUEUED", "0").start();
     let answer = daemon.http().post("/api/v1/executions", &with("args", json!([])));
     assert_eq!((answer.status, answer.retry_after.as_deref()), (429, Some("1")), "{answer:?}");
     assert!(answer.json()["detail"].as_str().unwrap().contains("0 are the most"), "{answer:?}");

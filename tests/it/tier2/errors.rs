@@ -50,7 +50,7 @@ fn new_4_a_script_that_fails_says_why_with_a_hint() {
 #[test]
 fn new_4_files_that_cannot_be_kept_and_our_own_mistakes_say_so_with_a_hint() {
     let database = Database::new();
-    let builder = DaemonBuilder::on(&database).slots(1).with("RGRID_RETENTION__DISK_BUDGET", "2MiB");
+    let builder = DaemonBuilder::plain(&database).slots(1).with("RGRID_RETENTION__DISK_BUDGET", "2MiB");
     let daemon = builder.failing("run.following=panic").start();
     let (cli, http) = (daemon.cli(), daemon.http());
     let end = http.wait(&http.submit("import time; time.sleep(30)"));
@@ -72,7 +72,7 @@ fn new_4_what_happens_to_a_script_from_outside_says_so_with_a_hint() {
     let without_image =
         "[runtimes.test]\nimage = \"rgrid.invalid/none:1\"\ncommand = [\"x\"]\npull = \"never\"\n";
     // Nothing is parked: the one container is the script's.
-    let builder = DaemonBuilder::on(&database).with("RGRID_SANDBOX__PARKED", "0");
+    let builder = DaemonBuilder::plain(&database).with("RGRID_SANDBOX__PARKED", "0");
     let daemon = builder.with_config(without_image).start();
     let (cli, http) = (daemon.cli(), daemon.http());
     let end = http.wait(&http.submit_with("1", json!({ "runtime": "test" })));
@@ -135,7 +135,7 @@ fn new_4_no_server_a_wrong_key_and_a_wrong_address_have_each_their_own_words() {
     assert_refused(&Cli::new(&other), &["list"], 5, &words);
 
     let database = Database::new();
-    let builder = DaemonBuilder::on(&database).with("RGRID_AUTH__MODE", "keys");
+    let builder = DaemonBuilder::plain(&database).with("RGRID_AUTH__MODE", "keys");
     let daemon = builder.start();
     let url = format!("http://{}", daemon.http().address());
     let without =

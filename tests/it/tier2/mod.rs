@@ -23,7 +23,7 @@ use crate::support::{Cli, Daemon, DaemonBuilder, Database};
 
 fn daemon() -> (Database, Daemon) {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).start();
+    let daemon = DaemonBuilder::plain(&database).start();
     (database, daemon)
 }
 

@@ -40,7 +40,7 @@ fn new_2_output_is_cut_at_100_kib_with_a_warning_that_names_both_sizes() {
 #[test]
 fn new_2_the_limit_is_a_setting() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).with("RGRID_EXECUTION__OUTPUT_LIMIT", "1KiB").start();
+    let daemon = DaemonBuilder::plain(&database).with("RGRID_EXECUTION__OUTPUT_LIMIT", "1KiB").start();
     let cli = daemon.cli();
     cli.write("more.py", "import sys; sys.stdout.write('a' * 1024 + 'z' * 1024)");
     let said = cli.run(&["logs", "--stdout", &ended(&cli, &["more.py"])]);

@@ -26,7 +26,7 @@ fn assert_says(cli: &Cli, runtime: &str, script: &str, words: &str) {
 #[test]
 fn real_scripts_run_on_two_pythons() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).with_certificates().start();
+    let daemon = DaemonBuilder::plain(&database).with_certificates().start();
     let cli = daemon.cli();
     for (folder, name, words) in LIGHT {
         let script = format!("{}/{name}", example(folder));

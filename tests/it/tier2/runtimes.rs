@@ -67,7 +67,7 @@ extensions = [\"sed\"]
 ";
     assert_eq!(four.lines().count(), 4);
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).with_config(four).start();
+    let daemon = DaemonBuilder::plain(&database).with_config(four).start();
     let cli = daemon.cli();
     cli.write("last.sed", "$p\n");
     cli.write("lines.txt", "one\ntwo\n");

@@ -28,7 +28,7 @@ fn duration(line: &str) -> bool {
 #[test]
 fn story_8_1_a_queued_and_a_running_one_leave_out_what_has_no_value_yet() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let daemon = DaemonBuilder::plain(&database).slots(1).start();
     let (cli, http) = (daemon.cli(), daemon.http());
     let running = http.submit("import time; print('begun'); time.sleep(60)");
     http.wait_for_output(&running, "begun");

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use diesel::connection::SimpleConnection;
-use diesel::{Connection, PgConnection};
+use diesel::sql_types::Text;
+use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, sql_query};
 use rgridd::execution::{Conclusion, FailureKind, Offer, WorkerId};
-use rgridd::store::Store;
+use rgridd::store::{Store, statements};
 
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -77,11 +78,35 @@ impl Bench {
     }
 }
 
+/// How Postgres goes about it, with the plan that it keeps for a statement that was prepared.
+fn show_plan(bench: &mut Bench) {
+    #[derive(QueryableByName)]
+    struct Line {
+        #[diesel(sql_type = Text, column_name = "QUERY PLAN")]
+        text: String,
+    }
+    let prepare = format!(
+        "SET plan_cache_mode = force_generic_plan; BEGIN;
+        PREPARE claim (bigint, text, text, bigint, jsonb) AS {}",
+        statements::CLAIM
+    );
+    bench.connection.batch_execute(&prepare).unwrap();
+    let explain = "EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) EXECUTE claim (1, 'w', 'w', 30000, '{}')";
+    let lines: Vec<Line> = sql_query(explain).load(&mut bench.connection).unwrap();
+    bench.connection.batch_execute("ROLLBACK").unwrap();
+    println!("```text");
+    lines.iter().for_each(|line| println!("{}", line.text));
+    println!("```");
+}
+
 fn claim(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("claim");
     group.sample_size(30).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));
     for (queued, ended) in SIZES {
         let mut bench = Bench::new(queued, ended);
+        if ended > 0 {
+            show_plan(&mut bench);
+        }
         let worker = WorkerId::generate();
         for count in [1, 4] {
             let id = BenchmarkId::from_parameter(format!("{count} of {queued} queued, {ended} ended"));
