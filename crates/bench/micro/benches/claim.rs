@@ -43,7 +43,9 @@ impl Bench {
         self.connection.batch_execute(script).unwrap();
         self.insert(ended, "'completed', now(), now(), 0, 1", "ended");
         self.insert(queued, "'queued', NULL, NULL, NULL, 0", "queued");
-        self.connection.batch_execute("VACUUM ANALYZE executions; VACUUM ANALYZE execution_files").unwrap();
+        for table in ["executions", "execution_files"] {
+            self.connection.batch_execute(&format!("VACUUM ANALYZE {table}")).unwrap();
+        }
     }
 
     fn insert(&mut self, count: u32, state: &str, kind: &str) {
