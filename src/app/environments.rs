@@ -14,7 +14,7 @@ use crate::store::{StoreError, StoredEnvironment};
 const SECOND_LOOK: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
-enum SweepError {
+pub(super) enum SweepError {
     #[error(transparent)]
     Docker(#[from] DockerError),
     #[error(transparent)]

@@ -8,6 +8,7 @@ mod environments;
 pub mod firewall;
 mod holders;
 mod home;
+mod images;
 pub mod keys;
 mod logging;
 pub mod migrate;

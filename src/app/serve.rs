@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::database::Database;
 use super::home::Home;
 use super::resume::Sweeper;
-use super::{engine, environments, holders, logging, naming, retention, signals, webhooks};
+use super::{engine, environments, holders, images, logging, naming, retention, signals, webhooks};
 use crate::actors::{Backlog, Drain, Fatal, Poller, Recorder, Worker, tend};
 use crate::execution::WorkerId;
 use crate::http::{self, Api, Readiness};
@@ -278,6 +278,8 @@ impl Work {
         tended("environments", fatal, log, move || {
             environments::sweep_for_ever(Arc::clone(&of), own.clone())
         });
+        let (of, own) = (Arc::clone(worker), log.new(o!("part" => "images")));
+        tended("images", fatal, log, move || images::sweep_for_ever(Arc::clone(&of), own.clone()));
         let (of, engine, own) = (Arc::clone(&worker.settings), docker.clone(), log.new(o!()));
         tended("fence", fatal, log, move || engine::mend_fence(Arc::clone(&of), engine.clone(), own.clone()));
         let (readiness, backlog, own) = (Arc::clone(readiness), self.backlog.clone(), log.new(o!()));

@@ -1,14 +1,19 @@
-//! Images: only those of the runtime table, by their content once they are here.
+//! Images: only those of the runtime table, by their content once they are here; and which of them came by a pull
+//! of ours, since only those are ours to remove.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bollard::query_parameters::CreateImageOptions;
+use bollard::query_parameters::{
+    CreateImageOptions, ListContainersOptions, ListImagesOptions, RemoveImageOptions,
+};
 use futures_util::TryStreamExt;
 use slog::info;
+use tokio::sync::Notify;
 
-use super::error::{answered, is_missing};
+use super::error::{answered, is_conflict, is_missing};
 use super::{Docker, DockerError};
 use crate::settings::PullPolicy;
 
@@ -18,24 +23,63 @@ pub type ImageId = String;
 /// A pull may take long, but Docker tells how far it is.
 const PULL_SILENCE: Duration = Duration::from_secs(120);
 
+/// An image that was not on this host before a pull of ours.
+#[derive(Debug, Clone)]
+pub struct PulledImage {
+    pub id: ImageId,
+    /// What it was pulled by.
+    pub name: String,
+    /// With the layers that it shares with others.
+    pub size: u64,
+}
+
+/// What came of the removal of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// Also when it was gone before.
+    Gone,
+    /// A container has it, or it has got another name: why it stays.
+    InUse(String),
+}
+
 /// What each name stands for, asked once.
 #[derive(Default)]
 pub(super) struct Images {
-    known: Mutex<HashMap<String, ImageId>>,
+    seen: Mutex<Seen>,
+    pulled: Notify,
+}
+
+#[derive(Default)]
+struct Seen {
+    known: HashMap<String, ImageId>,
+    /// Since somebody last asked.
+    pulled: Vec<PulledImage>,
+    used: HashSet<ImageId>,
 }
 
 impl Images {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn get(&self, reference: &str) -> Option<ImageId> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(reference).cloned()
+        let mut seen = self.seen();
+        let id = seen.known.get(reference).cloned()?;
+        if !seen.used.contains(&id) {
+            seen.used.insert(id.clone());
+        }
+        Some(id)
     }
 
     fn put(&self, reference: &str, id: &ImageId) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(reference.to_owned(), id.clone());
+        let mut seen = self.seen();
+        seen.known.insert(reference.to_owned(), id.clone());
+        seen.used.insert(id.clone());
     }
 
     /// An image went away under our feet; ask again.
     pub fn forget(&self) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.seen().known.clear();
     }
 }
 
@@ -72,7 +116,59 @@ impl Docker {
         }
     }
 
+    /// Those that this process has pulled since this was asked last.
+    pub fn take_pulled_images(&self) -> Vec<PulledImage> {
+        mem::take(&mut self.images.seen().pulled)
+    }
+
+    /// Returns when there is one.
+    pub async fn image_pulled(&self) {
+        self.images.pulled.notified().await;
+    }
+
+    /// Those that a container of this engine has, whoever's, or that a run has asked for since this was asked last.
+    pub async fn images_in_use(&self) -> Result<HashSet<ImageId>, DockerError> {
+        let options = ListContainersOptions { all: true, ..Default::default() };
+        let containers = answered(self.api.list_containers(Some(options))).await;
+        let containers = containers.map_err(|error| self.failed("list containers", error))?;
+        let mut used = mem::take(&mut self.images.seen().used);
+        used.extend(containers.into_iter().filter_map(|container| container.image_id));
+        Ok(used)
+    }
+
+    /// Removes it if nobody needs it.
+    pub async fn remove_image(&self, id: &ImageId) -> Result<Removal, DockerError> {
+        if self.images.seen().used.contains(id) {
+            return Ok(Removal::InUse("a run has just asked for it".to_owned()));
+        }
+        let removed = self.api.remove_image(id, None::<RemoveImageOptions>, None);
+        let removal = match answered(removed).await {
+            Ok(_) => Removal::Gone,
+            Err(error) if is_missing(&error) => Removal::Gone,
+            Err(error) if is_conflict(&error) => Removal::InUse(error.to_string()),
+            Err(error) => return Err(self.failed("remove an image", error)),
+        };
+        self.images.forget();
+        Ok(removal)
+    }
+
+    /// Makes the image known as ours, if it was not here before.
     async fn pull(&self, reference: &str) -> Result<(), DockerError> {
+        let options = ListImagesOptions { all: true, ..Default::default() };
+        let before = answered(self.api.list_images(Some(options))).await;
+        let before = before.map_err(|error| self.failed("list images", error))?;
+        self.fetch(reference).await?;
+        let pulled = answered(self.api.inspect_image(reference)).await;
+        let pulled = pulled.map_err(|error| self.failed("inspect an image", error))?;
+        if let Some(id) = pulled.id.filter(|id| before.iter().all(|image| image.id != *id)) {
+            let size = pulled.size.unwrap_or_default().unsigned_abs();
+            self.images.seen().pulled.push(PulledImage { id, name: reference.to_owned(), size });
+            self.images.pulled.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn fetch(&self, reference: &str) -> Result<(), DockerError> {
         info!(self.log, "pulling an image"; "image" => reference);
         let options = CreateImageOptions { from_image: Some(reference.to_owned()), ..Default::default() };
         let mut progress = self.api.create_image(Some(options), None, None);

@@ -141,6 +141,7 @@ pub struct Retention {
     pub max_executions: u64,
     pub outputs: Lifetime,
     pub contents: Lifetime,
+    pub images: Lifetime,
     /// 0: no limit.
     pub disk_budget: Bytes,
     pub sweep_every: Period,

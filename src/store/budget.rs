@@ -1,4 +1,4 @@
-//! The room that contents, outputs and environments may take, and what goes when it is short.
+//! The room that contents, outputs, environments and images may take, and what goes when it is short.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -120,10 +120,10 @@ impl Budget {
         Ok(Measured { at, bytes: coming + store.stored_bytes().await? + running * self.reserve })
     }
 
-    /// First environments, which can be made anew; then what ended executions said and left; then they themselves
+    /// First environments, which can be made anew, and images, which can be pulled again; then what ended executions said and left; then they themselves
     /// with what was handed over to them.
     async fn collect(&self, store: &Store, goal: u64) -> Result<(), StoreError> {
-        for what in [Kept::Environments, Kept::Outputs, Kept::Executions] {
+        for what in [Kept::Environments, Kept::Images, Kept::Outputs, Kept::Executions] {
             let (mut batch, mut before) = (FIRST_BATCH, None);
             loop {
                 store.remove_unnamed(Duration::ZERO).await?;
@@ -151,6 +151,7 @@ impl Budget {
 #[derive(Clone, Copy)]
 enum Kept {
     Environments,
+    Images,
     Outputs,
     Executions,
 }
@@ -159,6 +160,7 @@ impl Kept {
     fn name(self) -> &'static str {
         match self {
             Kept::Environments => "environments",
+            Kept::Images => "images",
             Kept::Outputs => "outputs",
             Kept::Executions => "executions",
         }
@@ -167,6 +169,7 @@ impl Kept {
     async fn remove_some(self, store: &Store, batch: i64) -> Result<usize, StoreError> {
         match self {
             Kept::Environments => store.retire_idlest_environment().await,
+            Kept::Images => store.retire_idlest_image().await,
             Kept::Outputs => store.prune_oldest(batch).await,
             Kept::Executions => store.remove_oldest(batch).await,
         }

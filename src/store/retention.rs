@@ -58,7 +58,8 @@ const STORED: &str = "
         + (SELECT coalesce(sum(octet_length(stdout) + octet_length(stderr) + octet_length(install_output)), 0)
            FROM executions)::bigint
         + (SELECT coalesce(sum(octet_length(text)), 0) FROM output_chunks)::bigint
-        + (SELECT coalesce(sum(size_bytes), 0) FROM environments)::bigint AS number";
+        + (SELECT coalesce(sum(size_bytes), 0) FROM environments)::bigint
+        + (SELECT coalesce(sum(size_bytes), 0) FROM images WHERE retired_at IS NULL)::bigint AS number";
 
 impl Store {
     /// Removes executions that ended longer ago; how many.
@@ -99,7 +100,7 @@ impl Store {
         self.remove(BLOBS, seconds(older_than)).await
     }
 
-    /// Bytes of all contents and outputs. Reads sizes alone, yet of every row: not for each request.
+    /// Bytes of all contents, outputs, environments and images. Reads sizes alone, yet of every row: not for each request.
     pub async fn stored_bytes(&self) -> Result<u64, StoreError> {
         self.run(|conn| {
             let row: NumberRow = sql_query(STORED).get_result(conn)?;

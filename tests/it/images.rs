@@ -1,20 +1,26 @@
 //! Images: got as their pull policy says, and by their content from then on.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Daemon, DaemonBuilder, Database, docker, wait_until};
+use crate::support::{Daemon, DaemonBuilder, Database, Registry, docker, wait_until};
 
 /// A daemon with one more runtime, `test`.
 fn with_runtime(database: &Database, image: &str, pull: &str) -> (DaemonBuilder, Daemon) {
     let mut builder = DaemonBuilder::on(database).slots(1);
-    let file = builder.data_dir().join("settings.toml");
-    let text = format!("[runtimes.test]\nimage = \"{image}\"\ncommand = [\"python3\"]\npull = \"{pull}\"\n");
-    std::fs::write(&file, text).unwrap();
-    builder.argument(&format!("--config={}", file.display()));
+    add_runtime(&mut builder, image, "python3", pull);
     let daemon = builder.start();
     (builder, daemon)
+}
+
+fn add_runtime(builder: &mut DaemonBuilder, image: &str, command: &str, pull: &str) {
+    let file = builder.data_dir().join("settings.toml");
+    let text =
+        format!("[runtimes.test]\nimage = \"{image}\"\ncommand = [\"{command}\"]\npull = \"{pull}\"\n");
+    std::fs::write(&file, text).unwrap();
+    builder.argument(&format!("--config={}", file.display()));
 }
 
 /// A name for an image of this test's own, gone afterwards.
@@ -22,7 +28,9 @@ struct Tag(String);
 
 impl Tag {
     fn of(image: &str) -> Self {
-        let tag = Self(format!("rgrid-test:{}", std::process::id()));
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let tag = Self(format!("rgrid-test:{}-{number}", std::process::id()));
         tag.move_to(image);
         tag
     }
@@ -98,6 +106,44 @@ fn a_name_that_moves_means_the_same_image_until_the_next_start() {
     assert_eq!(run(&daemon), "False\n");
     assert_eq!(daemon.stop(), 0);
     assert_eq!(run(&builder.start()), "True\n");
+}
+
+#[test]
+fn what_was_pulled_goes_when_nobody_has_needed_it_for_long() {
+    let (database, registry) = (Database::new(), Registry::new());
+    let mut builder = DaemonBuilder::plain(&database).slots(1);
+    add_runtime(&mut builder, &registry.image(), "/bin/sh", "missing");
+    let builder = builder.with("RGRID_ENVIRONMENTS__SWEEP_INTERVAL", "300ms");
+    let daemon = builder.start();
+    let http = daemon.http();
+    let run = || http.wait(&http.submit_with("echo pulled", json!({ "runtime": "test" })))["stdout"].clone();
+    // Was here before, so it is not ours.
+    assert_eq!(http.wait(&http.submit("print(1)"))["stdout"], "1\n");
+    assert_eq!((run(), run()), (json!("pulled\n"), json!("pulled\n")));
+    assert_eq!(registry.pulls(), 1);
+    let known = || database.text("SELECT coalesce(string_agg(name || ' ' || image, ', '), '') FROM images");
+    let pulled = format!("{} {}", registry.image(), registry.image_id());
+    wait_until("it is written down", Duration::from_secs(10), || (known() == pulled).then_some(()));
+    assert!(database.number("SELECT size_bytes FROM images") > 100_000);
+
+    // The sandboxes of its runs may still be there, and that counts as use.
+    let grow_old = || database.execute("UPDATE images SET last_used_at = now() - interval '31 days'");
+    let somebodys = Tag::of(&registry.image());
+    wait_until("it stays, since somebody else has named it", Duration::from_secs(20), || {
+        grow_old();
+        std::thread::sleep(Duration::from_millis(400));
+        daemon.log().iter().any(|line| line.contains("referenced in multiple repositories")).then_some(())
+    });
+    assert_eq!(known(), pulled);
+    drop(somebodys);
+    wait_until("it is removed", Duration::from_secs(20), || {
+        grow_old();
+        std::thread::sleep(Duration::from_millis(400));
+        known().is_empty().then_some(())
+    });
+    assert_eq!(docker(&["image", "ls", "--quiet", "--no-trunc", &registry.image()]), "");
+    assert_eq!(run(), "pulled\n");
+    assert_eq!(registry.pulls(), 2);
 }
 
 #[test]

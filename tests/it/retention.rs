@@ -134,6 +134,42 @@ fn environments_count_and_the_one_used_longest_ago_goes_before_any_output() {
 }
 
 #[test]
+fn images_that_were_pulled_count_and_one_that_is_idle_goes_before_any_output() {
+    let database = Database::new();
+    let builder = DaemonBuilder::plain(&database).with("RGRID_RETENTION__DISK_BUDGET", "12MiB");
+    let daemon = builder.start();
+    let first =
+        daemon.http().submit_with("print('kept')", json!({ "files": [file("in.bin", &vec![1; 2 * MIB])] }));
+    assert_eq!(daemon.http().wait(&first)["status"], "completed");
+    assert_eq!(daemon.stop(), 0);
+    // On another host, so that this one's worker does not look after them.
+    let image = |name: &str, used: &str| {
+        format!(
+            "INSERT INTO images (engine, image, name, size_bytes, last_used_at)
+            VALUES ('elsewhere', 'sha256:{name}', '{name}', {size}, now() - interval '{used}')",
+            size = 4 * MIB
+        )
+    };
+    for (name, used) in [("older", "3 days"), ("old", "2 days"), ("used", "1 hour")] {
+        database.execute(&image(name, used));
+    }
+    // Together they are beyond the budget, and without the oldest there is room again.
+    let daemon = builder.start();
+    let http = daemon.http();
+    let second = http.submit_with("print('kept')", json!({ "files": [file("in.bin", &vec![2; MIB / 2])] }));
+    assert_eq!(http.wait(&second)["status"], "completed");
+    let retired =
+        "SELECT coalesce(string_agg(name, ' ' ORDER BY name), '') FROM images WHERE retired_at IS NOT NULL";
+    assert_eq!(database.text(retired), "older");
+    let third = http.submit_with("print('kept')", json!({ "files": [file("in.bin", &vec![3; 3 * MIB])] }));
+    assert_eq!(http.wait(&third)["status"], "completed");
+    assert_eq!(database.text(retired), "old older", "what was used today stays");
+    for id in [first, second, third] {
+        assert_eq!(http.execution(&id)["stdout"], "kept\n");
+    }
+}
+
+#[test]
 fn when_nothing_may_go_a_submission_is_refused_with_words() {
     let database = Database::new();
     let daemon: Daemon =

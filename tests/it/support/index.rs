@@ -1,10 +1,10 @@
 //! A package index of a test's own, that sandboxes reach on this host: it counts, and it can keep them waiting.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::UdpSocket;
 use std::sync::{Arc, Condvar, Mutex};
 
+use super::serving::{Content, serve};
 use super::zip::zip;
 
 const PAGE: &str = "text/html";
@@ -27,17 +27,9 @@ struct Shared {
 
 impl Index {
     pub fn new() -> Self {
-        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared::default());
         let served = Arc::clone(&shared);
-        std::thread::spawn(move || {
-            for connection in listener.incoming().flatten() {
-                let shared = Arc::clone(&served);
-                // Whoever is killed over its question needs no answer.
-                std::thread::spawn(move || drop(shared.answer(connection)));
-            }
-        });
+        let port = serve("0.0.0.0", move |path| served.answer(path));
         Self { host: own_address(), port, shared }
     }
 
@@ -117,32 +109,13 @@ impl Drop for Index {
 }
 
 impl Shared {
-    fn answer(&self, mut connection: TcpStream) -> std::io::Result<()> {
-        let mut lines = BufReader::new(connection.try_clone()?).lines();
-        let request = lines.next().transpose()?.unwrap_or_default();
-        let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
-        *self.asked.lock().unwrap().entry(path.clone()).or_default() += 1;
-        for line in lines {
-            if line?.is_empty() {
-                break;
-            }
-        }
+    fn answer(&self, path: &str) -> Content {
+        *self.asked.lock().unwrap().entry(path.to_owned()).or_default() += 1;
         drop(self.opened.wait_while(self.closed.lock().unwrap(), |closed| *closed).unwrap());
-        match self.content(&path) {
-            Some((kind, content)) => {
-                let length = content.len();
-                write!(
-                    connection,
-                    "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
-                )?;
-                connection.write_all(&content)
-            }
-            None => connection
-                .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
-        }
+        self.content(path)
     }
 
-    fn content(&self, path: &str) -> Option<(&'static str, Vec<u8>)> {
+    fn content(&self, path: &str) -> Content {
         let files = self.files.lock().unwrap();
         if let Some(name) = path.strip_prefix("/files/") {
             return Some(("application/octet-stream", files.get(name)?.clone()));

@@ -14,6 +14,8 @@ mod leaks;
 mod machine;
 mod postgres;
 mod proxy;
+mod registry;
+mod serving;
 mod session;
 mod waiting;
 mod zip;
@@ -31,6 +33,7 @@ pub use lan::{Lan, Machine};
 pub use machine::{Background, PrivateEngine};
 pub use postgres::Postgres;
 pub use proxy::Proxy;
+pub use registry::Registry;
 pub use session::Session;
 pub use waiting::wait_until;
 

@@ -1,0 +1,80 @@
+//! Images that RGrid has pulled and that nobody has needed for long are removed. What others brought is theirs.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use slog::{Logger, info, warn};
+
+use super::environments::SweepError;
+use crate::actors::Worker;
+use crate::metrics::METRICS;
+use crate::sandbox::{ImageId, PulledImage, Removal};
+use crate::store::StoredImage;
+
+/// Never returns.
+pub(super) async fn sweep_for_ever(worker: Arc<Worker>, log: Logger) {
+    let interval = worker.settings.environments.sweep_interval.0;
+    let mut sweeper = Sweeper { worker, pulled: Vec::new(), log };
+    loop {
+        if let Err(error) = sweeper.sweep().await {
+            warn!(sweeper.log, "old images can't be looked after"; "error" => %error);
+        }
+        tokio::select! {
+            () = sweeper.worker.docker.image_pulled() => {}
+            () = tokio::time::sleep(interval) => {}
+        }
+    }
+}
+
+struct Sweeper {
+    worker: Arc<Worker>,
+    /// What is not written down yet.
+    pulled: Vec<PulledImage>,
+    log: Logger,
+}
+
+impl Sweeper {
+    async fn sweep(&mut self) -> Result<(), SweepError> {
+        let engine = self.worker.docker.engine_id().await?;
+        self.pulled.extend(self.worker.docker.take_pulled_images());
+        if !self.pulled.is_empty() {
+            self.write_down(&engine).await?;
+        }
+        let used: HashSet<ImageId> = self.worker.docker.images_in_use().await?;
+        self.worker.store.use_images(&engine, used.into_iter().collect()).await?;
+        let age = self.worker.settings.retention.images.0;
+        for old in self.worker.store.images(&engine).await? {
+            if old.is_retired || age.is_some_and(|age| old.idle() > age) {
+                self.remove(&engine, &old).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_down(&mut self, engine: &str) -> Result<(), SweepError> {
+        while let Some(one) = self.pulled.last() {
+            self.worker.store.add_image(engine, &one.id, &one.name, one.size).await?;
+            self.pulled.pop();
+        }
+        // How large they are was not known before.
+        Ok(self.worker.budget.keep(&self.worker.store).await?)
+    }
+
+    async fn remove(&self, engine: &str, old: &StoredImage) -> Result<(), SweepError> {
+        match self.worker.docker.remove_image(&old.image).await? {
+            Removal::Gone => {
+                info!(self.log, "an old image is removed"; "image" => &old.name, "id" => &old.image,
+                    "idle_s" => old.idle().as_secs());
+                // One that was given up was counted when it was.
+                METRICS.swept.add(&["images"], u64::from(!old.is_retired));
+                self.worker.store.forget_image(engine, &old.image).await?;
+            }
+            Removal::InUse(reason) => {
+                info!(self.log, "an old image stays"; "image" => &old.name, "id" => &old.image,
+                    "reason" => reason);
+                self.worker.store.use_images(engine, vec![old.image.clone()]).await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! An image registry of a test's own, with one image in it: this host's shell.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::serving::{Content, serve};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+pub struct Registry {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    manifest: Vec<u8>,
+    config: Vec<u8>,
+    layer: Vec<u8>,
+    pulls: AtomicUsize,
+}
+
+impl Registry {
+    /// Docker trusts registries of its own host without TLS.
+    pub fn new() -> Self {
+        let layer = shell();
+        // A time of its own makes it another image than any other test's.
+        let now = chrono::Utc::now().to_rfc3339();
+        let config = json!({ "architecture": "amd64", "os": "linux", "created": now, "config": {},
+            "rootfs": { "type": "layers", "diff_ids": [digest(&layer)] } });
+        let config = config.to_string().into_bytes();
+        let manifest = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": described(CONFIG, &config),
+            "layers": [described(LAYER, &layer)] });
+        let manifest = manifest.to_string().into_bytes();
+        let shared = Arc::new(Shared { manifest, config, layer, pulls: AtomicUsize::new(0) });
+        let served = Arc::clone(&shared);
+        let port = serve("127.0.0.1", move |path| served.content(path));
+        Self { port, shared }
+    }
+
+    /// What it is pulled by.
+    pub fn image(&self) -> String {
+        format!("127.0.0.1:{}/rgrid-test/shell:1", self.port)
+    }
+
+    /// Content id of its image.
+    pub fn image_id(&self) -> String {
+        digest(&self.shared.config)
+    }
+
+    /// How often its image's contents were fetched.
+    pub fn pulls(&self) -> usize {
+        self.shared.pulls.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // Only where a test has left it.
+        let _ = Command::new("docker").args(["rmi", "--force", &self.image_id()]).output();
+    }
+}
+
+impl Shared {
+    fn content(&self, path: &str) -> Content {
+        if path == "/v2/" {
+            return Some(("application/json", b"{}".to_vec()));
+        }
+        let of = path.strip_prefix("/v2/rgrid-test/shell/")?;
+        if of == "manifests/1" || of == format!("manifests/{}", digest(&self.manifest)) {
+            return Some((MANIFEST, self.manifest.clone()));
+        }
+        let wanted = of.strip_prefix("blobs/")?;
+        if wanted == digest(&self.layer) {
+            self.pulls.fetch_add(1, Ordering::SeqCst);
+        }
+        let blob = [&self.config, &self.layer].into_iter().find(|blob| wanted == digest(blob))?;
+        Some(("application/octet-stream", blob.clone()))
+    }
+}
+
+/// `/bin/sh` with the libraries that it loads, as a tar archive.
+fn shell() -> Vec<u8> {
+    let loaded = Command::new("ldd").arg("/bin/sh").output().expect("ldd is part of Debian's libc-bin");
+    let loaded = String::from_utf8(loaded.stdout).unwrap();
+    let libraries = loaded.split_whitespace().filter_map(|word| word.strip_prefix('/'));
+    let archive = Command::new("tar")
+        .args(["--create", "--dereference", "--directory=/", "bin/sh"])
+        .args(libraries)
+        .output()
+        .unwrap();
+    assert!(archive.status.success(), "{}", String::from_utf8_lossy(&archive.stderr));
+    archive.stdout
+}
+
+fn described(kind: &str, content: &[u8]) -> Value {
+    json!({ "mediaType": kind, "size": content.len(), "digest": digest(content) })
+}
+
+fn digest(content: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(content)))
+}
