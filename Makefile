@@ -84,7 +84,7 @@ licences: ## the licence of each crate in the binaries
 up: setup build ## start the daemon of this checkout in the background (data and log in .rgrid/)
 	@scripts/daemon up
 
-down: ## stop that daemon; it finishes what runs
+down: ## stop that daemon; what runs has 30 s to end
 	@scripts/daemon down
 
 status: ## tell whether that daemon is up and ready

@@ -178,8 +178,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Ok(settings::load(cli.config.as_deref(), serve.flags())?)
     };
     match &cli.command {
-        None => app::serve(load(&cli.serve)?, cli.serve.role()),
-        Some(Command::Serve(serve)) => app::serve(load(serve)?, serve.role()),
+        None => match app::serve(load(&cli.serve)?, cli.serve.role())? {},
+        Some(Command::Serve(serve)) => match app::serve(load(serve)?, serve.role())? {},
         Some(Command::Migrate { what }) => {
             let settings = load(&cli.serve)?;
             match what {

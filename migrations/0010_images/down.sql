@@ -1,1 +1,2 @@
+ALTER TABLE executions DROP COLUMN outputs_left_out;
 DROP TABLE images;

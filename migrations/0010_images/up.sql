@@ -12,3 +12,6 @@ CREATE TABLE images (
     retired_at   timestamptz,
     PRIMARY KEY (engine, image)
 );
+
+-- What of its files was not kept, and why: sentences.
+ALTER TABLE executions ADD COLUMN outputs_left_out jsonb;

@@ -43,12 +43,14 @@ pub struct Finish {
 #[rtype(result = "()")]
 pub struct Release {
     pub claim: Claim,
+    /// Its script may have begun.
+    pub begun: bool,
 }
 
 enum Entry {
     Append { claim: Claim, chunks: Vec<Chunk>, answer: oneshot::Sender<Verdict> },
     Finish { claim: Claim, conclusion: Arc<Conclusion>, answer: oneshot::Sender<Recorded> },
-    Release { claim: Claim, answer: oneshot::Sender<()> },
+    Release { claim: Claim, begun: bool, answer: oneshot::Sender<()> },
 }
 
 #[derive(Default)]
@@ -161,7 +163,12 @@ impl Handler<Release> for Recorder {
     fn handle(&mut self, message: Release, _: &mut Context<Self>) -> Self::Result {
         let inbox = Arc::clone(&self.inbox);
         Box::pin(async move {
-            answered(&inbox, |answer| Entry::Release { claim: message.claim.clone(), answer }).await;
+            answered(&inbox, |answer| Entry::Release {
+                claim: message.claim.clone(),
+                begun: message.begun,
+                answer,
+            })
+            .await;
         })
     }
 }
@@ -193,8 +200,8 @@ async fn write_all(pen: Pen, inbox: Arc<Inbox>) {
                     let verdict = pen.append(&claim, chunks).await;
                     let _ = answer.send(verdict);
                 }
-                Entry::Release { claim, answer } => {
-                    pen.release(&claim).await;
+                Entry::Release { claim, begun, answer } => {
+                    pen.release(&claim, begun).await;
                     let _ = answer.send(());
                 }
             }
@@ -215,11 +222,11 @@ impl Pen {
         })
     }
 
-    async fn release(&self, claim: &Claim) {
-        match self.patiently(|| self.store.release(claim)).await {
-            Ok(()) => {
-                info!(self.log, "released"; "execution" => %claim.execution, "attempt" => claim.attempt)
-            }
+    async fn release(&self, claim: &Claim, begun: bool) {
+        match self.patiently(|| self.store.release(claim, begun)).await {
+            Ok(Some(released)) => info!(self.log, "released"; "execution" => %claim.execution,
+                "attempt" => claim.attempt, "becomes" => released.status),
+            Ok(None) => warn!(self.log, "claim lost before it was released"; "execution" => %claim.execution),
             Err(error) => {
                 // Its lease will run out, and it will be rescued.
                 error!(self.log, "a claim could not be released"; "execution" => %claim.execution, "error" => %error);

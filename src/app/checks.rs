@@ -18,12 +18,18 @@ pub(super) type Found = Result<String, String>;
 
 pub(super) fn data_folder(settings: &Settings) -> Found {
     let folder = settings.data_dir.display();
+    let is_new = !settings.data_dir.exists();
     fs::create_dir_all(&settings.data_dir).map_err(|error| {
         format!("{folder} can't be made ({error}): name another with data_dir, --data-dir")
     })?;
     tempfile::tempfile_in(&settings.data_dir).map_err(|error| {
         format!("{folder} can't be written to ({error}): give it to this user, or name another with data_dir")
     })?;
+    if is_new {
+        // Who only looks leaves nothing.
+        let _ = fs::remove_dir(&settings.data_dir);
+        return Ok(format!("{folder}, which the first start makes"));
+    }
     Ok(folder.to_string())
 }
 

@@ -8,9 +8,9 @@ use slog::{Discard, Logger, o};
 use super::checks;
 use super::database::Database;
 use super::engine;
-use super::home::Home;
 use crate::sandbox::{Docker, FenceState};
 use crate::settings::{Firewall, NetworkPolicy, Settings};
+use crate::store::embedded::EmbeddedPostgres;
 
 /// Prints a line a check; fails when one of them does.
 pub fn examine(settings: Settings) -> anyhow::Result<ExitCode> {
@@ -51,14 +51,14 @@ impl Report {
 }
 
 async fn examine_database(settings: &Settings, report: &mut Report) {
-    let home = if settings.embedded_database() { Home::open(&settings.data_dir).map(Some) } else { Ok(None) };
-    if let Err(error) = home {
-        // A daemon that runs answers for its own database.
-        return report.add("database", Ok(format!("not looked at: {error:#}")));
+    if settings.embedded_database() && !EmbeddedPostgres::is_made(&settings.data_dir) {
+        let found =
+            "a private Postgres, which the first start makes in the data folder (no database.url is set)";
+        return report.add("database", Ok(found.to_owned()));
     }
     let log = Logger::root(Discard, o!());
-    let database = match Database::open(settings, &log) {
-        Ok(database) => database,
+    let (database, _home) = match Database::open_beside(settings, &log) {
+        Ok(opened) => opened,
         Err(error) => return report.add("database", Err(format!("{error:#}"))),
     };
     let steps = database.store.migration_steps().await;
@@ -77,9 +77,11 @@ async fn examine_database(settings: &Settings, report: &mut Report) {
     if let Ok(true) = up_to_date {
         report.add("database room", checks::room(&database.store, settings).await);
     }
-    match stale_workers(settings, &database).await {
-        Ok(found) => report.add("workers", Ok(found)),
-        Err(stale) => report.warn("workers", &stale),
+    if let Ok(true) = up_to_date {
+        match stale_workers(settings, &database).await {
+            Ok(found) => report.add("workers", Ok(found)),
+            Err(stale) => report.warn("workers", &stale),
+        }
     }
     database.close(&log);
 }
@@ -100,8 +102,7 @@ async fn stale_workers(settings: &Settings, database: &Database) -> Result<Strin
                 all.join(", ")
             ))
         }
-        // A schema without the table has no workers.
-        Err(error) => Ok(format!("not looked at: {error}")),
+        Err(error) => Err(format!("not looked at: {error}")),
     }
 }
 

@@ -2,14 +2,19 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use slog::{Logger, info, warn};
 
 use super::environments::SweepError;
 use crate::actors::Worker;
+use crate::http::Readiness;
 use crate::metrics::METRICS;
-use crate::sandbox::{ImageId, PulledImage, Removal};
+use crate::sandbox::{DockerError, ImageId, PullPolicy, PulledImage, Removal};
 use crate::store::StoredImage;
+
+/// An operator brings images while the daemon runs.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 
 /// Never returns.
 pub(super) async fn sweep_for_ever(worker: Arc<Worker>, log: Logger) {
@@ -24,6 +29,35 @@ pub(super) async fn sweep_for_ever(worker: Arc<Worker>, log: Logger) {
             () = tokio::time::sleep(interval) => {}
         }
     }
+}
+
+/// Keeps telling which images are here; never returns. What is not here keeps nobody from serving.
+pub(super) async fn tell_for_ever(worker: Arc<Worker>, readiness: Arc<Readiness>) {
+    loop {
+        // A Docker that is away is told by `engine::watch`.
+        if let Ok(words) = what_is_here(&worker).await {
+            readiness.set("images", Ok(words));
+        }
+        tokio::time::sleep(TELL_EVERY).await;
+    }
+}
+
+async fn what_is_here(worker: &Worker) -> Result<String, DockerError> {
+    let (mut here, mut to_pull, mut missing) = (0, Vec::new(), Vec::new());
+    for (name, runtime) in worker.runtimes.iter() {
+        match (worker.docker.has_image(&runtime.image).await?, runtime.pull) {
+            (true, _) => here += 1,
+            (false, PullPolicy::Never) => missing.push(name),
+            (false, _) => to_pull.push(name),
+        }
+    }
+    let all = here + to_pull.len() + missing.len();
+    let rest = |names: &[&str], what: &str| match names {
+        [] => String::new(),
+        names => format!("; {}: {}", what, names.join(", ")),
+    };
+    let to_pull = rest(&to_pull, "pulled when first needed, or got with `make images`");
+    Ok(format!("{here} of {all} are here{to_pull}{}", rest(&missing, "missing, and never pulled")))
 }
 
 struct Sweeper {

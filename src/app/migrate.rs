@@ -10,7 +10,7 @@ use super::home::Home;
 use crate::settings::Settings;
 
 pub fn status(settings: Settings) -> anyhow::Result<ExitCode> {
-    with_database(&settings, async |database| {
+    beside(&settings, async |database| {
         for step in database.store.migration_steps().await? {
             let state = match (step.applied, step.known) {
                 (true, true) => "applied",
@@ -24,7 +24,7 @@ pub fn status(settings: Settings) -> anyhow::Result<ExitCode> {
 }
 
 pub fn up(settings: Settings) -> anyhow::Result<ExitCode> {
-    with_database(&settings, async |database| {
+    beside(&settings, async |database| {
         let applied = database.store.migrate().await?;
         if applied.is_empty() {
             println!("the schema is up to date");
@@ -37,7 +37,7 @@ pub fn up(settings: Settings) -> anyhow::Result<ExitCode> {
 }
 
 pub fn down(settings: Settings) -> anyhow::Result<ExitCode> {
-    with_database(&settings, async |database| {
+    alone(&settings, async |database| {
         match database.store.migrate_down().await? {
             Some(step) => println!("took back {step}"),
             None => println!("there is no step left to take back"),
@@ -46,15 +46,32 @@ pub fn down(settings: Settings) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn with_database(
+/// On the private Postgres of a daemon that runs, too.
+fn beside(
     settings: &Settings,
     work: impl AsyncFnOnce(&Database) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
-    // A private Postgres belongs to the daemon that runs on it.
+    let log = Logger::root(Discard, o!());
+    let (database, _home) = Database::open_beside(settings, &log)?;
+    with(database, work, &log)
+}
+
+/// Not under the feet of a daemon whose private Postgres it is.
+fn alone(
+    settings: &Settings,
+    work: impl AsyncFnOnce(&Database) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
     let _home = settings.embedded_database().then(|| Home::open(&settings.data_dir)).transpose()?;
     let log = Logger::root(Discard, o!());
-    let database = Database::open(settings, &log)?;
+    with(Database::open(settings, &log)?, work, &log)
+}
+
+fn with(
+    database: Database,
+    work: impl AsyncFnOnce(&Database) -> anyhow::Result<()>,
+    log: &Logger,
+) -> anyhow::Result<ExitCode> {
     let result = actix_rt::System::new().block_on(work(&database)).context("migrate");
-    database.close(&log);
+    database.close(log);
     result.map(|()| ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! `rgridd serve`: start in order, serve, stop in order.
 
-use std::process::ExitCode;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,8 +40,8 @@ impl Role {
     }
 }
 
-/// Returns when the daemon has stopped in good order; an error means that it could not start.
-pub fn serve(settings: Settings, role: Role) -> anyhow::Result<ExitCode> {
+/// Ends the process when the daemon has stopped; an error means that it could not begin to start.
+pub fn serve(settings: Settings, role: Role) -> anyhow::Result<Infallible> {
     let logging = logging::start(&settings.log);
     let log = logging.log.clone();
     let stop = signals::listen()?;
@@ -50,7 +50,12 @@ pub fn serve(settings: Settings, role: Role) -> anyhow::Result<ExitCode> {
     let served = run(Arc::new(settings), role, &database, &mut home, stop, &log);
     database.close(&log);
     info!(log, "stopped");
-    served
+    // The last lines are written before the process goes.
+    drop(logging);
+    if let Err(error) = &served {
+        eprintln!("error: {error:#}");
+    }
+    signals::leave(i32::from(served.is_err()))
 }
 
 fn run(
@@ -60,14 +65,14 @@ fn run(
     home: &mut Home,
     stop: watch::Receiver<u32>,
     log: &Logger,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<()> {
     let system = actix::System::new();
     let served = system.block_on(async {
         let fatal = Fatal::default();
         database.watch(log);
         let start = Start { settings, role, database, home, fatal: &fatal, log };
         tokio::select! {
-            served = start.and_serve_until(stop) => served.map(|()| ExitCode::SUCCESS),
+            served = start.and_serve_until(stop) => served,
             // As with kill -9, nothing is lost: the next start takes over.
             reason = fatal.told() => Err(anyhow!(reason).context("this worker cannot go on")),
         }
@@ -280,6 +285,8 @@ impl Work {
         });
         let (of, own) = (Arc::clone(worker), log.new(o!("part" => "images")));
         tended("images", fatal, log, move || images::sweep_for_ever(Arc::clone(&of), own.clone()));
+        let (of, told) = (Arc::clone(worker), Arc::clone(readiness));
+        tended("images here", fatal, log, move || images::tell_for_ever(Arc::clone(&of), Arc::clone(&told)));
         let (of, engine, own) = (Arc::clone(&worker.settings), docker.clone(), log.new(o!()));
         tended("fence", fatal, log, move || engine::mend_fence(Arc::clone(&of), engine.clone(), own.clone()));
         let (readiness, backlog, own) = (Arc::clone(readiness), self.backlog.clone(), log.new(o!()));

@@ -86,6 +86,8 @@ pub struct Conclusion {
     pub install: RunText,
     pub usage: Option<Usage>,
     pub outputs: Vec<StoredOutput>,
+    /// What of the files was not kept, a sentence each.
+    pub outputs_left_out: Vec<String>,
     pub phases: PhaseTimes,
     /// Content id of the image that it ran in.
     pub image: Option<String>,
@@ -102,6 +104,7 @@ impl Conclusion {
             install: RunText::default(),
             usage: None,
             outputs: Vec::new(),
+            outputs_left_out: Vec::new(),
             phases: PhaseTimes::default(),
             image: None,
         }

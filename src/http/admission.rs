@@ -211,7 +211,7 @@ impl Desk<'_> {
 
     fn runtime(&mut self, asked: &Submission, runtimes: &RuntimeTable) -> String {
         let chosen = match &asked.runtime {
-            None => Ok(runtimes.for_script(&asked.script.name)),
+            None => Ok(runtimes.for_script(&asked.script.name, &asked.script.content)),
             Some(name) => runtimes.resolve(name),
         };
         let name = match chosen {

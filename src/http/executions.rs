@@ -16,7 +16,7 @@ use super::auth::Asking;
 use super::openapi::{NoSuch, NotTaken, Refused, Wrong};
 use super::problem::ApiError;
 use super::server::Api;
-use super::{admission, path, submission};
+use super::{admission, next_try, path, submission};
 use crate::execution::ExecutionId;
 use crate::store::{NoRoom, Room, Submitted};
 
@@ -88,7 +88,7 @@ pub(super) async fn get(
     Ok(HttpResponse::Ok().json(with_standing(&api, &id, execution).await?))
 }
 
-/// What it is busy with, or how many are before it.
+/// What it is busy with, how many are before it, or what a next try may ask for.
 async fn with_standing(api: &Api, id: &ExecutionId, mut execution: Execution) -> Result<Execution, ApiError> {
     if !execution.status.is_final() {
         let standing = api.store.standing(id).await?;
@@ -98,6 +98,7 @@ async fn with_standing(api: &Api, id: &ExecutionId, mut execution: Execution) ->
             execution.waits_for = standing.waits_for;
         }
     }
+    execution.next_try = next_try::of(&execution, &api.settings);
     Ok(execution)
 }
 

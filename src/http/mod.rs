@@ -12,6 +12,7 @@ mod executions;
 mod foreign;
 mod listing;
 mod metrics;
+mod next_try;
 mod openapi;
 mod outputs;
 mod path;

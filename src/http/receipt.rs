@@ -91,8 +91,12 @@ fn docker_run(
     let python = runtime.is_some_and(|entry| entry.ecosystem() == Ecosystem::Python);
     let mut run: Vec<String> = command.iter().map(|word| quoted(word)).collect();
     run.extend(std::iter::once(&script.name).chain(&made.args()).map(|word| quoted(word)));
-    if made.requirements.is_some() && python {
-        let install = "python3 -m pip install --quiet --target /tmp/packages -r requirements.txt";
+    if let Some(requirements) = made.requirements.as_deref().filter(|_| python) {
+        // Wherever they came from, they need not lie in the folder.
+        let install = format!(
+            "printf %s {} >/tmp/requirements.txt && python3 -m pip install --quiet --target /tmp/packages -r /tmp/requirements.txt",
+            quoted(requirements)
+        );
         let line = format!("{install} && PYTHONPATH=/tmp/packages exec {}", run.join(" "));
         words.extend(["sh".to_owned(), "-c".to_owned(), quoted(&line)]);
     } else {

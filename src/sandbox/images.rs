@@ -108,6 +108,10 @@ impl Docker {
         Ok(id)
     }
 
+    pub async fn has_image(&self, reference: &str) -> Result<bool, DockerError> {
+        Ok(self.local(reference).await?.is_some())
+    }
+
     async fn local(&self, reference: &str) -> Result<Option<ImageId>, DockerError> {
         match answered(self.api.inspect_image(reference)).await {
             Ok(image) => Ok(image.id),

@@ -13,7 +13,15 @@ pub struct Judged {
     pub exit_code: Option<i32>,
 }
 
-pub fn judge(exit: &Exit, timeout: Duration, memory: u64) -> Judged {
+/// Limits that a submission may choose.
+#[derive(Debug, Clone, Copy)]
+pub struct RunLimits {
+    pub timeout: Duration,
+    pub memory: u64,
+}
+
+/// `most` is what another submission may ask for.
+pub fn judge(exit: &Exit, had: &RunLimits, most: &RunLimits) -> Judged {
     let failed = |kind, error| Outcome::Failed { kind, error };
     let (outcome, exit_code) = match &exit.ending {
         Ending::Exited { code: 0 } => (Outcome::Completed, Some(0)),
@@ -28,17 +36,21 @@ pub fn judge(exit: &Exit, timeout: Duration, memory: u64) -> Judged {
             )
         }
         Ending::TimedOut => {
-            let after = format_duration(timeout);
-            let words = format!(
-                "the script was still running after {after}, its time limit; ask for more with --timeout"
-            );
+            let after = format_duration(had.timeout);
+            let next = match had.timeout < most.timeout {
+                true => "ask for more with --timeout",
+                false => "that is the most that this server gives (execution.max_timeout)",
+            };
+            let words = format!("the script was still running after {after}, its time limit; {next}");
             (failed(FailureKind::Timeout, words), None)
         }
         Ending::OutOfMemory => {
-            let (limit, peak) = (format_size(memory), format_size(exit.peak_memory_bytes));
-            let words = format!(
-                "the script needed more than its {limit} of memory (peak {peak}); ask for more with --memory"
-            );
+            let (limit, peak) = (format_size(had.memory), format_size(exit.peak_memory_bytes));
+            let next = match had.memory < most.memory {
+                true => "ask for more with --memory",
+                false => "that is the most that this server gives (sandbox.max_memory)",
+            };
+            let words = format!("the script needed more than its {limit} of memory (peak {peak}); {next}");
             (failed(FailureKind::OutOfMemory, words), None)
         }
         Ending::Cancelled => (Outcome::Cancelled, None),
@@ -71,7 +83,8 @@ mod tests {
 
     fn judged(ending: Ending) -> Judged {
         let exit = Exit { peak_memory_bytes: 500 << 20, ..Exit::of(ending) };
-        judge(&exit, Duration::from_secs(5), 512 << 20)
+        let had = RunLimits { timeout: Duration::from_secs(5), memory: 512 << 20 };
+        judge(&exit, &had, &RunLimits { memory: 1 << 30, ..had })
     }
 
     #[test]
@@ -91,10 +104,12 @@ mod tests {
     #[test]
     fn the_sentence_names_the_limit_and_what_to_do() {
         let timeout = judged(Ending::TimedOut).outcome;
-        assert!(
-            timeout.error().unwrap().contains("after 5s") && timeout.error().unwrap().contains("--timeout")
-        );
+        assert!(timeout.error().unwrap().ends_with(
+            "after 5s, its time limit; that is the most that this server gives (execution.max_timeout)"
+        ));
         let memory = judged(Ending::OutOfMemory).outcome;
-        assert!(memory.error().unwrap().contains("512 MiB of memory (peak 500 MiB)"));
+        assert!(
+            memory.error().unwrap().contains("512 MiB of memory (peak 500 MiB); ask for more with --memory")
+        );
     }
 }

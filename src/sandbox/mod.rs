@@ -34,7 +34,7 @@ pub use examination::Examined;
 pub use fence::{Fence, FenceState};
 pub use holders::HolderLimits;
 pub use images::{ImageId, PulledImage, Removal};
-pub use judge::{Judged, judge};
+pub use judge::{Judged, RunLimits, judge};
 pub use judge_install::{InstallLimits, judge_install, too_large_install};
 pub use profile::{Network, Profile};
 pub use turns::{First, Later};

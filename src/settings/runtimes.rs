@@ -112,13 +112,14 @@ impl RuntimeTable {
         found.map(|(name, _)| name.as_str()).ok_or_else(|| self.unknown(asked))
     }
 
-    /// The runtime for a script that names none, by its file's ending.
-    pub fn for_script(&self, script: &str) -> &str {
+    /// The runtime for a script that names none: by its file's ending, else by its first line (`#!/usr/bin/env node`).
+    pub fn for_script(&self, script: &str, content: &str) -> &str {
         let ending = script.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
         let chosen = ending.and_then(|ending| {
             self.entries.iter().find(|(_, entry)| entry.extensions.contains(&ending)).map(|(name, _)| name)
         });
-        chosen.map_or(self.default.as_str(), String::as_str)
+        let by_first_line = || interpreter(content).and_then(|name| self.resolve(name).ok());
+        chosen.map(String::as_str).or_else(by_first_line).unwrap_or(&self.default)
     }
 
     fn unknown(&self, asked: &str) -> UnknownRuntime {
@@ -155,6 +156,19 @@ fn natural_key(name: &str) -> Vec<(String, u64)> {
     key
 }
 
+fn last_part(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The program that a script's first line names.
+fn interpreter(content: &str) -> Option<&str> {
+    let mut words = content.lines().next()?.strip_prefix("#!")?.split_whitespace();
+    match last_part(words.next()?) {
+        "env" => words.find(|word| !word.starts_with('-') && !word.contains('=')).map(last_part),
+        name => Some(name),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,10 +195,25 @@ mod tests {
 
     #[test]
     fn the_ending_chooses_when_nothing_else_does() {
-        assert_eq!(table().for_script("a.py"), "python:3.11");
-        assert_eq!(table().for_script("a.js"), "node:20");
-        assert_eq!(table().for_script("a.RB"), "ruby:3.3");
-        assert_eq!(table().for_script("noending"), "python:3.11");
+        assert_eq!(table().for_script("a.py", "#!/bin/sh"), "python:3.11");
+        assert_eq!(table().for_script("a.js", ""), "node:20");
+        assert_eq!(table().for_script("a.RB", ""), "ruby:3.3");
+        assert_eq!(table().for_script("noending", ""), "python:3.11");
+    }
+
+    #[test]
+    fn a_first_line_chooses_where_the_ending_does_not() {
+        for (first, expected) in [
+            ("#!/bin/bash\n", "bash"),
+            ("#!/usr/bin/env -S node --no-warnings\n", "node:20"),
+            ("#! /usr/bin/python3.12 -u\nprint(1)", "python:3.12"),
+            ("#!/usr/bin/env python3\r\n", "python:3.11"),
+            ("#!/usr/bin/perl\n", "python:3.11"),
+            ("#!\n", "python:3.11"),
+            ("# no /bin/bash\n", "python:3.11"),
+        ] {
+            assert_eq!(table().for_script("noending", first), expected, "{first}");
+        }
     }
 
     #[test]

@@ -47,6 +47,11 @@ pub struct EmbeddedPostgres {
 
 impl EmbeddedPostgres {
     /// Blocking. Makes it on the first start, repairs and starts it on every other.
+    /// Whether there is one, running or not.
+    pub fn is_made(data_dir: &Path) -> bool {
+        data_dir.join("postgres/data/PG_VERSION").exists()
+    }
+
     pub fn start(data_dir: &Path, bin_dir: &Path) -> Result<Self, EmbeddedError> {
         let home = data_dir.join("postgres");
         let postgres = Self {

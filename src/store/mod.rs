@@ -1,7 +1,8 @@
 //! Everything that is kept: the only place that knows diesel and SQL.
 //!
 //! `Store::run` is the one bridge from async code to diesel: a bounded number of permits, each with a
-//! connection of its own, on the blocking pool. The queue's statements stand together in `queue.rs`.
+//! connection of its own, on the blocking pool. The queue's statements stand together in `queue.rs`
+//! and `giving_back.rs`.
 
 mod budget;
 mod changing;
@@ -12,6 +13,7 @@ mod error;
 mod examination;
 mod files;
 mod following;
+mod giving_back;
 mod images;
 mod keys;
 mod lane;
@@ -42,10 +44,11 @@ pub use environments::{EnvironmentKey, StoredEnvironment};
 pub use error::StoreError;
 pub use examination::DatabaseFacts;
 pub use following::{CutStream, Standing};
+pub use giving_back::Rescue;
 pub use images::StoredImage;
 pub use keys::{Admission, KeyRow, NewKey};
 pub use outputs::Chunk;
-pub use queue::{CLAIM_MOST, Pulse, QueueDepth, Rescue};
+pub use queue::{CLAIM_MOST, Pulse, QueueDepth};
 pub use reading::{Filter, Page, StreamText};
 pub use receipts::MadeOf;
 pub use recording::Recorded;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use diesel::sql_types::{BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
 
 use super::StoreError;
-use super::queue::{Pulse, Rescue};
+use super::giving_back::Rescue;
+use super::queue::Pulse;
 use crate::execution::{Claim, Claimed, Environment, ExecutionId, KeyId, WorkerId};
 
 #[derive(diesel::QueryableByName)]

@@ -77,9 +77,10 @@ impl Store {
             let mut execution = row.into_execution(more)?;
             execution.stdout = Some(stdout);
             execution.stderr = Some(stderr);
+            execution.outputs = Some(Vec::new());
             // They are stored in the transaction that ends it.
             if execution.status.is_final() {
-                execution.outputs = outputs(conn, &id)?;
+                execution.outputs = Some(outputs(conn, &id)?);
             }
             Ok(execution)
         })
@@ -92,7 +93,7 @@ impl Store {
         self.run(move |conn| {
             let found = executions::table.find(id.as_str()).select((Row::as_select(), more()));
             let (row, more): (Row, More) = found.first(conn)?;
-            let outputs = outputs(conn, &id)?;
+            let outputs = Some(outputs(conn, &id)?);
             Ok(Execution { outputs, ..row.into_execution(more)? })
         })
         .await
@@ -204,6 +205,8 @@ pub(super) fn parse_status(text: &str) -> Result<Status, StoreError> {
         .ok_or_else(|| StoreError::Internal(format!("unknown status {text:?}")))
 }
 
+const MIB: u64 = 1 << 20;
+
 /// What is read for show alone, in one column: diesel's tables end at 32.
 #[derive(Debug, Default, Deserialize, FromSqlRow)]
 struct More {
@@ -213,11 +216,14 @@ struct More {
     pruned_at: Option<DateTime<Utc>>,
     on: BTreeMap<String, String>,
     priority: i32,
+    memory_bytes: u64,
+    outputs_left_out: Option<Vec<String>>,
 }
 
 fn more() -> diesel::expression::SqlLiteral<Jsonb> {
     sql("jsonb_build_object('environment_ms', environment_ms, 'sandbox_ms', sandbox_ms, 'script_ms', script_ms,
-        'pruned_at', pruned_at, 'on', on_labels, 'priority', priority)")
+        'pruned_at', pruned_at, 'on', on_labels, 'priority', priority, 'memory_bytes', memory_bytes,
+        'outputs_left_out', outputs_left_out)")
 }
 
 impl FromSql<Jsonb, Pg> for More {
@@ -322,10 +328,13 @@ impl Row {
             max_attempts: self.max_attempts.unsigned_abs(),
             worker: self.worker_name,
             timeout_seconds: self.timeout_ms as f64 / 1000.0,
+            memory_mb: more.memory_bytes / MIB,
+            next_try: None,
             labels: serde_json::from_value(self.labels).map_err(unreadable)?,
             on: more.on,
             priority: more.priority,
-            outputs: Vec::new(),
+            outputs: None,
+            outputs_left_out: more.outputs_left_out.unwrap_or_default(),
             usage,
         })
     }

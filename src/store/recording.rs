@@ -40,6 +40,9 @@ pub(super) const FINISH: &str = "
     gone AS (DELETE FROM output_chunks USING ended WHERE execution_id = ended.id)
     SELECT id FROM ended";
 
+/// In the transaction that ended the run.
+const LEFT_OUT: &str = "UPDATE executions SET outputs_left_out = $2 WHERE id = $1";
+
 /// Whether the final write took effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
@@ -91,6 +94,7 @@ impl Store {
             .run(move |conn| {
                 if let [(claim, conclusion)] = ended.as_slice()
                     && conclusion.outputs.is_empty()
+                    && conclusion.outputs_left_out.is_empty()
                 {
                     return Ok(vec![finish_one(conn, claim, conclusion)?]);
                 }
@@ -119,6 +123,12 @@ fn finish_with_outputs(
     if recorded == Recorded::Stored && !conclusion.outputs.is_empty() {
         let files = conclusion.outputs.iter().map(|f| (Role::Output, f.name.as_str(), f.content.as_slice()));
         FileRows::new(files).insert(conn, &claim.execution)?;
+    }
+    if recorded == Recorded::Stored && !conclusion.outputs_left_out.is_empty() {
+        statement(LEFT_OUT)
+            .bind::<Text, _>(claim.execution.as_str())
+            .bind::<Jsonb, _>(serde_json::json!(conclusion.outputs_left_out))
+            .execute(conn)?;
     }
     Ok(recorded)
 }

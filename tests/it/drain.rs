@@ -47,7 +47,48 @@ fn what_outlasts_the_drain_timeout_is_given_back_and_run_again() {
     let again = builder.start();
     let end = again.http().wait(&id);
     assert_eq!((end["status"].as_str(), end["stdout"].as_str()), (Some("completed"), Some("done\n")));
-    // The attempt that was given back does not count against max_attempts.
+    // Its script had begun, which counts.
+    assert_eq!(database.number("SELECT attempt - released FROM executions"), 2);
+}
+
+#[test]
+fn what_may_begin_only_once_ends_with_what_it_said_when_a_drain_does_not_wait_for_it() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(1).with("RGRID_WORKER__DRAIN_TIMEOUT", "500ms").start();
+    let id = daemon.http().submit_with(
+        "import time; print('begun', flush=True); time.sleep(60)",
+        json!({ "max_attempts": 1, "secrets": { "TOKEN": "hidden" } }),
+    );
+    daemon.http().wait_for_output(&id, "begun");
+    assert_eq!(daemon.stop(), 0);
+    let row = "SELECT concat_ws(' ', status, failure_kind, stdout_bytes, stdout, secrets) FROM executions";
+    assert_eq!(database.text(row), "failed lost 6 begun\n");
+    let said = database.text("SELECT execution_error FROM executions");
+    assert!(
+        said.contains(
+            "was stopped, and its worker.drain_timeout passed, while the script ran (attempt 1 of 1)"
+        ),
+        "{said}"
+    );
+    assert!(said.ends_with("submit it again, or allow more with --max-attempts"), "{said}");
+    assert_eq!(database.number("SELECT count(*) FROM output_chunks"), 0);
+}
+
+#[test]
+fn what_has_not_begun_when_it_is_given_back_may_begin_once_all_the_same() {
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database).slots(1).with("RGRID_WORKER__DRAIN_TIMEOUT", "500ms");
+    let daemon = builder.clone().failing("hand_over.filled=sleep:60000").start();
+    let id = daemon.http().submit_with("print('once')", json!({ "max_attempts": 1 }));
+    wait_until("it is being handed over", Duration::from_secs(30), || {
+        (daemon.http().execution(&id)["status"] == "running").then_some(())
+    });
+    assert_eq!(daemon.stop(), 0);
+    let end = builder.start().http().wait(&id);
+    assert_eq!(
+        (&end["status"], &end["stdout"], &end["attempt"]),
+        (&json!("completed"), &json!("once\n"), &json!(2))
+    );
     assert_eq!(database.number("SELECT attempt - released FROM executions"), 1);
 }
 

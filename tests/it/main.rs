@@ -30,6 +30,7 @@ mod metrics;
 mod migrations;
 mod model;
 mod news;
+mod openapi;
 mod output;
 mod pace;
 mod postgres_tls;

@@ -1,5 +1,6 @@
 //! The main job: a script and a file go in, an answer comes out.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -119,9 +120,28 @@ fn a_simple_script_answers_in_a_second_and_leaves_no_container() {
 #[test]
 fn without_a_database_a_private_postgres_keeps_everything() {
     let builder = DaemonBuilder::new();
+    let ask = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rgridd"));
+        command
+            .args(arguments)
+            .env("RGRID_DATA_DIR", builder.data_dir())
+            .env("RGRID_HTTP__LISTEN", "127.0.0.1:0");
+        let output = command.env_remove("DATABASE_URL").output().unwrap();
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+    };
+    let examined = ask(&["doctor"]);
+    assert!(examined.contains("a private Postgres, which the first start makes"), "{examined}");
+    assert!(!builder.data_dir().join("postgres").exists(), "the doctor made one");
+
     let daemon = builder.start();
     let id = daemon.http().submit("print('kept')");
     daemon.http().wait(&id);
+    // Beside the daemon, on its database.
+    assert!(ask(&["doctor"]).contains("schema steps, 0 pending"), "{}", ask(&["doctor"]));
+    let steps = ask(&["migrate", "status"]);
+    assert!(steps.contains("applied") && !steps.contains("pending"), "{steps}");
+    assert!(ask(&["migrate", "up"]).contains("up to date"));
+    assert!(ask(&["migrate", "down"]).contains("another rgridd uses the data folder"));
     assert_eq!(daemon.stop(), 0);
     let running = builder.data_dir().join("postgres/data/postmaster.pid");
     assert!(!running.exists(), "the private Postgres still runs");

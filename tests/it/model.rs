@@ -33,7 +33,7 @@ enum Step {
     Heartbeat(usize),
     Append(usize),
     Finish(usize),
-    Release(usize),
+    Release(usize, bool),
     /// The worker forgets its claims without a word.
     Crash(usize),
     /// All leases run out at once.
@@ -58,7 +58,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => worker.clone().prop_map(Step::Heartbeat),
         2 => worker.clone().prop_map(Step::Append),
         4 => worker.clone().prop_map(Step::Finish),
-        1 => worker.clone().prop_map(Step::Release),
+        1 => worker.clone().prop_flat_map(|who| any::<bool>().prop_map(move |begun| Step::Release(who, begun))),
         1 => worker.prop_map(Step::Crash),
         2 => Just(Step::Expire),
         3 => Just(Step::Rescue),
@@ -131,9 +131,9 @@ impl World {
                 }
             }
             Step::Finish(who) => self.finish(who).await,
-            Step::Release(who) => {
+            Step::Release(who, begun) => {
                 if let Some(claim) = self.believed[who].pop() {
-                    self.store.release(&claim).await.unwrap();
+                    self.store.release(&claim, begun).await.unwrap();
                 }
             }
             Step::Crash(who) => self.believed[who].clear(),

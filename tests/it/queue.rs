@@ -80,7 +80,7 @@ impl Queue {
     }
 
     fn release(&self, claim: &Claim) {
-        self.runtime.block_on(self.store.release(claim)).unwrap();
+        self.runtime.block_on(self.store.release(claim, false)).unwrap();
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::{DaemonBuilder, Database};
+use crate::support::{DaemonBuilder, Database, Index};
 
 #[test]
 fn the_line_of_a_receipt_does_the_same_by_hand() {
@@ -38,6 +38,27 @@ fn the_line_of_a_receipt_does_the_same_by_hand() {
     let by_hand = by_hand.unwrap();
     let said = String::from_utf8_lossy(&by_hand.stderr);
     assert_eq!(end["stdout"].as_str().unwrap(), String::from_utf8(by_hand.stdout).unwrap(), "{line}\n{said}");
+}
+
+#[test]
+fn the_line_brings_its_requirements_along() {
+    let index = Index::new().with_module("hello", "1.0");
+    let database = Database::new();
+    let daemon = DaemonBuilder::plain(&database).start();
+    let more = json!({ "requirements": index.requirements("hello==1.0  # it's \"quoted\"") });
+    let script = "import hello; print(hello.VERSION)";
+    let id = daemon.http().submit_with(script, more);
+    assert_eq!(daemon.http().wait(&id)["stdout"], "1.0\n");
+    let receipt = daemon.http().get(&format!("/api/v1/executions/{id}/receipt")).json();
+    // Nothing but what the receipt lists.
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(folder.path(), Some(1000), Some(1000)).unwrap();
+    std::fs::write(folder.path().join("script.py"), script).unwrap();
+    // On the network of this host, where the test's index is.
+    let line = receipt["docker_run"].as_str().unwrap().replace("--network bridge", "--network host");
+    let by_hand = Command::new("sh").args(["-c", &line]).current_dir(folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&by_hand.stderr);
+    assert_eq!(String::from_utf8_lossy(&by_hand.stdout), "1.0\n", "{line}\n{said}");
 }
 
 #[test]

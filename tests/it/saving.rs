@@ -64,3 +64,35 @@ fn whoever_ends_a_download_leaves_no_half_file() {
         assert_eq!((ended.code(), names(&cli, "here")), (Some(code), Vec::new()), "{said}");
     }
 }
+
+#[test]
+fn files_that_are_not_kept_are_named_wherever_one_looks() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::plain(&database).slots(1).start();
+    let cli = daemon.cli();
+    cli.write("large.py", "import os; open('large.bin', 'w').truncate(40 << 20); os.symlink('/etc/passwd', 'link'); open('a', 'w').write('x')");
+    let said = cli.run(&["run", "-w", "-o", "out", "large.py"]);
+    assert_eq!((said.code, names(&cli, "out")), (0, vec!["a".to_owned()]), "{said:?}");
+    for left_out in ["warning: files: `large.bin` (40 MiB)", "warning: files: `link` was left out"] {
+        assert!(said.stderr.contains(left_out), "{left_out}: {said:?}");
+    }
+    let id = said.stderr.split_whitespace().find(|word| word.starts_with("exec_")).unwrap();
+    let status = cli.ok(&["status", id]);
+    assert!(status.contains("Left out: `large.bin` (40 MiB)"), "{status}");
+    let why = cli.ok(&["why", id]);
+    assert!(why.contains("but not all of its files were kept. `large.bin`"), "{why}");
+    let shown = daemon.http().execution(id);
+    assert_eq!(shown["outputs_left_out"].as_array().unwrap().len(), 2, "{shown}");
+    let page = daemon.http().get(&format!("/executions/{id}")).body;
+    assert!(page.contains("`large.bin` (40 MiB)"), "{page}");
+    // In a batch, of which nothing is kept.
+    cli.write("one.csv", "1");
+    cli.write("nothing.py", "open('large.bin', 'w').truncate(40 << 20)");
+    let said = cli.run(&["run", "-o", "all", "nothing.py", "--batch", "*.csv"]);
+    assert!(
+        said.stderr.contains("warning: files: `large.bin`") && said.stderr.contains("Saved: nothing"),
+        "{said:?}"
+    );
+    let said = cli.run(&["download", "-o", "all", id, "a"]);
+    assert_eq!((said.code, names(&cli, "all")), (0, vec!["a".to_owned()]), "{said:?}");
+}

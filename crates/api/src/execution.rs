@@ -111,6 +111,16 @@ pub struct Usage {
     pub peak_memory_bytes: u64,
 }
 
+/// What a next try may ask for of the limit that ended it: more than it had, and no more than the server gives.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NextTry {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mb: Option<u64>,
+}
+
 /// `GET /executions/{id}`. Times are RFC 3339 in UTC; what has no value yet is left out.
 ///
 /// Values of environment variables go in and never come out: only their names are shown.
@@ -174,16 +184,32 @@ pub struct Execution {
     pub worker: Option<String>,
     pub timeout_seconds: f64,
     #[serde(default)]
+    pub memory_mb: u64,
+    /// None when no limit ended it, or when it had the most that the server gives; for a single execution only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_try: Option<NextTry>,
+    #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// Labels that its worker must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub on: BTreeMap<String, String>,
     #[serde(default)]
     pub priority: i32,
-    #[serde(default)]
-    pub outputs: Vec<OutputFile>,
+    /// The files that it left; left out in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<Vec<OutputFile>>,
+    /// What of its files was not kept, and why: a sentence each, for some of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs_left_out: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+}
+
+impl Execution {
+    /// The files that it left, as far as they were asked for.
+    pub fn files(&self) -> &[OutputFile] {
+        self.outputs.as_deref().unwrap_or_default()
+    }
 }
 
 /// `GET /executions`: newest first, without outputs.

@@ -15,7 +15,7 @@ pub mod submission;
 pub mod units;
 
 pub use event::{OutputEvent, Phase, Phases, StatusEvent};
-pub use execution::{Execution, ExecutionList, FailureKind, Status, Usage};
+pub use execution::{Execution, ExecutionList, FailureKind, NextTry, Status, Usage};
 pub use output::{OutputFile, OutputList, Stream};
 pub use problem::{FieldError, Problem};
 pub use receipt::{Receipt, ReceiptLimits};

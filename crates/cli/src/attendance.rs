@@ -42,9 +42,16 @@ impl Attendance<'_> {
         let mut phases = if self.quiet { Phases::untold() } else { Phases::told_on(self.console) };
         phases.see(submitted);
         let ended = match manner {
-            Manner::Follow => self.follow(&submitted.id, &mut phases)?,
-            Manner::Wait => self.wait(&submitted.id, &mut phases)?,
+            Manner::Follow => self.follow(&submitted.id, &mut phases),
+            Manner::Wait => self.wait(&submitted.id, &mut phases),
         };
+        let ended = ended.map_err(|failure| match failure.exit {
+            Exit::Unreachable => failure.hint(format!(
+                "{id} was accepted, and is run all the same; when the server is back, go on with `rgrid logs -f {id}`",
+                id = submitted.id
+            )),
+            _ => failure,
+        })?;
         self.interrupt.now(Stage::Ended);
         let exit = ending::conclude(&ended, Seen::Output, self.console);
         match self.save(&ended, destination) {
@@ -81,13 +88,13 @@ impl Attendance<'_> {
 
     fn save(&self, ended: &Execution, destination: Option<&Destination>) -> Result<(), Failure> {
         let Some(destination) = destination else {
-            if !ended.outputs.is_empty() && !self.quiet {
-                let (count, id) = (outputs::counted(&ended.outputs), &ended.id);
+            if !ended.files().is_empty() && !self.quiet {
+                let (count, id) = (outputs::counted(ended.files()), &ended.id);
                 self.console.hint(&format!("it left {count}; save them here with `rgrid download {id}`"));
             }
             return Ok(());
         };
-        outputs::save(self.server, &ended.id, &ended.outputs, destination, Existing::Keep, |path| {
+        outputs::save(self.server, &ended.id, ended.files(), destination, Existing::Keep, |path| {
             if !self.quiet {
                 self.console.progress(&format!("Saved: {path}"));
             }

@@ -21,10 +21,18 @@ pub fn conclude(ended: &Execution, seen: Seen, console: &Console) -> Exit {
     if seen == Seen::Output {
         warn_of_cuts(ended, &[Stream::Stdout, Stream::Stderr], console);
     }
+    warn_of_left_out(ended, console);
     if let Some(failure) = failure(ended, seen) {
         console.error(&failure);
     }
     Exit::of(ended)
+}
+
+/// Warns of files that were not kept.
+pub fn warn_of_left_out(execution: &Execution, console: &Console) {
+    for sentence in &execution.outputs_left_out {
+        console.warning(&format!("files: {}", sentence.trim_end_matches('.')));
+    }
 }
 
 /// Warns that of these streams so many bytes were not shown to somebody who followed.
@@ -109,7 +117,10 @@ pub mod tests {
             labels: BTreeMap::new(),
             on: BTreeMap::new(),
             priority: 0,
-            outputs: Vec::new(),
+            memory_mb: 512,
+            next_try: None,
+            outputs: None,
+            outputs_left_out: Vec::new(),
             usage: None,
         }
     }

@@ -40,7 +40,11 @@ fn in_the_way(mut kept: Vec<String>, id: &str) -> Result<(), Failure> {
 
 /// `1 file`, `3 files`.
 pub fn counted(files: &[OutputFile]) -> String {
-    match files.len() {
+    number(files.len())
+}
+
+pub fn number(files: usize) -> String {
+    match files {
         1 => "1 file".to_owned(),
         count => format!("{count} files"),
     }

@@ -2,8 +2,6 @@
 
 use rgrid_api::{Execution, FailureKind, Status};
 
-const MIB: u64 = 1 << 20;
-
 /// None for one that has not failed.
 pub fn of(execution: &Execution) -> Option<String> {
     let id = &execution.id;
@@ -15,10 +13,16 @@ pub fn of(execution: &Execution) -> Option<String> {
     }
     Some(match execution.failure_kind {
         Some(FailureKind::Exit) | None => format!("see what it said with `rgrid logs {id}`"),
-        Some(FailureKind::Timeout) => again(execution, &format!("--timeout {}", more_time(execution))),
-        Some(FailureKind::OutOfMemory) => again(execution, &format!("--memory {}", more_memory(execution))),
+        Some(FailureKind::Timeout) => match execution.next_try.and_then(|next| next.timeout_seconds) {
+            Some(seconds) => again(execution, &format!("--timeout {}", time(seconds))),
+            None => no_more("time", "execution.max_timeout"),
+        },
+        Some(FailureKind::OutOfMemory) => match execution.next_try.and_then(|next| next.memory_mb) {
+            Some(mebibytes) => again(execution, &format!("--memory {}", memory(mebibytes))),
+            None => no_more("memory", "sandbox.max_memory"),
+        },
         Some(FailureKind::Install) => format!("see what pip said with `rgrid logs --install {id}`"),
-        Some(FailureKind::Image) => "ask what the server lacks with `rgrid doctor`".to_owned(),
+        Some(FailureKind::Image) => "`rgrid doctor` tells which images the server has".to_owned(),
         Some(FailureKind::Output) => format!("run it again with `rgrid retry {id}`"),
         Some(FailureKind::Lost) => format!("run it again with `rgrid retry {id}`"),
         Some(FailureKind::Internal) => {
@@ -33,22 +37,25 @@ fn again(execution: &Execution, option: &str) -> String {
     format!("run it again with `rgrid run {option} {script}{more}`")
 }
 
-/// Twice as long, in whole seconds or minutes.
-fn more_time(execution: &Execution) -> String {
-    let twice = (execution.timeout_seconds * 2.0).ceil().max(1.0);
-    if twice % 60.0 == 0.0 { format!("{}m", twice / 60.0) } else { format!("{twice}s") }
+fn no_more(what: &str, setting: &str) -> String {
+    format!(
+        "it had the most {what} that the server gives ({setting}): hand it less to do at a time, as `rgrid run --batch` does, \
+         or ask the server's operator"
+    )
 }
 
-/// The next power of two above what it had.
-fn more_memory(execution: &Execution) -> String {
-    let peak = execution.usage.map_or(512 * MIB, |usage| usage.peak_memory_bytes);
-    let mebibytes = (peak / MIB).max(1).next_power_of_two().saturating_mul(2);
-    if mebibytes >= 1024 { format!("{}g", mebibytes / 1024) } else { format!("{mebibytes}m") }
+/// In whole seconds or minutes.
+fn time(seconds: f64) -> String {
+    if seconds % 60.0 == 0.0 { format!("{}m", seconds / 60.0) } else { format!("{seconds}s") }
+}
+
+fn memory(mebibytes: u64) -> String {
+    if mebibytes.is_multiple_of(1024) { format!("{}g", mebibytes / 1024) } else { format!("{mebibytes}m") }
 }
 
 #[cfg(test)]
 mod tests {
-    use rgrid_api::Usage;
+    use rgrid_api::NextTry;
 
     use super::*;
     use crate::ending::tests::execution;
@@ -58,16 +65,23 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_was_too_low_is_doubled() {
-        let slow = Execution { timeout_seconds: 600.0, ..failed(FailureKind::Timeout) };
-        assert_eq!(of(&slow).unwrap(), "run it again with `rgrid run --timeout 20m script.py`");
-        let quick = Execution { timeout_seconds: 0.4, args: vec!["a".to_owned()], ..slow };
-        assert_eq!(of(&quick).unwrap(), "run it again with `rgrid run --timeout 1s script.py …`");
-        for (peak, option) in [(500 * MIB, "1g"), (512 * MIB, "1g"), (60 * MIB, "128m"), (0, "2m")] {
-            let usage = Some(Usage { cpu_ms: 0, peak_memory_bytes: peak });
-            let hungry = Execution { usage, ..failed(FailureKind::OutOfMemory) };
-            assert!(of(&hungry).unwrap().contains(&format!("--memory {option} ")), "{peak}");
+    fn a_limit_that_was_too_low_is_raised_as_far_as_the_server_gives_more() {
+        let more = |kind, next_try: NextTry| {
+            let args = vec!["a".to_owned()];
+            of(&Execution { next_try: Some(next_try), args, ..failed(kind) }).unwrap()
+        };
+        let time = |seconds| NextTry { timeout_seconds: Some(seconds), memory_mb: None };
+        let memory = |mebibytes| NextTry { timeout_seconds: None, memory_mb: Some(mebibytes) };
+        for (seconds, option) in [(1.0, "1s"), (90.0, "90s"), (600.0, "10m")] {
+            let told = more(FailureKind::Timeout, time(seconds));
+            assert_eq!(told, format!("run it again with `rgrid run --timeout {option} script.py …`"));
         }
+        for (mebibytes, option) in [(128, "128m"), (1900, "1900m"), (2048, "2g")] {
+            let told = more(FailureKind::OutOfMemory, memory(mebibytes));
+            assert!(told.contains(&format!("--memory {option} ")), "{told}");
+        }
+        let most = of(&failed(FailureKind::OutOfMemory)).unwrap();
+        assert!(most.contains("the most memory that the server gives (sandbox.max_memory)"), "{most}");
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub(super) async fn follow(
                     return Ok(volume);
                 }
                 Err(Unsettled::Judged(outcome)) => outcome,
-                Err(Unsettled::NotWritten) => return Err(Ending::Released),
+                Err(Unsettled::NotWritten) => return Err(Ending::Released { begun: false }),
             }
         }
         End::Broken(reason) => {
@@ -64,7 +64,7 @@ pub(super) async fn follow(
         }
         End::Overdue => failed(FailureKind::Install, "the install did not end in time and was killed".into()),
         End::Alarm => too_large_install(&recipe::limits(&worker.settings)),
-        End::Released => return Err(Ending::Released),
+        End::Released => return Err(Ending::Released { begun: false }),
         End::ClaimLost => {
             forsake(worker, &preparing.claimed.claim, sandbox, preparing.log).await;
             return Err(Ending::ClaimLost);

@@ -13,7 +13,8 @@ use crate::actors::Worker;
 use crate::execution::diagnosis::{self, Facts};
 use crate::execution::{Claimed, Conclusion, FailureKind, Outcome, PhaseTimes, StoredOutput, Usage};
 use crate::failpoint;
-use crate::sandbox::{Judged, Sandbox, SandboxError, judge};
+use crate::sandbox::{Judged, RunLimits, Sandbox, SandboxError, judge};
+use crate::settings::Settings;
 use crate::store::Room;
 
 /// For all output files of a run. Docker that hangs must not keep a result from being told.
@@ -44,7 +45,7 @@ pub(super) async fn script(worker: &Worker, claimed: &Claimed, followed: Followe
             return concluded(overdue(claimed, &transcript));
         }
         // Dropping the sandbox removes it.
-        End::Released => return Ending::Released,
+        End::Released => return Ending::Released { begun: true },
         End::ClaimLost => {
             forsake(worker, &claimed.claim, sandbox, log).await;
             return Ending::ClaimLost;
@@ -63,7 +64,8 @@ async fn exited(
     log: &Logger,
 ) -> (Conclusion, Option<Room>) {
     let limit = worker.settings.execution.output_limit.0;
-    let Judged { mut outcome, exit_code } = judge(&exit, claimed.timeout, claimed.memory_bytes);
+    let had = RunLimits { timeout: claimed.timeout, memory: claimed.memory_bytes };
+    let Judged { mut outcome, exit_code } = judge(&exit, &had, &most(&worker.settings));
     let fetched = tokio::time::timeout(FETCH_TIMEOUT, outputs(sandbox, &exit)).await;
     let late = |_| Err(SandboxError::Broken(format!("not done after {}s", FETCH_TIMEOUT.as_secs())));
     let outputs = match fetched.unwrap_or_else(late) {
@@ -91,7 +93,13 @@ async fn exited(
     conclusion.usage = Some(usage);
     conclusion.phases.script = Some(exit.wall_ms).filter(|ms| *ms > 0).map(Duration::from_millis);
     conclusion.outputs = outputs;
+    conclusion.outputs_left_out = left_out(&exit);
     (conclusion, room)
+}
+
+/// What a submission may ask for.
+fn most(settings: &Settings) -> RunLimits {
+    RunLimits { timeout: settings.execution.max_timeout.0, memory: settings.sandbox.max_memory.0 }
 }
 
 /// The output files, or none of them where they do not fit into what may be stored.
@@ -143,6 +151,7 @@ async fn cause(worker: &Worker, claimed: &Claimed, exit: &Exit, stderr: &str) ->
         script: &claimed.script_name,
         runtime: &claimed.runtime,
         inputs: &names,
+        args: &claimed.args,
         network: claimed.network,
         memory_bytes: claimed.memory_bytes,
     })
@@ -195,9 +204,16 @@ fn with(outcome: Outcome, streams: Streams) -> Conclusion {
         install: streams.install,
         usage: None,
         outputs: Vec::new(),
+        outputs_left_out: Vec::new(),
         phases: PhaseTimes::default(),
         image: None,
     }
+}
+
+/// The init tells about ten, in short sentences; what comes from a sandbox may be anything.
+fn left_out(exit: &Exit) -> Vec<String> {
+    let short = |sentence: &String| sentence.chars().take(400).collect();
+    exit.outputs_left_out.iter().take(20).map(short).collect()
 }
 
 /// Names were checked by the init; they come from the sandbox, so they are checked again.

@@ -1,5 +1,6 @@
 //! From a claim to a sandbox that runs its job.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use slog::{Logger, info, warn};
@@ -31,7 +32,8 @@ pub(super) enum HandOver {
     EnvironmentGone,
 }
 
-/// Nothing of the script has run while this fails, so every way out is safe: end, release, try again.
+/// Nothing of the script has run while this fails, so every way out is safe: end, release, try again. (An order may
+/// come between the start and its answer; then it may have begun.)
 /// `environment` is the volume with what it requires.
 pub(super) async fn hand_over(
     worker: &Worker,
@@ -44,9 +46,13 @@ pub(super) async fn hand_over(
 ) -> Result<HandOver, Ending> {
     let mut tries = Tries::default();
     loop {
+        let told_to_start = Cell::new(false);
         let tried = tokio::select! {
-            tried = attempt(worker, claimed, runtime, environment.clone(), stock) => tried,
-            ending = ordered(held) => return Err(ending),
+            tried = attempt(worker, claimed, runtime, environment.clone(), stock, &told_to_start) => tried,
+            ending = ordered(held) => return Err(match ending {
+                Ending::Released { .. } => Ending::Released { begun: told_to_start.get() },
+                other => other,
+            }),
         };
         match tried {
             Ok((sandbox, profile)) => return Ok(HandOver::Done(Box::new(sandbox), profile)),
@@ -95,7 +101,7 @@ impl Tries {
                 Err(concluded(Conclusion::failed(FailureKind::Internal, words)))
             }
             Failure::EnvironmentGone(_) | Failure::Passing(_) if since.elapsed() > DOCKER_PATIENCE => {
-                Err(Ending::Released)
+                Err(Ending::Released { begun: false })
             }
             Failure::EnvironmentGone(_) | Failure::Passing(_) => Ok(()),
         }
@@ -127,6 +133,7 @@ async fn attempt(
     runtime: &RuntimeEntry,
     environment: Option<String>,
     stock: &mut Stock,
+    told_to_start: &Cell<bool>,
 ) -> Result<(Sandbox, Profile), Failure> {
     let image = worker.docker.image(&runtime.image, runtime.pull).await?;
     let installed = environment.is_some();
@@ -137,6 +144,7 @@ async fn attempt(
     put_certificates(worker, &mut sandbox).await?;
     failpoint::hit("hand_over.filled").await;
     let longest = job::outer_deadline(claimed, &worker.settings);
+    told_to_start.set(true);
     let started = sandbox.start(job::job(claimed, runtime, &worker.settings, installed));
     // It may have begun, so it is not tried again.
     let late = |_| Failure::Final(Box::new(conclude::overdue(claimed, &Transcript::new())));
@@ -175,11 +183,11 @@ pub(super) async fn ordered(held: &mut Held) -> Ending {
         match *held.orders.borrow_and_update() {
             Order::GoOn => {}
             Order::Cancel => return concluded(conclude::cancelled()),
-            Order::Release => return Ending::Released,
+            Order::Release => return Ending::Released { begun: false },
             Order::Lost => return Ending::ClaimLost,
         }
         if held.orders.changed().await.is_err() {
-            return Ending::Released;
+            return Ending::Released { begun: false };
         }
     }
 }

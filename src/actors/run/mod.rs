@@ -55,7 +55,10 @@ pub(super) enum Start {
 enum Ending {
     /// There is a result, a sandbox to let go once it is stored, its last event, and the room that was taken for files.
     Concluded(Box<Conclusion>, Option<Box<Sandbox>>, u64, Option<Room>),
-    Released,
+    /// To be run again. `begun`: its script may have begun.
+    Released {
+        begun: bool,
+    },
     ClaimLost,
 }
 
@@ -228,8 +231,8 @@ async fn settle(worker: &Worker, held: &Held, ending: Ending, log: &Logger) -> O
                 Err(error) => worker.fatal.tell(format!("the recorder is gone: {error}")),
             }
         }
-        Ending::Released => {
-            let released = worker.recorder.send(Release { claim: held.claim.clone() }).await;
+        Ending::Released { begun } => {
+            let released = worker.recorder.send(Release { claim: held.claim.clone(), begun }).await;
             if let Err(error) = released {
                 worker.fatal.tell(format!("the recorder is gone: {error}"));
             }

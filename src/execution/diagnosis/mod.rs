@@ -28,6 +28,7 @@ pub struct Facts<'a> {
     pub runtime: &'a str,
     /// Names of the files that were handed over with it.
     pub inputs: &'a [String],
+    pub args: &'a [String],
     pub network: bool,
     pub memory_bytes: u64,
 }
@@ -181,6 +182,12 @@ fn no_such_file(facts: &Facts, path: &str) -> String {
             quoted(path)
         );
     }
+    if facts.args.iter().any(|argument| argument == path) {
+        return format!(
+            "there is no file {}; it was named as an argument, but where you submitted it there was no such file to hand over",
+            quoted(path)
+        );
+    }
     format!(
         "there is no file {}; hand it over with the script: `rgrid run {} {name}`",
         quoted(path),
@@ -225,6 +232,7 @@ pub(crate) fn facts<'a>(stderr: &'a str, inputs: &'a [String]) -> Facts<'a> {
         script: "script.py",
         runtime: "python:3.11",
         inputs,
+        args: &[],
         network: true,
         memory_bytes: 512 << 20,
     }

@@ -145,14 +145,15 @@ impl Shown<'_> {
 
     fn files(&self) -> Markup {
         html! {
-            @if !self.execution.outputs.is_empty() {
+            @if !self.execution.files().is_empty() {
                 section aria-labelledby="files" {
                     h2 id="files" { "Files" }
-                    ul.files { @for file in &self.execution.outputs {
+                    ul.files { @for file in self.execution.files() {
                         li { a href={ "/executions/" (self.execution.id) "/outputs/" (path_of(&file.name)) } download { (file.name) } small { (format_size(file.size)) } }
                     } }
                 }
             }
+            @for left_out in &self.execution.outputs_left_out { p.note { (left_out) } }
             @if self.execution.pruned_at.is_some() { p.note { "Its output and files were removed by the retention's rules." } }
         }
     }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::rest::Rest;
 use super::seats::Seat;
 use crate::execution::{ExecutionId, Position};
+use crate::http::next_try;
 use crate::http::server::Api;
 use crate::store::{Chunk, Standing, StoreError, Watch};
 
@@ -180,7 +181,8 @@ impl Follower {
         match self.rest.next(&self.api.store, &mut self.position).await? {
             Some(output) => write(words, &self.position, "output", &output),
             None => {
-                let execution = self.api.store.execution_alone(&self.id).await?;
+                let mut execution = self.api.store.execution_alone(&self.id).await?;
+                execution.next_try = next_try::of(&execution, &self.api.settings);
                 self.position.ended = true;
                 self.over = true;
                 write(words, &self.position, "end", &execution);

@@ -40,7 +40,7 @@ fn sigterm_under_load_finishes_short_runs_releases_long_ones_and_keeps_their_pla
     for id in &long {
         assert_eq!(other.http().wait(id)["status"], "completed");
     }
-    assert_eq!(database.number("SELECT max(attempt - released) FROM executions"), 1);
+    assert_eq!(database.number("SELECT max(attempt - released) FROM executions"), 2);
     assert_eq!(other.stop(), 0);
     assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "temporary files are left");
 }

@@ -1,6 +1,7 @@
 //! A daemon of a test's own.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -250,9 +251,13 @@ impl Daemon {
         self.wait_for_end()
     }
 
+    /// Its exit code, or the signal that killed it, below 0.
     pub fn wait_for_end(&mut self) -> i32 {
         let ended = wait_until("the daemon ends", STOP, || self.child.try_wait().unwrap());
-        ended.code().unwrap_or(-1)
+        ended.code().unwrap_or_else(|| {
+            eprintln!("--- the daemon's last words\n{}", self.log().join("\n"));
+            -ended.signal().unwrap_or_default()
+        })
     }
 
     fn wait_for_address(&mut self) -> String {

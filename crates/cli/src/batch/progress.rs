@@ -10,6 +10,7 @@ use rgrid_api::{Execution, Status};
 use super::{BatchId, folder_names, input_of, summary};
 use crate::console::Console;
 use crate::destination::{Destination, Existing};
+use crate::ending;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::outputs;
@@ -57,6 +58,8 @@ pub struct Watch<'a> {
     folders: Option<Vec<PathBuf>>,
     /// That of the first file that could not be saved.
     pub unsaved: Option<Failure>,
+    /// How many files were saved.
+    pub saved: usize,
     running: usize,
     begun: Instant,
     looked: Instant,
@@ -74,6 +77,7 @@ impl<'a> Watch<'a> {
             quiet: false,
             folders: None,
             unsaved: None,
+            saved: 0,
             running: 0,
             begun: Instant::now(),
             looked: Instant::now(),
@@ -178,9 +182,12 @@ impl<'a> Watch<'a> {
     /// A file that can't be saved holds nothing else up.
     fn save(&mut self, at: usize, ended: &Execution) {
         let Some(folder) = self.folders.as_ref().and_then(|folders| folders.get(at)) else { return };
-        if let Err(failure) = save(self.server, &ended.id, folder) {
-            self.console.error(&failure);
-            self.unsaved.get_or_insert(failure);
+        match save(self.server, &ended.id, folder, self.console) {
+            Ok(saved) => self.saved += saved,
+            Err(failure) => {
+                self.console.error(&failure);
+                self.unsaved.get_or_insert(failure);
+            }
         }
     }
 
@@ -203,12 +210,15 @@ impl<'a> Watch<'a> {
     }
 }
 
-fn save(server: &Server, id: &str, folder: &Path) -> Result<(), Failure> {
-    let files = server.execution(id)?.outputs;
-    if files.is_empty() {
-        return Ok(());
+/// How many files there were.
+fn save(server: &Server, id: &str, folder: &Path, console: &Console) -> Result<usize, Failure> {
+    let ended = server.execution(id)?;
+    ending::warn_of_left_out(&ended, console);
+    let files = ended.files();
+    if !files.is_empty() {
+        outputs::save(server, id, files, &Destination::new(folder)?, Existing::Keep, |_| Ok(()))?;
     }
-    outputs::save(server, id, &files, &Destination::new(folder)?, Existing::Keep, |_| Ok(()))
+    Ok(files.len())
 }
 
 /// `██████░░░░ 12 of 40, 1 failed, 4 running`.

@@ -10,6 +10,7 @@ use super::{BatchId, INPUT, summary};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, Stage};
+use crate::outputs;
 use crate::server::Server;
 use crate::session::Session;
 use crate::submission::{self, JobOptions, Prepared};
@@ -66,8 +67,12 @@ fn conclude(watch: &Watch, folder: Option<&Path>, quiet: bool, session: &Session
     if !quiet {
         summary::show(watch, console)?;
         match folder {
+            Some(_) if watch.unsaved.is_none() && watch.saved == 0 => {
+                console.progress("Saved: nothing, since they left no files");
+            }
             Some(folder) if watch.unsaved.is_none() => {
-                console.progress(&format!("Saved: {}", folder.display()))
+                let files = outputs::number(watch.saved);
+                console.progress(&format!("Saved: {} ({files})", folder.display()))
             }
             // It was told when it happened.
             Some(_) => {}

@@ -10,6 +10,7 @@ use crate::batch::{self, BatchId};
 use crate::cli::IdOrBatch;
 use crate::console::Console;
 use crate::destination::{Destination, Existing};
+use crate::ending;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, Stage};
@@ -57,17 +58,20 @@ pub fn run(args: &DownloadArgs, session: &Session) -> Result<Exit, Failure> {
     let execution = server.execution(&args.which.id)?;
     let files = wanted(&execution, &args.names)?;
     if files.is_empty() {
-        let ended = execution.status.is_final();
-        console.progress(if ended {
-            "It left no files."
-        } else {
-            "It has not ended yet; files come at the end."
+        console.progress(match execution.status.is_final() {
+            false => "It has not ended yet; files come at the end.",
+            true if execution.outputs_left_out.is_empty() => "It left no files.",
+            true => "None of its files was kept.",
         });
+        ending::warn_of_left_out(&execution, console);
         return Ok(Exit::Fine);
     }
     outputs::save(&server, &execution.id, &files, &destination, args.existing(), |path| console.line(path))?;
     let size = format_size(files.iter().map(|file| file.size).sum());
     console.progress(&format!("{}, {size}", outputs::counted(&files)));
+    if args.names.is_empty() {
+        ending::warn_of_left_out(&execution, console);
+    }
     Ok(Exit::Fine)
 }
 
@@ -78,7 +82,7 @@ fn all_of(batch: &BatchId, args: &DownloadArgs, server: &Server, console: &Conso
     let (mut saved, mut unsaved, mut open) = (Vec::new(), None, 0);
     for (member, folder) in members.iter().zip(folders) {
         open += usize::from(!member.status.is_final());
-        let mut files = server.execution(&member.id)?.outputs;
+        let mut files = server.execution(&member.id)?.outputs.unwrap_or_default();
         files.retain(|file| args.names.is_empty() || args.names.contains(&file.name));
         let destination = Destination::new(&args.output_dir.join(folder))?;
         let done = outputs::save(server, &member.id, &files, &destination, args.existing(), |path| {
@@ -100,17 +104,17 @@ fn all_of(batch: &BatchId, args: &DownloadArgs, server: &Server, console: &Conso
 
 fn wanted(execution: &Execution, names: &[String]) -> Result<Vec<OutputFile>, Failure> {
     if names.is_empty() {
-        return Ok(execution.outputs.clone());
+        return Ok(execution.files().to_vec());
     }
     let find = |name: &String| {
-        let found = execution.outputs.iter().find(|file| file.name == *name);
+        let found = execution.files().iter().find(|file| file.name == *name);
         found.cloned().ok_or_else(|| unknown(execution, name))
     };
     names.iter().map(find).collect()
 }
 
 fn unknown(execution: &Execution, name: &str) -> Failure {
-    let there: Vec<&str> = execution.outputs.iter().map(|file| file.name.as_str()).collect();
+    let there: Vec<&str> = execution.files().iter().map(|file| file.name.as_str()).collect();
     let hint = match there.as_slice() {
         [] => "it left no files".to_owned(),
         there => format!("it left {}", there.join(", ")),
@@ -128,7 +132,7 @@ mod tests {
     #[test]
     fn a_name_that_is_not_there_is_told_with_those_that_are() {
         let file = |name: &str| OutputFile { name: name.to_owned(), size: 1, sha256: String::new() };
-        let outputs = vec![file("a"), file("b/c")];
+        let outputs = Some(vec![file("a"), file("b/c")]);
         let ended = Execution { outputs, ..execution("exec_1", Status::Completed) };
         assert_eq!(wanted(&ended, &[]).unwrap().len(), 2);
         assert_eq!(wanted(&ended, &["b/c".to_owned()]).unwrap()[0].name, "b/c");

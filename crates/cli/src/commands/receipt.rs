@@ -58,7 +58,14 @@ fn show(receipt: &Receipt, console: &Console) -> Result<(), Failure> {
         .try_for_each(|line| field("Requires", line))?;
     limits(&receipt.limits).iter().try_for_each(|(name, value)| field(name, value))?;
     console.line("")?;
-    console.line(&receipt.docker_run)
+    console.line(&receipt.docker_run)?;
+    if !receipt.env_keys.is_empty() {
+        let names = receipt.env_keys.join(", ");
+        console.hint(&format!(
+            "export {names} first: the line takes the values from your shell, RGrid shows none"
+        ));
+    }
+    Ok(())
 }
 
 fn described(file: &OutputFile) -> String {

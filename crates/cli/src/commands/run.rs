@@ -122,6 +122,12 @@ fn one(args: &RunArgs, session: &Session) -> Result<Exit, Failure> {
     if batch::lost_its_pattern(&args.command) {
         hints.push(UNQUOTED.to_owned());
     }
+    if let Some(option) = args.command.iter().skip(1).find(|word| manner.is_none() && is_staying(word)) {
+        let option = option.to_string_lossy();
+        hints.push(format!(
+            "{option} goes to the script; for rgrid it has to come before: `rgrid run {option} …`"
+        ));
+    }
     if !args.quiet {
         hints.iter().for_each(|hint| session.console.hint(hint));
     }
@@ -143,6 +149,11 @@ fn one(args: &RunArgs, session: &Session) -> Result<Exit, Failure> {
     let attendance =
         Attendance { server: &server, console: &session.console, interrupt, install, quiet: args.quiet };
     attendance.until_end(&submitted.execution, manner, destination.as_ref())
+}
+
+/// What is likeliest to have been meant for rgrid.
+fn is_staying(word: &OsString) -> bool {
+    ["-w", "--wait", "-f", "--follow"].iter().any(|option| word == option)
 }
 
 fn tell(args: &RunArgs, submitted: &Submitted, session: &Session) -> Result<Exit, Failure> {

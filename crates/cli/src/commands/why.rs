@@ -6,7 +6,7 @@ use rgrid_api::server::Worker;
 use rgrid_api::units::format_duration;
 use rgrid_api::{Execution, FailureKind, Phases, Status};
 
-use crate::cli::Id;
+use crate::cli::{Id, Json};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::session::Session;
@@ -20,15 +20,20 @@ const WORDS_MAX: usize = 120;
 pub struct WhyArgs {
     #[command(flatten)]
     which: Id,
+    #[command(flatten)]
+    form: Json,
 }
 
 pub fn run(args: &WhyArgs, session: &Session) -> Result<Exit, Failure> {
     let server = session.server()?;
+    if args.form.json {
+        return session.console.json(&server.execution_document(&args.which.id)?).map(|()| Exit::Fine);
+    }
     let execution = server.execution(&args.which.id)?;
     let sentence = match execution.status {
         Status::Queued => waiting(&execution, &server.workers()?.0.items),
         Status::Running => running(&execution),
-        Status::Completed => format!("Nothing went wrong: {} completed{}.", execution.id, phases(&execution)),
+        Status::Completed => completed(&execution),
         Status::Cancelled => with_remedy(format!("{} was cancelled", execution.id), &execution),
         Status::Failed => with_remedy(failed(&execution), &execution),
     };
@@ -69,15 +74,29 @@ fn running(execution: &Execution) -> String {
     let since =
         execution.started_at.as_deref().and_then(times::since).map(format_duration).unwrap_or_default();
     let worker = execution.worker.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
-    let again =
-        if execution.attempt > 1 { format!(", in attempt {}", execution.attempt) } else { String::new() };
+    let again = match execution.attempt {
+        0 | 1 => String::new(),
+        attempt => format!(", in attempt {attempt}, since its worker was lost or stopped in the one before"),
+    };
     format!("{} runs{worker}, since {since}{again}; see it with `rgrid logs -f {0}`.", execution.id)
+}
+
+fn completed(execution: &Execution) -> String {
+    let (id, phases) = (&execution.id, phases(execution));
+    match execution.outputs_left_out.as_slice() {
+        [] => format!("Nothing went wrong: {id} completed{phases}."),
+        left_out => {
+            format!("{id} completed{phases}, but not all of its files were kept. {}", left_out.join(" "))
+        }
+    }
 }
 
 fn failed(execution: &Execution) -> String {
     let error = execution.execution_error.as_deref().unwrap_or("for a reason that is not known");
     // What to do comes at the end; the server's sentence may have said it already.
-    let error = error.split("; ask for more with").next().unwrap_or(error).trim_end_matches('.');
+    let said = ["; ask for more with", "; that is the most that this server gives"];
+    let error = said.iter().fold(error, |error, end| error.split(end).next().unwrap_or(error));
+    let error = error.trim_end_matches('.');
     let words = last_words(execution).map(|words| format!(" ({words})")).unwrap_or_default();
     format!("{} failed: {error}{words}", execution.id)
 }
@@ -146,6 +165,8 @@ fn listed(items: &[String]) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
+    use rgrid_api::NextTry;
+
     use super::*;
     use crate::ending::tests::execution;
 
@@ -195,7 +216,8 @@ mod tests {
     #[test]
     fn what_to_do_is_said_once() {
         let error = "the script was still running after 5s, its time limit; ask for more with --timeout";
-        let ended = Execution { timeout_seconds: 5.0, ..ended(FailureKind::Timeout, error) };
+        let next_try = Some(NextTry { timeout_seconds: Some(10.0), memory_mb: None });
+        let ended = Execution { timeout_seconds: 5.0, next_try, ..ended(FailureKind::Timeout, error) };
         let told = sentence(&ended);
         assert!(told.ends_with("; run it again with `rgrid run --timeout 10s script.py`."), "{told}");
         assert_eq!(told.matches("--timeout").count(), 1, "{told}");

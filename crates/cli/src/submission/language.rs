@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rgrid_api::Script;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
     Python,
@@ -10,18 +12,24 @@ pub enum Language {
 }
 
 impl Language {
-    pub fn guess(runtime: Option<&str>, script_name: &str) -> Self {
-        let ending = Path::new(script_name).extension().and_then(|ending| ending.to_str());
+    pub fn guess(runtime: Option<&str>, script: &Script) -> Self {
+        let ending = Path::new(&script.name).extension().and_then(|ending| ending.to_str());
         let is_python = match runtime {
             Some(runtime) => {
                 let bare = runtime.trim_start_matches("python").trim_start_matches(':');
                 runtime.starts_with("python") || bare.starts_with("3.")
             }
-            // The server's default is for what has no ending that it knows.
-            None => matches!(ending, None | Some("py")),
+            None if ending == Some("py") => true,
+            // The server's default is for what has no ending that it knows, nor a first line that names another program.
+            None => ending.is_none() && is_python_or_nothing(&script.content),
         };
         if is_python { Language::Python } else { Language::Other }
     }
+}
+
+fn is_python_or_nothing(content: &str) -> bool {
+    let first = content.lines().next().unwrap_or_default();
+    !first.starts_with("#!") || first.contains("python")
 }
 
 /// The ending of a script that has no name: the runtime's.
@@ -37,15 +45,18 @@ mod tests {
 
     #[test]
     fn the_runtime_decides_then_the_ending() {
-        for (runtime, name, expected) in [
-            (None, "a.py", Language::Python),
-            (None, "a", Language::Python),
-            (None, "a.sh", Language::Other),
-            (Some("python:3.12"), "a.sh", Language::Python),
-            (Some("3.9"), "a", Language::Python),
-            (Some("node"), "a.py", Language::Other),
+        for (runtime, name, content, expected) in [
+            (None, "a.py", "#!/bin/sh", Language::Python),
+            (None, "a", "import os", Language::Python),
+            (None, "a", "#!/usr/bin/env python3\n", Language::Python),
+            (None, "a", "#!/bin/bash\n", Language::Other),
+            (None, "a.sh", "", Language::Other),
+            (Some("python:3.12"), "a.sh", "", Language::Python),
+            (Some("3.9"), "a", "", Language::Python),
+            (Some("node"), "a.py", "", Language::Other),
         ] {
-            assert_eq!(Language::guess(runtime, name), expected, "{runtime:?} {name}");
+            let script = Script { name: name.to_owned(), content: content.to_owned() };
+            assert_eq!(Language::guess(runtime, &script), expected, "{runtime:?} {name} {content}");
         }
     }
 

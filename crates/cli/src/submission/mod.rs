@@ -55,7 +55,7 @@ pub fn body(submission: &Submission) -> Result<Vec<u8>, Failure> {
 pub fn prepare(options: &JobOptions, command: &[OsString], server: &Server) -> Result<Prepared, Failure> {
     let (script, args) = command.split_first().ok_or_else(|| Failure::usage("there is no script to run"))?;
     let source = Source::read(script, options.runtime.as_deref())?;
-    let language = Language::guess(options.runtime.as_deref(), &source.script.name);
+    let language = Language::guess(options.runtime.as_deref(), &source.script);
     let requirements = Requirements::find(options, &source, language)?;
     let arguments = Arguments::read(args, &source)?;
     let env = environment::of(&options.env_file, &options.env)?;
