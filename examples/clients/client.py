@@ -77,6 +77,8 @@ def main(script, *files):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
     try:
         main(*sys.argv[1:])
     except RGridError as error:

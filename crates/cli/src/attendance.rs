@@ -57,7 +57,10 @@ impl Attendance<'_> {
         match self.save(&ended, destination) {
             Ok(()) => Ok(exit),
             // The script's own code says more than that its files could not be saved.
-            Err(failure) if exit == Exit::Fine => Err(failure),
+            Err(failure) if exit == Exit::Fine && failure.hint.is_some() => Err(failure),
+            Err(failure) if exit == Exit::Fine => {
+                Err(failure.hint(format!("save them elsewhere with `rgrid download {} -o DIR`", ended.id)))
+            }
             Err(failure) => {
                 self.console.error(&failure);
                 Ok(exit)

@@ -98,7 +98,8 @@ pub fn run(args: &ListArgs, session: &Session) -> Result<Exit, Failure> {
     let rows: Vec<_> = found.executions.iter().map(|execution| row(execution, name(execution))).collect();
     console.table(&["ID", "STATUS", "RUNTIME", what, "CREATED", "DURATION"], &rows)?;
     if found.next_cursor.is_some() {
-        console.hint(&format!("there are more; --limit {} shows them", args.limit().saturating_mul(5)));
+        console
+            .hint(&format!("there are more; --limit {} shows more of them", args.limit().saturating_mul(5)));
     }
     Ok(Exit::Fine)
 }

@@ -38,7 +38,7 @@ pub struct JobOptions {
     /// Run it without network
     #[arg(long, help_heading = "Limits")]
     pub no_network: bool,
-    /// How often it may begin, when its worker is lost on the way; 1 means never twice
+    /// How often it may begin, when its worker is lost or stopped on the way; 1 means never twice
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Limits")]
     pub max_attempts: Option<u32>,
     /// Run it only where a worker has this label, such as gpu=true; it waits until there is one
@@ -79,7 +79,7 @@ fn variable_name(text: &str) -> Result<String, String> {
 }
 
 pub fn label(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write it like team=data")?;
+    let (key, value) = text.split_once('=').ok_or("write it like KEY=value")?;
     names::check_label_key(key)?;
     names::check_label_value(value)?;
     Ok((key.to_owned(), value.to_owned()))

@@ -66,8 +66,17 @@ fn find(host: &Host, inputs: &BTreeSet<String>, limits: &Limits) -> Found {
 }
 
 fn too_large(name: &str, size: u64, most: u64) -> String {
-    let name = shown(name);
-    format!("{name} ({size} bytes) was left out: all outputs together may have {most} bytes.")
+    let (name, size, most) = (shown(name), in_words(size), in_words(most));
+    format!("{name} ({size}) was left out: all outputs together may have {most}.")
+}
+
+fn in_words(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    match bytes {
+        0..MIB => format!("{bytes} bytes"),
+        whole if whole % MIB == 0 => format!("{} MiB", whole / MIB),
+        other => format!("{:.1} MiB", other as f64 / MIB as f64),
+    }
 }
 
 fn piece(host: &Host, output: &OutputFile, wanted: &Wanted) -> io::Result<Message> {
