@@ -37,16 +37,14 @@ fn what_outlasts_the_drain_timeout_is_given_back_and_run_again() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database).slots(1).with("RGRID_WORKER__DRAIN_TIMEOUT", "500ms");
     let daemon = builder.start();
-    let id = daemon.http().submit("import time; time.sleep(4); print('done')");
-    wait_until("it runs", Duration::from_secs(30), || {
-        (daemon.http().execution(&id)["status"] == "running").then_some(())
-    });
+    let id = daemon.http().submit("import time; print('begun', flush=True); time.sleep(4); print('done')");
+    daemon.http().wait_for_output(&id, "begun");
     assert_eq!(daemon.stop(), 0);
     assert_eq!(database.text(&format!("SELECT status FROM executions WHERE id = '{id}'")), "queued");
 
     let again = builder.start();
     let end = again.http().wait(&id);
-    assert_eq!((end["status"].as_str(), end["stdout"].as_str()), (Some("completed"), Some("done\n")));
+    assert_eq!((end["status"].as_str(), end["stdout"].as_str()), (Some("completed"), Some("begun\ndone\n")));
     // Its script had begun, which counts.
     assert_eq!(database.number("SELECT attempt - released FROM executions"), 2);
 }

@@ -103,7 +103,7 @@ fn folders_nested_deeper_than_any_path_are_removed() {
     // Far more than there may be open files or characters of a path.
     run_and_renew(
         &mut sandbox,
-        "perl -e 'for (1..20000) { mkdir q(deep) or die $!; chdir q(deep) or die $! } open F, q(>), q(file)'",
+        "perl -e 'for (1..5000) { mkdir q(deep) or die $!; chdir q(deep) or die $! } open F, q(>), q(file)'",
     );
     assert_eq!(left(&sandbox), Vec::<String>::new());
 }
@@ -114,7 +114,7 @@ fn many_files_are_removed() {
     sandbox.connect(0);
     run_and_renew(
         &mut sandbox,
-        "perl -e 'mkdir q(d); for (1..20000) { open F, q(>), qq(f$_); open F, q(>), qq(d/f$_) }'",
+        "perl -e 'mkdir q(d); for (1..5000) { open F, q(>), qq(f$_); open F, q(>), qq(d/f$_) }'",
     );
     assert_eq!(left(&sandbox), Vec::<String>::new());
 }
