@@ -210,6 +210,14 @@ impl Execution {
     pub fn files(&self) -> &[OutputFile] {
         self.outputs.as_deref().unwrap_or_default()
     }
+
+    /// `2 of 3`. One that was given back before its script began has a number and does not count, so there may be more.
+    pub fn attempt_in_words(&self) -> String {
+        match self.attempt {
+            attempt if attempt > self.max_attempts => attempt.to_string(),
+            attempt => format!("{attempt} of {}", self.max_attempts),
+        }
+    }
 }
 
 /// `GET /executions`: newest first, without outputs.

@@ -31,13 +31,8 @@ pub fn lines(execution: &Execution) -> Vec<Line> {
     add("Completed", execution.completed_at.as_deref().map(times::local));
     add("Duration", execution.duration_ms.map(times::milliseconds));
     add("Exit Code", execution.exit_code.map(|code| code.to_string()));
-    // Worth a line only when something happened to the first one. One that was given back before its script began
-    // has a number, and does not count.
-    let again = match execution.attempt {
-        attempt if attempt > execution.max_attempts => attempt.to_string(),
-        attempt => format!("{attempt} of {}", execution.max_attempts),
-    };
-    add("Attempt", (execution.attempt > 1).then_some(again));
+    // Worth a line only when something happened to the first one.
+    add("Attempt", (execution.attempt > 1).then(|| execution.attempt_in_words()));
     lines.extend(execution.outputs_left_out.iter().map(|left_out| ("Left out", left_out.clone(), Tone::Bad)));
     if execution.status == Status::Failed {
         lines.extend(execution.execution_error.clone().map(|error| ("Error", error, Tone::Bad)));

@@ -68,7 +68,7 @@ fn conclude(watch: &Watch, folder: Option<&Path>, quiet: bool, session: &Session
         summary::show(watch, console)?;
         match folder {
             Some(_) if watch.unsaved.is_none() && watch.saved == 0 => {
-                console.progress("Saved: nothing, since they left no files");
+                console.progress("Saved: nothing, since no files were left or kept");
             }
             Some(folder) if watch.unsaved.is_none() => {
                 let files = outputs::number(watch.saved);

@@ -124,7 +124,7 @@ fn phases(execution: &Execution) -> String {
     let queued = until.and_then(|until| times::between(&execution.created_at, until)).map(format_duration);
     let again = match execution.attempt {
         0 | 1 => String::new(),
-        attempt => format!(", in attempt {attempt} of {}", execution.max_attempts),
+        _ => format!(", in attempt {}", execution.attempt_in_words()),
     };
     match (queued, begun) {
         (Some(queued), Some(_)) if execution.duration_ms.is_some() => {
