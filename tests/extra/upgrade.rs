@@ -140,15 +140,18 @@ fn refuses_labels(api: &Daemon) {
 }
 
 #[test]
-fn the_older_version_runs_again_after_a_step_back() {
+fn the_older_version_runs_again_after_its_steps_are_taken_back() {
     let database = Database::new();
     let this = DaemonBuilder::on(&database).start();
     let first = this.http().submit("print('new')");
     assert_eq!(this.http().wait(&first)["status"], "completed");
     assert_eq!(this.stop(), 0);
 
-    let down = DaemonBuilder::on(&database).command(&["migrate", "down"]).output().unwrap();
-    assert!(down.status.success(), "{down:?}");
+    // The steps that the older one does not know.
+    while database.number("SELECT count(*) FROM __diesel_schema_migrations WHERE version >= '0009'") > 0 {
+        let down = DaemonBuilder::on(&database).command(&["migrate", "down"]).output().unwrap();
+        assert!(down.status.success(), "{down:?}");
+    }
     let older = old(&database).start();
     let second = older.http().submit("print('old')");
     assert_eq!(older.http().wait(&second)["stdout"], "old\n");
