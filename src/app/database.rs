@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use slog::{Logger, error, info, warn};
+use slog::{Discard, Logger, error, info, o, warn};
 
 use super::home::Home;
 use crate::settings::Settings;
@@ -32,6 +32,32 @@ impl Database {
         info!(log, "private Postgres runs"; "took_ms" => begun.elapsed().as_millis() as u64);
         let store = Store::new(&postgres.url(), settings.database.connections);
         Ok(Self { store, embedded: Some(Arc::new(postgres)) })
+    }
+
+    /// A command's work, beside a daemon that may be running, or else on a database that is opened for this alone.
+    pub fn beside<T>(
+        settings: &Settings,
+        work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let log = Logger::root(Discard, o!());
+        let (database, _home) = Self::open_beside(settings, &log)?;
+        database.lend(work, &log)
+    }
+
+    /// The same, but not under the feet of a daemon whose private Postgres it is.
+    pub fn alone<T>(
+        settings: &Settings,
+        work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let _home = settings.embedded_database().then(|| Home::open(&settings.data_dir)).transpose()?;
+        let log = Logger::root(Discard, o!());
+        Self::open(settings, &log)?.lend(work, &log)
+    }
+
+    fn lend<T>(self, work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>, log: &Logger) -> anyhow::Result<T> {
+        let result = actix_rt::System::new().block_on(work(&self));
+        self.close(log);
+        result
     }
 
     /// For a command that works beside a daemon that may be running, and then owns the private Postgres.

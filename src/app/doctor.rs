@@ -76,8 +76,6 @@ async fn examine_database(settings: &Settings, report: &mut Report) {
     report.add("database server", checks::database(&database.store, settings).await);
     if let Ok(true) = up_to_date {
         report.add("database room", checks::room(&database.store, settings).await);
-    }
-    if let Ok(true) = up_to_date {
         match stale_workers(settings, &database).await {
             Ok(found) => report.add("workers", Ok(found)),
             Err(stale) => report.warn("workers", &stale),

@@ -77,19 +77,15 @@ fn new_key() -> anyhow::Result<Key> {
     Ok(Key::from_random(id, secret))
 }
 
-/// On the database of a daemon that runs, or else on one that is opened for this alone.
+/// With the schema that keys need.
 fn with_database<T>(
     settings: &Settings,
     work: impl AsyncFnOnce(&Database) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let log = Logger::root(Discard, o!());
-    let (database, _home) = Database::open_beside(settings, &log)?;
-    let result = actix_rt::System::new().block_on(async {
-        database.prepare(&log).await?;
-        work(&database).await
-    });
-    database.close(&log);
-    result
+    Database::beside(settings, async |database| {
+        database.prepare(&Logger::root(Discard, o!())).await?;
+        work(database).await
+    })
 }
 
 fn state(key: &KeyRow) -> &'static str {

@@ -6,6 +6,7 @@ use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bollard::models::ImageInspect;
 use bollard::query_parameters::{
     CreateImageOptions, ListContainersOptions, ListImagesOptions, RemoveImageOptions,
 };
@@ -89,20 +90,18 @@ impl Docker {
         if let Some(id) = self.images.get(reference) {
             return Ok(id);
         }
-        if policy == PullPolicy::Always {
-            self.pull(reference).await?;
-        }
-        let id = match self.local(reference).await? {
+        let here = match policy {
+            PullPolicy::Always => None,
+            PullPolicy::Missing | PullPolicy::Never => {
+                self.local(reference).await?.and_then(|image| image.id)
+            }
+        };
+        let id = match here {
             Some(id) => id,
             None if policy == PullPolicy::Never => {
                 return Err(missing(reference, "its pull policy is `never`"));
             }
-            None => {
-                self.pull(reference).await?;
-                self.local(reference)
-                    .await?
-                    .ok_or_else(|| missing(reference, "it is not here after the pull"))?
-            }
+            None => self.pull(reference).await?,
         };
         self.images.put(reference, &id);
         Ok(id)
@@ -112,9 +111,9 @@ impl Docker {
         Ok(self.local(reference).await?.is_some())
     }
 
-    async fn local(&self, reference: &str) -> Result<Option<ImageId>, DockerError> {
+    async fn local(&self, reference: &str) -> Result<Option<ImageInspect>, DockerError> {
         match answered(self.api.inspect_image(reference)).await {
-            Ok(image) => Ok(image.id),
+            Ok(image) => Ok(Some(image)),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(self.failed("inspect an image", error)),
         }
@@ -157,19 +156,20 @@ impl Docker {
     }
 
     /// Makes the image known as ours, if it was not here before.
-    async fn pull(&self, reference: &str) -> Result<(), DockerError> {
+    async fn pull(&self, reference: &str) -> Result<ImageId, DockerError> {
         let options = ListImagesOptions { all: true, ..Default::default() };
         let before = answered(self.api.list_images(Some(options))).await;
         let before = before.map_err(|error| self.failed("list images", error))?;
         self.fetch(reference).await?;
-        let pulled = answered(self.api.inspect_image(reference)).await;
-        let pulled = pulled.map_err(|error| self.failed("inspect an image", error))?;
-        if let Some(id) = pulled.id.filter(|id| before.iter().all(|image| image.id != *id)) {
+        let not_here = || missing(reference, "it is not here after the pull");
+        let pulled = self.local(reference).await?.ok_or_else(not_here)?;
+        let id = pulled.id.ok_or_else(not_here)?;
+        if before.iter().all(|image| image.id != id) {
             let size = pulled.size.unwrap_or_default().unsigned_abs();
-            self.images.seen().pulled.push(PulledImage { id, name: reference.to_owned(), size });
+            self.images.seen().pulled.push(PulledImage { id: id.clone(), name: reference.to_owned(), size });
             self.images.pulled.notify_one();
         }
-        Ok(())
+        Ok(id)
     }
 
     async fn fetch(&self, reference: &str) -> Result<(), DockerError> {

@@ -120,8 +120,8 @@ impl Budget {
         Ok(Measured { at, bytes: coming + store.stored_bytes().await? + running * self.reserve })
     }
 
-    /// First environments, which can be made anew, and images, which can be pulled again; then what ended executions said and left; then they themselves
-    /// with what was handed over to them.
+    /// First environments, which can be made anew, and images, which can be pulled again; then what ended executions
+    /// said and left; then they themselves with what was handed over to them.
     async fn collect(&self, store: &Store, goal: u64) -> Result<(), StoreError> {
         for what in [Kept::Environments, Kept::Images, Kept::Outputs, Kept::Executions] {
             let (mut batch, mut before) = (FIRST_BATCH, None);

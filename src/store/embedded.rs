@@ -18,6 +18,9 @@ use thiserror::Error;
 const SOCKET_FOLDER_MAX: usize = 80;
 /// Seconds that `pg_ctl` waits for a start (crash recovery included) or a stop.
 const WAIT_SECONDS: &str = "60";
+/// Below the data folder: all of it, and below that its cluster.
+const HOME: &str = "postgres";
+const DATA: &str = "data";
 const DATABASE: &str = "rgrid";
 const ROLE: &str = "rgrid";
 
@@ -45,25 +48,30 @@ pub struct EmbeddedPostgres {
     user: Option<(u32, u32)>,
 }
 
+/// initdb writes this file.
+fn holds_a_cluster(data: &Path) -> bool {
+    data.join("PG_VERSION").exists()
+}
+
 impl EmbeddedPostgres {
-    /// Blocking. Makes it on the first start, repairs and starts it on every other.
     /// Whether there is one, running or not.
     pub fn is_made(data_dir: &Path) -> bool {
-        data_dir.join("postgres/data/PG_VERSION").exists()
+        holds_a_cluster(&data_dir.join(HOME).join(DATA))
     }
 
+    /// Blocking. Makes it on the first start, repairs and starts it on every other.
     pub fn start(data_dir: &Path, bin_dir: &Path) -> Result<Self, EmbeddedError> {
-        let home = data_dir.join("postgres");
+        let home = data_dir.join(HOME);
         let postgres = Self {
             programs: find_programs(bin_dir).ok_or(EmbeddedError::NotInstalled)?,
-            data: home.join("data"),
+            data: home.join(DATA),
             socket: socket_folder(&home),
             user: unprivileged_user()?,
         };
         postgres.make_folder(&home, 0o755)?;
         postgres.make_folder(&postgres.data, 0o700)?;
         postgres.make_folder(&postgres.socket, 0o700)?;
-        if !postgres.data.join("PG_VERSION").exists() {
+        if !holds_a_cluster(&postgres.data) {
             postgres.init()?;
         }
         if !postgres.is_running() {
@@ -80,7 +88,7 @@ impl EmbeddedPostgres {
 
     /// Where a client finds the one of a daemon that runs; none when there is none.
     pub fn url_of_running(data_dir: &Path) -> Option<String> {
-        let socket = socket_folder(&data_dir.join("postgres"));
+        let socket = socket_folder(&data_dir.join(HOME));
         socket.join(".s.PGSQL.5432").exists().then(|| url_for(&socket, ROLE, DATABASE))
     }
 

@@ -50,8 +50,9 @@ macro_rules! give_back {
     };
 }
 
-/// Of one whose script has not begun: back to the head of the queue; the attempt doesn't count. One that was to be cancelled ends here. What it said goes
-/// only with the claim: where that is lost, another attempt may have said something by now.
+/// Of one whose script has not begun: back to the head of the queue; the attempt doesn't count. One that was to be
+/// cancelled ends here. What it said goes only with the claim: where that is lost, another attempt may have said
+/// something by now.
 const RELEASE: &str = "
     WITH back AS (
     UPDATE executions

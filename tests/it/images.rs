@@ -131,14 +131,12 @@ fn what_was_pulled_goes_when_nobody_has_needed_it_for_long() {
     let somebodys = Tag::of(&registry.image());
     wait_until("it stays, since somebody else has named it", Duration::from_secs(20), || {
         grow_old();
-        std::thread::sleep(Duration::from_millis(400));
         daemon.log().iter().any(|line| line.contains("referenced in multiple repositories")).then_some(())
     });
     assert_eq!(known(), pulled);
     drop(somebodys);
     wait_until("it is removed", Duration::from_secs(20), || {
         grow_old();
-        std::thread::sleep(Duration::from_millis(400));
         known().is_empty().then_some(())
     });
     assert_eq!(docker(&["image", "ls", "--quiet", "--no-trunc", &registry.image()]), "");

@@ -85,12 +85,13 @@ pub(super) fn of_transport(error: Error, target: &Target) -> Trouble {
 
 fn no_tls(target: &Target, why: &str) -> Trouble {
     let what = format!("no safe connection to {}: {why}", target.url);
-    if why.contains("InvalidContentType") {
-        let plain = target.url.to_string().replacen("https://", "http://", 1);
-        let hint = format!("what answers there speaks no TLS; if that is as it should be, name it {plain}");
-        return Trouble::Final(Failure::new(Exit::Unreachable, what).hint(hint));
-    }
-    let hint = "certificates are checked against the system's; SSL_CERT_FILE names others";
+    // What a server without TLS says is none of TLS's messages.
+    let hint = if why.contains("InvalidContentType") {
+        let plain = target.url.replacen("https://", "http://", 1);
+        format!("what answers there speaks no TLS; if that is as it should be, name it {plain}")
+    } else {
+        "certificates are checked against the system's; SSL_CERT_FILE names others".to_owned()
+    };
     Trouble::Final(Failure::new(Exit::Unreachable, what).hint(hint))
 }
 
