@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture, WrapFuture};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture,
+    ResponseFuture, WrapFuture,
+};
 use slog::error;
 
 use super::Worker;
@@ -35,7 +38,7 @@ pub struct Resume {
     pub stored: Vec<Chunk>,
 }
 
-/// Let go of the parked sandbox; answered when it is gone.
+/// Let go of the parked sandbox, and end; answered when it is gone.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Retire;
@@ -130,11 +133,12 @@ impl Handler<Execute> for Executor {
 }
 
 impl Handler<Retire> for Executor {
-    type Result = ResponseActFuture<Self, ()>;
+    type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, _: Retire, _: &mut Context<Self>) -> Self::Result {
-        let stock = std::mem::take(&mut self.stock);
-        Box::pin(stock.clear().into_actor(self))
+    fn handle(&mut self, _: Retire, ctx: &mut Context<Self>) -> Self::Result {
+        // By itself it would live on without an address: its next tidying keeps it, and parks again.
+        ctx.stop();
+        Box::pin(std::mem::take(&mut self.stock).clear())
     }
 }
 

@@ -69,6 +69,16 @@ impl Sweeper {
     /// that was taken over.
     pub async fn sweep(&self) -> Option<Vec<WorkerId>> {
         failpoint::hit("resume.sweeping").await;
+        self.settle_all(STRAY_AFTER).await
+    }
+
+    /// When this worker uses no container any more: those that Docker made for it, or for one before it, without
+    /// anybody hearing of it.
+    pub async fn last_sweep(&self) {
+        self.settle_all(Duration::ZERO).await;
+    }
+
+    async fn settle_all(&self, stray_after: Duration) -> Option<Vec<WorkerId>> {
         let found = match self.worker.docker.find().await {
             Ok(found) => found,
             Err(error) => {
@@ -79,16 +89,17 @@ impl Sweeper {
         self.open.lock().await.retain(|name, _| found.iter().any(|one| one.container == *name));
         let mut all = true;
         for container in &found {
-            if let Err(error) = self.settle(container, &found).await {
+            if let Err(error) = self.settle(container, &found, stray_after).await {
                 all = false;
                 warn!(self.log, "a left-over sandbox stays for now"; "container" => &container.container, "error" => %error);
             }
         }
-        if all && let Err(error) = self.let_go().await {
-            all = false;
-            warn!(self.log, "claims of former workers stay for now"; "error" => %error);
+        // While it drains it takes nothing over, so what a former worker owns may still be in its sandbox.
+        if !all || self.worker.is_draining() {
+            return None;
         }
-        if !all {
+        if let Err(error) = self.let_go().await {
+            warn!(self.log, "claims of former workers stay for now"; "error" => %error);
             return None;
         }
         self.worker.has_settled_in();
@@ -111,14 +122,14 @@ impl Sweeper {
         Ok(())
     }
 
-    async fn settle(&self, found: &Found, all: &[Found]) -> Result<(), ResumeError> {
+    async fn settle(&self, found: &Found, all: &[Found], stray_after: Duration) -> Result<(), ResumeError> {
         let owner = WorkerId::from_stored(found.worker.clone());
         let ours = owner == self.worker.id;
         // A holder goes with the sandbox that has joined it.
         let joined = |holder: &Found| all.iter().any(|one| one.joined.as_ref() == Some(&holder.container));
         if self.worker.docker.knows(&found.container)
             || (found.holds && joined(found))
-            || (ours && self.seen_for(found).await < STRAY_AFTER)
+            || (ours && self.seen_for(found).await < stray_after)
             || (!ours && !self.gone(&owner).await?)
             || (found.running && !found.holds && self.take_over(found).await?)
         {

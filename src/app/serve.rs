@@ -202,6 +202,7 @@ async fn unless_asked<T>(
 struct Work {
     worker: Arc<Worker>,
     poller: Addr<Poller>,
+    sweeper: Arc<Sweeper>,
     backlog: Backlog,
 }
 
@@ -251,7 +252,9 @@ impl Work {
             log,
         );
         let poller = Poller::new(Arc::clone(&worker)).start();
-        Ok(Self { worker, poller, backlog })
+        let own = log.new(o!("part" => "sweeper"));
+        let sweeper = Sweeper::new(Arc::clone(&worker), poller.clone(), home.predecessors.clone(), own);
+        Ok(Self { worker, poller, sweeper, backlog })
     }
 
     /// Takes over from those before, and starts what looks after things.
@@ -262,13 +265,7 @@ impl Work {
         fatal: &Fatal,
         log: &Logger,
     ) -> anyhow::Result<()> {
-        let (worker, docker) = (&self.worker, self.worker.docker.clone());
-        let sweeper = Sweeper::new(
-            Arc::clone(worker),
-            self.poller.clone(),
-            home.predecessors.clone(),
-            log.new(o!("part" => "sweeper")),
-        );
+        let (worker, docker, sweeper) = (&self.worker, self.worker.docker.clone(), Arc::clone(&self.sweeper));
         // The runs of the ones before come first: they are the oldest.
         if let Some(named) = sweeper.sweep().await {
             home.inherit(&worker.id, named).context("the data folder can't be written")?;
@@ -309,8 +306,14 @@ impl Work {
         }
         self.worker.docker.dismiss_holders();
         let grace = REMOVAL_GRACE + REMOVAL_GRACE_OF_A_SLOT * self.worker.settings.worker.slots as u32;
-        if tokio::time::timeout(grace, self.worker.docker.settled()).await.is_err() {
-            warn!(log, "containers are left for the next start: Docker does not answer");
+        let cleared = async {
+            self.worker.docker.settled().await;
+            self.sweeper.last_sweep().await;
+            self.worker.docker.settled().await;
+        };
+        if tokio::time::timeout(grace, cleared).await.is_err() {
+            let left = self.worker.docker.left().join(" ");
+            warn!(log, "containers are left for the next start: Docker does not answer"; "containers" => left);
         }
         if let Err(error) = self.worker.store.worker_stopped(&self.worker.id).await {
             warn!(log, "the worker's end could not be noted"; "error" => %error);

@@ -183,6 +183,11 @@ impl Docker {
         self.turns.later().await
     }
 
+    /// The containers of sandboxes of this process, and those whose removal is under way.
+    pub fn left(&self) -> Vec<String> {
+        self.reaper.all_known()
+    }
+
     /// Returns when all removals are done.
     pub async fn settled(&self) {
         self.reaper.settled().await;

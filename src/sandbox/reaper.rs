@@ -54,6 +54,10 @@ impl Reaper {
         self.known().contains(container)
     }
 
+    pub fn all_known(&self) -> Vec<String> {
+        self.known().iter().cloned().collect()
+    }
+
     /// Must be called within the async runtime; without one the next start sweeps.
     pub fn take(&self, doomed: Doomed) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };

@@ -43,11 +43,9 @@ fn joined(sandbox: &str) -> Option<String> {
 /// Runs scripts until the parked sandbox has joined a holder; both.
 fn wait_for_a_lent_network(daemon: &Daemon, cluster: &str) -> (String, String) {
     wait_until("a parked sandbox has joined a network", PATIENCE, || {
-        let running =
-            |id: &String| docker(&["ps", "-q", "--no-trunc", "--filter", &format!("id={id}")]) == *id;
         // Not the one of the run before, which is about to go.
         let [parked] = &sandboxes_of(cluster)[..] else { return None };
-        if !running(parked) || ran_in(daemon, parked) {
+        if !is_running(parked) || ran_in(daemon, parked) {
             return None;
         }
         match joined(parked) {
@@ -58,6 +56,10 @@ fn wait_for_a_lent_network(daemon: &Daemon, cluster: &str) -> (String, String) {
             }
         }
     })
+}
+
+fn is_running(container: &str) -> bool {
+    docker(&["ps", "-q", "--no-trunc", "--filter", &format!("id={container}")]) == container
 }
 
 fn ran_in(daemon: &Daemon, sandbox: &str) -> bool {
@@ -199,31 +201,48 @@ print(interfaces())
 #[test]
 fn a_run_that_is_taken_over_keeps_its_network_and_all_others_are_removed() {
     let database = Database::new();
-    let builder = DaemonBuilder::on(&database).slots(1);
+    let builder = DaemonBuilder::on(&database).slots(2);
     let daemon = builder.start();
     let cluster = database.cluster();
-    let (_, holder) = wait_for_a_lent_network(&daemon, &cluster);
-    let script =
-        "import os, time; print('begun', flush=True); time.sleep(6); print(os.listdir('/sys/class/net'))";
+    let lent = wait_until("both parked sandboxes have joined a network", PATIENCE, || {
+        // Not those of the runs before, which are about to go.
+        let parked = sandboxes_of(&cluster);
+        if parked.len() != 2 || !parked.iter().all(|one| is_running(one) && !ran_in(&daemon, one)) {
+            return None;
+        }
+        let lent = parked.iter().filter_map(|one| Some((one.clone(), joined(one)?)));
+        let lent: HashMap<_, _> = lent.collect();
+        if lent.len() == 2 {
+            return Some(lent);
+        }
+        let both = [(); 2].map(|()| daemon.http().submit("import time; time.sleep(0.5)"));
+        both.iter().for_each(|id| drop(daemon.http().wait(id)));
+        None
+    });
+    // However long the rest takes, it runs until it is told to end.
+    let script = "\
+import os, time
+print('begun', flush=True)
+while not os.path.exists('/tmp/end'): time.sleep(0.05)
+print(os.listdir('/sys/class/net'))
+";
     let id = daemon.http().submit(script);
     daemon.http().wait_for_output(&id, "begun");
-    let spare = wait_until("the next one is parked", PATIENCE, || {
-        let others: Vec<_> = holders_of(&cluster).into_iter().filter(|one| *one != holder).collect();
-        (!others.is_empty()).then_some(others)
-    });
+    let (sandbox, holder) = lent.iter().find(|(sandbox, _)| ran_in(&daemon, sandbox)).unwrap();
     daemon.kill_9();
 
     let again = builder.start();
-    assert!(holders_of(&cluster).contains(&holder), "its holder was removed under it");
     wait_until("those of nobody are removed", PATIENCE, || {
         let now = holders_of(&cluster);
-        spare.iter().all(|one| !now.contains(one)).then_some(())
+        lent.values().all(|one| one == holder || !now.contains(one)).then_some(())
     });
+    assert!(holders_of(&cluster).contains(holder), "its holder was removed under it");
+    docker(&["exec", "--user", "1000", sandbox, "touch", "/tmp/end"]);
     let end = again.http().wait(&id);
     assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
     assert!(end["stdout"].as_str().unwrap().contains("eth0"), "{end}");
     wait_until("its holder goes with it", PATIENCE, || {
-        (!holders_of(&cluster).contains(&holder)).then_some(())
+        (!holders_of(&cluster).contains(holder)).then_some(())
     });
     assert_eq!(again.stop(), 0);
     assert_eq!(containers_of(&cluster), Vec::<String>::new());

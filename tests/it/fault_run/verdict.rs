@@ -54,7 +54,8 @@ pub fn reach(fleet: Fleet, submitter: Submitter, recoveries: Vec<Recovery>, begu
         for unit in &fleet.units {
             std::fs::write(folder.join(unit.name), unit.log().join("\n")).unwrap();
         }
-        println!("the daemons' logs are in {}", folder.display());
+        std::fs::copy(fleet.engine.log(), folder.join("dockerd")).unwrap();
+        println!("the daemons' logs and dockerd's are in {}", folder.display());
     }
     verdict
 }

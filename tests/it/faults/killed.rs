@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{assert_counted_once, counting, wait_until_said};
-use crate::support::{DaemonBuilder, Database, containers_of, docker, wait_until};
+use crate::support::{DaemonBuilder, Database, containers_of, docker, sandboxes_of, wait_until};
 
 #[test]
 fn a_daemon_killed_again_and_again_finds_its_run_each_time_and_it_runs_once() {
@@ -53,6 +53,33 @@ fn a_daemon_away_for_longer_than_its_lease_still_takes_over_before_it_calls_anyt
     let end = again.http().wait(&id);
     assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
     assert_counted_once(end["stdout"].as_str().unwrap(), 70);
+}
+
+/// A run that is taken over needs a slot even when all are taken by what was claimed before it was found.
+#[test]
+fn a_slot_that_was_made_for_a_run_that_was_taken_over_goes_with_it() {
+    /// Idle slots look after their sandboxes every 20 s.
+    const TIDIED: Duration = Duration::from_secs(22);
+    let database = Database::new();
+    let builder = DaemonBuilder::on(&database).slots(1);
+    let daemon = builder.start();
+    let taken_over = daemon.http().submit(&counting(40));
+    daemon.http().wait_for_output(&taken_over, "line 1");
+    let claimed = daemon.http().submit("import time; time.sleep(3)");
+    daemon.kill_9();
+
+    let again = builder.failing("resume.sweeping=sleep:800").start();
+    for id in [&taken_over, &claimed] {
+        assert_eq!(again.http().wait(id)["status"], "completed");
+    }
+    let log = again.log();
+    let of =
+        |word: &str, id: &str| log.iter().position(|line| line.contains(word) && line.contains(id)).unwrap();
+    assert!(of("\"re-attached\"", &taken_over) < of("\"completed\"", &claimed), "one slot was enough");
+    std::thread::sleep(TIDIED);
+    assert_eq!(sandboxes_of(&database.cluster()).len(), 1);
+    assert_eq!(again.stop(), 0);
+    assert_eq!(containers_of(&database.cluster()), Vec::<String>::new());
 }
 
 #[test]

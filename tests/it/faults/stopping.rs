@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::wait_until_said;
-use crate::support::{DaemonBuilder, Database, containers_of, wait_until};
+use super::{assert_counted_once, counting, wait_until_said};
+use crate::support::{DaemonBuilder, Database, containers_of, docker, wait_until};
 
 #[test]
 fn sigterm_under_load_finishes_short_runs_releases_long_ones_and_keeps_their_place() {
@@ -77,8 +77,14 @@ fn a_daemon_that_can_not_listen_says_so_and_leaves_nothing() {
 #[test]
 fn a_start_that_is_called_off_leaves_nothing() {
     let database = Database::new();
-    let builder = DaemonBuilder::on(&database).failing("resume.sweeping=sleep:60000");
-    let mut starting = builder.serving().stderr(Stdio::piped()).spawn().unwrap();
+    call_off(&database, &DaemonBuilder::on(&database));
+    assert_eq!(containers_of(&database.cluster()), Vec::<String>::new());
+}
+
+/// Stops a daemon that has begun to park, before it looks for what is left of those before.
+fn call_off(database: &Database, builder: &DaemonBuilder) {
+    let mut command = builder.clone().failing("resume.sweeping=sleep:60000").serving();
+    let mut starting = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(starting.stderr.take().unwrap()).lines().map_while(Result::ok);
     assert!(log.any(|line| line.contains("Docker answers")));
     wait_until("it parks", Duration::from_secs(30), || {
@@ -87,6 +93,49 @@ fn a_start_that_is_called_off_leaves_nothing() {
     assert!(Command::new("kill").arg(starting.id().to_string()).status().unwrap().success());
     let ended = wait_until("it ends", Duration::from_secs(40), || starting.try_wait().unwrap());
     assert_eq!(ended.code(), Some(0));
-    assert_eq!(containers_of(&database.cluster()), Vec::<String>::new());
     assert!(!log.any(|line| line.contains("\"ready\"")));
+}
+
+#[test]
+fn a_start_that_is_called_off_leaves_a_run_of_before_in_its_sandbox() {
+    let database = Database::new();
+    let builder = DaemonBuilder::plain(&database).slots(1);
+    let daemon = builder.start();
+    let id = daemon.http().submit(&counting(100));
+    daemon.http().wait_for_output(&id, "line 1");
+    daemon.kill_9();
+
+    call_off(&database, &builder);
+    // Nobody else may think that it is nobody's.
+    assert_eq!(database.number("SELECT count(*) FROM executions WHERE lease_until > clock_timestamp()"), 1);
+    let end = builder.start().http().wait(&id);
+    assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
+    assert_counted_once(end["stdout"].as_str().unwrap(), 100);
+}
+
+/// Docker goes on with what it was asked for by somebody who is gone, or who did not get the answer.
+#[test]
+fn what_docker_made_without_anybody_hearing_of_it_is_gone_after_a_stop() {
+    let database = Database::new();
+    let builder = DaemonBuilder::plain(&database).slots(1);
+    let make = |worker: &str| {
+        let cluster = format!("rgrid.cluster={}", database.cluster());
+        let worker = format!("rgrid.worker={worker}");
+        let image = "python:3.11-slim";
+        docker(&["create", "--label", &cluster, "--label", &worker, image]);
+    };
+    let own =
+        || database.text("SELECT id FROM workers WHERE stopped_at IS NULL ORDER BY started_at DESC LIMIT 1");
+    let killed = builder.start();
+    let before = own();
+    killed.kill_9();
+
+    let daemon = builder.start();
+    let now = own();
+    assert_ne!(before, now);
+    make(&before);
+    make(&now);
+    assert_eq!(containers_of(&database.cluster()).len(), 2);
+    assert_eq!(daemon.stop(), 0);
+    assert_eq!(containers_of(&database.cluster()), Vec::<String>::new());
 }

@@ -48,6 +48,11 @@ impl Engine {
         self.docker(&["ps", "-aq", "--filter", &filter]).lines().map(str::to_owned).collect()
     }
 
+    /// What dockerd has logged.
+    pub fn log(&self) -> PathBuf {
+        self.folder().join("dockerd.log")
+    }
+
     /// SIGKILL of dockerd.
     pub fn kill(&self) {
         script("kill", self.folder(), &[]);
