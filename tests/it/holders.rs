@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Daemon, DaemonBuilder, Database, Http, containers_of, docker, fixture, holders_of, sandboxes_of,
-    wait_until,
+    try_docker, wait_until,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,12 +31,8 @@ fn attack(http: &Http, name: &str) -> Vec<String> {
 
 /// The holder whose network a sandbox has joined.
 fn joined(sandbox: &str) -> Option<String> {
-    let asked = std::process::Command::new("docker")
-        .args(["inspect", "-f", "{{.HostConfig.NetworkMode}}", sandbox])
-        .output()
-        .unwrap();
     // One that is just being removed has joined nothing any more.
-    let mode = String::from_utf8_lossy(&asked.stdout).trim().to_owned();
+    let mode = try_docker(&["inspect", "-f", "{{.HostConfig.NetworkMode}}", sandbox]).ok()?;
     mode.strip_prefix("container:").map(str::to_owned)
 }
 
@@ -154,14 +150,13 @@ fn when_holders_are_removed_or_stopped_runs_get_other_networks() {
     let http = daemon.http();
     let cluster = database.cluster();
     for clear_up in [["rm", "-f"], ["kill", "-s9"], ["stop", "-t0"]] {
-        let held = wait_until("a network is kept ready", PATIENCE, || {
+        wait_until("networks are kept ready, and cleared up", PATIENCE, || {
             end_of(&http, WHERE, json!({}));
-            let held = holders_of(&cluster);
-            (!held.is_empty()).then_some(held)
+            // One that is no good any more may be on its way out.
+            let held = holders_of(&cluster).into_iter().filter(|one| is_running(one));
+            let gone = held.filter(|one| try_docker(&[&clear_up[..], &[one]].concat()).is_ok());
+            (gone.count() > 0).then_some(())
         });
-        for holder in &held {
-            docker(&[&clear_up[..], &[holder]].concat());
-        }
         for _ in 0..3 {
             let said = end_of(&http, "import os; print(os.listdir('/sys/class/net'))", json!({}));
             assert!(said.contains("eth0"), "after {clear_up:?}: {said}");

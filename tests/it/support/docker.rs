@@ -4,11 +4,15 @@ use std::process::Command;
 
 /// What `docker ARGS` prints; panics when it fails.
 pub fn docker(arguments: &[&str]) -> String {
+    try_docker(arguments).unwrap_or_else(|said| panic!("docker {arguments:?}: {said}"))
+}
+
+/// What `docker ARGS` prints, or why it fails: for what may be gone.
+pub fn try_docker(arguments: &[&str]) -> Result<String, String> {
     let output =
         Command::new("docker").args(arguments).output().expect("no docker command: run `make setup`");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "docker {arguments:?}: {said}");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
 /// Ids of all containers of a deployment.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{assert_refused, daemon};
-use crate::support::{Cli, DaemonBuilder, Database, Index, docker, sandboxes_of, wait_until};
+use crate::support::{Cli, DaemonBuilder, Database, Index, docker, sandboxes_of, try_docker, wait_until};
 
 /// What fails, and what its sentence begins with.
 const WAYS: [(&str, &str, &str); 5] = [
@@ -115,10 +115,7 @@ time.sleep(600)
     let end = daemon.http().wait(&daemon.http().submit_with(script, json!({ "timeout_seconds": 1 })));
     assert_eq!((&end["failure_kind"], &end["stdout"]), (&json!("timeout"), &json!("begun\n")), "{end}");
     wait_until("nothing sleeps any more", Duration::from_secs(30), || {
-        let sleeps = |id: &String| {
-            let top = std::process::Command::new("docker").args(["top", id]).output().unwrap();
-            String::from_utf8_lossy(&top.stdout).contains("sleep 600")
-        };
+        let sleeps = |id: &String| try_docker(&["top", id]).is_ok_and(|top| top.contains("sleep 600"));
         (!sandboxes_of(&database.cluster()).iter().any(sleeps)).then_some(())
     });
 }
