@@ -2,6 +2,7 @@
 //! after its content. No host path is mounted: the daemon may be a container itself.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, VolumeCreateRequest};
 use bollard::query_parameters::{
@@ -28,10 +29,10 @@ impl Docker {
     /// Puts the init into its volume unless it is there; returns the volume's name. `image` is any image: a
     /// container is needed to write into a volume, though it never starts.
     pub(super) async fn install_init(&self, image: &str) -> Result<String, DockerError> {
-        let volume = format!("rgrid-init-{}", hash());
+        let volume = volume();
         let request = VolumeCreateRequest {
             name: Some(volume.clone()),
-            labels: Some(HashMap::from([(INIT_LABEL.to_owned(), hash())])),
+            labels: Some(HashMap::from([(INIT_LABEL.to_owned(), HASH.clone())])),
             ..Default::default()
         };
         // The same name again finds the volume that is there.
@@ -54,7 +55,7 @@ impl Docker {
         let listed =
             answered(self.api.list_volumes(Some(ListVolumesOptions { filters: Some(filters) }))).await;
         let listed = listed.map_err(|error| self.failed("list volumes", error))?;
-        let current = format!("rgrid-init-{}", hash());
+        let current = volume();
         for volume in listed.volumes.unwrap_or_default() {
             if volume.name == current {
                 continue;
@@ -123,7 +124,11 @@ pub(super) fn mount(volume: &str, read_only: bool) -> Mount {
     }
 }
 
-fn hash() -> String {
+static HASH: LazyLock<String> = LazyLock::new(|| {
     let digest = hex::encode(Sha256::digest(PROGRAM));
     digest.get(..12).unwrap_or_default().to_owned()
+});
+
+fn volume() -> String {
+    format!("rgrid-init-{}", *HASH)
 }

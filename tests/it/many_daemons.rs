@@ -36,7 +36,7 @@ fn two_daemons_run_forty_submissions_once_each() {
 fn a_worker_that_is_gone_for_good_is_rescued_by_another() {
     let database = Database::new();
     let lease = |builder: DaemonBuilder| builder.with("RGRID_WORKER__LEASE", "2s").slots(1);
-    let first = lease(DaemonBuilder::on(&database)).with("RGRID_WORKER__NAME", "one").start();
+    let first = lease(DaemonBuilder::plain(&database)).with("RGRID_WORKER__NAME", "one").start();
     let id = first.http().submit("import time; time.sleep(1.5); print('done')");
     crate::support::wait_until("it runs", std::time::Duration::from_secs(30), || {
         (first.http().execution(&id)["status"] == "running").then_some(())
@@ -47,7 +47,7 @@ fn a_worker_that_is_gone_for_good_is_rescued_by_another() {
         crate::support::docker(&["rm", "-f", &container]);
     }
 
-    let second = lease(DaemonBuilder::on(&database)).with("RGRID_WORKER__NAME", "two").start();
+    let second = lease(DaemonBuilder::plain(&database)).with("RGRID_WORKER__NAME", "two").start();
     let end = second.http().wait(&id);
     assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(2)), "{end}");
     assert_eq!(end["worker"], "two");
@@ -57,7 +57,7 @@ fn a_worker_that_is_gone_for_good_is_rescued_by_another() {
 fn without_attempts_left_a_lost_run_ends_as_lost() {
     let database = Database::new();
     let lease = |builder: DaemonBuilder| builder.with("RGRID_WORKER__LEASE", "2s").slots(1);
-    let first = lease(DaemonBuilder::on(&database)).start();
+    let first = lease(DaemonBuilder::plain(&database)).start();
     let id = first
         .http()
         .submit_with("import time; print('begun'); time.sleep(30)", serde_json::json!({ "max_attempts": 1 }));
@@ -70,7 +70,7 @@ fn without_attempts_left_a_lost_run_ends_as_lost() {
         crate::support::docker(&["rm", "-f", &container]);
     }
 
-    let second = lease(DaemonBuilder::on(&database)).start();
+    let second = lease(DaemonBuilder::plain(&database)).start();
     let end = second.http().wait(&id);
     assert_eq!(
         (end["status"].as_str(), end["failure_kind"].as_str()),

@@ -266,7 +266,7 @@ fn pages(queue: &Queue, statement: &str, offer: &str) -> i64 {
 #[test]
 fn what_no_worker_fits_waits_and_says_for_what() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).start();
+    let daemon = DaemonBuilder::plain(&database).start();
     let (http, cli) = (daemon.http(), daemon.cli());
     cli.write("script.py", "print('ran')");
     let id = cli.ok(&["run", "-q", "--on", "gpu=true", "--priority", "-3", "script.py"]);
@@ -285,7 +285,7 @@ fn what_no_worker_fits_waits_and_says_for_what() {
     assert!(why.contains(": no worker has gpu=true; start one with worker.labels"), "{why}");
 
     let gpu =
-        DaemonBuilder::on(&database).named("gpu").with("RGRID_WORKER__LABELS", "gpu=true,zone=eu").start();
+        DaemonBuilder::plain(&database).named("gpu").with("RGRID_WORKER__LABELS", "gpu=true,zone=eu").start();
     let end = http.wait(id);
     assert_eq!((&end["status"], &end["worker"]), (&json!("completed"), &json!("gpu")), "{end}");
     assert_eq!(end["waits_for"], Value::Null);

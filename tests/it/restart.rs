@@ -14,7 +14,7 @@ for n in range(40):
 #[test]
 fn a_killed_daemon_finds_its_run_again_and_loses_no_output() {
     let database = Database::new();
-    let builder = DaemonBuilder::on(&database);
+    let builder = DaemonBuilder::on(&database).slots(1);
     let daemon = builder.start();
     let id = daemon.http().submit(COUNTING);
     let logs = format!("/api/v1/executions/{id}/logs");
@@ -35,7 +35,7 @@ fn a_killed_daemon_finds_its_run_again_and_loses_no_output() {
 #[test]
 fn a_run_that_was_taken_over_without_a_word_of_the_database_is_still_found() {
     let database = Database::new();
-    let builder = DaemonBuilder::on(&database);
+    let builder = DaemonBuilder::on(&database).slots(1);
     let daemon = builder.start();
     let id = daemon.http().submit(COUNTING);
     daemon.http().wait_for_output(&id, "line 3");
@@ -50,7 +50,7 @@ fn a_run_that_was_taken_over_without_a_word_of_the_database_is_still_found() {
 #[test]
 fn a_run_that_ended_while_no_daemon_was_there_is_recorded_by_the_next() {
     let database = Database::new();
-    let builder = DaemonBuilder::on(&database);
+    let builder = DaemonBuilder::on(&database).slots(1);
     let daemon = builder.start();
     let id = daemon.http().submit("import time; print('begun'); time.sleep(1); print('ended')");
     wait_until("its first line", Duration::from_secs(30), || {

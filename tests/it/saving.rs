@@ -43,7 +43,7 @@ fn names(cli: &Cli, folder: &str) -> Vec<String> {
 #[test]
 fn whoever_ends_a_download_leaves_no_half_file() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).start();
+    let daemon = DaemonBuilder::plain(&database).start();
     let id = daemon.http().submit("open('large.bin', 'w').write('x' * (1 << 20))");
     daemon.http().wait(&id);
     let execution = daemon.http().execution(&id).to_string();

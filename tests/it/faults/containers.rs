@@ -8,11 +8,7 @@ use crate::support::{Daemon, DaemonBuilder, Database, containers_of, docker, fix
 
 fn daemon() -> (Database, Daemon) {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database)
-        .slots(1)
-        .with("RGRID_EXECUTION__GRACE", "1s")
-        .with("RGRID_SANDBOX__PARKED", "0")
-        .start();
+    let daemon = DaemonBuilder::plain(&database).slots(1).with("RGRID_EXECUTION__GRACE", "1s").start();
     (database, daemon)
 }
 

@@ -44,9 +44,9 @@ impl DaemonBuilder {
         Self::new().with("RGRID_DATABASE__URL", &database.url())
     }
 
-    /// Parks nothing, which spares Docker two containers: for tests of something else.
+    /// Parks nothing and lends no network, which spares Docker most containers: for tests of something else.
     pub fn plain(database: &Database) -> Self {
-        Self::on(database).with("RGRID_SANDBOX__PARKED", "0")
+        Self::on(database).with("RGRID_SANDBOX__PARKED", "0").with("RGRID_SANDBOX__FRESH_NETWORK", "true")
     }
 
     pub fn at(url: &str) -> Self {

@@ -64,7 +64,7 @@ fn new_1_each_step_is_logged_with_the_ids() {
 #[test]
 fn new_1_a_terminal_gets_lines_for_people() {
     let database = Database::new();
-    let mut daemon = DaemonBuilder::on(&database).with("RGRID_LOG__FORMAT", "terminal").serving();
+    let mut daemon = DaemonBuilder::plain(&database).with("RGRID_LOG__FORMAT", "terminal").serving();
     let (read, write) = std::io::pipe().unwrap();
     let mut child = crate::support::Background(daemon.stderr(write).spawn().unwrap());
     drop(daemon);
