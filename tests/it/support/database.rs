@@ -1,6 +1,7 @@
 //! A database of its own for each test, on the Postgres that `make test` starts.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, sql_query, sql_types};
@@ -11,6 +12,8 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 pub struct Database {
     name: String,
+    /// For questions; made with the first, since a new one for each would be most of Postgres' work here.
+    asking: Mutex<Option<PgConnection>>,
 }
 
 impl Database {
@@ -18,7 +21,7 @@ impl Database {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("test_{}_{number}", std::process::id());
         connect("postgres").batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
-        Self { name }
+        Self { name, asking: Mutex::default() }
     }
 
     pub fn url(&self) -> String {
@@ -30,17 +33,22 @@ impl Database {
     }
 
     pub fn execute(&self, statement: &str) {
-        self.connect().batch_execute(statement).unwrap();
+        self.ask(|connection| connection.batch_execute(statement).unwrap());
     }
 
     /// The one number that the query gives.
     pub fn number(&self, query: &str) -> i64 {
-        number(&mut self.connect(), query)
+        self.ask(|connection| number(connection, query))
     }
 
     /// The one text that the query gives.
     pub fn text(&self, query: &str) -> String {
-        text(&mut self.connect(), query)
+        self.ask(|connection| text(connection, query))
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(&mut PgConnection) -> T) -> T {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        question(asking.get_or_insert_with(|| self.connect()))
     }
 }
 
