@@ -7,43 +7,78 @@ use bollard::models::{Network, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptions;
 use slog::{info, warn};
 
-use super::error::answered;
+use super::error::{answered, is_missing};
 use super::{Docker, DockerError};
+
+/// Of the network that RGrid made.
+const NETWORK_LABEL: &str = "rgrid.network";
 
 impl Docker {
     /// Id of the network; makes it unless it is there.
     ///
-    /// Docker lets two daemons that start at once make two networks of one name. So it is known by its id:
-    /// everybody takes the oldest, and whoever made a younger one removes it again.
+    /// Docker lets two daemons that start at once make two networks of one name, and then starts no container in
+    /// either of them. So whoever finds two removes one, also later: its maker may have died over that.
     pub(super) async fn internet(&self) -> Result<String, DockerError> {
-        if let Some(id) = self.find_internet().await? {
-            return Ok(id);
+        if self.find_internet().await?.is_empty() {
+            self.make_internet().await?;
         }
-        let made = self.make_internet().await?;
-        let oldest = self.find_internet().await?.unwrap_or_else(|| made.clone());
-        if oldest != made
-            && let Err(error) = answered(self.api.remove_network(&made)).await
-        {
-            warn!(self.log, "a second network is left over"; "network" => made, "error" => %error);
+        let mut found = self.find_internet().await?.into_iter();
+        let mut kept = found.next().ok_or_else(|| self.no_network())?;
+        for other in found {
+            kept = self.keep_one(kept, other).await;
         }
-        Ok(oldest)
+        Ok(kept.id.unwrap_or_default())
     }
 
-    async fn find_internet(&self) -> Result<Option<String>, DockerError> {
+    /// Of two with one name the older one, which everybody prefers, unless the other one is in use.
+    async fn keep_one(&self, older: Network, younger: Network) -> Network {
+        warn!(self.log, "there are two networks of one name"; "older" => &older.id, "younger" => &younger.id);
+        match self.remove_network(&younger).await {
+            Ok(()) => older,
+            Err(error) => {
+                warn!(self.log, "the younger network stays"; "error" => %error);
+                match self.remove_network(&older).await {
+                    Ok(()) => younger,
+                    Err(error) => {
+                        warn!(self.log, "the older network stays"; "error" => %error);
+                        older
+                    }
+                }
+            }
+        }
+    }
+
+    /// Only one that RGrid made; one in use is refused by Docker.
+    async fn remove_network(&self, network: &Network) -> Result<(), DockerError> {
+        let ours = network.labels.as_ref().is_some_and(|labels| labels.contains_key(NETWORK_LABEL));
+        if !ours {
+            let reason = "it is not RGrid's".to_owned();
+            return Err(DockerError::Refused { what: "remove a network", reason });
+        }
+        match answered(self.api.remove_network(network.id.as_deref().unwrap_or_default())).await {
+            Err(error) if !is_missing(&error) => Err(self.failed("remove a network", error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn no_network(&self) -> DockerError {
+        let reason = format!("the network {} was removed again", self.settings.network);
+        DockerError::Refused { what: "make a network", reason }
+    }
+
+    /// The oldest first.
+    async fn find_internet(&self) -> Result<Vec<Network>, DockerError> {
         let filters = HashMap::from([("name".to_owned(), vec![self.settings.network.clone()])]);
         let listed = self.api.list_networks(Some(ListNetworksOptions { filters: Some(filters) }));
         let listed = answered(listed).await;
-        let listed = listed.map_err(|error| self.failed("list networks", error))?;
+        let mut listed = listed.map_err(|error| self.failed("list networks", error))?;
         // The filter takes parts of names too.
-        let ours = listed
-            .into_iter()
-            .filter(|network| network.name.as_deref() == Some(self.settings.network.as_str()));
-        Ok(ours
-            .min_by_key(|network: &Network| (network.created.clone(), network.id.clone()))
-            .and_then(|n| n.id))
+        listed.retain(|network| network.name.as_deref() == Some(self.settings.network.as_str()));
+        listed.sort_by_key(|network| (network.created.clone(), network.id.clone()));
+        Ok(listed)
     }
 
-    async fn make_internet(&self) -> Result<String, DockerError> {
+    async fn make_internet(&self) -> Result<(), DockerError> {
         info!(self.log, "making the sandboxes' network"; "network" => &self.settings.network);
         let no_traffic_between = ("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned());
         let request = NetworkCreateRequest {
@@ -52,10 +87,10 @@ impl Docker {
             // The fence (fence.rs) is of IPv4.
             enable_ipv6: Some(false),
             options: Some(HashMap::from([no_traffic_between])),
-            labels: Some(HashMap::from([("rgrid.network".to_owned(), "internet".to_owned())])),
+            labels: Some(HashMap::from([(NETWORK_LABEL.to_owned(), "internet".to_owned())])),
             ..Default::default()
         };
         let made = answered(self.api.create_network(request)).await;
-        Ok(made.map_err(|error| self.failed("make a network", error))?.id)
+        made.map(drop).map_err(|error| self.failed("make a network", error))
     }
 }

@@ -29,6 +29,7 @@ mod many_daemons;
 mod metrics;
 mod migrations;
 mod model;
+mod networks;
 mod news;
 mod openapi;
 mod output;
