@@ -19,45 +19,36 @@ impl Docker {
     /// Docker lets two daemons that start at once make two networks of one name, and then starts no container in
     /// either of them. So whoever finds two removes one, also later: its maker may have died over that.
     pub(super) async fn internet(&self) -> Result<String, DockerError> {
-        if self.find_internet().await?.is_empty() {
+        let mut found = self.find_internet().await?;
+        if found.is_empty() {
             self.make_internet().await?;
+            found = self.find_internet().await?;
         }
-        let mut found = self.find_internet().await?.into_iter();
+        let mut found = found.into_iter();
         let mut kept = found.next().ok_or_else(|| self.no_network())?;
         for other in found {
-            kept = self.keep_one(kept, other).await;
+            warn!(self.log, "there are two networks of one name"; "older" => &kept.id, "younger" => &other.id);
+            // The older one, which everybody prefers, unless the other one is in use.
+            if !self.removes(&other).await && self.removes(&kept).await {
+                kept = other;
+            }
         }
         Ok(kept.id.unwrap_or_default())
     }
 
-    /// Of two with one name the older one, which everybody prefers, unless the other one is in use.
-    async fn keep_one(&self, older: Network, younger: Network) -> Network {
-        warn!(self.log, "there are two networks of one name"; "older" => &older.id, "younger" => &younger.id);
-        match self.remove_network(&younger).await {
-            Ok(()) => older,
-            Err(error) => {
-                warn!(self.log, "the younger network stays"; "error" => %error);
-                match self.remove_network(&older).await {
-                    Ok(()) => younger,
-                    Err(error) => {
-                        warn!(self.log, "the older network stays"; "error" => %error);
-                        older
-                    }
-                }
-            }
-        }
-    }
-
-    /// Only one that RGrid made; one in use is refused by Docker.
-    async fn remove_network(&self, network: &Network) -> Result<(), DockerError> {
+    /// Only one that RGrid made goes; Docker refuses it for one in use.
+    async fn removes(&self, network: &Network) -> bool {
         let ours = network.labels.as_ref().is_some_and(|labels| labels.contains_key(NETWORK_LABEL));
         if !ours {
-            let reason = "it is not RGrid's".to_owned();
-            return Err(DockerError::Refused { what: "remove a network", reason });
+            warn!(self.log, "a network stays: it is not RGrid's"; "network" => &network.id);
+            return false;
         }
         match answered(self.api.remove_network(network.id.as_deref().unwrap_or_default())).await {
-            Err(error) if !is_missing(&error) => Err(self.failed("remove a network", error)),
-            _ => Ok(()),
+            Err(error) if !is_missing(&error) => {
+                warn!(self.log, "a network stays"; "network" => &network.id, "error" => %error);
+                false
+            }
+            _ => true,
         }
     }
 

@@ -36,21 +36,29 @@ fn joined(sandbox: &str) -> Option<String> {
     mode.strip_prefix("container:").map(str::to_owned)
 }
 
-/// Runs scripts until the parked sandbox has joined a holder; both.
+/// Runs scripts until the parked sandbox of a daemon with one slot has joined a holder; both.
 fn wait_for_a_lent_network(daemon: &Daemon, cluster: &str) -> (String, String) {
-    wait_until("a parked sandbox has joined a network", PATIENCE, || {
-        // Not the one of the run before, which is about to go.
-        let [parked] = &sandboxes_of(cluster)[..] else { return None };
-        if !is_running(parked) || ran_in(daemon, parked) {
+    wait_for_lent_networks(daemon, cluster, 1).into_iter().next().unwrap()
+}
+
+/// Runs scripts until the parked sandbox of each slot has joined a holder; these by those.
+fn wait_for_lent_networks(daemon: &Daemon, cluster: &str, slots: usize) -> HashMap<String, String> {
+    wait_until("all parked sandboxes have joined a network", PATIENCE, || {
+        // Not those of the runs before, which are about to go.
+        let parked = sandboxes_of(cluster);
+        if parked.len() != slots || !parked.iter().all(|one| is_running(one) && !ran_in(daemon, one)) {
             return None;
         }
-        match joined(parked) {
-            Some(holder) => Some((parked.clone(), holder)),
-            None => {
-                end_of(&daemon.http(), WHERE, json!({}));
-                None
-            }
+        let lent: HashMap<_, _> = parked.iter().filter_map(|one| Some((one.clone(), joined(one)?))).collect();
+        if lent.len() == slots {
+            return Some(lent);
         }
+        // Each slot has to run one, so none may be done before the last has begun.
+        let http = daemon.http();
+        let script = format!("import time; time.sleep({})", 0.5 * (slots - 1) as f64);
+        let ids: Vec<_> = (0..slots).map(|_| http.submit(&script)).collect();
+        ids.iter().for_each(|id| assert_eq!(http.wait(id)["status"], "completed"));
+        None
     })
 }
 
@@ -199,21 +207,7 @@ fn a_run_that_is_taken_over_keeps_its_network_and_all_others_are_removed() {
     let builder = DaemonBuilder::on(&database).slots(2);
     let daemon = builder.start();
     let cluster = database.cluster();
-    let lent = wait_until("both parked sandboxes have joined a network", PATIENCE, || {
-        // Not those of the runs before, which are about to go.
-        let parked = sandboxes_of(&cluster);
-        if parked.len() != 2 || !parked.iter().all(|one| is_running(one) && !ran_in(&daemon, one)) {
-            return None;
-        }
-        let lent = parked.iter().filter_map(|one| Some((one.clone(), joined(one)?)));
-        let lent: HashMap<_, _> = lent.collect();
-        if lent.len() == 2 {
-            return Some(lent);
-        }
-        let both = [(); 2].map(|()| daemon.http().submit("import time; time.sleep(0.5)"));
-        both.iter().for_each(|id| drop(daemon.http().wait(id)));
-        None
-    });
+    let lent = wait_for_lent_networks(&daemon, &cluster, 2);
     // However long the rest takes, it runs until it is told to end.
     let script = "\
 import os, time

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::serving::{Content, serve};
+use super::try_docker;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -62,7 +63,7 @@ impl Registry {
 impl Drop for Registry {
     fn drop(&mut self) {
         // Only where a test has left it.
-        let _ = Command::new("docker").args(["rmi", "--force", &self.image_id()]).output();
+        drop(try_docker(&["rmi", "--force", &self.image_id()]));
     }
 }
 
