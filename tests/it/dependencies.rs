@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Daemon, DaemonBuilder, Database, Http, Index, docker, environments_of, sandboxes_of, wait_until,
+    Daemon, DaemonBuilder, Database, Http, Index, environments_of, sandboxes_of, try_docker, wait_until,
 };
 
 const SHOW: &str = "import hello; print(hello.VERSION)";
@@ -75,12 +75,12 @@ fn the_parked_sandbox_has_what_the_slot_needed_last() {
     run(&daemon.http(), SHOW, &index.requirements("hello"));
     let volume = environments_of(&database.cluster()).remove(0);
     let parked = wait_until("a parked sandbox with the environment", PATIENCE, || {
-        let containers = sandboxes_of(&database.cluster());
-        let with_it = containers.into_iter().find(|one| {
-            let mounts = docker(&["inspect", "-f", "{{range .Mounts}}{{.Name}} {{.RW}} {{end}}", one]);
-            mounts.contains(&format!("{volume} false"))
-        })?;
-        (docker(&["inspect", "-f", "{{.State.Running}}", &with_it]) == "true").then_some(with_it)
+        let state = "{{.State.Running}} {{range .Mounts}}{{.Name}} {{.RW}} {{end}}";
+        sandboxes_of(&database.cluster()).into_iter().find(|one| {
+            // Not the one of the run before, which is about to go.
+            let told = try_docker(&["inspect", "-f", state, one]).unwrap_or_default();
+            !daemon.ran_in(one) && told.starts_with("true ") && told.contains(&format!("{volume} false"))
+        })
     });
     let id = submit(
         &daemon.http(),
@@ -88,9 +88,7 @@ fn the_parked_sandbox_has_what_the_slot_needed_last() {
         &index.requirements("hello"),
     );
     daemon.http().wait(&id);
-    let runs_in = format!("\"container\":\"{}\"", &parked[..12]);
-    let used = daemon.log().iter().any(|line| line.contains("\"running\"") && line.contains(&runs_in));
-    assert!(used, "the run did not take the parked sandbox:\n{}", daemon.log().join("\n"));
+    assert!(daemon.ran_in(&parked), "the run did not take the parked sandbox:\n{}", daemon.log().join("\n"));
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    DaemonBuilder, Database, Http, Index, containers_of, docker, environments_of, sandboxes_of, wait_until,
+    DaemonBuilder, Database, Http, Index, containers_of, docker, environments_of, remove_containers_of,
+    remove_volume, sandboxes_of, wait_until,
 };
 
 const SHOW: &str = "import hello; print(hello.VERSION)";
@@ -144,10 +145,7 @@ fn a_half_installed_environment_is_never_used_and_costs_no_attempt() {
     let cluster = database.cluster();
     let half = environments_of(&cluster).remove(0);
     daemon.kill_9();
-    // The host is gone, and with it everything that ran there.
-    for container in containers_of(&cluster) {
-        docker(&["rm", "-f", &container]);
-    }
+    remove_containers_of(&cluster);
     index.open();
 
     let again = builder.start();
@@ -169,7 +167,7 @@ fn a_volume_that_somebody_removed_is_made_anew() {
     run(&daemon.http(), SHOW, &requirements);
     let volume = environments_of(&database.cluster()).remove(0);
     wait_until("it can be removed", PATIENCE, || sandboxes_of(&database.cluster()).is_empty().then_some(()));
-    docker(&["volume", "rm", &volume]);
+    remove_volume(&volume);
     assert_eq!(run(&daemon.http(), SHOW, &requirements)["stdout"], "1.0\n");
     assert_eq!(index.asked_for("hello"), 2);
     assert_ne!(database.text("SELECT volume FROM environments"), volume);

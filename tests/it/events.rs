@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Daemon, DaemonBuilder, Database, Event, FLOOD, containers_of, docker, flood_said, wait_until,
+    Daemon, DaemonBuilder, Database, Event, FLOOD, flood_said, remove_containers_of, wait_until,
 };
 
 fn daemon() -> (Database, Daemon) {
@@ -190,9 +190,7 @@ fn an_attempt_that_begins_anew_is_told() {
     }
     let cluster = database.text("SELECT cluster FROM deployment");
     first.kill_9();
-    for container in containers_of(&cluster) {
-        docker(&["rm", "-f", &container]);
-    }
+    remove_containers_of(&cluster);
     let _second = lease("two").start();
     seen.extend(events);
     let anew =

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Daemon, DaemonBuilder, Database, Http, containers_of, docker, fixture, holders_of, sandboxes_of,
-    try_docker, wait_until,
+    Daemon, DaemonBuilder, Database, Http, containers_of, docker, fixture, holders_of, is_running,
+    sandboxes_of, try_docker, wait_until,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,7 +46,7 @@ fn wait_for_lent_networks(daemon: &Daemon, cluster: &str, slots: usize) -> HashM
     wait_until("all parked sandboxes have joined a network", PATIENCE, || {
         // Not those of the runs before, which are about to go.
         let parked = sandboxes_of(cluster);
-        if parked.len() != slots || !parked.iter().all(|one| is_running(one) && !ran_in(daemon, one)) {
+        if parked.len() != slots || !parked.iter().all(|one| is_running(one) && !daemon.ran_in(one)) {
             return None;
         }
         let lent: HashMap<_, _> = parked.iter().filter_map(|one| Some((one.clone(), joined(one)?))).collect();
@@ -60,14 +60,6 @@ fn wait_for_lent_networks(daemon: &Daemon, cluster: &str, slots: usize) -> HashM
         ids.iter().for_each(|id| assert_eq!(http.wait(id)["status"], "completed"));
         None
     })
-}
-
-fn is_running(container: &str) -> bool {
-    docker(&["ps", "-q", "--no-trunc", "--filter", &format!("id={container}")]) == container
-}
-
-fn ran_in(daemon: &Daemon, sandbox: &str) -> bool {
-    daemon.log().iter().any(|line| line.contains("\"running\"") && line.contains(&sandbox[..12]))
 }
 
 #[test]
@@ -108,11 +100,11 @@ fn a_script_meets_nothing_of_those_that_had_its_network_before() {
     let cluster = database.cluster();
     let (sandbox, lurked_in) = wait_for_a_lent_network(&daemon, &cluster);
     attack(&http, "lurks.py");
-    assert!(ran_in(&daemon, &sandbox));
+    assert!(daemon.ran_in(&sandbox));
     let met = wait_until("its network is lent again", PATIENCE, || {
         let (sandbox, holder) = wait_for_a_lent_network(&daemon, &cluster);
         let met = attack(&http, "meets.py");
-        (holder == lurked_in && ran_in(&daemon, &sandbox)).then_some(met)
+        (holder == lurked_in && daemon.ran_in(&sandbox)).then_some(met)
     });
     let nothing = [
         "tcp []",
@@ -190,7 +182,7 @@ print(interfaces())
 ";
     let id = http.submit(script);
     http.wait_for_output(&id, "eth0");
-    assert!(ran_in(&daemon, &sandbox));
+    assert!(daemon.ran_in(&sandbox));
     docker(&["rm", "-f", &holder]);
     let end = http.wait(&id);
     assert_eq!(
@@ -217,7 +209,7 @@ print(os.listdir('/sys/class/net'))
 ";
     let id = daemon.http().submit(script);
     daemon.http().wait_for_output(&id, "begun");
-    let (sandbox, holder) = lent.iter().find(|(sandbox, _)| ran_in(&daemon, sandbox)).unwrap();
+    let (sandbox, holder) = lent.iter().find(|(sandbox, _)| daemon.ran_in(sandbox)).unwrap();
     daemon.kill_9();
 
     let again = builder.start();

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::support::{DaemonBuilder, Database};
+use crate::support::{DaemonBuilder, Database, remove_containers_of, wait_until};
 
 #[test]
 fn two_daemons_run_forty_submissions_once_each() {
@@ -38,14 +38,12 @@ fn a_worker_that_is_gone_for_good_is_rescued_by_another() {
     let lease = |builder: DaemonBuilder| builder.with("RGRID_WORKER__LEASE", "2s").slots(1);
     let first = lease(DaemonBuilder::plain(&database)).with("RGRID_WORKER__NAME", "one").start();
     let id = first.http().submit("import time; time.sleep(1.5); print('done')");
-    crate::support::wait_until("it runs", std::time::Duration::from_secs(30), || {
+    wait_until("it runs", std::time::Duration::from_secs(30), || {
         (first.http().execution(&id)["status"] == "running").then_some(())
     });
     let cluster = database.text("SELECT cluster FROM deployment");
     first.kill_9();
-    for container in crate::support::containers_of(&cluster) {
-        crate::support::docker(&["rm", "-f", &container]);
-    }
+    remove_containers_of(&cluster);
 
     let second = lease(DaemonBuilder::plain(&database)).with("RGRID_WORKER__NAME", "two").start();
     let end = second.http().wait(&id);
@@ -61,14 +59,12 @@ fn without_attempts_left_a_lost_run_ends_as_lost() {
     let id = first
         .http()
         .submit_with("import time; print('begun'); time.sleep(30)", serde_json::json!({ "max_attempts": 1 }));
-    crate::support::wait_until("its first line", std::time::Duration::from_secs(30), || {
+    wait_until("its first line", std::time::Duration::from_secs(30), || {
         first.http().get(&format!("/api/v1/executions/{id}/logs")).body.contains("begun").then_some(())
     });
     let cluster = database.text("SELECT cluster FROM deployment");
     first.kill_9();
-    for container in crate::support::containers_of(&cluster) {
-        crate::support::docker(&["rm", "-f", &container]);
-    }
+    remove_containers_of(&cluster);
 
     let second = lease(DaemonBuilder::plain(&database)).start();
     let end = second.http().wait(&id);

@@ -48,9 +48,11 @@ impl Name {
     fn ids(&self) -> Vec<String> {
         let filter = format!("name=^{}$", self.name);
         let all = docker(&["network", "ls", "-q", "--no-trunc", "--filter", &filter]);
-        let mut ids: Vec<String> = all.lines().map(str::to_owned).collect();
-        ids.sort_by_key(|id| docker(&["network", "inspect", "-f", "{{.Created}}", id]));
-        ids
+        // One that is removed in this moment is not there any more.
+        let created = |id: &str| try_docker(&["network", "inspect", "-f", "{{.Created}}", id]).ok();
+        let mut ids: Vec<_> = all.lines().filter_map(|id| Some((created(id)?, id.to_owned()))).collect();
+        ids.sort();
+        ids.into_iter().map(|(_, id)| id).collect()
     }
 
     fn daemon(&self, database: &Database) -> Daemon {

@@ -4,16 +4,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Daemon, DaemonBuilder, Database, Engine, docker, sandboxes_of, wait_until};
+use crate::support::{Daemon, DaemonBuilder, Database, Engine, docker, is_running, sandboxes_of, wait_until};
 
 fn inspected() -> (Database, Daemon, Value) {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).start();
     let cluster = database.text("SELECT cluster FROM deployment");
     let container = wait_until("a parked sandbox", Duration::from_secs(30), || {
-        let all = sandboxes_of(&cluster);
-        let running = docker(&["ps", "-q", "--no-trunc", "--filter", "status=running"]);
-        all.into_iter().find(|sandbox| running.contains(sandbox.as_str()))
+        sandboxes_of(&cluster).into_iter().find(|sandbox| is_running(sandbox))
     });
     let inspected: Value = serde_json::from_str(&docker(&["inspect", &container])).unwrap();
     (database, daemon, inspected[0].clone())
@@ -91,11 +89,7 @@ fn lent(daemon: &Daemon, cluster: &str) -> (Value, Value) {
     wait_until("a sandbox has joined a holder", Duration::from_secs(60), || {
         let [parked] = &sandboxes_of(cluster)[..] else { return None };
         // Not the one of the run before, which is about to go.
-        let ran = |line: &String| line.contains("\"running\"") && line.contains(&parked[..12]);
-        if daemon.log().iter().any(ran) {
-            return None;
-        }
-        if docker(&["ps", "-q", "--no-trunc", "--filter", &format!("id={parked}")]) != *parked {
+        if daemon.ran_in(parked) || !is_running(parked) {
             return None;
         }
         let parked = inspect(parked);

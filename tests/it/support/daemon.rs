@@ -225,6 +225,11 @@ impl Daemon {
         self.log.lock().unwrap().clone()
     }
 
+    /// Whether a script was started in a sandbox.
+    pub fn ran_in(&self, sandbox: &str) -> bool {
+        self.log().iter().any(|line| line.contains("\"running\"") && line.contains(&sandbox[..12]))
+    }
+
     pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
         assert!(sent.success());

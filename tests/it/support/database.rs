@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, sql_query, sql_types};
 
-use super::{docker, environments_of};
+use super::{environments_of, remove_volume};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -64,7 +64,7 @@ impl Database {
         let installed = "SELECT count(*) FROM executions WHERE requirements IS NOT NULL";
         if self.number(used) > 0 && self.number(installed) > 0 {
             for volume in environments_of(&self.cluster()) {
-                docker(&["volume", "rm", &volume]);
+                remove_volume(&volume);
             }
         }
     }

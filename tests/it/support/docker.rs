@@ -1,6 +1,9 @@
 //! Docker as an operator sees it: through its own command.
 
 use std::process::Command;
+use std::time::Duration;
+
+use super::wait_until;
 
 /// What `docker ARGS` prints; panics when it fails.
 pub fn docker(arguments: &[&str]) -> String {
@@ -21,6 +24,23 @@ pub fn containers_of(cluster: &str) -> Vec<String> {
     docker(&["ps", "-aq", "--no-trunc", "--filter", &filter]).lines().map(str::to_owned).collect()
 }
 
+/// The host is gone, and with it all that ran there.
+pub fn remove_containers_of(cluster: &str) {
+    wait_until("no container is left", Duration::from_secs(60), || {
+        let left = containers_of(cluster);
+        // Some may be on their way out already, which Docker calls a failure.
+        left.iter().for_each(|one| drop(try_docker(&["rm", "-f", one])));
+        left.is_empty().then_some(())
+    });
+}
+
+/// Removes a volume, of which Docker may think for a moment longer that somebody uses it.
+pub fn remove_volume(name: &str) {
+    wait_until("the volume can be removed", Duration::from_secs(30), || {
+        try_docker(&["volume", "rm", name]).ok()
+    });
+}
+
 /// Those of them that run scripts, or wait for one.
 pub fn sandboxes_of(cluster: &str) -> Vec<String> {
     labelled(cluster, "rgrid.token")
@@ -35,6 +55,10 @@ fn labelled(cluster: &str, label: &str) -> Vec<String> {
     let (cluster, label) = (format!("label=rgrid.cluster={cluster}"), format!("label={label}"));
     let all = docker(&["ps", "-aq", "--no-trunc", "--filter", &cluster, "--filter", &label]);
     all.lines().map(str::to_owned).collect()
+}
+
+pub fn is_running(container: &str) -> bool {
+    docker(&["ps", "-q", "--no-trunc", "--filter", &format!("id={container}")]) == container
 }
 
 /// Names of all volumes of a deployment in which requirements are installed, whole or not.

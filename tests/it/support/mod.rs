@@ -23,7 +23,10 @@ mod zip;
 pub use cli::Cli;
 pub use daemon::{Daemon, DaemonBuilder};
 pub use database::{Database, make_up_an_hour};
-pub use docker::{containers_of, docker, environments_of, holders_of, sandboxes_of, try_docker};
+pub use docker::{
+    containers_of, docker, environments_of, holders_of, is_running, remove_containers_of, remove_volume,
+    sandboxes_of, try_docker,
+};
 pub use engine::Engine;
 pub use events::{Event, Events};
 pub use flood::{FLOOD, flood_said};
