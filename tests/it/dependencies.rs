@@ -72,7 +72,9 @@ fn the_parked_sandbox_has_what_the_slot_needed_last() {
     let index = Index::new().with_module("hello", "1.0");
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).start();
-    run(&daemon.http(), SHOW, &index.requirements("hello"));
+    let first = submit(&daemon.http(), SHOW, &index.requirements("hello"));
+    daemon.http().wait(&first);
+    daemon.wait_until_logged(&first);
     let volume = environments_of(&database.cluster()).remove(0);
     let parked = wait_until("a parked sandbox with the environment", PATIENCE, || {
         let state = "{{.State.Running}} {{range .Mounts}}{{.Name}} {{.RW}} {{end}}";
@@ -88,6 +90,7 @@ fn the_parked_sandbox_has_what_the_slot_needed_last() {
         &index.requirements("hello"),
     );
     daemon.http().wait(&id);
+    daemon.wait_until_logged(&id);
     assert!(daemon.ran_in(&parked), "the run did not take the parked sandbox:\n{}", daemon.log().join("\n"));
 }
 

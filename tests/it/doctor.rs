@@ -13,6 +13,7 @@ fn doctor(database: &Database, settings: &[(&str, &str)]) -> Output {
         .env("RGRID_DATABASE__URL", database.url())
         .env("RGRID_DATA_DIR", folder.path())
         .env("RGRID_HTTP__LISTEN", "127.0.0.1:0")
+        .env("RGRID_SANDBOX__NETWORK_NAME", "rgrid-test")
         .envs(settings.iter().copied())
         .output()
         .unwrap()

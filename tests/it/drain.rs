@@ -12,7 +12,7 @@ fn sigterm_finishes_what_runs_and_leaves_the_rest_queued() {
     let builder = DaemonBuilder::on(&database).slots(1);
     let daemon = builder.start();
     let http = daemon.http();
-    let running = http.submit("import time; time.sleep(5); print('finished')");
+    let running = http.submit("import time; time.sleep(10); print('finished')");
     wait_until("it runs", Duration::from_secs(30), || {
         (http.execution(&running)["status"] == "running").then_some(())
     });
@@ -37,7 +37,7 @@ fn what_outlasts_the_drain_timeout_is_given_back_and_run_again() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database).slots(1).with("RGRID_WORKER__DRAIN_TIMEOUT", "500ms");
     let daemon = builder.start();
-    let id = daemon.http().submit("import time; print('begun', flush=True); time.sleep(4); print('done')");
+    let id = daemon.http().submit("import time; print('begun', flush=True); time.sleep(8); print('done')");
     daemon.http().wait_for_output(&id, "begun");
     assert_eq!(daemon.stop(), 0);
     assert_eq!(database.text(&format!("SELECT status FROM executions WHERE id = '{id}'")), "queued");
@@ -93,12 +93,12 @@ fn what_has_not_begun_when_it_is_given_back_may_begin_once_all_the_same() {
 #[test]
 fn a_sandbox_on_its_way_that_nobody_wants_any_more_is_gone_at_the_end() {
     let database = Database::new();
-    let daemon = DaemonBuilder::on(&database).slots(1).failing("nest.parked=sleep:5000").start();
+    let daemon = DaemonBuilder::on(&database).slots(1).failing("nest.parked=sleep:9000").start();
     wait_until("one is being parked", Duration::from_secs(30), || {
         (sandboxes_of(&database.cluster()).len() == 1).then_some(())
     });
     // It needs another one, and ends before the first is there.
-    let id = daemon.http().submit_with("import time; time.sleep(1)", json!({ "network": false }));
+    let id = daemon.http().submit_with("import time; time.sleep(3)", json!({ "network": false }));
     wait_until("it runs", Duration::from_secs(30), || {
         (daemon.http().execution(&id)["status"] == "running").then_some(())
     });

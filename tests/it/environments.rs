@@ -16,7 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn sweeping(database: &Database, settings: &[(&str, &str)]) -> DaemonBuilder {
     let builder = DaemonBuilder::plain(database)
         .with("RGRID_SANDBOX__PARKED", "0")
-        .with("RGRID_ENVIRONMENTS__SWEEP_INTERVAL", "500ms");
+        // Long enough for Docker to make what a volume was made for: who finds one unused twice removes it.
+        .with("RGRID_ENVIRONMENTS__SWEEP_INTERVAL", "2s");
     settings.iter().fold(builder, |builder, (name, value)| builder.with(name, value))
 }
 
@@ -79,6 +80,7 @@ fn an_install_is_locked_down_like_a_script() {
     assert!(mounts.iter().all(|mount| mount["Type"] == "volume"), "{mounts:?}");
     let env = inspected[0]["Config"]["Env"].to_string();
     assert!(!env.contains(&index.url()), "{env}");
+    index.open();
 }
 
 #[test]
@@ -177,11 +179,11 @@ fn a_volume_that_somebody_removed_is_made_anew() {
 fn an_environment_that_nobody_uses_is_removed_when_it_is_old() {
     let index = Index::new().with_module("hello", "1.0");
     let database = Database::new();
-    let daemon = sweeping(&database, &[("RGRID_ENVIRONMENTS__MAX_AGE", "1s")]).start();
+    let daemon = sweeping(&database, &[("RGRID_ENVIRONMENTS__MAX_AGE", "4s")]).start();
     let http = daemon.http();
     let requirements = index.requirements("hello");
     // Longer than it may be unused: what a script has is not taken away.
-    let script = "import time; time.sleep(4); import hello; print(hello.VERSION)";
+    let script = "import time; time.sleep(7); import hello; print(hello.VERSION)";
     assert_eq!(run(&http, script, &requirements)["stdout"], "1.0\n");
     wait_until("it is removed", PATIENCE, || environments_of(&database.cluster()).is_empty().then_some(()));
     assert_eq!(database.number("SELECT count(*) FROM environments"), 0);

@@ -1,6 +1,7 @@
 //! What sandboxes with a network reach: the internet, and neither the host's services nor metadata. On an engine
 //! and a network of the test's own, with the daemon beside it as on a Docker host.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -13,12 +14,14 @@ const GREETER: &str = "
 import socket, sys, threading
 def tcp(address, port):
     server = socket.create_server((address, port))
+    print('listens', flush=True)
     while True:
         connection = server.accept()[0]
         connection.sendall(b'hello'); connection.close()
 def udp(address, port):
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind((address, port))
+    print('listens', flush=True)
     while True:
         server.sendto(b'hello', server.recvfrom(100)[1])
 for target in sys.argv[1:]:
@@ -71,7 +74,10 @@ impl World {
             }
             false => self.engine.beside("python3"),
         };
-        let child = command.args(["-c", GREETER]).args(targets).stdin(Stdio::null()).spawn().unwrap();
+        let child = command.args(["-c", GREETER]).args(targets).stdin(Stdio::null());
+        let mut child = child.stdout(Stdio::piped()).spawn().unwrap();
+        let listen = BufReader::new(child.stdout.take().unwrap()).lines().take(targets.len());
+        assert_eq!(listen.map_while(Result::ok).count(), targets.len(), "a greeter does not listen");
         self._greeters.push(Background(child));
     }
 }

@@ -1,13 +1,12 @@
 //! `rgrid run -f` and `rgrid logs -f`: what a script says is on the screen at once, all of it, once.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::support::{Cli, Daemon, DaemonBuilder, Database, FLOOD, flood_said, wait_until};
+use crate::support::{Cli, Daemon, DaemonBuilder, Database, FLOOD, flood_said, free_port, wait_until};
 
 fn daemon() -> (Database, Daemon) {
     let database = Database::new();
@@ -17,8 +16,7 @@ fn daemon() -> (Database, Daemon) {
 
 /// Started again, it listens at the same address.
 fn with_one_address(builder: DaemonBuilder) -> DaemonBuilder {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    builder.with("RGRID_HTTP__LISTEN", &free.to_string())
+    builder.with("RGRID_HTTP__LISTEN", &format!("127.0.0.1:{}", free_port()))
 }
 
 /// An `rgrid` that goes on while the test does something else.
@@ -93,7 +91,8 @@ fn a_hundred_thousand_lines_are_shown_over_a_restart_in_order_and_once() {
     let builder = builder.with("RGRID_EXECUTION__OUTPUT_LIMIT", "8MiB");
     let first = builder.start();
     let cli = first.cli();
-    cli.write("flood.py", FLOOD);
+    // It goes on for a while, so that whoever follows is there when the daemon dies.
+    cli.write("flood.py", format!("{FLOOD}time.sleep(5)\n"));
     let follow = Follow::start(&cli, &["run", "-f", "flood.py"]);
     follow.wait_for(200_000);
     first.kill_9();

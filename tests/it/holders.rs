@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Daemon, DaemonBuilder, Database, Http, containers_of, docker, fixture, holders_of, is_running,
-    sandboxes_of, try_docker, wait_until,
+    Daemon, DaemonBuilder, Database, containers_of, docker, fixture, holders_of, is_running, sandboxes_of,
+    try_docker, wait_until,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -15,17 +15,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Prints which network namespace it is in.
 const WHERE: &str = "import os; print(os.readlink('/proc/self/ns/net'))";
 
-fn end_of(http: &Http, script: &str, more: Value) -> String {
-    let end = http.wait(&http.submit_with(script, more));
+fn end_of(daemon: &Daemon, script: &str, more: Value) -> String {
+    let id = daemon.http().submit_with(script, more);
+    let end = daemon.http().wait(&id);
+    daemon.wait_until_logged(&id);
     assert_eq!(end["status"], "completed", "{end}");
     end["stdout"].as_str().unwrap().to_owned()
 }
 
-fn attack(http: &Http, name: &str) -> Vec<String> {
+fn attack(daemon: &Daemon, name: &str) -> Vec<String> {
     let read = |name: &str| std::fs::read(fixture(&format!("attacks/{name}"))).unwrap();
     let helper = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, read("attack.py"));
     let more = json!({ "files": [{ "name": "attack.py", "content_base64": helper }] });
-    let said = end_of(http, &String::from_utf8(read(name)).unwrap(), more);
+    let said = end_of(daemon, &String::from_utf8(read(name)).unwrap(), more);
     said.lines().map(str::to_owned).collect()
 }
 
@@ -57,7 +59,10 @@ fn wait_for_lent_networks(daemon: &Daemon, cluster: &str, slots: usize) -> HashM
         let http = daemon.http();
         let script = format!("import time; time.sleep({})", 0.5 * (slots - 1) as f64);
         let ids: Vec<_> = (0..slots).map(|_| http.submit(&script)).collect();
-        ids.iter().for_each(|id| assert_eq!(http.wait(id)["status"], "completed"));
+        for id in ids {
+            assert_eq!(http.wait(&id)["status"], "completed");
+            daemon.wait_until_logged(&id);
+        }
         None
     })
 }
@@ -96,14 +101,13 @@ fn a_network_is_never_lent_to_two_at_once() {
 fn a_script_meets_nothing_of_those_that_had_its_network_before() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).start();
-    let http = daemon.http();
     let cluster = database.cluster();
     let (sandbox, lurked_in) = wait_for_a_lent_network(&daemon, &cluster);
-    attack(&http, "lurks.py");
+    attack(&daemon, "lurks.py");
     assert!(daemon.ran_in(&sandbox));
     let met = wait_until("its network is lent again", PATIENCE, || {
         let (sandbox, holder) = wait_for_a_lent_network(&daemon, &cluster);
-        let met = attack(&http, "meets.py");
+        let met = attack(&daemon, "meets.py");
         (holder == lurked_in && daemon.ran_in(&sandbox)).then_some(met)
     });
     let nothing = [
@@ -131,14 +135,13 @@ fn a_script_meets_nothing_of_those_that_had_its_network_before() {
 fn a_network_through_which_something_went_is_not_lent_again() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).start();
-    let http = daemon.http();
     let cluster = database.cluster();
     let (_, holder) = wait_for_a_lent_network(&daemon, &cluster);
-    let said = attack(&http, "chatters.py");
+    let said = attack(&daemon, "chatters.py");
     assert_eq!(said, ["waiting 20"]);
     wait_until("its holder is removed", PATIENCE, || (!holders_of(&cluster).contains(&holder)).then_some(()));
     for _ in 0..3 {
-        let met = attack(&http, "meets.py");
+        let met = attack(&daemon, "meets.py");
         assert!(met.contains(&"Tcp: []".to_owned()) && !met.join("\n").contains(":1267"), "{met:#?}");
     }
 }
@@ -147,18 +150,17 @@ fn a_network_through_which_something_went_is_not_lent_again() {
 fn when_holders_are_removed_or_stopped_runs_get_other_networks() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(2).with("RGRID_SANDBOX__PARKED", "0").start();
-    let http = daemon.http();
     let cluster = database.cluster();
     for clear_up in [["rm", "-f"], ["kill", "-s9"], ["stop", "-t0"]] {
         wait_until("networks are kept ready, and cleared up", PATIENCE, || {
-            end_of(&http, WHERE, json!({}));
+            end_of(&daemon, WHERE, json!({}));
             // One that is no good any more may be on its way out.
             let held = holders_of(&cluster).into_iter().filter(|one| is_running(one));
             let gone = held.filter(|one| try_docker(&[&clear_up[..], &[one]].concat()).is_ok());
             (gone.count() > 0).then_some(())
         });
         for _ in 0..3 {
-            let said = end_of(&http, "import os; print(os.listdir('/sys/class/net'))", json!({}));
+            let said = end_of(&daemon, "import os; print(os.listdir('/sys/class/net'))", json!({}));
             assert!(said.contains("eth0"), "after {clear_up:?}: {said}");
         }
     }
@@ -182,7 +184,7 @@ print(interfaces())
 ";
     let id = http.submit(script);
     http.wait_for_output(&id, "eth0");
-    assert!(daemon.ran_in(&sandbox));
+    wait_until("its start is logged", PATIENCE, || daemon.ran_in(&sandbox).then_some(()));
     docker(&["rm", "-f", &holder]);
     let end = http.wait(&id);
     assert_eq!(
@@ -190,7 +192,7 @@ print(interfaces())
         (Some("completed"), Some("['eth0', 'lo']\n['lo']\n")),
         "{end}"
     );
-    assert!(end_of(&http, "import os; print(os.listdir('/sys/class/net'))", json!({})).contains("eth0"));
+    assert!(end_of(&daemon, "import os; print(os.listdir('/sys/class/net'))", json!({})).contains("eth0"));
 }
 
 #[test]
@@ -209,7 +211,9 @@ print(os.listdir('/sys/class/net'))
 ";
     let id = daemon.http().submit(script);
     daemon.http().wait_for_output(&id, "begun");
-    let (sandbox, holder) = lent.iter().find(|(sandbox, _)| daemon.ran_in(sandbox)).unwrap();
+    let (sandbox, holder) = wait_until("its start is logged", PATIENCE, || {
+        lent.iter().find(|(sandbox, _)| daemon.ran_in(sandbox))
+    });
     daemon.kill_9();
 
     let again = builder.start();
@@ -236,7 +240,7 @@ fn with_fresh_networks_nothing_is_lent() {
     let cluster = database.cluster();
     let mut seen = Vec::new();
     for _ in 0..4 {
-        let namespace = end_of(&daemon.http(), WHERE, json!({}));
+        let namespace = end_of(&daemon, WHERE, json!({}));
         assert_eq!(holders_of(&cluster), Vec::<String>::new());
         assert!(sandboxes_of(&cluster).iter().all(|sandbox| joined(sandbox).is_none()));
         seen.push(namespace);

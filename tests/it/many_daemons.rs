@@ -37,7 +37,7 @@ fn a_worker_that_is_gone_for_good_is_rescued_by_another() {
     let database = Database::new();
     let lease = |builder: DaemonBuilder| builder.with("RGRID_WORKER__LEASE", "2s").slots(1);
     let first = lease(DaemonBuilder::plain(&database)).with("RGRID_WORKER__NAME", "one").start();
-    let id = first.http().submit("import time; time.sleep(1.5); print('done')");
+    let id = first.http().submit("import time; time.sleep(5); print('done')");
     wait_until("it runs", std::time::Duration::from_secs(30), || {
         (first.http().execution(&id)["status"] == "running").then_some(())
     });

@@ -38,7 +38,7 @@ fn a_submission_a_cancel_and_an_end_are_told_to_other_processes() {
     let begun = Instant::now();
     assert_eq!(http.post(&format!("/api/v1/executions/{id}/cancel"), &json!({})).status, 202);
     assert_eq!(http.wait(&id)["status"], "cancelled");
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 #[test]

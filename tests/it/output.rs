@@ -79,7 +79,7 @@ fn a_flood_is_cut_and_its_size_told() {
 fn logs_show_what_a_running_script_has_said() {
     let (_database, daemon) = daemon();
     let http = daemon.http();
-    let id = http.submit("import time; print('first'); time.sleep(3); print('second')");
+    let id = http.submit("import time; print('first'); time.sleep(8); print('second')");
     crate::support::wait_until("its first line", std::time::Duration::from_secs(30), || {
         (http.get(&format!("/api/v1/executions/{id}/logs")).body == "first\n").then_some(())
     });

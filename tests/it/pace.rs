@@ -11,11 +11,12 @@ use rgridd::store::{Store, statements};
 use crate::support::Database;
 
 const CLIENTS: usize = 8;
-const ROUND: Duration = Duration::from_secs(3);
+const ROUNDS: usize = 3;
 /// A build that is not optimised only has to show that nothing is slow by design.
-const ROUNDS: usize = if cfg!(debug_assertions) { 1 } else { 3 };
-/// A build without optimisation is a third as fast; it is there to notice when something gets much slower.
-const AT_LEAST: f64 = if cfg!(debug_assertions) { 0.2 } else { 0.5 };
+const ROUND: Duration = Duration::from_secs(if cfg!(debug_assertions) { 1 } else { 3 });
+/// A build without optimisation is half as fast, and runs beside other tests; it is there to notice when something
+/// gets much slower.
+const AT_LEAST: f64 = if cfg!(debug_assertions) { 0.1 } else { 0.5 };
 
 #[test]
 fn claims_and_finishes_keep_up_with_pgbench_and_the_same_statements() {
@@ -38,17 +39,18 @@ fn claims_and_finishes_keep_up_with_pgbench_and_the_same_statements() {
     assert!(ours >= theirs * AT_LEAST, "rgrid {ours:.0}/s, pgbench {theirs:.0}/s");
 }
 
-/// More than a round takes.
 fn fill(database: &Database) {
-    database.execute(
+    // More than a round takes.
+    let rows = 10_000 * ROUND.as_secs();
+    database.execute(&format!(
         "TRUNCATE executions CASCADE;
          INSERT INTO blobs VALUES (sha256('print(1)'), 'print(1)') ON CONFLICT DO NOTHING;
          INSERT INTO executions (id, runtime, script_name, timeout_ms, memory_bytes, cpus_milli, max_attempts)
          SELECT 'exec_' || lpad(n::text, 26, '0'), 'python:3.11', 'a.py', 1000, 1, 1, 2
-         FROM generate_series(1, 30000) n;
+         FROM generate_series(1, {rows}) n;
          INSERT INTO execution_files SELECT id, 'script', 'a.py', 8, sha256('print(1)') FROM executions;
          ANALYZE",
-    );
+    ));
 }
 
 /// Runs per second.

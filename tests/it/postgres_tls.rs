@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::DaemonBuilder;
+use crate::support::{DaemonBuilder, free_port};
 
 /// A Postgres that takes TCP connections by TLS alone; stopped when it is dropped.
 struct TlsPostgres {
@@ -16,8 +16,7 @@ impl TlsPostgres {
     fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("rgrid-tls-").tempdir_in("/tmp").unwrap();
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        // Free a moment ago.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let server = Self { folder, port };
         server.make_certificates();
         let path = server.folder.path().display().to_string();

@@ -108,7 +108,7 @@ fn environments_count_and_the_one_used_longest_ago_goes_before_any_output() {
     let builder = DaemonBuilder::plain(&database)
         .slots(1)
         .with("RGRID_SANDBOX__PARKED", "0")
-        .with("RGRID_ENVIRONMENTS__SWEEP_INTERVAL", "500ms");
+        .with("RGRID_ENVIRONMENTS__SWEEP_INTERVAL", "2s");
     let daemon = builder.start();
     let ids = ["hello", "other"].map(|module| {
         let more = json!({ "requirements": index.requirements(module) });

@@ -1,5 +1,6 @@
 //! `sandbox.reuse = "same-key"`: several executions of one key in one sandbox, which see nothing of each other.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -226,11 +227,12 @@ fn nothing_that_is_kept_outlives_the_daemon() {
 fn a_daemon_that_dies_between_two_runs_of_a_sandbox_loses_neither() {
     let database = Database::new();
     let builder = on(&database);
-    let dying = builder.clone().failing("run.renewing=die");
-    let mut daemon = dying.start();
-    let id = daemon.http().submit("print('first')");
-    let next = daemon.http().submit("print('second')");
-    daemon.wait_for_end();
+    let api = DaemonBuilder::plain(&database).role("api").start();
+    let id = api.http().submit("print('first')");
+    let next = api.http().submit("print('second')");
+    let mut dying = builder.clone().failing("run.renewing=die").serving();
+    let mut dying = dying.stderr(Stdio::null()).spawn().unwrap();
+    wait_until("it dies", Duration::from_secs(60), || dying.try_wait().unwrap());
     let again = builder.start();
     for (id, text) in [(id, "first\n"), (next, "second\n")] {
         let end = again.http().wait(&id);

@@ -96,7 +96,9 @@ fn lent(daemon: &Daemon, cluster: &str) -> (Value, Value) {
         match parked["HostConfig"]["NetworkMode"].as_str().unwrap().strip_prefix("container:") {
             Some(holder) => Some((inspect(holder), parked)),
             None => {
-                daemon.http().wait(&daemon.http().submit("print(1)"));
+                let id = daemon.http().submit("print(1)");
+                daemon.http().wait(&id);
+                daemon.wait_until_logged(&id);
                 None
             }
         }

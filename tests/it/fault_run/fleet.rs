@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::LEASE;
-use crate::support::{DaemonBuilder, Engine, Http, Postgres, Proxy, wait_until};
+use crate::support::{DaemonBuilder, Engine, Http, Postgres, Proxy, free_port, wait_until};
 
 pub struct Fleet {
     pub postgres: Postgres,
@@ -57,7 +57,7 @@ impl Fleet {
 impl Unit {
     fn new(name: &'static str, postgres: &Postgres, engine: &Engine) -> Self {
         let (proxy, database) = postgres.proxied();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let builder = DaemonBuilder::at(&database)
             .named(name)
             .slots(2)

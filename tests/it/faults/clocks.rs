@@ -7,16 +7,16 @@ use crate::support::{DaemonBuilder, Database};
 fn workers_an_hour_before_and_behind_keep_their_leases_by_the_databases_clock() {
     let database = Database::new();
     let worker = |shift: &str, name: &str| {
-        DaemonBuilder::on(&database).slots(1).lease("2s").named(name).clock(shift).start()
+        DaemonBuilder::on(&database).slots(1).lease("5s").named(name).clock(shift).start()
     };
     let (ahead, behind) = (worker("+1h", "ahead"), worker("-1h", "behind"));
     // Several leases long, one on each.
-    let ids = [ahead.http().submit(&counting(60)), behind.http().submit(&counting(60))];
+    let ids = [ahead.http().submit(&counting(120)), behind.http().submit(&counting(120))];
     let mut workers = Vec::new();
     for id in &ids {
         let end = behind.http().wait(id);
         assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
-        assert_counted_once(end["stdout"].as_str().unwrap(), 60);
+        assert_counted_once(end["stdout"].as_str().unwrap(), 120);
         workers.push(end["worker"].as_str().unwrap().to_owned());
     }
     workers.sort();

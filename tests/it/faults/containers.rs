@@ -51,7 +51,7 @@ fn a_script_without_memory_fails_as_out_of_memory_with_what_it_had_said() {
 #[test]
 fn a_script_that_ignores_sigterm_forks_and_detaches_ends_at_its_deadline_and_leaves_nothing() {
     let (database, daemon) = daemon();
-    let id = of_fixture(&daemon, "clings.py", json!({ "timeout_seconds": 2 }));
+    let id = of_fixture(&daemon, "clings.py", json!({ "timeout_seconds": 5 }));
     let end = daemon.http().wait(&id);
     assert_eq!(
         (end["status"].as_str(), end["failure_kind"].as_str()),
@@ -59,7 +59,7 @@ fn a_script_that_ignores_sigterm_forks_and_detaches_ends_at_its_deadline_and_lea
         "{end}"
     );
     let took = end["duration_ms"].as_u64().unwrap();
-    assert!((2_000..20_000).contains(&took), "{took} ms");
+    assert!((5_000..30_000).contains(&took), "{took} ms");
     assert!(end["stdout"].as_str().unwrap().contains("forked"), "{end}");
     assert_eq!(clinging(), 0);
     let cluster = database.text("SELECT cluster FROM deployment");

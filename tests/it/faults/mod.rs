@@ -14,7 +14,7 @@ mod stopping;
 
 use std::time::Duration;
 
-use crate::support::{Daemon, wait_until};
+use crate::support::{Daemon, sandboxes_of, try_docker, wait_until};
 
 /// Says once who it is, then a line every tenth of a second.
 fn counting(lines: u32) -> String {
@@ -22,6 +22,22 @@ fn counting(lines: u32) -> String {
         "import random, time\nprint('run', random.randrange(10**12))\n\
          for n in range({lines}):\n    print('line', n); time.sleep(0.1)\n"
     )
+}
+
+/// Says that it has begun, and goes on until [`tell`].
+const UNTIL_TOLD: &str = "\
+import os, time
+print('begun')
+while not os.path.exists('/tmp/end'): time.sleep(0.05)
+print('done')
+";
+
+/// Lets all scripts of a deployment end that wait for it.
+fn tell(cluster: &str) {
+    for sandbox in sandboxes_of(cluster) {
+        // Some may not be started, or gone in a moment.
+        let _ = try_docker(&["exec", "--user", "1000", &sandbox, "touch", "/tmp/end"]);
+    }
 }
 
 /// That script ran once from its first line to its last.

@@ -1,7 +1,9 @@
 //! A panic anywhere is logged, mended, and loses nothing.
 
+use std::time::Duration;
+
 use super::wait_until_said;
-use crate::support::{DaemonBuilder, Database, containers_of};
+use crate::support::{DaemonBuilder, Database, containers_of, wait_until};
 
 fn survives(point: &str, words: &str) {
     let database = Database::new();
@@ -95,11 +97,17 @@ fn a_run_that_panics_ends_as_internal_and_its_slot_goes_on() {
 fn a_loop_that_can_not_be_kept_alive_ends_the_process_and_the_next_one_takes_over() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database).slots(1);
-    let mut daemon = builder.clone().failing("keeper.keeping=panic*99").start();
-    let id = daemon.http().submit("import time; time.sleep(6); print('done')");
-    assert_ne!(daemon.wait_for_end(), 0);
+    let api = DaemonBuilder::plain(&database).role("api").start();
+    let id = api.http().submit("import time; time.sleep(6); print('done')");
+    // It may end before it is ready.
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut dying = builder.clone().failing("keeper.keeping=panic*99").serving();
+    let mut dying = dying.stderr(log.reopen().unwrap()).spawn().unwrap();
+    let ended = wait_until("it ends", Duration::from_secs(60), || dying.try_wait().unwrap());
+    assert!(!ended.success());
     // Where making the sandbox took longer than the panics did, nothing of it had run.
-    let attempt = if daemon.has_said("\"msg\":\"running\"") { 1 } else { 2 };
+    let had_begun = std::fs::read_to_string(log.path()).unwrap().contains("\"msg\":\"running\"");
+    let attempt = if had_begun { 1 } else { 2 };
     let end = builder.start().http().wait(&id);
     assert_eq!(
         (end["status"].as_str(), end["attempt"].as_u64()),

@@ -22,7 +22,8 @@ fn two_workers() -> Pair {
     let (engine, postgres) = (Engine::take(), Postgres::new());
     let (proxy, url) = postgres.proxied();
     let worker = |builder: DaemonBuilder, name: &str| {
-        builder.slots(1).lease("3s").named(name).with("RGRID_SANDBOX__PARKED", "0").start()
+        let builder = builder.slots(1).lease("3s").named(name).with("RGRID_SANDBOX__PARKED", "0");
+        builder.with("RGRID_WORKER__LABELS", &format!("worker={name}")).start()
     };
     let first = worker(DaemonBuilder::at(&url), "one");
     let elsewhere = DaemonBuilder::at(&postgres.url()).with("RGRID_DOCKER__HOST", &engine.host());
@@ -34,13 +35,16 @@ impl Pair {
     /// Runs on the first worker; the second one is kept busy until then.
     fn run_on_the_first(&self, script: &str) -> String {
         let http = self.second.http();
-        let blocking = http.submit("import time; time.sleep(2)");
+        let blocking = json!({ "on": { "worker": "two" } });
+        let blocking = http.submit_with("import time; time.sleep(300)", blocking);
         wait_until("the second one is busy", Duration::from_secs(30), || {
             (http.execution(&blocking)["worker"] == "two").then_some(())
         });
         let id = self.first.http().submit(script);
         http.wait_for_output(&id, "run");
         assert_eq!(http.execution(&id)["worker"], "one");
+        http.post(&format!("/api/v1/executions/{blocking}/cancel"), &json!({}));
+        http.wait_for_status(&blocking, "cancelled");
         id
     }
 

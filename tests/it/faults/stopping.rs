@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{assert_counted_once, counting, wait_until_said};
+use super::{UNTIL_TOLD, assert_counted_once, counting, tell, wait_until_said};
 use crate::support::{DaemonBuilder, Database, containers_of, docker, wait_until};
 
 #[test]
@@ -17,11 +17,10 @@ fn sigterm_under_load_finishes_short_runs_releases_long_ones_and_keeps_their_pla
         .with("TMPDIR", temporary.path().to_str().unwrap());
     let daemon = builder.start();
     let http = daemon.http();
-    let script = |seconds: u32| format!("import time; time.sleep({seconds}); print('done')");
-    let long: Vec<String> = (0..4).map(|_| http.submit(&script(25))).collect();
-    let short: Vec<String> = (0..4).map(|_| http.submit(&script(2))).collect();
-    let running = "SELECT count(*) FROM executions WHERE status = 'running'";
-    wait_until("all eight run", Duration::from_secs(60), || (database.number(running) == 8).then_some(()));
+    let short = "import time; print('begun'); time.sleep(2); print('done')";
+    let long: Vec<String> = (0..4).map(|_| http.submit(UNTIL_TOLD)).collect();
+    let short: Vec<String> = (0..4).map(|_| http.submit(short)).collect();
+    long.iter().chain(&short).for_each(|id| drop(http.wait_for_output(id, "begun")));
     let late = http.submit("print('late')");
     assert_eq!(daemon.stop(), 0);
 
@@ -37,9 +36,10 @@ fn sigterm_under_load_finishes_short_runs_releases_long_ones_and_keeps_their_pla
         long.iter().all(|id| status(id) == "running").then_some(())
     });
     assert_eq!(status(&late), "queued");
-    for id in &long {
-        assert_eq!(other.http().wait(id)["status"], "completed");
-    }
+    wait_until("the long ones end", Duration::from_secs(60), || {
+        tell(&cluster);
+        long.iter().all(|id| status(id) == "completed").then_some(())
+    });
     assert_eq!(database.number("SELECT max(attempt - released) FROM executions"), 2);
     assert_eq!(other.stop(), 0);
     assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "temporary files are left");

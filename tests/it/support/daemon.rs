@@ -230,6 +230,15 @@ impl Daemon {
         self.log().iter().any(|line| line.contains("\"running\"") && line.contains(&sandbox[..12]))
     }
 
+    /// Waits until all that is logged of an execution that has ended is there to be read.
+    pub fn wait_until_logged(&self, id: &str) {
+        let ends = ["\"completed\"", "\"failed\"", "\"cancelled\""];
+        wait_until("its end is logged", Duration::from_secs(30), || {
+            let of_the_end = |line: &String| line.contains(id) && ends.iter().any(|end| line.contains(end));
+            self.log().iter().any(of_the_end).then_some(())
+        });
+    }
+
     pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
         assert!(sent.success());

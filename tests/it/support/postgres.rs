@@ -1,13 +1,12 @@
 //! A Postgres of a test's own, to be restarted, stopped and starved.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use diesel::{Connection, PgConnection};
 
-use super::{Proxy, wait_until};
+use super::{Proxy, free_port, wait_until};
 
 pub struct Postgres {
     folder: tempfile::TempDir,
@@ -44,7 +43,7 @@ impl Postgres {
         std::fs::create_dir(&data).unwrap();
         run(Command::new("chown").arg("postgres").arg(&data));
         let mounted = disk(&data);
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let postgres = Self { folder, programs: programs(), port, mounted, listen: listen.to_owned() };
         let (data, log) = (postgres.data(), postgres.folder.path().join("wal"));
         run(postgres

@@ -13,7 +13,7 @@ use crate::support::{Cli, DaemonBuilder, Database, Index, docker, sandboxes_of, 
 const WAYS: [(&str, &str, &str); 5] = [
     ("exit", "raise SystemExit(3)", "the script ended with exit code 3"),
     ("exit", "import os; os.kill(os.getpid(), 11)", "the script was ended by signal 11 (SIGSEGV)"),
-    ("timeout", "import time; time.sleep(60)", "the script was still running after 2s, its time limit"),
+    ("timeout", "import time; time.sleep(60)", "the script was still running after 5s, its time limit"),
     ("out_of_memory", "x = bytearray(400 << 20)", "the script needed more than its 64 MiB of memory"),
     ("install", "1", "the requirements could not be installed"),
 ];
@@ -39,7 +39,7 @@ fn new_4_a_script_that_fails_says_why_with_a_hint() {
     let (_database, daemon) = daemon();
     let (cli, http) = (daemon.cli(), daemon.http());
     for (kind, script, words) in WAYS {
-        let mut more = json!({ "timeout_seconds": 2, "memory_mb": 64 });
+        let mut more = json!({ "timeout_seconds": 5, "memory_mb": 64 });
         if kind == "install" {
             more = json!({ "requirements": index.requirements("does-not-exist") });
         }
@@ -112,7 +112,7 @@ subprocess.Popen(['sleep', '600'], start_new_session=True)
 print('begun')
 time.sleep(600)
 ";
-    let end = daemon.http().wait(&daemon.http().submit_with(script, json!({ "timeout_seconds": 1 })));
+    let end = daemon.http().wait(&daemon.http().submit_with(script, json!({ "timeout_seconds": 5 })));
     assert_eq!((&end["failure_kind"], &end["stdout"]), (&json!("timeout"), &json!("begun\n")), "{end}");
     wait_until("nothing sleeps any more", Duration::from_secs(30), || {
         let sleeps = |id: &String| try_docker(&["top", id]).is_ok_and(|top| top.contains("sleep 600"));
