@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Daemon, DaemonBuilder, Database, containers_of, docker, fixture, holders_of, is_running, sandboxes_of,
-    try_docker, wait_until,
+    touch, try_docker, wait_until,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -222,7 +222,7 @@ print(os.listdir('/sys/class/net'))
         lent.values().all(|one| one == holder || !now.contains(one)).then_some(())
     });
     assert!(holders_of(&cluster).contains(holder), "its holder was removed under it");
-    docker(&["exec", "--user", "1000", sandbox, "touch", "/tmp/end"]);
+    touch(sandbox, "/tmp/end");
     let end = again.http().wait(&id);
     assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
     assert!(end["stdout"].as_str().unwrap().contains("eth0"), "{end}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use diesel::{QueryableByName, RunQueryDsl, sql_query, sql_types};
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, DaemonBuilder, Database, docker, sandboxes_of, try_docker, wait_until};
+use crate::support::{Daemon, DaemonBuilder, Database, sandboxes_of, touch, try_docker, wait_until};
 
 const SECRET: &str = "canary-secret-c0ffee";
 const VARIABLE: &str = "canary-variable-decade";
@@ -103,7 +103,7 @@ fn the_canary_is_found_nowhere_but_in_its_own_column() {
         assert!(!told(&daemon, &id).contains(canary), "the API shows {canary}");
     }
     // Ends it from outside, and keeps what Docker knows of the ended container.
-    containers.iter().for_each(|c| drop(docker(&["exec", "-u", "1000", c, "touch", "/tmp/go"])));
+    containers.iter().for_each(|container| touch(container, "/tmp/go"));
     let ended = inspect(containers);
     assert!(!ended.contains(SECRET) && !ended.contains(VARIABLE));
 

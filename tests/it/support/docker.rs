@@ -57,6 +57,12 @@ fn labelled(cluster: &str, label: &str) -> Vec<String> {
     all.lines().map(str::to_owned).collect()
 }
 
+/// Makes a file in a sandbox, for whose sight its script ends. The sandbox may then be gone before `docker exec` has
+/// its answer, so a failure is not one here: whoever waits for the end sees whether it came.
+pub fn touch(container: &str, path: &str) {
+    drop(try_docker(&["exec", "--user", "1000", container, "touch", path]));
+}
+
 pub fn is_running(container: &str) -> bool {
     docker(&["ps", "-q", "--no-trunc", "--filter", &format!("id={container}")]) == container
 }

@@ -26,7 +26,7 @@ pub use daemon::{Daemon, DaemonBuilder};
 pub use database::{Database, make_up_an_hour};
 pub use docker::{
     containers_of, docker, environments_of, holders_of, is_running, remove_containers_of, remove_volume,
-    sandboxes_of, try_docker,
+    sandboxes_of, touch, try_docker,
 };
 pub use engine::Engine;
 pub use events::{Event, Events};
