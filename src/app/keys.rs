@@ -11,6 +11,7 @@ use slog::{Discard, Logger, o};
 use super::database::Database;
 use crate::execution::{Key, KeyId, Scope};
 use crate::settings::Settings;
+use crate::store::embedded::EmbeddedPostgres;
 use crate::store::{KeyRow, NewKey, StoreError};
 
 const NAME_MAX: usize = 100;
@@ -30,14 +31,20 @@ pub fn create(
     let words: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
     let words = words.join(", ");
     let new = NewKey { name, scopes, lifetime };
+    let first = is_without_database(&settings);
     with_database(&settings, async |database| Ok(database.store.create_key(&key, new).await?))?;
     println!("{}", key.reveal());
     eprintln!("This is key {} ({words}). It is shown this once and kept nowhere.", key.id());
+    if first {
+        let folder = settings.data_dir.display();
+        eprintln!("Its database is new, in {folder}: only a daemon with that data folder knows this key.");
+    }
     eprintln!("  hint: `rgrid init` asks for it; or set RGRID_API_KEY");
     Ok(ExitCode::SUCCESS)
 }
 
 pub fn list(settings: Settings, json: bool) -> anyhow::Result<ExitCode> {
+    refuse_without_database(&settings)?;
     let keys = with_database(&settings, async |database| Ok(database.store.keys().await?))?;
     if json {
         let items: Vec<_> = keys.iter().map(as_json).collect();
@@ -60,6 +67,7 @@ pub fn list(settings: Settings, json: bool) -> anyhow::Result<ExitCode> {
 pub fn revoke(settings: Settings, key: &str) -> anyhow::Result<ExitCode> {
     let wrong = || anyhow!("{:?} is no id of a key; `rgridd keys list` shows them", shortened(key));
     let id = KeyId::parse(key).ok_or_else(wrong)?;
+    refuse_without_database(&settings)?;
     let revoked = with_database(&settings, async |database| {
         database.store.revoke_key(&id).await.map_err(|error| match error {
             StoreError::NotFound => anyhow!("there is no key {id}; `rgridd keys list` shows those there are"),
@@ -75,6 +83,22 @@ fn new_key() -> anyhow::Result<Key> {
     let random = getrandom::fill(&mut id).and_then(|()| getrandom::fill(&mut secret));
     random.context("the operating system gives no random numbers")?;
     Ok(Key::from_random(id, secret))
+}
+
+/// It would be made for this alone.
+fn is_without_database(settings: &Settings) -> bool {
+    settings.embedded_database() && !EmbeddedPostgres::is_made(&settings.data_dir)
+}
+
+/// Who asks for the keys of a daemon named the wrong folder.
+fn refuse_without_database(settings: &Settings) -> anyhow::Result<()> {
+    if is_without_database(settings) {
+        let folder = settings.data_dir.display();
+        bail!(
+            "there is no database in {folder}; name the daemon's data folder (RGRID_DATA_DIR) or its database (DATABASE_URL)"
+        );
+    }
+    Ok(())
 }
 
 /// With the schema that keys need.

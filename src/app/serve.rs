@@ -167,7 +167,7 @@ impl Start<'_> {
             Api::new(database.store.clone(), Arc::clone(&settings), Arc::clone(&readiness), budget, log);
         let (server, address) = http::serve(api, settings.http.listen.0).with_context(|| {
             format!(
-                "http.listen: {} can't be listened at; is another rgridd running there?",
+                "http.listen: {} can't be listened at; is another rgridd running there? RGRID_HTTP__LISTEN names another address",
                 settings.http.listen.0
             )
         })?;

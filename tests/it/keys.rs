@@ -309,6 +309,11 @@ fn wrong_key_commands_say_what_is_wrong() {
 #[test]
 fn keys_are_made_beside_a_daemon_that_runs_on_its_private_postgres() {
     let builder = DaemonBuilder::new().with("RGRID_AUTH__MODE", "keys");
+    for arguments in [&["keys", "list"][..], &["keys", "revoke", "0123456789ab"]] {
+        let refused = builder.command(arguments).output().unwrap();
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success() && said.contains("error: there is no database in "), "{said}");
+    }
     let before = builder.key("before the first start", "read");
     let daemon = builder.start();
     let beside = builder.key("beside", "read");

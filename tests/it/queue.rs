@@ -1,6 +1,8 @@
 //! Who goes first, and where: priorities, turns between keys, labels of workers.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::time::Duration;
 
 use rgridd::execution::{Claim, ExecutionId, Offer, Stream, WorkerId};
@@ -283,12 +285,26 @@ fn what_no_worker_fits_waits_and_says_for_what() {
     assert!(cli.ok(&["status", id]).contains("\nWaiting: no worker has gpu=true\n"));
     let why = cli.ok(&["why", id]);
     assert!(why.contains(": no worker has gpu=true; start one with worker.labels"), "{why}");
+    // Whoever waits is told as well, and has no files yet.
+    let mut waits = cli.command(&["run", "-w", "--on", "gpu=true", "script.py"]);
+    let mut waits = waits.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(waits.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(told.any(|line| line == "Status: queued, no worker has gpu=true"));
+    let early = cli.run(&["download", id]);
+    assert_eq!(early.code, 1);
+    assert_eq!(
+        early.stderr,
+        format!(
+            "error: {id} has not ended yet; its files come at the end\n  hint: `rgrid wait {id}` waits for it\n"
+        )
+    );
 
     let gpu =
         DaemonBuilder::plain(&database).named("gpu").with("RGRID_WORKER__LABELS", "gpu=true,zone=eu").start();
     let end = http.wait(id);
     assert_eq!((&end["status"], &end["worker"]), (&json!("completed"), &json!("gpu")), "{end}");
     assert_eq!(end["waits_for"], Value::Null);
+    assert!(waits.wait().unwrap().success());
     let workers = gpu.http().get("/api/v1/workers").json();
     let labelled =
         workers["items"].as_array().unwrap().iter().find(|worker| worker["name"] == "gpu").unwrap();

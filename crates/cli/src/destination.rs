@@ -43,6 +43,10 @@ impl Destination {
         }
     }
 
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Fetches a file and puts it into its place.
     pub fn save(
         &self,

@@ -1,5 +1,7 @@
 //! Saving the files that a script left.
 
+use std::path::Path;
+
 use rgrid_api::OutputFile;
 
 use crate::destination::{Destination, Existing, Saved};
@@ -22,10 +24,10 @@ pub fn save(
             Saved::InTheWay(path) => kept.push(path.display().to_string()),
         }
     }
-    in_the_way(kept, id)
+    in_the_way(kept, id, destination.folder())
 }
 
-fn in_the_way(mut kept: Vec<String>, id: &str) -> Result<(), Failure> {
+fn in_the_way(mut kept: Vec<String>, id: &str, folder: &Path) -> Result<(), Failure> {
     let failure = match kept.len() {
         0 => return Ok(()),
         1 => Failure::failed(format!("{} is there already, and was kept", kept.remove(0))),
@@ -34,8 +36,13 @@ fn in_the_way(mut kept: Vec<String>, id: &str) -> Result<(), Failure> {
             ..Failure::failed(format!("{count} files are there already, and were kept:"))
         },
     };
-    Err(failure
-        .hint(format!("`rgrid download --force {id}` replaces what is there; -o DIR names another folder")))
+    let into = match folder.to_str() {
+        Some(".") => String::new(),
+        _ => format!(" -o {}", folder.display()),
+    };
+    Err(failure.hint(format!(
+        "`rgrid download --force{into} {id}` replaces what is there; -o DIR names another folder"
+    )))
 }
 
 /// `1 file`, `3 files`.
@@ -56,10 +63,13 @@ mod tests {
 
     #[test]
     fn files_that_were_kept_are_named() {
-        assert_eq!(in_the_way(Vec::new(), "exec_1"), Ok(()));
-        let one = in_the_way(vec!["a".to_owned()], "exec_1").unwrap_err();
+        let (here, there) = (Path::new("."), Path::new("results"));
+        assert_eq!(in_the_way(Vec::new(), "exec_1", here), Ok(()));
+        let one = in_the_way(vec!["a".to_owned()], "exec_1", here).unwrap_err();
         assert_eq!(one.what, "a is there already, and was kept");
-        let two = in_the_way(vec!["a".to_owned(), "b".to_owned()], "exec_1").unwrap_err();
+        assert!(one.hint.unwrap().starts_with("`rgrid download --force exec_1` replaces"));
+        let two = in_the_way(vec!["a".to_owned(), "b".to_owned()], "exec_1", there).unwrap_err();
         assert_eq!(two.details, ["a", "b"]);
+        assert!(two.hint.unwrap().starts_with("`rgrid download --force -o results exec_1` replaces"));
     }
 }

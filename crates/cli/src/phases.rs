@@ -10,25 +10,27 @@ use crate::console::Console;
 const FAR_BEHIND: u64 = 10_000;
 
 /// As far as somebody who waits cares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     pub status: Status,
     pub phase: Option<Phase>,
     /// 1 is next.
     pub queue_position: Option<u64>,
+    /// `no worker has gpu=true`.
+    pub waits_for: Option<String>,
 }
 
 impl From<&Execution> for Standing {
     fn from(execution: &Execution) -> Self {
-        let Execution { status, phase, queue_position, .. } = *execution;
-        Self { status, phase, queue_position }
+        let Execution { status, phase, queue_position, ref waits_for, .. } = *execution;
+        Self { status, phase, queue_position, waits_for: waits_for.clone() }
     }
 }
 
 impl From<&StatusEvent> for Standing {
     fn from(event: &StatusEvent) -> Self {
-        let StatusEvent { status, phase, queue_position, .. } = *event;
-        Self { status, phase, queue_position }
+        let StatusEvent { status, phase, queue_position, ref waits_for, .. } = *event;
+        Self { status, phase, queue_position, waits_for: waits_for.clone() }
     }
 }
 
@@ -47,15 +49,16 @@ pub struct Phases<'a> {
     last: Option<(Stage, Instant)>,
     /// How many were before it when that was told last.
     before: Option<u64>,
+    waits_for: Option<String>,
 }
 
 impl<'a> Phases<'a> {
     pub fn told_on(console: &'a Console) -> Self {
-        Self { console: Some(console), last: None, before: None }
+        Self { console: Some(console), ..Self::untold() }
     }
 
     pub fn untold() -> Self {
-        Self { console: None, last: None, before: None }
+        Self { console: None, last: None, before: None, waits_for: None }
     }
 
     /// An end is told by what comes of it.
@@ -68,11 +71,12 @@ impl<'a> Phases<'a> {
         if is_new {
             self.last = Some((stage, Instant::now()));
         }
-        let words = words(stage, before);
+        let words = words(stage, before, standing.waits_for.as_deref());
         if let (true, Some((_, since))) = (console.is_lively(), self.last) {
             console.busy(words, since);
-        } else if is_new || self.is_news(before) {
+        } else if is_new || self.is_news(before) || self.waits_for != standing.waits_for {
             self.before = before.or(self.before);
+            self.waits_for = standing.waits_for;
             console.progress(&format!("Status: {words}"));
         }
     }
@@ -96,7 +100,10 @@ fn stage(standing: &Standing) -> Option<Stage> {
     }
 }
 
-fn words(stage: Stage, before: Option<u64>) -> String {
+fn words(stage: Stage, before: Option<u64>, waits_for: Option<&str>) -> String {
+    if let (Stage::Queued, Some(missing)) = (stage, waits_for) {
+        return format!("queued, {missing}");
+    }
     match (stage, before) {
         (Stage::Queued, None | Some(0)) => "queued".to_owned(),
         (Stage::Queued, Some(FAR_BEHIND..)) => format!("queued, {FAR_BEHIND} or more before it"),
@@ -112,13 +119,15 @@ mod tests {
     use super::*;
 
     fn queued(before: u64) -> String {
-        words(Stage::Queued, Some(before))
+        words(Stage::Queued, Some(before), None)
     }
 
     #[test]
     fn a_place_in_the_queue_is_told_as_how_many_come_first() {
         assert_eq!([queued(0), queued(1)], ["queued", "queued, 1 before it"]);
         assert_eq!(queued(10_000), "queued, 10000 or more before it");
+        let waits = words(Stage::Queued, Some(1), Some("no worker has gpu=true"));
+        assert_eq!(waits, "queued, no worker has gpu=true");
     }
 
     #[test]

@@ -166,6 +166,16 @@ fn no_such_file(facts: &Facts, path: &str) -> String {
             quoted(near)
         );
     }
+    let in_a_folder = path.trim_start_matches("./").contains('/');
+    if facts.args.iter().any(|argument| argument == path) {
+        let made =
+            if in_a_folder { "; a folder that the script is to write in must be made first" } else { "" };
+        return format!(
+            "there is no file {}; it was named as an argument, but where you submitted it there was no such file to hand \
+             over{made}",
+            quoted(path)
+        );
+    }
     let outside = path.starts_with('/') && !path.starts_with("/workspace/") && !path.starts_with("/tmp/");
     if outside {
         return format!(
@@ -175,16 +185,10 @@ fn no_such_file(facts: &Facts, path: &str) -> String {
             facts.script
         );
     }
-    if path.trim_start_matches("./").contains('/') {
+    if in_a_folder {
         return format!(
             "there is no file {}; files that are handed over lie in /workspace under their plain names, without a folder, and \
              folders must be made first",
-            quoted(path)
-        );
-    }
-    if facts.args.iter().any(|argument| argument == path) {
-        return format!(
-            "there is no file {}; it was named as an argument, but where you submitted it there was no such file to hand over",
             quoted(path)
         );
     }

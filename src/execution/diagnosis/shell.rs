@@ -43,14 +43,19 @@ fn own<'a>(facts: &Facts, line: &'a str) -> Option<(u32, &'a str)> {
 pub(super) fn of_a_program(facts: &Facts) -> Option<String> {
     let line = last_line(facts.stderr)?;
     if let Some(rest) = line.strip_suffix(": No such file or directory") {
-        let path = rest.rsplit(": ").next()?;
-        return Some(no_such_file(
-            facts,
-            path.trim_matches(|c| c == '\'' || c == '"' || c == '‘' || c == '’'),
-        ));
+        return Some(no_such_file(facts, named(rest.rsplit(": ").next()?)));
     }
-    let subject = line.rsplit(": ").nth(1);
+    let subject = line.rsplit(": ").nth(1).map(named);
     by_errno(facts, line, subject)
+}
+
+/// The name alone, where it stands in quotes: `cannot open 'data.txt' for reading`.
+fn named(words: &str) -> &str {
+    let is_quote = |c: char| matches!(c, '\'' | '"' | '‘' | '’');
+    match (words.find(is_quote), words.rfind(is_quote)) {
+        (Some(first), Some(last)) if first < last => words[first..last].trim_start_matches(is_quote),
+        _ => words,
+    }
 }
 
 #[cfg(test)]
@@ -88,6 +93,10 @@ mod tests {
                 .unwrap()
                 .contains("rgrid run script.sh data.txt")
         );
+        for said in ["ls: cannot access 'data.txt'", "head: cannot open 'data.txt' for reading"] {
+            let cause = bash(&format!("{said}: No such file or directory\n")).unwrap();
+            assert!(cause.starts_with("there is no file `data.txt`;"), "{cause}");
+        }
         assert!(
             bash("curl: (6) Could not resolve host: example.org\n").unwrap().contains("could not be reached")
         );

@@ -57,11 +57,14 @@ pub fn run(args: &DownloadArgs, session: &Session) -> Result<Exit, Failure> {
     let destination = Destination::new(&args.output_dir)?;
     let execution = server.execution(&args.which.id)?;
     let files = wanted(&execution, &args.names)?;
+    if !execution.status.is_final() {
+        let what = format!("{} has not ended yet; its files come at the end", execution.id);
+        return Err(Failure::failed(what).hint(format!("`rgrid wait {}` waits for it", execution.id)));
+    }
     if files.is_empty() {
-        console.progress(match execution.status.is_final() {
-            false => "It has not ended yet; files come at the end.",
-            true if execution.outputs_left_out.is_empty() => "It left no files.",
-            true => "None of its files was kept.",
+        console.progress(match execution.outputs_left_out.is_empty() {
+            true => "It left no files.",
+            false => "None of its files was kept.",
         });
         ending::warn_of_left_out(&execution, console);
         return Ok(Exit::Fine);
