@@ -21,6 +21,11 @@ pub(super) struct Database {
 }
 
 impl Database {
+    /// It is the private Postgres of a data folder, in which none was made yet: opening it would make it.
+    pub fn is_to_be_made(settings: &Settings) -> bool {
+        settings.embedded_database() && !EmbeddedPostgres::is_made(&settings.data_dir)
+    }
+
     /// Blocking for the private Postgres; does not look at the schema.
     pub fn open(settings: &Settings, log: &Logger) -> anyhow::Result<Self> {
         if !settings.embedded_database() {

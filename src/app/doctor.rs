@@ -10,7 +10,6 @@ use super::database::Database;
 use super::engine;
 use crate::sandbox::{Docker, FenceState};
 use crate::settings::{Firewall, NetworkPolicy, Settings};
-use crate::store::embedded::EmbeddedPostgres;
 
 /// Prints a line a check; fails when one of them does.
 pub fn examine(settings: Settings) -> anyhow::Result<ExitCode> {
@@ -51,7 +50,7 @@ impl Report {
 }
 
 async fn examine_database(settings: &Settings, report: &mut Report) {
-    if settings.embedded_database() && !EmbeddedPostgres::is_made(&settings.data_dir) {
+    if Database::is_to_be_made(settings) {
         let found =
             "a private Postgres, which the first start makes in the data folder (no database.url is set)";
         return report.add("database", Ok(found.to_owned()));

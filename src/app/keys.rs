@@ -11,7 +11,6 @@ use slog::{Discard, Logger, o};
 use super::database::Database;
 use crate::execution::{Key, KeyId, Scope};
 use crate::settings::Settings;
-use crate::store::embedded::EmbeddedPostgres;
 use crate::store::{KeyRow, NewKey, StoreError};
 
 const NAME_MAX: usize = 100;
@@ -31,7 +30,7 @@ pub fn create(
     let words: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
     let words = words.join(", ");
     let new = NewKey { name, scopes, lifetime };
-    let first = is_without_database(&settings);
+    let first = Database::is_to_be_made(&settings);
     with_database(&settings, async |database| Ok(database.store.create_key(&key, new).await?))?;
     println!("{}", key.reveal());
     eprintln!("This is key {} ({words}). It is shown this once and kept nowhere.", key.id());
@@ -85,14 +84,9 @@ fn new_key() -> anyhow::Result<Key> {
     Ok(Key::from_random(id, secret))
 }
 
-/// It would be made for this alone.
-fn is_without_database(settings: &Settings) -> bool {
-    settings.embedded_database() && !EmbeddedPostgres::is_made(&settings.data_dir)
-}
-
 /// Who asks for the keys of a daemon named the wrong folder.
 fn refuse_without_database(settings: &Settings) -> anyhow::Result<()> {
-    if is_without_database(settings) {
+    if Database::is_to_be_made(settings) {
         let folder = settings.data_dir.display();
         bail!(
             "there is no database in {folder}; name the daemon's data folder (RGRID_DATA_DIR) or its database (DATABASE_URL)"

@@ -36,10 +36,8 @@ fn in_the_way(mut kept: Vec<String>, id: &str, folder: &Path) -> Result<(), Fail
             ..Failure::failed(format!("{count} files are there already, and were kept:"))
         },
     };
-    let into = match folder.to_str() {
-        Some(".") => String::new(),
-        _ => format!(" -o {}", folder.display()),
-    };
+    let is_here = folder == Path::new(".");
+    let into = if is_here { String::new() } else { format!(" -o {}", folder.display()) };
     Err(failure.hint(format!(
         "`rgrid download --force{into} {id}` replaces what is there; -o DIR names another folder"
     )))
