@@ -4,12 +4,14 @@
 //! `execution`. `settings` and `metrics` may be used by all. A test reads the sources and fails when an import
 //! crosses these lines.
 
-pub mod actors;
-pub mod app;
+pub mod commands;
+pub mod daemon;
 pub mod execution;
 mod failpoint;
 pub mod http;
+pub mod maintenance;
 pub mod metrics;
 pub mod sandbox;
 pub mod settings;
 pub mod store;
+pub mod worker;

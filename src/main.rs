@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use rgridd::app::probe::Question;
-use rgridd::app::{self, Role};
+use rgridd::commands;
+use rgridd::commands::healthcheck::Question;
+use rgridd::daemon::{self, Role};
 use rgridd::execution::Scope;
 use rgridd::settings::{self, Settings};
 
@@ -178,35 +179,35 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Ok(settings::load(cli.config.as_deref(), serve.flags())?)
     };
     match &cli.command {
-        None => match app::serve(load(&cli.serve)?, cli.serve.role())? {},
-        Some(Command::Serve(serve)) => match app::serve(load(serve)?, serve.role())? {},
+        None => match daemon::serve(load(&cli.serve)?, cli.serve.role())? {},
+        Some(Command::Serve(serve)) => match daemon::serve(load(serve)?, serve.role())? {},
         Some(Command::Migrate { what }) => {
             let settings = load(&cli.serve)?;
             match what {
-                Migrate::Status => app::migrate::status(settings),
-                Migrate::Up => app::migrate::up(settings),
-                Migrate::Down => app::migrate::down(settings),
+                Migrate::Status => commands::migrate::status(settings),
+                Migrate::Up => commands::migrate::up(settings),
+                Migrate::Down => commands::migrate::down(settings),
             }
         }
         Some(Command::Keys(keys)) => manage(keys, load(&cli.serve)?),
         Some(Command::Firewall { what }) => {
             let settings = load(&cli.serve)?;
             match what {
-                Firewall::Up => app::firewall::up(settings),
-                Firewall::Keep => app::firewall::keep(settings),
-                Firewall::Check => app::firewall::check(settings),
-                Firewall::Down => app::firewall::down(settings),
-                Firewall::Print => app::firewall::print(settings),
+                Firewall::Up => commands::firewall::up(settings),
+                Firewall::Keep => commands::firewall::keep(settings),
+                Firewall::Check => commands::firewall::check(settings),
+                Firewall::Down => commands::firewall::down(settings),
+                Firewall::Print => commands::firewall::print(settings),
             }
         }
-        Some(Command::Doctor) => app::doctor::examine(load(&cli.serve)?),
+        Some(Command::Doctor) => commands::doctor::examine(load(&cli.serve)?),
         Some(Command::Probe { what }) => {
             let settings = load(&cli.serve)?;
             let question = match what {
                 Probe::Live => Question::Live,
                 Probe::Ready => Question::Ready,
             };
-            app::probe::ask(&settings, question)
+            commands::healthcheck::ask(&settings, question)
         }
         Some(Command::Settings { markdown }) => {
             let text = if *markdown { settings::markdown() } else { settings::DEFAULTS.to_owned() };
@@ -219,9 +220,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 fn manage(keys: &Keys, settings: Settings) -> anyhow::Result<ExitCode> {
     match keys {
         Keys::Create { name, scope, expires } => {
-            app::keys::create(settings, name.clone(), scope.iter().copied().collect(), *expires)
+            commands::keys::create(settings, name.clone(), scope.iter().copied().collect(), *expires)
         }
-        Keys::List { json } => app::keys::list(settings, *json),
-        Keys::Revoke { key } => app::keys::revoke(settings, key),
+        Keys::List { json } => commands::keys::list(settings, *json),
+        Keys::Revoke { key } => commands::keys::revoke(settings, key),
     }
 }

@@ -14,9 +14,9 @@ const POSTGRES_MIN: i32 = 130_000;
 /// Connections of a daemon besides its pool: the listener's, and room for an operator's psql.
 const CONNECTIONS_MORE: i64 = 3;
 
-pub(super) type Found = Result<String, String>;
+pub(crate) type Found = Result<String, String>;
 
-pub(super) fn data_folder(settings: &Settings) -> Found {
+pub(crate) fn data_folder(settings: &Settings) -> Found {
     let folder = settings.data_dir.display();
     let is_new = !settings.data_dir.exists();
     fs::create_dir_all(&settings.data_dir).map_err(|error| {
@@ -33,7 +33,7 @@ pub(super) fn data_folder(settings: &Settings) -> Found {
     Ok(folder.to_string())
 }
 
-pub(super) fn address(settings: &Settings) -> Found {
+pub(crate) fn address(settings: &Settings) -> Found {
     let listen = settings.http.listen.0;
     match TcpListener::bind(listen) {
         Ok(_) => Ok(format!("{listen} is free")),
@@ -46,7 +46,7 @@ pub(super) fn address(settings: &Settings) -> Found {
     }
 }
 
-pub(super) fn certificates(settings: &Settings) -> Option<Found> {
+pub(crate) fn certificates(settings: &Settings) -> Option<Found> {
     let bundle = &settings.install.ca_bundle;
     if bundle.as_os_str().is_empty() {
         return None;
@@ -59,7 +59,7 @@ pub(super) fn certificates(settings: &Settings) -> Option<Found> {
     })
 }
 
-pub(super) async fn database(store: &Store, settings: &Settings) -> Found {
+pub(crate) async fn database(store: &Store, settings: &Settings) -> Found {
     let facts = store.database_facts().await.map_err(|error| error.to_string())?;
     let wanted = settings.database.connections as i64 + CONNECTIONS_MORE;
     if facts.version < POSTGRES_MIN {
@@ -84,7 +84,7 @@ pub(super) async fn database(store: &Store, settings: &Settings) -> Found {
     Ok(format!("Postgres {}, {free} connections free{rights}", facts.version_text))
 }
 
-pub(super) async fn room(store: &Store, settings: &Settings) -> Found {
+pub(crate) async fn room(store: &Store, settings: &Settings) -> Found {
     let stored = store.stored_bytes().await.map_err(|error| error.to_string())?;
     let budget = settings.retention.disk_budget.0;
     match budget {
@@ -98,13 +98,13 @@ pub(super) async fn room(store: &Store, settings: &Settings) -> Found {
     }
 }
 
-pub(super) async fn engine(docker: &Docker) -> Found {
+pub(crate) async fn engine(docker: &Docker) -> Found {
     let examined = docker.examine().await.map_err(|error| error.to_string())?;
     if examined.lacks.is_empty() { Ok(examined.found) } else { Err(examined.lacks.join("; ")) }
 }
 
 /// The one check that shows that all of it works together.
-pub(super) async fn sandbox(docker: &Docker, settings: &Settings) -> Found {
+pub(crate) async fn sandbox(docker: &Docker, settings: &Settings) -> Found {
     let table = settings.runtimes();
     let Some(runtime) = table.get(table.default_name()) else {
         return Err("the runtime table has no default: mark one with default = true".to_owned());

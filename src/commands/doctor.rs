@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use slog::{Discard, Logger, o};
 
-use super::checks;
-use super::database::Database;
-use super::engine;
+use crate::commands::checks;
+use crate::daemon::database::Database;
+use crate::daemon::docker_engine;
 use crate::sandbox::{Docker, FenceState};
 use crate::settings::{Firewall, NetworkPolicy, Settings};
 
@@ -105,7 +105,7 @@ async fn stale_workers(settings: &Settings, database: &Database) -> Result<Strin
 
 async fn examine_docker(settings: &Settings, report: &mut Report) {
     let log = Logger::root(Discard, o!());
-    let identity = engine::docker_settings(settings, "doctor".to_owned(), "doctor");
+    let identity = docker_engine::docker_settings(settings, "doctor".to_owned(), "doctor");
     let docker = match Docker::connect(identity, log).await {
         Ok(docker) => docker,
         Err(error) => return report.add("docker", Err(error.to_string())),

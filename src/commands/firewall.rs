@@ -7,7 +7,8 @@ use anyhow::bail;
 use slog::{Discard, Logger, o};
 use tokio::sync::watch;
 
-use super::{engine, signals};
+use crate::daemon::docker_engine;
+use crate::daemon::signals;
 use crate::sandbox::{Docker, Fence, FenceState};
 use crate::settings::Settings;
 
@@ -71,7 +72,7 @@ pub fn print(settings: Settings) -> anyhow::Result<ExitCode> {
 
 fn fence(settings: &Settings) -> anyhow::Result<Fence> {
     let log = Logger::root(Discard, o!());
-    let identity = engine::docker_settings(settings, "firewall".to_owned(), "firewall");
+    let identity = docker_engine::docker_settings(settings, "firewall".to_owned(), "firewall");
     actix_rt::System::new().block_on(async {
         let docker = Docker::connect(identity, log).await?;
         Ok(docker.fence(&settings.sandbox.blocked, &settings.sandbox.host_ports).await?)

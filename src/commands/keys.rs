@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
 use slog::{Discard, Logger, o};
 
-use super::database::Database;
+use crate::daemon::database::Database;
 use crate::execution::{Key, KeyId, Scope};
 use crate::settings::Settings;
 use crate::store::{KeyRow, NewKey, StoreError};

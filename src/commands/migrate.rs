@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::database::Database;
+use crate::daemon::database::Database;
 use crate::settings::Settings;
 use crate::store::{Store, StoreError};
 

@@ -10,7 +10,7 @@ use crate::execution::WorkerId;
 
 /// A data folder that this process owns until it ends, however it ends: the kernel lets go of the
 /// lock. Whoever held it before is gone for certain, so what it ran may be taken over at once.
-pub(super) struct Home {
+pub(crate) struct Home {
     lock: File,
     /// More than one when some died before they had taken over from those before, or a run outlived several.
     pub predecessors: Vec<WorkerId>,

@@ -6,16 +6,16 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use slog::{Discard, Logger, error, info, o, warn};
 
-use super::home::Home;
+use crate::daemon::data_dir::Home;
 use crate::settings::Settings;
-use crate::store::embedded::EmbeddedPostgres;
+use crate::store::embedded_postgres::EmbeddedPostgres;
 use crate::store::{Store, StoreError};
 
 /// How long a start waits for a database that does not answer yet: one that starts at the same time.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(500);
 
-pub(super) struct Database {
+pub(crate) struct Database {
     pub store: Store,
     embedded: Option<Arc<EmbeddedPostgres>>,
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use slog::{Logger, info, warn};
 
-use crate::actors::Backlog;
 use crate::execution::WorkerId;
 use crate::failpoint;
 use crate::http::Readiness;
 use crate::sandbox::{Docker, DockerSettings, FenceState, HolderLimits, ImageId};
 use crate::settings::{Firewall, NetworkPolicy, Reuse, Settings};
+use crate::worker::Backlog;
 
 /// How often Docker is asked whether it lives.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
@@ -20,7 +20,7 @@ const PROBE_AGAIN: Duration = Duration::from_secs(1);
 const MEND_EVERY: Duration = Duration::from_secs(60);
 
 /// The engine, and the default image.
-pub(super) async fn reach(
+pub(crate) async fn reach(
     settings: &Settings,
     cluster: String,
     worker: &WorkerId,
@@ -39,7 +39,7 @@ pub(super) async fn reach(
 }
 
 /// What every sandbox needs.
-pub(super) async fn prepare(
+pub(crate) async fn prepare(
     settings: &Settings,
     docker: &Docker,
     image: &ImageId,
@@ -71,7 +71,7 @@ fn tell(state: &FenceState, log: &Logger) {
     }
 }
 
-pub(super) fn docker_settings(settings: &Settings, cluster: String, worker: &str) -> DockerSettings {
+pub(crate) fn docker_settings(settings: &Settings, cluster: String, worker: &str) -> DockerSettings {
     let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     DockerSettings {
         host: given(&settings.docker.host),
@@ -107,7 +107,7 @@ fn holder_limits(settings: &Settings) -> HolderLimits {
 }
 
 /// Keeps the fence up, which somebody may have flushed with other rules; never returns.
-pub(super) async fn mend_fence(settings: Arc<Settings>, docker: Docker, log: Logger) {
+pub(crate) async fn mend_fence(settings: Arc<Settings>, docker: Docker, log: Logger) {
     let mut known = None;
     loop {
         tokio::time::sleep(MEND_EVERY).await;
@@ -121,7 +121,7 @@ pub(super) async fn mend_fence(settings: Arc<Settings>, docker: Docker, log: Log
 }
 
 /// Keeps telling readiness how Docker is, and whether results can be stored; never returns.
-pub(super) async fn watch(docker: Docker, readiness: Arc<Readiness>, backlog: Backlog, log: Logger) {
+pub(crate) async fn watch(docker: Docker, readiness: Arc<Readiness>, backlog: Backlog, log: Logger) {
     let mut answered = true;
     loop {
         failpoint::hit("engine.watching").await;

@@ -12,12 +12,12 @@ const BUFFER: usize = 8192;
 
 /// The logger, and what must live as long as anything may log. Made in the sync `main`: a guard
 /// inside the async part would be gone before the runtime logs its last.
-pub(super) struct Logging {
+pub(crate) struct Logging {
     pub log: Logger,
     _guards: (slog_scope::GlobalLoggerGuard, slog_async::AsyncGuard),
 }
 
-pub(super) fn start(settings: &Log) -> Logging {
+pub(crate) fn start(settings: &Log) -> Logging {
     let level = match settings.level {
         LogLevel::Error => Level::Error,
         LogLevel::Warning => Level::Warning,

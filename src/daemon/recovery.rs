@@ -12,11 +12,11 @@ use slog::{Logger, info, warn};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::actors::{Poller, Resume, TakeOver, Worker};
 use crate::execution::{Claim, ExecutionId, WorkerId};
 use crate::failpoint;
 use crate::sandbox::{DockerError, Found, Sandbox};
 use crate::store::StoreError;
+use crate::worker::{Poller, Resume, TakeOver, Worker};
 
 /// After a sweep that had to leave something.
 const SOON: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ enum ResumeError {
 }
 
 /// Looks after what others left; lives as long as the worker.
-pub(super) struct Sweeper {
+pub(crate) struct Sweeper {
     worker: Arc<Worker>,
     poller: Addr<Poller>,
     predecessors: Vec<WorkerId>,

@@ -9,12 +9,12 @@ use tokio::sync::watch;
 
 /// Ends the process without the destructors of its threads: a runtime that was left as it stood has tasks among them,
 /// and those panic without it.
-pub(super) fn leave(code: i32) -> ! {
+pub(crate) fn leave(code: i32) -> ! {
     signal_hook::low_level::exit(code)
 }
 
 /// How often it was asked to stop.
-pub(super) fn listen() -> anyhow::Result<watch::Receiver<u32>> {
+pub(crate) fn listen() -> anyhow::Result<watch::Receiver<u32>> {
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("signals can't be handled")?;
     let (sender, receiver) = watch::channel(0);
     thread::Builder::new()

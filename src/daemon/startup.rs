@@ -9,15 +9,23 @@ use anyhow::{Context, anyhow};
 use slog::{Logger, info, o, warn};
 use tokio::sync::watch;
 
-use super::database::Database;
-use super::home::Home;
-use super::resume::Sweeper;
-use super::{engine, environments, holders, images, logging, naming, retention, signals, webhooks};
-use crate::actors::{Backlog, Drain, Fatal, Poller, Recorder, Worker, tend};
+use crate::daemon::data_dir::Home;
+use crate::daemon::database::Database;
+use crate::daemon::docker_engine;
+use crate::daemon::logging;
+use crate::daemon::recovery::Sweeper;
+use crate::daemon::signals;
+use crate::daemon::worker_name;
 use crate::execution::WorkerId;
 use crate::http::{self, Api, Readiness};
+use crate::maintenance::environments;
+use crate::maintenance::holders;
+use crate::maintenance::images;
+use crate::maintenance::retention;
+use crate::maintenance::webhooks;
 use crate::settings::{AuthMode, Settings};
 use crate::store::{Budget, Store};
+use crate::worker::{Backlog, Drain, Fatal, Poller, Recorder, Worker, tend};
 
 /// How long open requests may go on when everything else has stopped.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
@@ -217,7 +225,7 @@ impl Work {
         stop: &watch::Receiver<u32>,
         log: &Logger,
     ) -> anyhow::Result<Self> {
-        let settings = &naming::with_a_stable_name(settings).await;
+        let settings = &worker_name::with_a_stable_name(settings).await;
         let store = database.store.lane(worker_share(settings.database.connections));
         let id = WorkerId::generate();
         let cluster = store.cluster().await?;
@@ -228,8 +236,9 @@ impl Work {
         store.register_worker(&id, &own.name, own.slots, &own.labels.0).await?;
         let opened = async {
             // A pull may take minutes.
-            let (docker, image) = unless_asked(stop, engine::reach(settings, cluster, &id, log)).await?;
-            engine::prepare(settings, &docker, &image, log).await?;
+            let (docker, image) =
+                unless_asked(stop, docker_engine::reach(settings, cluster, &id, log)).await?;
+            docker_engine::prepare(settings, &docker, &image, log).await?;
             anyhow::Ok(docker)
         };
         let docker = match opened.await {
@@ -285,10 +294,12 @@ impl Work {
         let (of, told) = (Arc::clone(worker), Arc::clone(readiness));
         tended("images here", fatal, log, move || images::tell_for_ever(Arc::clone(&of), Arc::clone(&told)));
         let (of, engine, own) = (Arc::clone(&worker.settings), docker.clone(), log.new(o!()));
-        tended("fence", fatal, log, move || engine::mend_fence(Arc::clone(&of), engine.clone(), own.clone()));
+        tended("fence", fatal, log, move || {
+            docker_engine::mend_fence(Arc::clone(&of), engine.clone(), own.clone())
+        });
         let (readiness, backlog, own) = (Arc::clone(readiness), self.backlog.clone(), log.new(o!()));
         tended("engine watch", fatal, log, move || {
-            engine::watch(docker.clone(), Arc::clone(&readiness), backlog.clone(), own.clone())
+            docker_engine::watch(docker.clone(), Arc::clone(&readiness), backlog.clone(), own.clone())
         });
         Ok(())
     }

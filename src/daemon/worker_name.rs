@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use slog::{Discard, Logger, o};
 
-use super::engine;
+use crate::daemon::docker_engine;
 use crate::sandbox::Docker;
 use crate::settings::Settings;
 
 /// Docker calls a container's host by the container's id unless it is told otherwise, and the next container has another.
 /// A worker's name is to be stable, so the Docker host's own name is taken in its place.
-pub(super) async fn with_a_stable_name(settings: &Arc<Settings>) -> Arc<Settings> {
+pub(crate) async fn with_a_stable_name(settings: &Arc<Settings>) -> Arc<Settings> {
     if !(is_container_id(&settings.worker.name) && Path::new("/.dockerenv").exists()) {
         return Arc::clone(settings);
     }
@@ -23,7 +23,7 @@ pub(super) async fn with_a_stable_name(settings: &Arc<Settings>) -> Arc<Settings
 }
 
 async fn name_of_docker_host(settings: &Settings) -> Option<String> {
-    let identity = engine::docker_settings(settings, "naming".to_owned(), "naming");
+    let identity = docker_engine::docker_settings(settings, "naming".to_owned(), "naming");
     let docker = Docker::connect(identity, Logger::root(Discard, o!())).await.ok()?;
     docker.host_name().await.ok().filter(|name| !name.is_empty())
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Environment, ExecutionId, KeyId, WorkerId};
+use crate::execution::{Environment, ExecutionId, KeyId, WorkerId};
 
 /// An attempt that a worker owns. The attempt is the fencing token: whoever comes back late with
 /// an older one, or from another worker, must not match.

@@ -1,25 +1,27 @@
 //! What an execution is and what may become of it. Plain types and rules: no I/O, no framework.
 
+mod claim;
 pub mod diagnosis;
+pub mod exit_mapping;
 mod id;
+pub mod install_exit_mapping;
+pub mod ip_ranges;
 mod key;
-mod offer;
+mod labels;
 mod outcome;
-mod position;
 mod requirements;
-mod run;
 mod status;
+mod stream_offsets;
 mod submission;
-pub mod targets;
 
+pub use claim::{Claim, Claimed, Verdict};
 pub use id::{ExecutionId, WorkerId};
 pub use key::{Caller, Key, KeyId, Scope};
-pub use offer::Offer;
+pub use labels::Offer;
 pub use outcome::{Conclusion, Cut, Outcome, PhaseTimes, RunText, StoredOutput};
-pub use position::Position;
 pub use requirements::Requirements;
-pub use run::{Claim, Claimed, Verdict};
 pub use status::may_become;
+pub use stream_offsets::Position;
 pub use submission::{Environment, FileContent, IdempotencyKey, Limits, NewExecution};
 
 pub use rgrid_api::{FailureKind, Status, Stream, Usage};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::{ExecutionId, KeyId};
+use crate::execution::{ExecutionId, KeyId};
 
 /// Names and values of environment variables. The values never show in a log.
 #[derive(Clone, Default, PartialEq, Eq)]

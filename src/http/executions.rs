@@ -12,12 +12,15 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
-use super::auth::Asking;
-use super::openapi::{NoSuch, NotTaken, Refused, Wrong};
-use super::problem::ApiError;
-use super::server::Api;
-use super::{admission, next_try, path, submission};
 use crate::execution::ExecutionId;
+use crate::http::limit_suggestion;
+use crate::http::middleware::auth::Asking;
+use crate::http::openapi::{NoSuch, NotTaken, Refused, Wrong};
+use crate::http::problem::ApiError;
+use crate::http::resolve;
+use crate::http::server::Api;
+use crate::http::submit;
+use crate::http::validate;
 use crate::store::{NoRoom, Room, Submitted};
 
 /// Longest `wait`; a client asks again.
@@ -38,17 +41,17 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
         Refused, Wrong, NotTaken
     )
 )]
-pub(super) async fn submit(
+pub(crate) async fn submit(
     api: Data<Api>,
     Asking(caller): Asking,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let body = submission::read(&api, &request, payload).await?;
-    let admitted = admission::admit(body.submission, &caller, &api.settings, &api.runtimes);
+    let body = submit::read(&api, &request, payload).await?;
+    let admitted = validate::admit(body.submission, &caller, &api.settings, &api.runtimes);
     let mut new = admitted.map_err(ApiError::Unprocessable)?;
     new.key = caller.key().cloned();
-    new.idempotency = submission::idempotency_key(&request, body.sha256)?;
+    new.idempotency = submit::idempotency_key(&request, body.sha256)?;
     api.gate.admit(&api).await?;
     let handed_over =
         new.inputs.iter().map(|file| file.content.len()).sum::<usize>() + new.script.content.len();
@@ -63,7 +66,7 @@ pub(super) async fn submit(
 }
 
 #[derive(Deserialize)]
-pub(super) struct Wait {
+pub(crate) struct Wait {
     wait: Option<String>,
 }
 
@@ -74,13 +77,13 @@ pub(super) struct Wait {
         ("wait" = Option<u64>, Query, description = "Answer when it has ended, or after so many seconds")),
     responses((status = 200, body = Execution), Refused, NoSuch, Wrong)
 )]
-pub(super) async fn get(
+pub(crate) async fn get(
     api: Data<Api>,
     Asking(caller): Asking,
     id: Path<String>,
     query: Query<Wait>,
 ) -> Result<HttpResponse, ApiError> {
-    let id = path::execution(&api, &caller, &id).await?;
+    let id = resolve::execution(&api, &caller, &id).await?;
     let execution = match seconds(query.wait.as_deref())? {
         0 => api.store.execution(&id).await?,
         seconds => ended(&api, &id, Duration::from_secs(seconds)).await?,
@@ -98,7 +101,7 @@ async fn with_standing(api: &Api, id: &ExecutionId, mut execution: Execution) ->
             execution.waits_for = standing.waits_for;
         }
     }
-    execution.next_try = next_try::of(&execution, &api.settings);
+    execution.next_try = limit_suggestion::of(&execution, &api.settings);
     Ok(execution)
 }
 
@@ -146,7 +149,7 @@ async fn told(endings: &mut Receiver<ExecutionId>, id: &ExecutionId, deadline: I
 }
 
 #[derive(Deserialize)]
-pub(super) struct Which {
+pub(crate) struct Which {
     stream: Option<String>,
 }
 
@@ -156,13 +159,13 @@ pub(super) struct Which {
     params(("id" = String, Path, description = "An id, or any unambiguous beginning of one"), ("stream" = Option<Stream>, Query)),
     responses((status = 200, body = String, content_type = "text/plain"), Refused, NoSuch, Wrong)
 )]
-pub(super) async fn logs(
+pub(crate) async fn logs(
     api: Data<Api>,
     Asking(caller): Asking,
     id: Path<String>,
     query: Query<Which>,
 ) -> Result<HttpResponse, ApiError> {
-    let id = path::execution(&api, &caller, &id).await?;
+    let id = resolve::execution(&api, &caller, &id).await?;
     let stream = match &query.stream {
         None => Stream::Stdout,
         Some(text) => text.parse().map_err(|message: String| ApiError::field("stream", message))?,
@@ -176,12 +179,12 @@ pub(super) async fn logs(
     post, path = "/api/v1/executions/{id}/cancel", tag = "executions", params(("id" = String, Path, description = "An id, or any unambiguous beginning of one")),
     responses((status = 202, body = Execution), Refused, NoSuch)
 )]
-pub(super) async fn cancel(
+pub(crate) async fn cancel(
     api: Data<Api>,
     Asking(caller): Asking,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let id = path::execution(&api, &caller, &id).await?;
+    let id = resolve::execution(&api, &caller, &id).await?;
     api.store.cancel(&id).await?;
     Ok(HttpResponse::Accepted().json(api.store.execution(&id).await?))
 }
@@ -192,17 +195,17 @@ pub(super) async fn cancel(
     params(("id" = String, Path, description = "An id, or any unambiguous beginning of one")),
     responses((status = 201, body = Execution, headers(("location" = String))), Refused, NoSuch, Wrong, NotTaken)
 )]
-pub(super) async fn retry(
+pub(crate) async fn retry(
     api: Data<Api>,
     Asking(caller): Asking,
     id: Path<String>,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let id = path::execution(&api, &caller, &id).await?;
-    let asked = submission::read_retry(&api, &request, payload).await?;
+    let id = resolve::execution(&api, &caller, &id).await?;
+    let asked = submit::read_retry(&api, &request, payload).await?;
     let wanted = api.store.secret_names(&id).await?;
-    let secrets = admission::secrets_again(&wanted, asked, &api.settings).map_err(ApiError::Unprocessable)?;
+    let secrets = validate::secrets_again(&wanted, asked, &api.settings).map_err(ApiError::Unprocessable)?;
     api.gate.admit(&api).await?;
     let _room = room(&api, 0).await?;
     let again = api.store.retry(&id, secrets, caller.key().cloned()).await?;

@@ -7,7 +7,7 @@ use crate::settings::Settings;
 const MIB: u64 = 1 << 20;
 
 /// About twice what it had, as far as this server gives it; none where no limit ended it, or where it had the most.
-pub(super) fn of(execution: &Execution, settings: &Settings) -> Option<NextTry> {
+pub(crate) fn of(execution: &Execution, settings: &Settings) -> Option<NextTry> {
     match execution.failure_kind? {
         FailureKind::Timeout => {
             let most = settings.execution.max_timeout.0.as_secs_f64();

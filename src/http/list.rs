@@ -6,11 +6,11 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use rgrid_api::{ExecutionList, FieldError, Status, names};
 
-use super::auth::Asking;
-use super::openapi::{Refused, Wrong};
-use super::problem::ApiError;
-use super::server::Api;
 use crate::execution::ExecutionId;
+use crate::http::middleware::auth::Asking;
+use crate::http::openapi::{Refused, Wrong};
+use crate::http::problem::ApiError;
+use crate::http::server::Api;
 use crate::store::Filter;
 
 const LIMIT_DEFAULT: usize = 50;
@@ -26,7 +26,7 @@ const LIMIT_MAX: usize = 1000;
         ("cursor" = Option<String>, Query, pattern = "^exec_[0-9a-z]{26}$", description = "The last page's next_cursor")),
     responses((status = 200, body = ExecutionList), Refused, Wrong)
 )]
-pub(super) async fn list(
+pub(crate) async fn list(
     api: Data<Api>,
     Asking(caller): Asking,
     request: HttpRequest,
@@ -37,7 +37,7 @@ pub(super) async fn list(
     Ok(HttpResponse::Ok().json(ExecutionList { items: page.items, next_cursor }))
 }
 
-pub(super) fn filter(query: &str) -> Result<Filter, ApiError> {
+pub(crate) fn filter(query: &str) -> Result<Filter, ApiError> {
     let mut filter = Filter { limit: LIMIT_DEFAULT, ..Filter::default() };
     let mut errors = Vec::new();
     let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)

@@ -8,10 +8,10 @@ use chrono::SecondsFormat;
 use rgrid_api::server::{Check, Worker, WorkerList};
 use rgrid_api::{Health, Runtime, RuntimeList};
 
-use super::client;
-use super::openapi::Refused;
-use super::problem::ApiError;
-use super::server::Api;
+use crate::http::middleware::client_address;
+use crate::http::openapi::Refused;
+use crate::http::problem::ApiError;
+use crate::http::server::Api;
 use crate::settings::AuthMode;
 
 /// A database that needs longer does not serve anybody.
@@ -19,7 +19,7 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The process lives
 #[utoipa::path(get, path = "/healthz", tag = "server", responses((status = 200, body = Health)))]
-pub(super) async fn healthz() -> HttpResponse {
+pub(crate) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(health("ok", Vec::new()))
 }
 
@@ -30,11 +30,11 @@ pub(super) async fn healthz() -> HttpResponse {
 #[utoipa::path(
     get, path = "/readyz", tag = "server", responses((status = 200, body = Health), (status = 503, body = Health))
 )]
-pub(super) async fn readyz(api: Data<Api>, request: HttpRequest) -> HttpResponse {
+pub(crate) async fn readyz(api: Data<Api>, request: HttpRequest) -> HttpResponse {
     let mut checks = vec![database(&api).await];
     checks.extend(api.readiness.checks());
-    let here =
-        client::address(&request, &api.settings.http.trusted_proxies).is_some_and(|ip| ip.is_loopback());
+    let here = client_address::address(&request, &api.settings.http.trusted_proxies)
+        .is_some_and(|ip| ip.is_loopback());
     if api.settings.auth.mode == AuthMode::Keys && !here {
         checks.iter_mut().for_each(|check| check.detail.clear());
     }
@@ -63,7 +63,7 @@ fn health(status: &str, checks: Vec<Check>) -> Health {
 #[utoipa::path(
     get, path = "/api/v1/runtimes", tag = "server", responses((status = 200, body = RuntimeList), Refused)
 )]
-pub(super) async fn runtimes(api: Data<Api>) -> HttpResponse {
+pub(crate) async fn runtimes(api: Data<Api>) -> HttpResponse {
     let runtime = |(name, entry): (&str, &crate::settings::RuntimeEntry)| Runtime {
         name: name.to_owned(),
         image: entry.image.clone(),
@@ -78,7 +78,7 @@ pub(super) async fn runtimes(api: Data<Api>) -> HttpResponse {
 #[utoipa::path(
     get, path = "/api/v1/workers", tag = "server", responses((status = 200, body = WorkerList), Refused)
 )]
-pub(super) async fn workers(api: Data<Api>) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn workers(api: Data<Api>) -> Result<HttpResponse, ApiError> {
     let time = |time: chrono::DateTime<chrono::Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
     let worker = |row: crate::store::WorkerRow| Worker {
         labels: row.labels(),

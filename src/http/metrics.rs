@@ -6,8 +6,8 @@ use actix_web::dev::ServiceResponse;
 use actix_web::web::Data;
 use std::time::Duration;
 
-use super::openapi::Refused;
-use super::server::Api;
+use crate::http::openapi::Refused;
+use crate::http::server::Api;
 use crate::metrics::{METRICS, Text};
 
 /// A database that is away does not keep the rest from being told.
@@ -18,7 +18,7 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
     get, path = "/metrics", tag = "server",
     responses((status = 200, body = String, content_type = "text/plain"), Refused)
 )]
-pub(super) async fn metrics(api: Data<Api>) -> HttpResponse {
+pub(crate) async fn metrics(api: Data<Api>) -> HttpResponse {
     let mut text = Text::default();
     text.head("rgrid_info", "The daemon that answers", "gauge");
     text.line("rgrid_info", &["version"], &[env!("CARGO_PKG_VERSION").to_owned()], 1.0);
@@ -70,7 +70,7 @@ fn process(text: &mut Text) {
 }
 
 /// Counts an answer under its route's pattern: a path that somebody made up is no label of its own.
-pub(super) fn answered<B: MessageBody>(answer: &ServiceResponse<B>, took: Duration) {
+pub(crate) fn answered<B: MessageBody>(answer: &ServiceResponse<B>, took: Duration) {
     let route = answer.request().match_pattern().unwrap_or_else(|| "none".to_owned());
     let method = match answer.request().method().as_str() {
         known @ ("GET" | "POST" | "PUT" | "DELETE" | "HEAD" | "OPTIONS" | "PATCH") => known,

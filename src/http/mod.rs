@@ -3,26 +3,23 @@
 //! Requests are parsed at the border (`submission.rs`, `admission.rs`, `path.rs`) into types that cannot
 //! be wrong; errors of all kinds become one `problem::ApiError` and leave as `application/problem+json`.
 
-mod admission;
-mod auth;
-mod client;
 mod dashboard;
 mod events;
 mod executions;
-mod foreign;
-mod listing;
+mod limit_suggestion;
+mod list;
+mod meta;
 mod metrics;
-mod next_try;
+mod middleware;
 mod openapi;
 mod outputs;
-mod path;
 mod problem;
-mod rate;
 mod readiness;
 mod receipt;
+mod resolve;
 mod server;
-mod service;
-mod submission;
+mod submit;
+mod validate;
 mod webhook;
 
 pub use readiness::Readiness;

@@ -7,8 +7,10 @@ use rgrid_api::{Problem, Status, Stream, names};
 use serde_json::{Value, json};
 use utoipa::{IntoResponses, OpenApi};
 
-use super::server::Api;
-use super::{events, executions, listing, metrics, outputs, receipt, service};
+use crate::http::list;
+use crate::http::meta;
+use crate::http::server::Api;
+use crate::http::{events, executions, metrics, outputs, receipt};
 use crate::settings::{AuthMode, RuntimeTable, Settings};
 
 #[derive(OpenApi)]
@@ -21,7 +23,7 @@ use crate::settings::{AuthMode, RuntimeTable, Settings};
     ),
     paths(
         executions::submit,
-        listing::list,
+        list::list,
         executions::get,
         executions::logs,
         events::events,
@@ -30,10 +32,10 @@ use crate::settings::{AuthMode, RuntimeTable, Settings};
         executions::retry,
         outputs::list,
         outputs::download,
-        service::runtimes,
-        service::workers,
-        service::healthz,
-        service::readyz,
+        meta::runtimes,
+        meta::workers,
+        meta::healthz,
+        meta::readyz,
         metrics::metrics,
         openapi
     ),
@@ -44,7 +46,7 @@ struct Document;
 /// What any call may be answered with.
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "only its description is used")]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     /// There is no key, or no good one.
     #[response(status = 401, content_type = "application/problem+json")]
     Unauthorized(Problem),
@@ -65,7 +67,7 @@ pub(super) enum Refused {
 /// What a call about one execution may be answered with.
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "only its description is used")]
-pub(super) enum NoSuch {
+pub(crate) enum NoSuch {
     /// There is none of that id for this key.
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(Problem),
@@ -77,7 +79,7 @@ pub(super) enum NoSuch {
 /// A query or a body of the wrong kind.
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "only its description is used")]
-pub(super) enum Wrong {
+pub(crate) enum Wrong {
     /// It can't be read.
     #[response(status = 400, content_type = "application/problem+json")]
     BadRequest(Problem),
@@ -89,7 +91,7 @@ pub(super) enum Wrong {
 /// A body that is not taken.
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "only its description is used")]
-pub(super) enum NotTaken {
+pub(crate) enum NotTaken {
     /// It did not come in time.
     #[response(status = 408, content_type = "application/problem+json")]
     Timeout(Problem),
@@ -106,12 +108,12 @@ pub(super) enum NotTaken {
 
 /// This document
 #[utoipa::path(get, path = "/openapi.json", tag = "server", responses((status = 200, body = Value)))]
-pub(super) async fn openapi(api: Data<Api>) -> HttpResponse {
+pub(crate) async fn openapi(api: Data<Api>) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(api.document.to_string())
 }
 
 /// As text, made once.
-pub(super) fn document(settings: &Settings, runtimes: &RuntimeTable) -> String {
+pub(crate) fn document(settings: &Settings, runtimes: &RuntimeTable) -> String {
     // These types always serialise.
     let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
     for (place, more) in limits(settings, runtimes) {

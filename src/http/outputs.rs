@@ -5,11 +5,11 @@ use actix_web::http::header::{CONTENT_DISPOSITION, ContentDisposition, Dispositi
 use actix_web::web::{Data, Path};
 use rgrid_api::OutputList;
 
-use super::auth::Asking;
-use super::openapi::{NoSuch, Refused};
-use super::path;
-use super::problem::ApiError;
-use super::server::Api;
+use crate::http::middleware::auth::Asking;
+use crate::http::openapi::{NoSuch, Refused};
+use crate::http::problem::ApiError;
+use crate::http::resolve;
+use crate::http::server::Api;
 use crate::store::StoreError;
 
 /// List the files that the script left
@@ -17,12 +17,12 @@ use crate::store::StoreError;
     get, operation_id = "list_outputs", path = "/api/v1/executions/{id}/outputs", tag = "outputs", params(("id" = String, Path, description = "An id, or any unambiguous beginning of one")),
     responses((status = 200, body = OutputList), Refused, NoSuch)
 )]
-pub(super) async fn list(
+pub(crate) async fn list(
     api: Data<Api>,
     Asking(caller): Asking,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let id = path::execution(&api, &caller, &id).await?;
+    let id = resolve::execution(&api, &caller, &id).await?;
     // Tells an execution without outputs from one that does not exist.
     api.store.status(&id).await?;
     Ok(HttpResponse::Ok().json(OutputList { items: api.store.outputs(&id).await? }))
@@ -34,13 +34,13 @@ pub(super) async fn list(
     params(("id" = String, Path, description = "An id, or any unambiguous beginning of one"), ("name" = String, Path, description = "As in the list; it may have slashes")),
     responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"), Refused, NoSuch)
 )]
-pub(super) async fn download(
+pub(crate) async fn download(
     api: Data<Api>,
     Asking(caller): Asking,
     asked: Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
     let (id, name) = asked.into_inner();
-    let id = path::execution(&api, &caller, &id).await?;
+    let id = resolve::execution(&api, &caller, &id).await?;
     // No file is called so, and Postgres would not even look for it.
     let found = match name.contains('\0') {
         true => Err(StoreError::NotFound),

@@ -14,7 +14,7 @@ use crate::store::StoreError;
 const RETRY_AFTER: &str = "1";
 
 #[derive(Debug, Error)]
-pub(super) enum ApiError {
+pub(crate) enum ApiError {
     #[error("{0}")]
     BadRequest(String),
     #[error("{0}")]
@@ -198,11 +198,11 @@ impl From<StoreError> for ApiError {
     }
 }
 
-pub(super) async fn no_such_path(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn no_such_path(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     Err(ApiError::NotFound(format!("there is nothing at {}", request.path())))
 }
 
-pub(super) async fn no_such_method(
+pub(crate) async fn no_such_method(
     request: HttpRequest,
     allowed: &'static str,
 ) -> Result<HttpResponse, ApiError> {

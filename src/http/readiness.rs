@@ -28,7 +28,7 @@ impl Readiness {
         self.lock().draining = true;
     }
 
-    pub(super) fn checks(&self) -> Vec<Check> {
+    pub(crate) fn checks(&self) -> Vec<Check> {
         let state = self.lock();
         let mut checks: Vec<Check> = state
             .checks

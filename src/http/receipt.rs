@@ -4,11 +4,11 @@ use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
 use rgrid_api::{OutputFile, Receipt, ReceiptLimits};
 
-use super::auth::Asking;
-use super::openapi::{NoSuch, Refused};
-use super::path;
-use super::problem::ApiError;
-use super::server::Api;
+use crate::http::middleware::auth::Asking;
+use crate::http::openapi::{NoSuch, Refused};
+use crate::http::problem::ApiError;
+use crate::http::resolve;
+use crate::http::server::Api;
 use crate::settings::{Ecosystem, RuntimeEntry};
 use crate::store::MadeOf;
 
@@ -20,12 +20,12 @@ use crate::store::MadeOf;
     params(("id" = String, Path, description = "An id, or any unambiguous beginning of one")),
     responses((status = 200, body = Receipt), Refused, NoSuch)
 )]
-pub(super) async fn receipt(
+pub(crate) async fn receipt(
     api: Data<Api>,
     Asking(caller): Asking,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let id = path::execution(&api, &caller, &id).await?;
+    let id = resolve::execution(&api, &caller, &id).await?;
     let made = api.store.made_of(&id).await?;
     let mut files = api.store.handed_over(&id).await?;
     if files.is_empty() {

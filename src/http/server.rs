@@ -12,14 +12,16 @@ use rgrid_api::units::format_size;
 use slog::{Logger, error};
 use socket2::SockRef;
 
-use super::auth::{guard, guard_page};
-use super::dashboard::{self, Hour};
-use super::events::{self, Seats};
-use super::openapi::{document, openapi};
-use super::problem::{ApiError, no_such_method, no_such_path};
-use super::rate::Rates;
-use super::submission::Gate;
-use super::{Readiness, executions, listing, metrics, outputs, receipt, service};
+use crate::http::dashboard::{self, Hour};
+use crate::http::events::{self, Seats};
+use crate::http::list;
+use crate::http::meta;
+use crate::http::middleware::auth::{guard, guard_page};
+use crate::http::middleware::rate_limit::Rates;
+use crate::http::openapi::{document, openapi};
+use crate::http::problem::{ApiError, no_such_method, no_such_path};
+use crate::http::submit::Gate;
+use crate::http::{Readiness, executions, metrics, outputs, receipt};
 use crate::settings::{RuntimeTable, Settings};
 use crate::store::{Budget, Store};
 
@@ -32,18 +34,18 @@ const SHUTDOWN_SECONDS: u64 = 3;
 /// What all handlers share.
 #[derive(Clone)]
 pub struct Api {
-    pub(super) store: Store,
-    pub(super) settings: Arc<Settings>,
-    pub(super) runtimes: Arc<RuntimeTable>,
-    pub(super) readiness: Arc<Readiness>,
-    pub(super) gate: Arc<Gate>,
-    pub(super) seats: Seats,
-    pub(super) hour: Arc<Hour>,
-    pub(super) budget: Budget,
-    pub(super) rates: Arc<Rates>,
+    pub(crate) store: Store,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) runtimes: Arc<RuntimeTable>,
+    pub(crate) readiness: Arc<Readiness>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) seats: Seats,
+    pub(crate) hour: Arc<Hour>,
+    pub(crate) budget: Budget,
+    pub(crate) rates: Arc<Rates>,
     /// The OpenAPI document.
-    pub(super) document: Arc<str>,
-    pub(super) log: Logger,
+    pub(crate) document: Arc<str>,
+    pub(crate) log: Logger,
 }
 
 impl Api {
@@ -158,8 +160,8 @@ fn routes(config: &mut web::ServiceConfig) {
         web::resource(path).route(route).default_service(web::to(|asked| no_such_method(asked, "POST")))
     };
     config
-        .service(read("/healthz", web::get().to(service::healthz)))
-        .service(read("/readyz", web::get().to(service::readyz)))
+        .service(read("/healthz", web::get().to(meta::healthz)))
+        .service(read("/readyz", web::get().to(meta::readyz)))
         .service(read("/openapi.json", web::get().to(openapi)))
         .service(read("/metrics", web::get().to(metrics::metrics)).wrap(from_fn(guard_page)))
         .service(
@@ -168,7 +170,7 @@ fn routes(config: &mut web::ServiceConfig) {
                 .service(
                     web::resource("/executions")
                         .route(web::post().to(executions::submit))
-                        .route(web::get().to(listing::list))
+                        .route(web::get().to(list::list))
                         .default_service(web::to(|asked| no_such_method(asked, "GET, POST"))),
                 )
                 .service(read("/executions/{id}", web::get().to(executions::get)))
@@ -179,8 +181,8 @@ fn routes(config: &mut web::ServiceConfig) {
                 .service(act("/executions/{id}/retry", web::post().to(executions::retry)))
                 .service(read("/executions/{id}/outputs", web::get().to(outputs::list)))
                 .service(read("/executions/{id}/outputs/{name:.*}", web::get().to(outputs::download)))
-                .service(read("/runtimes", web::get().to(service::runtimes)))
-                .service(read("/workers", web::get().to(service::workers)))
+                .service(read("/runtimes", web::get().to(meta::runtimes)))
+                .service(read("/workers", web::get().to(meta::workers)))
                 .default_service(web::to(no_such_path)),
         )
         .configure(dashboard::routes)

@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::problem::ApiError;
-use super::server::Api;
 use crate::execution::IdempotencyKey;
+use crate::http::problem::ApiError;
+use crate::http::server::Api;
 use crate::settings::Settings;
 
 /// Everything of a body that has no limit of its own: names, labels, JSON itself.
@@ -27,14 +27,14 @@ const DEPTH_AGE: Duration = Duration::from_secs(1);
 /// How long a submission waits for memory that others use.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) struct Body {
+pub(crate) struct Body {
     pub submission: Submission,
     pub sha256: Vec<u8>,
     /// Its share of the memory for submissions; given back when the submission is stored.
     pub room: OwnedSemaphorePermit,
 }
 
-pub(super) async fn read(api: &Api, request: &HttpRequest, payload: Payload) -> Result<Body, ApiError> {
+pub(crate) async fn read(api: &Api, request: &HttpRequest, payload: Payload) -> Result<Body, ApiError> {
     must_be_json(request)?;
     let (bytes, room) = whole(api, request, payload).await?;
     let submission: Submission = parse(&bytes)?;
@@ -43,7 +43,7 @@ pub(super) async fn read(api: &Api, request: &HttpRequest, payload: Payload) -> 
 }
 
 /// No body is a body without secrets.
-pub(super) async fn read_retry(
+pub(crate) async fn read_retry(
     api: &Api,
     request: &HttpRequest,
     payload: Payload,
@@ -160,7 +160,7 @@ fn named(path: &str, message: &str) -> String {
 }
 
 /// None when there is no such header.
-pub(super) fn idempotency_key(
+pub(crate) fn idempotency_key(
     request: &HttpRequest,
     sha256: Vec<u8>,
 ) -> Result<Option<IdempotencyKey>, ApiError> {
@@ -177,7 +177,7 @@ pub(super) fn idempotency_key(
 }
 
 /// Keeps the queue, and what is being taken in, from growing without end.
-pub(super) struct Gate {
+pub(crate) struct Gate {
     seen: Mutex<Option<(Instant, u64)>>,
     /// A permit is 1 KiB of a submission that is being read.
     room: Arc<Semaphore>,

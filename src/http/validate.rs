@@ -8,10 +8,10 @@ use base64::prelude::BASE64_STANDARD;
 use rgrid_api::units::format_size;
 use rgrid_api::{FieldError, InputFile, Retry, Submission, names};
 
-use super::webhook;
 use crate::execution::{
     Caller, Environment, ExecutionId, FileContent, Limits, NewExecution, Requirements, Scope,
 };
+use crate::http::webhook;
 use crate::settings::{Ecosystem, NetworkPolicy, RuntimeTable, Settings, UnknownRuntime};
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -20,7 +20,7 @@ const MEMORY_MIN_MB: f64 = 16.0;
 const CPUS_MIN: f64 = 0.05;
 
 /// The execution without an idempotency key, or what is wrong, field by field.
-pub(super) fn admit(
+pub(crate) fn admit(
     asked: Submission,
     caller: &Caller,
     settings: &Settings,
@@ -64,7 +64,7 @@ pub(super) fn admit(
 }
 
 /// The values for the secrets of a run that is to be run again: all of them, since they were not kept.
-pub(super) fn secrets_again(
+pub(crate) fn secrets_again(
     wanted: &[String],
     asked: Retry,
     settings: &Settings,

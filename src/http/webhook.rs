@@ -6,12 +6,12 @@ use std::net::IpAddr;
 
 use actix_web::http::Uri;
 
-use crate::execution::targets;
+use crate::execution::ip_ranges;
 use crate::settings::Webhook;
 
 const URL_MAX: usize = 2048;
 
-pub(super) fn check(url: &str, settings: &Webhook) -> Result<(), String> {
+pub(crate) fn check(url: &str, settings: &Webhook) -> Result<(), String> {
     if settings.secret.is_empty() {
         return Err("this server calls no webhooks: its webhook.secret is not set".to_owned());
     }
@@ -25,7 +25,7 @@ pub(super) fn check(url: &str, settings: &Webhook) -> Result<(), String> {
     }
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     match host.parse::<IpAddr>() {
-        Ok(address) if !settings.allow_internal && !targets::is_public(address) => {
+        Ok(address) if !settings.allow_internal && !ip_ranges::is_public(address) => {
             Err(format!("{host} is not on the internet; the server's webhook.allow_internal would allow it"))
         }
         _ => Ok(()),

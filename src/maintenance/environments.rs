@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use slog::{Logger, info, warn};
 
-use crate::actors::Worker;
 use crate::sandbox::{DockerError, EnvironmentVolumes};
 use crate::store::{StoreError, StoredEnvironment};
+use crate::worker::Worker;
 
 /// Longer than it takes from a volume to its builder, or from a row to the container that uses it.
 const SECOND_LOOK: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SweepError {
+pub(crate) enum SweepError {
     #[error(transparent)]
     Docker(#[from] DockerError),
     #[error(transparent)]
@@ -22,7 +22,7 @@ pub(super) enum SweepError {
 }
 
 /// Never returns.
-pub(super) async fn sweep_for_ever(worker: Arc<Worker>, log: Logger) {
+pub(crate) async fn sweep_for_ever(worker: Arc<Worker>, log: Logger) {
     let mut sweeper = Sweeper { worker, nobodys: HashSet::new(), log };
     loop {
         if let Err(error) = sweeper.sweep().await {

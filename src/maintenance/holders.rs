@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use slog::warn;
 
-use crate::actors::Worker;
 use crate::sandbox::DockerError;
+use crate::worker::Worker;
 
 /// How often old ones are looked for; what is missing is told at once.
 const TEND_EVERY: Duration = Duration::from_secs(20);
 
 /// Never returns.
-pub(super) async fn tend_for_ever(worker: Arc<Worker>) {
+pub(crate) async fn tend_for_ever(worker: Arc<Worker>) {
     loop {
         if let Err(error) = tend(&worker).await {
             warn!(worker.log, "no network could be made ready"; "error" => %error);

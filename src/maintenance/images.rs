@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use slog::{Logger, info, warn};
 
-use super::environments::SweepError;
-use crate::actors::Worker;
 use crate::http::Readiness;
+use crate::maintenance::environments::SweepError;
 use crate::metrics::METRICS;
 use crate::sandbox::{DockerError, ImageId, PullPolicy, PulledImage, Removal};
 use crate::store::StoredImage;
+use crate::worker::Worker;
 
 /// An operator brings images while the daemon runs.
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
 /// Never returns.
-pub(super) async fn sweep_for_ever(worker: Arc<Worker>, log: Logger) {
+pub(crate) async fn sweep_for_ever(worker: Arc<Worker>, log: Logger) {
     let interval = worker.settings.environments.sweep_interval.0;
     let mut sweeper = Sweeper { worker, pulled: Vec::new(), log };
     loop {
@@ -32,7 +32,7 @@ pub(super) async fn sweep_for_ever(worker: Arc<Worker>, log: Logger) {
 }
 
 /// Keeps telling which images are here; never returns. What is not here keeps nobody from serving.
-pub(super) async fn tell_for_ever(worker: Arc<Worker>, readiness: Arc<Readiness>) {
+pub(crate) async fn tell_for_ever(worker: Arc<Worker>, readiness: Arc<Readiness>) {
     loop {
         // A Docker that is away is told by `engine::watch`.
         if let Ok(words) = what_is_here(&worker).await {

@@ -12,7 +12,7 @@ use crate::store::{Budget, Store, StoreError};
 const FIRST_AFTER: Duration = Duration::from_secs(5);
 
 /// Never returns.
-pub(super) async fn sweep_for_ever(store: Store, budget: Budget, retention: Retention, log: Logger) {
+pub(crate) async fn sweep_for_ever(store: Store, budget: Budget, retention: Retention, log: Logger) {
     let mut pause = FIRST_AFTER.min(retention.sweep_every.0);
     loop {
         tokio::time::sleep(pause).await;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Text;
+use crate::metrics::Text;
 
 /// Label values, in the order of the family's names.
 type Key = Vec<String>;
@@ -18,7 +18,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    pub(super) fn new(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
+    pub(crate) fn new(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
         // One without labels is there from the beginning, so that a rate over it is.
         let first = if labels.is_empty() { BTreeMap::from([(Vec::new(), 0)]) } else { BTreeMap::new() };
         Self { name, help, labels, values: Mutex::new(first) }
@@ -28,7 +28,7 @@ impl Counters {
         *lock(&self.values).entry(key(labels)).or_default() += count;
     }
 
-    pub(super) fn write(&self, text: &mut Text) {
+    pub(crate) fn write(&self, text: &mut Text) {
         text.head(self.name, self.help, "counter");
         for (key, value) in lock(&self.values).iter() {
             text.line(self.name, self.labels, key, *value as f64);
@@ -43,7 +43,7 @@ pub struct Gauge {
 }
 
 impl Gauge {
-    pub(super) fn new(name: &'static str, help: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str, help: &'static str) -> Self {
         Self { name, help, value: AtomicI64::new(0) }
     }
 
@@ -57,7 +57,7 @@ impl Gauge {
         Raised(self)
     }
 
-    pub(super) fn write(&self, text: &mut Text) {
+    pub(crate) fn write(&self, text: &mut Text) {
         text.head(self.name, self.help, "gauge");
         text.line(self.name, &[], &[], self.value.load(Ordering::Relaxed) as f64);
     }
@@ -88,7 +88,7 @@ struct Observed {
 }
 
 impl Histograms {
-    pub(super) fn new(
+    pub(crate) fn new(
         name: &'static str,
         help: &'static str,
         labels: &'static [&'static str],
@@ -110,7 +110,7 @@ impl Histograms {
         observed.sum += seconds;
     }
 
-    pub(super) fn write(&self, text: &mut Text) {
+    pub(crate) fn write(&self, text: &mut Text) {
         text.head(self.name, self.help, "histogram");
         let (bucket, sum, count) =
             (format!("{}_bucket", self.name), format!("{}_sum", self.name), format!("{}_count", self.name));

@@ -9,15 +9,15 @@ use futures_util::{Stream, StreamExt};
 use rgrid_init::{Command, Decoder, Message, Received, Token, encode};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::Docker;
-use super::error::answered;
+use crate::sandbox::Docker;
+use crate::sandbox::error::answered;
 
 /// A write that takes longer is stuck: Docker hangs, or the container is frozen.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
 
-pub(super) struct Wire {
+pub(crate) struct Wire {
     output: Output,
     input: Pin<Box<dyn AsyncWrite + Send>>,
     decoder: Decoder<Message>,

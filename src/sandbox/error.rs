@@ -6,7 +6,7 @@ use bollard::errors::Error as BollardError;
 use thiserror::Error;
 
 /// For one call. Making a container on a busy machine takes seconds; a Docker that needs longer hangs.
-pub(super) const CALL_TIMEOUT_SECONDS: u64 = 60;
+pub(crate) const CALL_TIMEOUT_SECONDS: u64 = 60;
 
 #[derive(Debug, Error)]
 pub enum DockerError {
@@ -55,7 +55,7 @@ impl DockerError {
         !matches!(self, Self::ImageMissing { .. } | Self::EnvironmentGone(_) | Self::NoRuntime { .. })
     }
 
-    pub(super) fn from_bollard(what: &'static str, address: &str, error: BollardError) -> Self {
+    pub(crate) fn from_bollard(what: &'static str, address: &str, error: BollardError) -> Self {
         match error {
             BollardError::DockerResponseServerError { message, .. } => {
                 DockerError::Refused { what, reason: message }
@@ -67,7 +67,7 @@ impl DockerError {
 
 /// The deadline of every call. bollard's own ends with the head of an answer, and a Docker that hangs may do so in
 /// the middle of one.
-pub(super) async fn answered<T>(
+pub(crate) async fn answered<T>(
     call: impl Future<Output = Result<T, BollardError>>,
 ) -> Result<T, BollardError> {
     let limit = Duration::from_secs(CALL_TIMEOUT_SECONDS);
@@ -75,11 +75,11 @@ pub(super) async fn answered<T>(
 }
 
 /// 404: what was asked for is not there.
-pub(super) fn is_missing(error: &BollardError) -> bool {
+pub(crate) fn is_missing(error: &BollardError) -> bool {
     matches!(error, BollardError::DockerResponseServerError { status_code: 404, .. })
 }
 
 /// 409: it is there already, or is just going away.
-pub(super) fn is_conflict(error: &BollardError) -> bool {
+pub(crate) fn is_conflict(error: &BollardError) -> bool {
     matches!(error, BollardError::DockerResponseServerError { status_code: 409, .. })
 }

@@ -3,40 +3,28 @@
 //! The only place that knows bollard and Docker. A [`Sandbox`] is one container, used for one attempt
 //! (for several only where `sandbox.reuse` says so: `renewal`); dropping it removes it.
 
-mod attempt;
-mod disk;
-mod engine;
-mod environments;
+mod connection;
+mod docker;
 mod error;
-mod examination;
-mod fence;
-mod ground;
-mod holders;
-mod images;
-mod init_volume;
-mod judge;
-mod judge_install;
-mod networks;
+mod network;
 mod profile;
 mod reaper;
-mod renewal;
-mod tar;
-mod turns;
-mod wire;
+mod reuse;
+#[allow(clippy::module_inception)]
+mod sandbox;
+mod start_limiter;
 
-pub use attempt::{Sandbox, Step};
-pub use engine::{Docker, DockerSettings, EngineInfo, Found};
-pub use environments::{
+pub use docker::diagnostics::Examined;
+pub use docker::engine::{Docker, DockerSettings, EngineInfo, Found};
+pub use docker::environments::{
     Building, ENVIRONMENT, ENVIRONMENT_PYTHON, ENVIRONMENT_TEMPORARY, EnvironmentVolumes,
 };
+pub use docker::images::{ImageId, PulledImage, Removal};
 pub use error::{DockerError, SandboxError};
-pub use examination::Examined;
-pub use fence::{Fence, FenceState};
-pub use holders::HolderLimits;
-pub use images::{ImageId, PulledImage, Removal};
-pub use judge::{Judged, RunLimits, judge};
-pub use judge_install::{InstallLimits, judge_install, too_large_install};
+pub use network::firewall::{Fence, FenceState};
+pub use network::holders::HolderLimits;
 pub use profile::{Network, Profile};
-pub use turns::{First, Later};
+pub use sandbox::{Sandbox, Step};
+pub use start_limiter::{First, Later};
 
 pub use crate::settings::PullPolicy;

@@ -7,10 +7,12 @@ use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, ResourcesUlimits,
 };
 
-use super::engine::DockerSettings;
-use super::engine::{CLUSTER_LABEL, TOKEN_LABEL, WORKER_LABEL};
-use super::ground::Ground;
-use super::{ImageId, environments, init_volume};
+use crate::sandbox::ImageId;
+use crate::sandbox::docker::engine::DockerSettings;
+use crate::sandbox::docker::engine::{CLUSTER_LABEL, TOKEN_LABEL, WORKER_LABEL};
+use crate::sandbox::docker::environments;
+use crate::sandbox::docker::infra::Ground;
+use crate::sandbox::docker::init_volume;
 
 /// Open files of one process.
 const OPEN_FILES: i64 = 1024;
@@ -19,7 +21,7 @@ const SHM_BYTES: i64 = 16 * 1024 * 1024;
 /// knows by name, so that a script finds the same each time.
 const FIRST_OF_MANY: u32 = 20_000;
 /// What a script's host is called.
-pub(super) const HOSTNAME: &str = "sandbox";
+pub(crate) const HOSTNAME: &str = "sandbox";
 
 /// What tells one kind of sandbox from another; equal profiles may stand in for each other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,7 +37,7 @@ pub struct Profile {
 
 /// What a container may do with its environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
+pub(crate) enum Access {
     ReadOnly,
     /// Only while it is built, by the one that builds it.
     Building,
@@ -48,7 +50,7 @@ pub enum Network {
 }
 
 impl Network {
-    pub(super) fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Network::Internet => "internet",
             Network::None => "none",
@@ -58,7 +60,7 @@ impl Network {
 
 impl Profile {
     /// `holder` is the container whose network it joins; none: it gets one of its own.
-    pub(super) fn container(
+    pub(crate) fn container(
         &self,
         settings: &DockerSettings,
         ground: &Ground,
@@ -130,7 +132,7 @@ impl Profile {
 }
 
 /// What holds for every container of RGrid's, also for those in which no script runs.
-pub(super) fn locked_down(settings: &DockerSettings, memory_bytes: i64) -> HostConfig {
+pub(crate) fn locked_down(settings: &DockerSettings, memory_bytes: i64) -> HostConfig {
     HostConfig {
         cap_drop: Some(vec!["ALL".to_owned()]),
         // seccomp and AppArmor stay at Docker's defaults.

@@ -9,9 +9,9 @@ use bollard::query_parameters::{RemoveContainerOptions, RemoveVolumeOptions};
 use slog::{Logger, warn};
 use tokio::sync::{Semaphore, watch};
 
-use super::error::{answered, is_conflict, is_missing};
-use super::holders::Lodging;
 use crate::failpoint;
+use crate::sandbox::error::{answered, is_conflict, is_missing};
+use crate::sandbox::network::holders::Lodging;
 
 /// Removals at once. More only makes Docker slower for those who wait for a sandbox.
 const AT_ONCE: usize = 2;
@@ -21,7 +21,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
-pub(super) struct Reaper {
+pub(crate) struct Reaper {
     api: bollard::Docker,
     places: Arc<Semaphore>,
     /// Removals that are not done.
@@ -85,7 +85,7 @@ impl Reaper {
     }
 }
 
-pub(super) struct Pending(Arc<watch::Sender<usize>>);
+pub(crate) struct Pending(Arc<watch::Sender<usize>>);
 
 impl Drop for Pending {
     fn drop(&mut self) {
@@ -94,7 +94,7 @@ impl Drop for Pending {
 }
 
 /// What is to be removed: first the container, then what goes with it.
-pub(super) struct Doomed {
+pub(crate) struct Doomed {
     container: String,
     volume: Option<String>,
     lodging: Option<Lodging>,

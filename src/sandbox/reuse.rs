@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use rgrid_init::{Command, Ending, Event, Message};
 
-use super::{Sandbox, SandboxError};
+use crate::sandbox::{Sandbox, SandboxError};
 
 /// The init gives itself less.
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a sandbox has been through.
-pub(super) struct History {
+pub(crate) struct History {
     made: Instant,
     /// Jobs that have ended in it and were cleaned up after.
     jobs: u32,

@@ -7,15 +7,15 @@ use rgrid_init::{Command, Event, Job, MAX_PIECE, Message, PROTOCOL_VERSION, Stat
 use slog::{debug, warn};
 use tokio::time::Instant;
 
-use super::error::answered;
-use super::holders::Lodging;
-use super::profile::Access;
-use super::reaper::Doomed;
-use super::renewal::History;
-use super::wire::Wire;
-use super::{Building, Docker, DockerError, Found, Profile, SandboxError};
 use crate::failpoint;
 use crate::metrics::docker_call;
+use crate::sandbox::connection::Wire;
+use crate::sandbox::error::answered;
+use crate::sandbox::network::holders::Lodging;
+use crate::sandbox::profile::Access;
+use crate::sandbox::reaper::Doomed;
+use crate::sandbox::reuse::History;
+use crate::sandbox::{Building, Docker, DockerError, Found, Profile, SandboxError};
 
 /// From the start of the container, or a new attach, to the init's hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
@@ -41,7 +41,7 @@ pub struct Sandbox {
     /// The environment that it builds, and that goes away with it.
     builds: Option<Building>,
     /// None while the connection is broken.
-    pub(super) wire: Option<Wire>,
+    pub(crate) wire: Option<Wire>,
     /// What the init said of itself at the last hello.
     state: State,
     /// The event that told that the job has begun.
@@ -54,7 +54,7 @@ pub struct Sandbox {
     lodging: Option<Lodging>,
     /// Something may have gone through its network.
     network_used: bool,
-    pub(super) history: History,
+    pub(crate) history: History,
 }
 
 struct Hello {
@@ -100,7 +100,7 @@ impl Docker {
     }
 
     /// Starts a container that was made; returns when its init waits for a job.
-    pub(super) async fn wake(&self, mut sandbox: Sandbox) -> Result<Sandbox, DockerError> {
+    pub(crate) async fn wake(&self, mut sandbox: Sandbox) -> Result<Sandbox, DockerError> {
         // What fails to start may have failed over its holder.
         sandbox.network_used = true;
         let wire = docker_call("attach", Wire::attach(self, &sandbox.container, sandbox.token.clone())).await;
@@ -138,7 +138,7 @@ impl Docker {
 }
 
 impl Sandbox {
-    pub(super) fn unconnected(
+    pub(crate) fn unconnected(
         docker: Docker,
         container: String,
         token: Token,
@@ -363,7 +363,7 @@ impl Sandbox {
         }
     }
 
-    pub(super) async fn send(&mut self, command: &Command) -> Result<(), SandboxError> {
+    pub(crate) async fn send(&mut self, command: &Command) -> Result<(), SandboxError> {
         let Some(wire) = self.wire.as_mut() else {
             return Err(SandboxError::Broken("there is no connection".to_owned()));
         };
@@ -385,7 +385,7 @@ impl Drop for Sandbox {
     }
 }
 
-pub(super) fn new_token() -> Result<Token, DockerError> {
+pub(crate) fn new_token() -> Result<Token, DockerError> {
     let mut random = [0u8; 16];
     getrandom::fill(&mut random).map_err(|error| DockerError::Mute(format!("no random numbers: {error}")))?;
     Ok(Token::from_random(random))

@@ -18,7 +18,7 @@ const SLOW: Duration = Duration::from_secs(3);
 
 /// Cloning shares them.
 #[derive(Clone)]
-pub(super) struct Turns(Arc<Inner>);
+pub(crate) struct Turns(Arc<Inner>);
 
 struct Inner {
     /// Runs that wait for their sandbox.

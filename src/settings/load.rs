@@ -7,7 +7,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::Value;
 use thiserror::Error;
 
-use super::{AuthMode, DEFAULTS, Settings};
+use crate::settings::{AuthMode, DEFAULTS, Settings};
 
 /// Names its setting, where the value stands, and what is allowed.
 #[derive(Debug, Error)]

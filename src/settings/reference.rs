@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::DEFAULTS;
+use crate::settings::DEFAULTS;
 
 const HEAD: &str = "\
 # Settings

@@ -65,14 +65,14 @@ pub struct RuntimeTable {
 }
 
 impl RuntimeTable {
-    pub(super) fn new(entries: BTreeMap<String, RuntimeEntry>) -> Self {
+    pub(crate) fn new(entries: BTreeMap<String, RuntimeEntry>) -> Self {
         let chosen = entries.iter().find(|(_, entry)| entry.default).or_else(|| entries.iter().next());
         let default = chosen.map(|(name, _)| name.clone()).unwrap_or_default();
         Self { entries, default }
     }
 
     /// Sentences about what is wrong with the table; none when it is fine.
-    pub(super) fn mistakes(&self) -> Vec<String> {
+    pub(crate) fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
         if self.entries.is_empty() {
             mistakes.push("runtimes: there must be one at least".to_owned());

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::Period;
+use crate::settings::Period;
 
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -8,9 +8,9 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text, Timestamptz};
 
-use super::schema::api_keys;
-use super::{Store, StoreError};
 use crate::execution::{Caller, Key, KeyId, Scope};
+use crate::store::schema::api_keys;
+use crate::store::{Store, StoreError};
 
 /// By the primary key, and asked at each request: a key that is revoked fails at the next one.
 const LOOK_UP: &str = "

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection};
 
-use super::StoreError;
+use crate::store::StoreError;
 
 /// Nothing of ours takes this long; what does is stuck. No statement is worth 30 ms of compiling it.
 const SESSION: &str = "SET statement_timeout = '20s'; SET lock_timeout = '10s'; \
@@ -24,7 +24,7 @@ const LINK: [(&str, &str); 5] = [
     ("application_name", "rgridd"),
 ];
 
-pub(super) struct Connections {
+pub(crate) struct Connections {
     url: String,
     idle: Mutex<Vec<PgConnection>>,
 }

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Bool, Integer, Text};
 
-use super::{Store, StoreError};
+use crate::store::{Store, StoreError};
 
 #[derive(Debug, Clone, QueryableByName)]
 pub struct DatabaseFacts {

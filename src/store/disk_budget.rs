@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
-use super::{Store, StoreError};
 use crate::metrics::METRICS;
+use crate::store::{Store, StoreError};
 
 /// Measuring reads every row's sizes; in between, what was admitted here is added. Far from the limit an old
 /// number will do.

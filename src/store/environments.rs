@@ -6,9 +6,9 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Bool, Integer, Text};
 
-use super::news::News;
-use super::{Store, StoreError};
 use crate::execution::Claim;
+use crate::store::notify::News;
+use crate::store::{Store, StoreError};
 
 const USE: &str = "
     UPDATE environments SET last_used_at = clock_timestamp(), uses = uses + 1

@@ -36,7 +36,7 @@ impl StoreError {
     }
 
     /// For the metrics.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             StoreError::Unavailable(_) => "unavailable",
             StoreError::Busy => "busy",
@@ -49,7 +49,7 @@ impl StoreError {
         }
     }
 
-    pub(super) fn breaks_connection(&self) -> bool {
+    pub(crate) fn breaks_connection(&self) -> bool {
         matches!(self, StoreError::Unavailable(_) | StoreError::Internal(_))
     }
 }

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Bool, Text};
 
-use super::{Store, StoreError};
+use crate::store::{Store, StoreError};
 
 const ADD: &str = "
     INSERT INTO images (engine, image, name, size_bytes) VALUES ($1, $2, $3, $4)

@@ -4,33 +4,24 @@
 //! connection of its own, on the blocking pool. The queue's statements stand together in `queue.rs`
 //! and `giving_back.rs`.
 
-mod budget;
-mod changing;
+mod api_keys;
 mod connections;
-pub mod embedded;
+mod database_facts;
+mod disk_budget;
+pub mod embedded_postgres;
 mod environments;
 mod error;
-mod examination;
-mod files;
-mod following;
-mod giving_back;
+mod executions;
 mod images;
-mod keys;
-mod lane;
 pub mod migrations;
-mod news;
-mod outputs;
+mod notify;
+mod pool;
 mod queue;
-mod queue_rows;
-mod reading;
-mod receipts;
-mod recording;
 mod retention;
 mod schema;
 mod statement;
 mod statistics;
-mod submitting;
-mod watching;
+mod subscriptions;
 mod webhooks;
 mod workers;
 
@@ -39,37 +30,37 @@ use std::time::{Duration, Instant};
 
 use diesel::PgConnection;
 
-pub use budget::{Budget, NoRoom, Room};
+pub use api_keys::{Admission, KeyRow, NewKey};
+pub use database_facts::DatabaseFacts;
+pub use disk_budget::{Budget, NoRoom, Room};
 pub use environments::{EnvironmentKey, StoredEnvironment};
 pub use error::StoreError;
-pub use examination::DatabaseFacts;
-pub use following::{CutStream, Standing};
-pub use giving_back::Rescue;
+pub use executions::outputs::Chunk;
+pub use executions::progress::{CutStream, Standing};
+pub use executions::query::{Filter, Page, StreamText};
+pub use executions::receipts::MadeOf;
 pub use images::StoredImage;
-pub use keys::{Admission, KeyRow, NewKey};
-pub use outputs::Chunk;
-pub use queue::{CLAIM_MOST, Pulse, QueueDepth};
-pub use reading::{Filter, Page, StreamText};
-pub use receipts::MadeOf;
-pub use recording::Recorded;
+pub use queue::claim::{CLAIM_MOST, Pulse, QueueDepth};
+pub use queue::finish::Recorded;
+pub use queue::release::Rescue;
+pub use queue::submit::Submitted;
 pub use statistics::{MINUTES, Minute};
-pub use submitting::Submitted;
-pub use watching::Watch;
+pub use subscriptions::Watch;
 pub use webhooks::DueWebhook;
 pub use workers::WorkerRow;
 
 /// The statements that a run costs, for those who measure them.
 pub mod statements {
-    pub const CLAIM: &str = super::queue::CLAIM;
+    pub const CLAIM: &str = super::queue::claim::CLAIM;
     /// The claim of a worker with labels.
-    pub const CLAIM_AMONG: &str = super::queue::CLAIM_AMONG;
-    pub const FINISH: &str = super::recording::FINISH;
+    pub const CLAIM_AMONG: &str = super::queue::claim::CLAIM_AMONG;
+    pub const FINISH: &str = super::queue::finish::FINISH;
 }
 
 use crate::metrics::METRICS;
 use connections::Connections;
-use lane::Lane;
-use news::Newsroom;
+use notify::Newsroom;
+use pool::Lane;
 
 /// For one call. The server ends its statements sooner (`statement_timeout`); this is for one that hangs
 /// together with its connections, which nobody else notices.

@@ -14,10 +14,10 @@ use diesel::sql_types::Text;
 use slog::{Logger, debug, warn};
 use tokio::sync::{Notify, broadcast};
 
-use super::statement::statement;
-use super::watching::{self, Watch, Watchers};
-use super::{Store, StoreError};
 use crate::execution::ExecutionId;
+use crate::store::statement::statement;
+use crate::store::subscriptions::{self, Watch, Watchers};
+use crate::store::{Store, StoreError};
 
 /// diesel gives no socket to wait at, so the listener looks; a look costs a system call and no query.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -28,7 +28,7 @@ const ITEMS_AT_ONCE: usize = 150;
 const ITEMS_KEPT: usize = 10_000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum News {
+pub(crate) enum News {
     Queued,
     Ended(ExecutionId),
     Cancel,
@@ -38,7 +38,7 @@ pub(super) enum News {
     Follow(ExecutionId),
 }
 
-pub(super) struct Newsroom {
+pub(crate) struct Newsroom {
     /// Of this process, so that it does not listen to itself.
     origin: String,
     queued: Notify,
@@ -152,7 +152,7 @@ fn parse(word: &str) -> Option<News> {
 }
 
 impl Store {
-    pub const FOLLOW_AGAIN: Duration = watching::REPEAT_AFTER;
+    pub const FOLLOW_AGAIN: Duration = subscriptions::REPEAT_AFTER;
 
     /// Waits until something may have been queued, in this process or another.
     pub async fn queued(&self) {

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::StoreError;
+use crate::store::StoreError;
 
 /// How long a call waits for a free connection before it says that the database is busy.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// For each connection of the lane so many more may be opened while calls on older ones are stuck.
 const STUCK_FACTOR: usize = 2;
 
-pub(super) struct Lane {
+pub(crate) struct Lane {
     permits: Arc<Semaphore>,
     /// Calls that nobody waits for any more, though their threads have not come back.
     stuck: AtomicUsize,
@@ -42,7 +42,7 @@ impl Lane {
 }
 
 /// The right to use one connection.
-pub(super) struct Seat {
+pub(crate) struct Seat {
     permit: Mutex<Option<OwnedSemaphorePermit>>,
     lane: Arc<Lane>,
 }

@@ -9,8 +9,8 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::BigInt;
 
-use super::statement::statement;
-use super::{Store, StoreError};
+use crate::store::statement::statement;
+use crate::store::{Store, StoreError};
 
 /// Removed by one statement at most.
 const BATCH: i64 = 500;

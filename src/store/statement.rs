@@ -13,14 +13,14 @@ use diesel::sql_types::{HasSqlType, Untyped};
 use diesel::{PgConnection, RunQueryDsl};
 
 /// A statement with parameters `$1`, `$2`, …; its text must not depend on data, because each text is kept.
-pub(super) fn statement(sql: &'static str) -> Statement {
+pub(crate) fn statement(sql: &'static str) -> Statement {
     Statement(sql)
 }
 
-pub(super) struct Statement(&'static str);
+pub(crate) struct Statement(&'static str);
 
 /// The statement with one parameter more.
-pub(super) struct Bound<Q, ST, T> {
+pub(crate) struct Bound<Q, ST, T> {
     query: Q,
     value: T,
     kind: PhantomData<ST>,

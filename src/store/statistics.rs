@@ -3,8 +3,8 @@
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Double, Nullable};
 
-use super::statement::statement;
-use super::{Store, StoreError};
+use crate::store::statement::statement;
+use crate::store::{Store, StoreError};
 
 /// Minutes that are looked back at.
 pub const MINUTES: i64 = 60;

@@ -11,12 +11,12 @@ use crate::execution::ExecutionId;
 /// So long after another process last said that somebody there follows an execution, it is told of changes.
 const FOLLOWED_FOR: Duration = Duration::from_secs(60);
 /// A follower says so again after this time.
-pub(super) const REPEAT_AFTER: Duration = Duration::from_secs(20);
+pub(crate) const REPEAT_AFTER: Duration = Duration::from_secs(20);
 /// Executions that others follow, at most; beyond it their followers find changes by looking.
 const FOLLOWED_MAX: usize = 10_000;
 
 #[derive(Default)]
-pub(super) struct Watchers {
+pub(crate) struct Watchers {
     state: Mutex<State>,
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Text};
 
-use super::statement::statement;
-use super::{Store, StoreError};
 use crate::execution::ExecutionId;
+use crate::store::statement::statement;
+use crate::store::{Store, StoreError};
 
 const NOTE: &str = "UPDATE executions SET webhook_url = $2 WHERE id = $1";
 
@@ -43,7 +43,7 @@ impl DueWebhook {
 }
 
 /// In the transaction of its submission.
-pub(super) fn note(conn: &mut PgConnection, id: &ExecutionId, url: &str) -> Result<(), StoreError> {
+pub(crate) fn note(conn: &mut PgConnection, id: &ExecutionId, url: &str) -> Result<(), StoreError> {
     statement(NOTE).bind::<Text, _>(id.as_str()).bind::<Text, _>(url).execute(conn)?;
     Ok(())
 }

@@ -8,8 +8,8 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Bool, Integer, Jsonb, Nullable, Text, Timestamptz};
 
-use super::{Store, StoreError};
 use crate::execution::{Claim, ExecutionId, WorkerId};
+use crate::store::{Store, StoreError};
 
 /// A worker that has not been seen for this long is dropped from the table.
 const FORGET_AFTER_MS: i64 = 7 * 24 * 3600 * 1000;
@@ -176,7 +176,7 @@ impl Store {
 
 /// A worker of a version that knows no labels would run anything anywhere. It can't be started any more (its schema is
 /// older than this one), so it is waited for until the upgrade is through.
-pub(super) fn all_know_labels(conn: &mut PgConnection) -> Result<(), StoreError> {
+pub(crate) fn all_know_labels(conn: &mut PgConnection) -> Result<(), StoreError> {
     let older = "SELECT name AS text FROM workers WHERE labels IS NULL AND stopped_at IS NULL
         AND last_seen > clock_timestamp() - interval '1 min' ORDER BY name LIMIT 1";
     let rows: Vec<TextRow> = sql_query(older).load(conn)?;

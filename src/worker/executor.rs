@@ -9,16 +9,16 @@ use actix::{
 };
 use slog::error;
 
-use super::Worker;
-use super::recorder::Finish;
-use super::run::{self, Left, Nest, Run, Start, Stock};
 use crate::execution::{Claim, Claimed, Conclusion, FailureKind};
 use crate::metrics::METRICS;
 use crate::sandbox::{Network, Profile, Sandbox};
 use crate::settings::NetworkPolicy;
 use crate::store::Chunk;
+use crate::worker::Worker;
+use crate::worker::attempt::{self, Left, Nest, Run, Start, Stock};
+use crate::worker::recorder::Finish;
 
-use super::claims::Held;
+use crate::worker::active_claims::Held;
 
 /// How often a parked sandbox is looked at for its age, and a failed parking is tried again.
 const TIDY_EVERY: Duration = Duration::from_secs(20);
@@ -26,7 +26,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(20);
 /// Run this claim. The answer is the credit for the next one.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Execute {
+pub(crate) struct Execute {
     pub claimed: Claimed,
     pub held: Held,
     pub resume: Option<Resume>,
@@ -41,7 +41,7 @@ pub struct Resume {
 /// Let go of the parked sandbox, and end; answered when it is gone.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Retire;
+pub(crate) struct Retire;
 
 pub struct Executor {
     worker: Arc<Worker>,
@@ -52,7 +52,7 @@ pub struct Executor {
 }
 
 impl Executor {
-    pub(super) fn new(worker: Arc<Worker>) -> Self {
+    pub(crate) fn new(worker: Arc<Worker>) -> Self {
         Self { worker, stock: Stock::default(), likeliest: None, busy: false }
     }
 
@@ -111,7 +111,7 @@ impl Handler<Execute> for Executor {
         };
         let job = Run { claimed: message.claimed, held: message.held, start };
         // A task of its own: its handle tells a panic from a result.
-        let task = actix_rt::spawn(run::run(Arc::clone(&worker), job));
+        let task = actix_rt::spawn(attempt::run(Arc::clone(&worker), job));
         let watched = async move {
             match task.await {
                 Ok(left) => left,

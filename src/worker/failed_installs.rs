@@ -13,7 +13,7 @@ use crate::execution::Conclusion;
 const KEPT: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
-pub(super) struct FailedInstalls(Mutex<HashMap<String, (Instant, Conclusion)>>);
+pub(crate) struct FailedInstalls(Mutex<HashMap<String, (Instant, Conclusion)>>);
 
 impl FailedInstalls {
     pub fn note(&self, key: &str, conclusion: &Conclusion) {

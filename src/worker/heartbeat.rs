@@ -7,16 +7,16 @@ use std::time::Duration;
 use slog::{info, warn};
 use tokio::time::Instant;
 
-use super::{Order, Worker};
 use crate::execution::Claim;
 use crate::failpoint;
 use crate::store::{Pulse, StoreError};
+use crate::worker::{Order, Worker};
 
 /// How often a cancel of a running script is looked for, when nobody tells of it.
 const PULSE_EVERY: Duration = Duration::from_secs(1);
 
 /// Never returns: claims must be kept to the very end of a drain.
-pub(super) async fn keep(worker: Arc<Worker>) {
+pub(crate) async fn keep(worker: Arc<Worker>) {
     let lease = worker.settings.worker.lease.0;
     let beat_every = lease / 3;
     let mut next_beat = Instant::now();

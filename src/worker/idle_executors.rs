@@ -8,7 +8,7 @@ use crate::execution::{Claimed, KeyId};
 
 /// What a run asks for: the slot that ran the same last has the sandbox for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Demand {
+pub(crate) struct Demand {
     kind: Kind,
     owner: Option<KeyId>,
 }
@@ -36,7 +36,7 @@ impl Demand {
     }
 }
 
-pub(super) struct Bench<E> {
+pub(crate) struct Bench<E> {
     idle: Mutex<Vec<Seat<E>>>,
     freed: Notify,
 }

@@ -4,18 +4,18 @@
 //! thin owner: its work runs in tasks whose `JoinHandle` tells a panic from a result, because actix
 //! closes the mailbox of an actor that panics without a word.
 
-mod bench;
-mod claims;
+mod active_claims;
+mod attempt;
 mod executor;
 mod failed_installs;
-mod keeper;
+mod heartbeat;
+mod idle_executors;
 mod poller;
 mod recorder;
-mod run;
 mod tended;
 mod worker;
 
-pub use claims::{Claims, Order};
+pub use active_claims::{Claims, Order};
 pub use executor::{Executor, Resume};
 pub use poller::{Drain, Poller, TakeOver};
 pub use recorder::{Backlog, Recorder};

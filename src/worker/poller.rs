@@ -7,16 +7,16 @@ use actix::{Actor, Context, Handler, Message, ResponseFuture};
 use slog::{error, info, warn};
 use tokio::time::Instant;
 
-use super::bench::Demand;
-use super::executor::{Execute, Resume, Retire};
-use super::keeper;
-use super::tended::tend;
-use super::worker::Phase;
-use super::{Executor, Order, Worker};
 use crate::execution::Claimed;
 use crate::failpoint;
 use crate::metrics::METRICS;
 use crate::store::{CLAIM_MOST, StoreError};
+use crate::worker::executor::{Execute, Resume, Retire};
+use crate::worker::heartbeat;
+use crate::worker::idle_executors::Demand;
+use crate::worker::tended::tend;
+use crate::worker::worker::Phase;
+use crate::worker::{Executor, Order, Worker};
 
 /// After a claim that failed, so that a database that is away is not asked in a spin.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
@@ -61,7 +61,7 @@ impl Actor for Poller {
         }
         let (first, second) = (Arc::clone(&self.worker), Arc::clone(&self.worker));
         let polling = tend("poller", self.worker.log.clone(), move || poll(Arc::clone(&first)));
-        let keeping = tend("keeper", self.worker.log.clone(), move || keeper::keep(Arc::clone(&second)));
+        let keeping = tend("keeper", self.worker.log.clone(), move || heartbeat::keep(Arc::clone(&second)));
         let fatal = self.worker.fatal.clone();
         let kept_alive = async move {
             // The poller returns at a drain; claims are kept to the very end.

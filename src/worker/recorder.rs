@@ -12,11 +12,11 @@ use actix::{Actor, Context, Handler, Message, ResponseFuture};
 use slog::{Logger, error, info, warn};
 use tokio::sync::{Notify, oneshot};
 
-use super::tended::{Fatal, tend};
 use crate::execution::{Claim, Conclusion, FailureKind, Verdict};
 use crate::failpoint;
 use crate::metrics::METRICS;
 use crate::store::{Chunk, Recorded, Store, StoreError};
+use crate::worker::tended::{Fatal, tend};
 
 /// First pause after a failure; doubles up to [`LONGEST_PAUSE`], each with up to half of it at random.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

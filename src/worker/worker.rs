@@ -7,13 +7,13 @@ use slog::Logger;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-use super::bench::Bench;
-use super::failed_installs::FailedInstalls;
-use super::{Claims, Executor, Fatal, Recorder};
 use crate::execution::{Offer, WorkerId};
 use crate::sandbox::Docker;
 use crate::settings::{RuntimeTable, Settings};
 use crate::store::{Budget, Store};
+use crate::worker::failed_installs::FailedInstalls;
+use crate::worker::idle_executors::Bench;
+use crate::worker::{Claims, Executor, Fatal, Recorder};
 
 /// How far the way to the end is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,23 +28,23 @@ pub struct Worker {
     pub id: WorkerId,
     pub name: String,
     /// What it may claim.
-    pub(super) offer: Offer,
+    pub(crate) offer: Offer,
     pub settings: Arc<Settings>,
     pub runtimes: RuntimeTable,
     pub store: Store,
     pub docker: Docker,
     pub recorder: Addr<Recorder>,
     pub budget: Budget,
-    pub(super) fatal: Fatal,
+    pub(crate) fatal: Fatal,
     pub claims: Claims,
-    pub(super) bench: Bench<Addr<Executor>>,
-    pub(super) phase: watch::Sender<Phase>,
+    pub(crate) bench: Bench<Addr<Executor>>,
+    pub(crate) phase: watch::Sender<Phase>,
     /// Held from asking for claims until they are on the list, so that a drain sees them all. Until then there
     /// may be claims of this worker's whose answer got lost.
     pub claiming: Mutex<Option<Instant>>,
-    pub(super) failed_installs: FailedInstalls,
+    pub(crate) failed_installs: FailedInstalls,
     /// What former workers left on this host has been taken over: only then may expired claims be called lost.
-    pub(super) settled_in: watch::Sender<bool>,
+    pub(crate) settled_in: watch::Sender<bool>,
     pub log: Logger,
 }
 

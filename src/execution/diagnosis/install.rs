@@ -1,6 +1,6 @@
 //! Why pip could not install what a script requires.
 
-use super::quoted;
+use crate::execution::diagnosis::quoted;
 
 /// Cause and advice; none when pip's own last words must do.
 pub fn explain_install(said: &str) -> Option<String> {

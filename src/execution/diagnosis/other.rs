@@ -1,8 +1,8 @@
 //! What node and ruby say, and programs in general.
 
-use super::{Facts, by_errno, no_such_file, quoted, shell, within};
+use crate::execution::diagnosis::{Facts, by_errno, no_such_file, quoted, shell, within};
 
-pub(super) fn explain(facts: &Facts) -> Option<String> {
+pub(crate) fn explain(facts: &Facts) -> Option<String> {
     node(facts).or_else(|| ruby(facts)).or_else(|| shell::of_a_program(facts))
 }
 
@@ -84,7 +84,7 @@ fn ruby(facts: &Facts) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Facts, explain, facts};
+    use crate::execution::diagnosis::{Facts, explain, facts};
 
     // As node 20 and ruby 3.3 say it.
     #[test]

@@ -1,6 +1,6 @@
 //! Python's tracebacks.
 
-use super::{Facts, by_errno, no_such_file, packages, quoted, within};
+use crate::execution::diagnosis::{Facts, by_errno, no_such_file, packages, quoted, within};
 
 /// The last traceback of a text.
 struct Traceback<'a> {
@@ -13,7 +13,7 @@ struct Traceback<'a> {
     text: &'a str,
 }
 
-pub(super) fn explain(facts: &Facts) -> Option<String> {
+pub(crate) fn explain(facts: &Facts) -> Option<String> {
     let traceback = read(facts)?;
     let known =
         by_kind(facts, &traceback).or_else(|| by_errno(facts, traceback.message, subject(traceback.message)));
@@ -77,7 +77,9 @@ fn by_kind(facts: &Facts, traceback: &Traceback) -> Option<String> {
             place(facts, traceback)
         )),
         "KeyboardInterrupt" => Some("it was interrupted from within (SIGINT)".to_owned()),
-        "ConnectionRefusedError" | "TimeoutError" if !facts.network => Some(super::network(facts)),
+        "ConnectionRefusedError" | "TimeoutError" if !facts.network => {
+            Some(crate::execution::diagnosis::network(facts))
+        }
         "ConnectionRefusedError" => Some(format!(
             "nobody listens at the address that it connected to{}; `localhost` in a sandbox is the sandbox itself",
             place(facts, traceback)
@@ -132,7 +134,7 @@ fn subject(message: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{explain, facts};
+    use crate::execution::diagnosis::{explain, facts};
 
     fn trace(last: &str) -> String {
         format!(

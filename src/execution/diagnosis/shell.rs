@@ -1,9 +1,9 @@
 //! What bash says.
 
-use super::{Facts, by_errno, last_line, no_such_file, quoted};
+use crate::execution::diagnosis::{Facts, by_errno, last_line, no_such_file, quoted};
 
 /// `script.sh: line 3: WORDS`.
-pub(super) fn explain(facts: &Facts) -> Option<String> {
+pub(crate) fn explain(facts: &Facts) -> Option<String> {
     let mut lines = facts.stderr.lines().filter_map(|line| own(facts, line));
     let (number, words) = lines.next_back()?;
     let at = format!("line {number} of {}", facts.script);
@@ -40,7 +40,7 @@ fn own<'a>(facts: &Facts, line: &'a str) -> Option<(u32, &'a str)> {
 }
 
 /// Programs put their name before the kernel's words: `cat: data.txt: No such file or directory`.
-pub(super) fn of_a_program(facts: &Facts) -> Option<String> {
+pub(crate) fn of_a_program(facts: &Facts) -> Option<String> {
     let line = last_line(facts.stderr)?;
     if let Some(rest) = line.strip_suffix(": No such file or directory") {
         return Some(no_such_file(facts, named(rest.rsplit(": ").next()?)));
@@ -60,7 +60,7 @@ fn named(words: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Facts, explain, facts};
+    use crate::execution::diagnosis::{Facts, explain, facts};
 
     fn bash(stderr: &str) -> Option<String> {
         explain(&Facts { code: Some(1), script: "script.sh", runtime: "bash", ..facts(stderr, &[]) })

@@ -6,14 +6,14 @@
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
-use crate::http::auth::Asking;
 use crate::http::executions;
+use crate::http::middleware::auth::Asking;
 use crate::http::problem::ApiError;
 use crate::http::server::Api;
 
 const HEADER: &str = "x-rgrid-dashboard";
 
-pub(super) async fn cancel(
+pub(crate) async fn cancel(
     api: Data<Api>,
     asking: Asking,
     id: Path<String>,
@@ -23,7 +23,7 @@ pub(super) async fn cancel(
     executions::cancel(api, asking, id).await
 }
 
-pub(super) async fn retry(
+pub(crate) async fn retry(
     api: Data<Api>,
     asking: Asking,
     id: Path<String>,

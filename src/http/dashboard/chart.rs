@@ -12,7 +12,7 @@ const TOP: f64 = 8.0;
 const BOTTOM: f64 = 18.0;
 
 /// How many ended in each minute: what went well, and upon it what did not.
-pub(super) fn throughput(hour: &[Minute]) -> Markup {
+pub(crate) fn throughput(hour: &[Minute]) -> Markup {
     let ended = |minute: &Minute| minute.completed + minute.failed + minute.cancelled;
     let most = hour.iter().map(ended).max().unwrap_or(0);
     let top = nice(most as f64);
@@ -42,7 +42,7 @@ pub(super) fn throughput(hour: &[Minute]) -> Markup {
 }
 
 /// From submission to end: the median, and what only one in twenty exceeds.
-pub(super) fn latency(hour: &[Minute]) -> Markup {
+pub(crate) fn latency(hour: &[Minute]) -> Markup {
     let most = hour.iter().filter_map(|minute| minute.slow).fold(0.0, f64::max);
     let top = nice(most);
     let y = |seconds: f64| TOP + plot() - seconds / top * plot();

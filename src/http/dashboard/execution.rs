@@ -6,23 +6,23 @@ use maud::{Markup, html};
 use rgrid_api::units::format_size;
 use rgrid_api::{Execution, Status, Stream};
 
-use super::parts::{ago, badge, duration, labels};
-use super::timeline::timeline;
-use super::{html as answer, layout};
 use crate::execution::Position;
-use crate::http::auth::Asking;
-use crate::http::path;
+use crate::http::dashboard::parts::{ago, badge, duration, labels};
+use crate::http::dashboard::timeline::timeline;
+use crate::http::dashboard::{html as answer, layout};
+use crate::http::middleware::auth::Asking;
 use crate::http::problem::ApiError;
+use crate::http::resolve;
 use crate::http::server::Api;
 use crate::store::{Standing, StreamText};
 
-pub(super) async fn page(
+pub(crate) async fn page(
     api: Data<Api>,
     Asking(caller): Asking,
     id: Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let id = path::execution(&api, &caller, &id).await?;
+    let id = resolve::execution(&api, &caller, &id).await?;
     // The standing is older than the texts, so what happens in between is told once more, never left out.
     let standing = api.store.standing(&id).await?;
     let execution = api.store.execution_alone(&id).await?;
@@ -111,7 +111,7 @@ impl Shown<'_> {
                 @if let Some(worker) = &execution.worker { (fact("Worker", html! { (worker) })) }
                 @if let Some(usage) = &execution.usage {
                     (fact("Peak memory", html! { (format_size(usage.peak_memory_bytes)) }))
-                    (fact("CPU time", html! { (super::parts::took(usage.cpu_ms)) }))
+                    (fact("CPU time", html! { (crate::http::dashboard::parts::took(usage.cpu_ms)) }))
                 }
                 @if execution.priority != 0 { (fact("Priority", html! { (execution.priority) })) }
                 @if !execution.on.is_empty() { (fact("Runs on", html! { @for (key, value) in &execution.on { code { (key) "=" (value) } " " } })) }

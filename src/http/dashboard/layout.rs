@@ -5,7 +5,7 @@ use maud::{DOCTYPE, Markup, html};
 use crate::http::server::Api;
 use crate::settings::AuthMode;
 
-pub(super) fn page(api: &Api, title: &str, main: &Markup) -> Markup {
+pub(crate) fn page(api: &Api, title: &str, main: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {

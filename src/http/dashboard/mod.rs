@@ -24,10 +24,10 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::{HttpResponse, Route, web};
 use maud::Markup;
 
-use super::auth;
-use super::events;
-use super::problem::{ApiError, no_such_method};
-use super::server::Api;
+use crate::http::events;
+use crate::http::middleware::auth;
+use crate::http::problem::{ApiError, no_such_method};
+use crate::http::server::Api;
 use crate::store::Minute;
 
 /// Nothing but this server's own files; no frames, no plug-ins, no forms to elsewhere.
@@ -38,7 +38,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const HOUR_AGE: Duration = Duration::from_secs(5);
 
 /// Pages at `/` and `/executions/…`, and what they are made of at `/assets/…`.
-pub(super) fn routes(config: &mut web::ServiceConfig) {
+pub(crate) fn routes(config: &mut web::ServiceConfig) {
     let read = |path: &str, route: Route| {
         let resource = web::resource(path).route(route);
         resource.default_service(web::to(|asked| no_such_method(asked, "GET"))).wrap(from_fn(guarded))
@@ -56,7 +56,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(read("/executions/{id}", web::get().to(execution::page)))
         // The same as below /api/v1, where a browser's EventSource and links can reach it as they reach the page.
         .service(read("/executions/{id}/events", web::get().to(events::events)))
-        .service(read("/executions/{id}/outputs/{name:.*}", web::get().to(super::outputs::download)))
+        .service(read("/executions/{id}/outputs/{name:.*}", web::get().to(crate::http::outputs::download)))
         .service(act("/executions/{id}/cancel", web::post().to(actions::cancel)))
         .service(act("/executions/{id}/retry", web::post().to(actions::retry)))
         .service(read("/assets/dashboard.css", web::get().to(|| asset("text/css; charset=utf-8", CSS))))
@@ -107,7 +107,7 @@ fn html(markup: Markup) -> HttpResponse {
 
 /// The last hour, counted a moment ago at most.
 #[derive(Default)]
-pub(super) struct Hour(Mutex<Option<(Instant, Vec<Minute>)>>);
+pub(crate) struct Hour(Mutex<Option<(Instant, Vec<Minute>)>>);
 
 impl Hour {
     async fn get(&self, api: &Api) -> Result<Vec<Minute>, ApiError> {

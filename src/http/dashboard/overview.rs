@@ -5,17 +5,17 @@ use actix_web::{HttpRequest, HttpResponse};
 use maud::{Markup, html};
 use rgrid_api::{Execution, Status};
 
-use super::parts::{ago, badge, duration, encoded, labels, short, took};
-use super::{chart, html as answer, layout};
-use crate::http::auth::Asking;
-use crate::http::listing;
+use crate::http::dashboard::parts::{ago, badge, duration, encoded, labels, short, took};
+use crate::http::dashboard::{chart, html as answer, layout};
+use crate::http::list;
+use crate::http::middleware::auth::Asking;
 use crate::http::problem::ApiError;
 use crate::http::server::Api;
 use crate::store::{Filter, Minute, Page, QueueDepth, WorkerRow};
 
 const ROWS: usize = 25;
 
-pub(super) async fn page(
+pub(crate) async fn page(
     api: Data<Api>,
     Asking(caller): Asking,
     request: HttpRequest,
@@ -53,7 +53,7 @@ impl Asked {
         let filters: Vec<_> =
             pairs.iter().filter(|(name, value)| name != "part" && !value.trim().is_empty()).collect();
         let filters = serde_urlencoded::to_string(filters).unwrap_or_default();
-        let filter = Filter { limit: ROWS, ..listing::filter(&filters)? };
+        let filter = Filter { limit: ROWS, ..list::filter(&filters)? };
         let (text, label) = (value("text").unwrap_or_default(), value("label").unwrap_or_default());
         Ok(Self { filter, text, label, fragment: value("part").is_some() })
     }

@@ -8,21 +8,21 @@ use std::time::Duration;
 use rgrid_api::units::format_duration;
 
 /// The state in a word; its colour and its mark say the same once more.
-pub(super) fn badge(status: Status) -> Markup {
+pub(crate) fn badge(status: Status) -> Markup {
     html! { span class={ "badge " (status.as_str()) } { (status.as_str()) } }
 }
 
 /// The beginning of an id is the time; its end tells one from another.
-pub(super) fn short(id: &str) -> &str {
+pub(crate) fn short(id: &str) -> &str {
     id.get(id.len().saturating_sub(8)..).unwrap_or(id)
 }
 
-pub(super) fn took(ms: u64) -> String {
+pub(crate) fn took(ms: u64) -> String {
     format_duration(Duration::from_millis(ms))
 }
 
 /// How long ago, with the time itself for whoever points at it.
-pub(super) fn ago(time: &str) -> Markup {
+pub(crate) fn ago(time: &str) -> Markup {
     html! { time datetime=(time) title=(time) { (since(time)) } }
 }
 
@@ -39,7 +39,7 @@ fn since(time: &str) -> String {
 }
 
 /// How long it ran, or has been running.
-pub(super) fn duration(execution: &Execution) -> String {
+pub(crate) fn duration(execution: &Execution) -> String {
     if let Some(ms) = execution.duration_ms {
         return took(ms);
     }
@@ -48,7 +48,7 @@ pub(super) fn duration(execution: &Execution) -> String {
     if seconds == 0 { String::new() } else { format!("{}…", took(seconds * 1000)) }
 }
 
-pub(super) fn labels(execution: &Execution) -> Markup {
+pub(crate) fn labels(execution: &Execution) -> Markup {
     html! {
         @for (key, value) in &execution.labels {
             a.label title={ (key) "=" (value) } href={ "/?label=" (encoded(&format!("{key}={value}"))) } { (key) "=" (value) }
@@ -57,7 +57,7 @@ pub(super) fn labels(execution: &Execution) -> Markup {
 }
 
 /// A value in a query.
-pub(super) fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let pairs = [("v", text)];
     serde_urlencoded::to_string(pairs).unwrap_or_default().split_off(2)
 }

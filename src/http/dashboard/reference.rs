@@ -5,14 +5,14 @@ use actix_web::web::Data;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::html;
-use super::layout::page;
+use crate::http::dashboard::html;
+use crate::http::dashboard::layout::page;
 use crate::http::problem::ApiError;
 use crate::http::server::Api;
 
 const SCHEMAS: &str = "#/components/schemas/";
 
-pub(super) async fn show(api: Data<Api>) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn show(api: Data<Api>) -> Result<HttpResponse, ApiError> {
     let document: Value =
         serde_json::from_str(&api.document).map_err(|e| ApiError::Internal(e.to_string()))?;
     let main = html! {

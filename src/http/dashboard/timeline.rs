@@ -3,13 +3,13 @@
 use maud::{Markup, html};
 use rgrid_api::Phases;
 
-use super::parts::took;
+use crate::http::dashboard::parts::took;
 
 const WIDTH: f64 = 1000.0;
 /// What took no time to speak of is seen all the same.
 const LEAST: f64 = 6.0;
 
-pub(super) fn timeline(phases: &Phases) -> Markup {
+pub(crate) fn timeline(phases: &Phases) -> Markup {
     let known: Vec<(&str, &str, u64)> = [
         ("queued", "Waiting", phases.queued_ms),
         ("environment", "Requirements", phases.environment_ms),

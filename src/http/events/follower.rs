@@ -12,10 +12,10 @@ use serde::Serialize;
 use slog::debug;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::rest::Rest;
-use super::seats::Seat;
 use crate::execution::{ExecutionId, Position};
-use crate::http::next_try;
+use crate::http::events::follower_limit::Seat;
+use crate::http::events::tail::Rest;
+use crate::http::limit_suggestion;
 use crate::http::server::Api;
 use crate::store::{Chunk, Standing, StoreError, Watch};
 
@@ -29,7 +29,7 @@ const NEAR: u64 = 100;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
-pub(super) struct Follower {
+pub(crate) struct Follower {
     api: Arc<Api>,
     id: ExecutionId,
     /// What the client has.
@@ -182,7 +182,7 @@ impl Follower {
             Some(output) => write(words, &self.position, "output", &output),
             None => {
                 let mut execution = self.api.store.execution_alone(&self.id).await?;
-                execution.next_try = next_try::of(&execution, &self.api.settings);
+                execution.next_try = limit_suggestion::of(&execution, &self.api.settings);
                 self.position.ended = true;
                 self.over = true;
                 write(words, &self.position, "end", &execution);

@@ -9,14 +9,14 @@ use crate::metrics::{METRICS, Raised};
 
 /// Cloning shares the seats.
 #[derive(Clone)]
-pub(in crate::http) struct Seats {
+pub(crate) struct Seats {
     free: Arc<Semaphore>,
     most: usize,
     closing: watch::Sender<bool>,
 }
 
 /// Given back when it is dropped.
-pub(super) struct Seat {
+pub(crate) struct Seat {
     _permit: OwnedSemaphorePermit,
     _counted: Raised,
     closing: watch::Receiver<bool>,
@@ -27,7 +27,7 @@ impl Seats {
         Self { free: Arc::new(Semaphore::new(most)), most, closing: watch::channel(false).0 }
     }
 
-    pub(super) fn take(&self) -> Result<Seat, ApiError> {
+    pub(crate) fn take(&self) -> Result<Seat, ApiError> {
         let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| {
             let most = self.most;
             ApiError::TooManyRequests(format!("{most} followers are the most here (http.followers)"))

@@ -1,21 +1,21 @@
 //! `GET /executions/{id}/events`: an execution as it happens. `docs/events.md` has the rules for clients.
 
 mod follower;
-mod rest;
-mod seats;
+mod follower_limit;
+mod tail;
 
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream;
 
-use super::auth::Asking;
-use super::openapi::{NoSuch, Refused, Wrong};
-use super::path;
-use super::problem::ApiError;
-use super::server::Api;
 use crate::execution::Position;
+use crate::http::middleware::auth::Asking;
+use crate::http::openapi::{NoSuch, Refused, Wrong};
+use crate::http::problem::ApiError;
+use crate::http::resolve;
+use crate::http::server::Api;
 use follower::Follower;
-pub(super) use seats::Seats;
+pub(crate) use follower_limit::Seats;
 
 const EVENT_STREAM: &str = "text/event-stream";
 
@@ -33,13 +33,13 @@ const EVENT_STREAM: &str = "text/event-stream";
         Refused, NoSuch, Wrong
     )
 )]
-pub(super) async fn events(
+pub(crate) async fn events(
     api: Data<Api>,
     Asking(caller): Asking,
     id: Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let id = path::execution(&api, &caller, &id).await?;
+    let id = resolve::execution(&api, &caller, &id).await?;
     let behind = behind(&request)?;
     let seat = api.seats.take()?;
     // Before the first look, so that nothing falls in between.

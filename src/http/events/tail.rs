@@ -13,7 +13,7 @@ const PIECE: u64 = 64 * 1024;
 /// The line that stands for what was cut is shorter.
 const MARKER_MAX: u64 = 100;
 
-pub(super) struct Rest {
+pub(crate) struct Rest {
     id: ExecutionId,
     cuts: Option<BTreeMap<Stream, CutStream>>,
 }

@@ -12,17 +12,18 @@ use base64::prelude::BASE64_STANDARD;
 use futures_util::future::{Ready, ready};
 use slog::warn;
 
-use super::problem::ApiError;
-use super::rate::Client;
-use super::server::Api;
-use super::{client, foreign};
 use crate::execution::{Caller, Key, Scope};
+use crate::http::middleware::client_address;
+use crate::http::middleware::cross_origin;
+use crate::http::middleware::rate_limit::Client;
+use crate::http::problem::ApiError;
+use crate::http::server::Api;
 use crate::settings::{self, AuthMode};
 use crate::store::Admission;
 
 /// Around the whole API: whoever comes through has a [`Caller`] and may use the method. What changes
 /// something needs `run`, so that a new route is not open to all by being forgotten here.
-pub(super) async fn guard(
+pub(crate) async fn guard(
     api: Data<Api>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -33,7 +34,7 @@ pub(super) async fn guard(
 
 /// The same around pages, where a browser asks its reader for the key and sends it with every request to them.
 /// That is why the API takes none from there: a foreign page could have it sent along.
-pub(super) async fn guard_page(
+pub(crate) async fn guard_page(
     api: Data<Api>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -64,10 +65,10 @@ async fn behind(
 }
 
 async fn admitted(api: &Api, key: Result<Key, ApiError>, request: &HttpRequest) -> Result<Caller, ApiError> {
-    let address = client::address(request, &api.settings.http.trusted_proxies);
+    let address = client_address::address(request, &api.settings.http.trusted_proxies);
     let changes = !is_safe(request.method());
     if api.settings.auth.mode == AuthMode::None {
-        foreign::refuse(request, changes, is_for_others(&api.settings.http))?;
+        cross_origin::refuse(request, changes, is_for_others(&api.settings.http))?;
         if let Some(address) = address.filter(|address| !address.is_loopback()) {
             api.rates.take(Client::Address(address))?;
         }
@@ -126,7 +127,7 @@ fn is_safe(method: &Method) -> bool {
 }
 
 /// For handlers: who asks. There is none outside of the guard, and that is a mistake of ours.
-pub(super) struct Asking(pub Caller);
+pub(crate) struct Asking(pub Caller);
 
 impl FromRequest for Asking {
     type Error = ApiError;

@@ -10,7 +10,7 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// The client's address: the peer's, or what trusted proxies say of whom they speak for. Anybody can write
 /// that header, so it is read from its end, and only as far as each one who wrote is trusted.
-pub(super) fn address(request: &HttpRequest, trusted: &[Network]) -> Option<IpAddr> {
+pub(crate) fn address(request: &HttpRequest, trusted: &[Network]) -> Option<IpAddr> {
     let peer = request.peer_addr()?.ip();
     let lines = request.headers().get_all(FORWARDED_FOR).filter_map(|line| line.to_str().ok());
     let told: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();

@@ -7,14 +7,14 @@ use std::net::IpAddr;
 use actix_web::HttpRequest;
 use actix_web::http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
 
-use super::problem::ApiError;
+use crate::http::problem::ApiError;
 
 /// Sent by browsers alone, and not to be set by a page.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// `changes`: the request would change something. `by_any_name`: this server is meant to be asked by names that it
 /// doesn't know, because it listens beyond loopback or a proxy stands in front.
-pub(super) fn refuse(request: &HttpRequest, changes: bool, by_any_name: bool) -> Result<(), ApiError> {
+pub(crate) fn refuse(request: &HttpRequest, changes: bool, by_any_name: bool) -> Result<(), ApiError> {
     let headers = request.headers();
     let host = text(headers, &HOST);
     if !by_any_name && !host.is_none_or(is_of_this_host) {

@@ -5,21 +5,21 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use super::problem::ApiError;
 use crate::execution::KeyId;
+use crate::http::problem::ApiError;
 
 /// Above this many, buckets that are full again are forgotten.
 const REMEMBERED: usize = 10_000;
 
 /// Whose bucket it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Client {
+pub(crate) enum Client {
     Key(KeyId),
     /// Where there are no keys.
     Address(IpAddr),
 }
 
-pub(super) struct Rates {
+pub(crate) struct Rates {
     /// Requests a second in the long run; 0: as many as come.
     per_second: f64,
     /// Requests at once.

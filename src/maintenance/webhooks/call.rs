@@ -7,12 +7,12 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, config::Config};
 
-use super::signature::signature;
-use crate::execution::targets;
+use crate::execution::ip_ranges;
+use crate::maintenance::webhooks::signature::signature;
 use crate::settings::Webhook;
 
 /// Of an answer nothing is read but its status.
-pub(super) struct Caller {
+pub(crate) struct Caller {
     agent: Agent,
     secret: String,
 }
@@ -75,7 +75,7 @@ impl Resolver for Guarded {
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let found = self.inner.resolve(uri, config, timeout)?;
         let mut allowed = self.empty();
-        for address in found.iter().filter(|found| self.allow_internal || targets::is_public(found.ip())) {
+        for address in found.iter().filter(|found| self.allow_internal || ip_ranges::is_public(found.ip())) {
             allowed.push(*address);
         }
         if allowed.is_empty() {

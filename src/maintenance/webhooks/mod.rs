@@ -19,7 +19,7 @@ const AT_ONCE: i64 = 8;
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Never returns. Several daemons share the work.
-pub(super) async fn send_for_ever(store: Store, settings: Webhook, log: Logger) {
+pub(crate) async fn send_for_ever(store: Store, settings: Webhook, log: Logger) {
     if settings.secret.is_empty() {
         return;
     }

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 const BLOCK: usize = 64;
 
 /// Of `TIMESTAMP.BODY`, as `sha256=HEX`.
-pub(super) fn signature(secret: &str, timestamp: i64, body: &str) -> String {
+pub(crate) fn signature(secret: &str, timestamp: i64, body: &str) -> String {
     format!("sha256={}", hex::encode(hmac(secret.as_bytes(), format!("{timestamp}.{body}").as_bytes())))
 }
 

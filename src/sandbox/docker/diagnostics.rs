@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::error::answered;
-use super::{Docker, DockerError, ImageId, Network, Profile};
+use crate::sandbox::error::answered;
+use crate::sandbox::{Docker, DockerError, ImageId, Network, Profile};
 
 /// What the engine lacks, in words that say what to do; empty when it has everything.
 #[derive(Debug, Clone, Default)]

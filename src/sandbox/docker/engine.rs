@@ -8,23 +8,23 @@ use std::time::Duration;
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions};
 use slog::Logger;
 
-use super::environments::Building;
-use super::error::{CALL_TIMEOUT_SECONDS, answered, is_missing};
-use super::ground::KnownGround;
-use super::holders::Holders;
-use super::images::Images;
-use super::reaper::{Doomed, Reaper};
-use super::turns::Turns;
-use super::{DockerError, First, HolderLimits, Later, SandboxError};
 use crate::metrics::docker_call;
+use crate::sandbox::docker::environments::Building;
+use crate::sandbox::docker::images::Images;
+use crate::sandbox::docker::infra::KnownGround;
+use crate::sandbox::error::{CALL_TIMEOUT_SECONDS, answered, is_missing};
+use crate::sandbox::network::holders::Holders;
+use crate::sandbox::reaper::{Doomed, Reaper};
+use crate::sandbox::start_limiter::Turns;
+use crate::sandbox::{DockerError, First, HolderLimits, Later, SandboxError};
 
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) const CLUSTER_LABEL: &str = "rgrid.cluster";
-pub(super) const WORKER_LABEL: &str = "rgrid.worker";
-pub(super) const TOKEN_LABEL: &str = "rgrid.token";
+pub(crate) const CLUSTER_LABEL: &str = "rgrid.cluster";
+pub(crate) const WORKER_LABEL: &str = "rgrid.worker";
+pub(crate) const TOKEN_LABEL: &str = "rgrid.token";
 /// Of a holder: its kind of network.
-pub(super) const HOLDER_LABEL: &str = "rgrid.holder";
+pub(crate) const HOLDER_LABEL: &str = "rgrid.holder";
 
 /// What is the same for all sandboxes of a worker.
 #[derive(Debug, Clone)]
@@ -72,17 +72,17 @@ pub struct Found {
 /// A handle on the engine; cloning it is cheap.
 #[derive(Clone)]
 pub struct Docker {
-    pub(super) api: bollard::Docker,
-    pub(super) address: Arc<str>,
-    pub(super) settings: Arc<DockerSettings>,
-    pub(super) images: Arc<Images>,
-    pub(super) ground: KnownGround,
-    pub(super) reaper: Reaper,
-    pub(super) holders: Holders,
-    pub(super) turns: Turns,
+    pub(crate) api: bollard::Docker,
+    pub(crate) address: Arc<str>,
+    pub(crate) settings: Arc<DockerSettings>,
+    pub(crate) images: Arc<Images>,
+    pub(crate) ground: KnownGround,
+    pub(crate) reaper: Reaper,
+    pub(crate) holders: Holders,
+    pub(crate) turns: Turns,
     /// Asked once.
-    pub(super) engine_id: Arc<tokio::sync::OnceCell<String>>,
-    pub(super) log: Logger,
+    pub(crate) engine_id: Arc<tokio::sync::OnceCell<String>>,
+    pub(crate) log: Logger,
 }
 
 impl Docker {
@@ -194,7 +194,7 @@ impl Docker {
     }
 
     /// Docker's own word on a container that ended.
-    pub(super) async fn how_it_ended(&self, container: &str) -> Result<Option<SandboxError>, DockerError> {
+    pub(crate) async fn how_it_ended(&self, container: &str) -> Result<Option<SandboxError>, DockerError> {
         let asked = self.api.inspect_container(container, None::<InspectContainerOptions>);
         match answered(asked).await {
             Ok(inspected) => {
@@ -212,7 +212,7 @@ impl Docker {
         }
     }
 
-    pub(super) fn failed(&self, what: &'static str, error: bollard::errors::Error) -> DockerError {
+    pub(crate) fn failed(&self, what: &'static str, error: bollard::errors::Error) -> DockerError {
         DockerError::from_bollard(what, &self.address, error)
     }
 }

@@ -14,11 +14,12 @@ use bollard::query_parameters::{
 };
 use slog::{debug, info, warn};
 
-use super::engine::CLUSTER_LABEL;
-use super::error::{answered, is_conflict, is_missing};
-use super::profile::Access;
-use super::tar::{self, Entry};
-use super::{Docker, DockerError, Profile, Sandbox, attempt};
+use crate::sandbox::docker::engine::CLUSTER_LABEL;
+use crate::sandbox::docker::tar::{self, Entry};
+use crate::sandbox::error::{answered, is_conflict, is_missing};
+use crate::sandbox::profile::Access;
+use crate::sandbox::sandbox;
+use crate::sandbox::{Docker, DockerError, Profile, Sandbox};
 
 /// Where the environment lies in a container.
 pub const ENVIRONMENT: &str = "/rgrid-env";
@@ -27,8 +28,8 @@ pub const ENVIRONMENT_PYTHON: &str = "python";
 /// Room for the installer's temporary files, on the same disk.
 pub const ENVIRONMENT_TEMPORARY: &str = "tmp";
 
-pub(super) const ENVIRONMENT_LABEL: &str = "rgrid.environment";
-pub(super) const KEY_LABEL: &str = "rgrid.environment-key";
+pub(crate) const ENVIRONMENT_LABEL: &str = "rgrid.environment";
+pub(crate) const KEY_LABEL: &str = "rgrid.environment-key";
 /// User of everything that is not the init.
 const SCRIPT_USER: u32 = 1000;
 
@@ -41,7 +42,7 @@ pub struct Building {
 }
 
 impl Building {
-    pub(super) fn in_labels(labels: &HashMap<String, String>) -> Option<Self> {
+    pub(crate) fn in_labels(labels: &HashMap<String, String>) -> Option<Self> {
         let label = |name: &str| labels.get(name).cloned();
         Some(Self { volume: label(ENVIRONMENT_LABEL)?, key: label(KEY_LABEL)? })
     }
@@ -93,7 +94,7 @@ impl Docker {
     async fn try_build(&self, profile: &Profile, key: &str) -> Result<Option<Sandbox>, DockerError> {
         // Whoever installs uses its network. First, so that whoever waits for everything to settle waits for all of it.
         let lodging = self.holders.own(profile.network);
-        let token = attempt::new_token()?;
+        let token = sandbox::new_token()?;
         let ground = self.ground(&profile.image).await?;
         let building = self.new_volume(key).await?;
         let profile = Profile { environment: Some(building.volume.clone()), ..profile.clone() };
@@ -144,7 +145,7 @@ impl Docker {
     }
 
     /// Docker makes a volume that a container asks for and that is not there: an empty environment.
-    pub(super) async fn must_be_there(&self, volume: &str) -> Result<(), DockerError> {
+    pub(crate) async fn must_be_there(&self, volume: &str) -> Result<(), DockerError> {
         match answered(self.api.inspect_volume(volume)).await {
             Ok(found) if found.labels.contains_key(ENVIRONMENT_LABEL) => Ok(()),
             Ok(_) => Err(DockerError::EnvironmentGone(volume.to_owned())),
@@ -198,7 +199,7 @@ impl Docker {
     }
 }
 
-pub(super) fn mount(volume: &str, access: Access) -> Mount {
+pub(crate) fn mount(volume: &str, access: Access) -> Mount {
     Mount {
         target: Some(ENVIRONMENT.to_owned()),
         source: Some(volume.to_owned()),

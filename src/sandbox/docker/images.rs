@@ -14,8 +14,8 @@ use futures_util::TryStreamExt;
 use slog::info;
 use tokio::sync::Notify;
 
-use super::error::{answered, is_conflict, is_missing};
-use super::{Docker, DockerError};
+use crate::sandbox::error::{answered, is_conflict, is_missing};
+use crate::sandbox::{Docker, DockerError};
 use crate::settings::PullPolicy;
 
 /// The content's digest, `sha256:…`: the same name later is another image.
@@ -45,7 +45,7 @@ pub enum Removal {
 
 /// What each name stands for, asked once.
 #[derive(Default)]
-pub(super) struct Images {
+pub(crate) struct Images {
     seen: Mutex<Seen>,
     pulled: Notify,
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::{Docker, DockerError, Network};
+use crate::sandbox::{Docker, DockerError, Network};
 
 /// Names by which Docker knows them.
 #[derive(Debug, Clone)]
-pub(super) struct Ground {
+pub(crate) struct Ground {
     pub init_volume: String,
     /// The network's id.
     pub internet: String,
@@ -26,7 +26,7 @@ impl Ground {
 }
 
 /// Held while it is being made, so that sandboxes that are parked at once make it once.
-pub(super) type KnownGround = Arc<Mutex<Option<Ground>>>;
+pub(crate) type KnownGround = Arc<Mutex<Option<Ground>>>;
 
 impl Docker {
     /// `image` is any image that is there.
@@ -34,7 +34,7 @@ impl Docker {
         self.ground(image).await.map(|_| ())
     }
 
-    pub(super) async fn ground(&self, image: &str) -> Result<Ground, DockerError> {
+    pub(crate) async fn ground(&self, image: &str) -> Result<Ground, DockerError> {
         let mut known = self.ground.lock().await;
         if let Some(ground) = known.as_ref() {
             return Ok(ground.clone());
@@ -46,7 +46,7 @@ impl Docker {
     }
 
     /// Something that was there may be gone: image, volume or network.
-    pub(super) async fn doubt(&self) {
+    pub(crate) async fn doubt(&self) {
         self.images.forget();
         *self.ground.lock().await = None;
     }

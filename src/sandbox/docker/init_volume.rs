@@ -13,22 +13,22 @@ use futures_util::TryStreamExt;
 use sha2::{Digest, Sha256};
 use slog::{debug, info};
 
-use super::engine::{CLUSTER_LABEL, WORKER_LABEL};
-use super::error::answered;
-use super::tar::{self, BLOCK, Entry};
-use super::{Docker, DockerError};
+use crate::sandbox::docker::engine::{CLUSTER_LABEL, WORKER_LABEL};
+use crate::sandbox::docker::tar::{self, BLOCK, Entry};
+use crate::sandbox::error::answered;
+use crate::sandbox::{Docker, DockerError};
 
 const PROGRAM: &[u8] = include_bytes!(env!("RGRID_INIT_PATH"));
 const INIT_LABEL: &str = "rgrid.init";
 /// Name of the program in the volume.
 const NAME: &str = "init";
 /// Where the volume lies in a container.
-pub(super) const FOLDER: &str = "/rgrid";
+pub(crate) const FOLDER: &str = "/rgrid";
 
 impl Docker {
     /// Puts the init into its volume unless it is there; returns the volume's name. `image` is any image: a
     /// container is needed to write into a volume, though it never starts.
-    pub(super) async fn install_init(&self, image: &str) -> Result<String, DockerError> {
+    pub(crate) async fn install_init(&self, image: &str) -> Result<String, DockerError> {
         let volume = volume();
         let request = VolumeCreateRequest {
             name: Some(volume.clone()),
@@ -114,7 +114,7 @@ impl Docker {
     }
 }
 
-pub(super) fn mount(volume: &str, read_only: bool) -> Mount {
+pub(crate) fn mount(volume: &str, read_only: bool) -> Mount {
     Mount {
         target: Some(FOLDER.to_owned()),
         source: Some(volume.to_owned()),

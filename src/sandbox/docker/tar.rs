@@ -1,9 +1,9 @@
 //! Archives in the form in which Docker takes files (POSIX ustar).
 
-pub(super) const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 
 /// A file, or a folder without `content`. Names are short and ours.
-pub(super) struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     pub name: &'a str,
     /// Number of the user and of the group.
     pub owner: u32,
@@ -11,7 +11,7 @@ pub(super) struct Entry<'a> {
     pub content: Option<&'a [u8]>,
 }
 
-pub(super) fn archive(entries: &[Entry]) -> Vec<u8> {
+pub(crate) fn archive(entries: &[Entry]) -> Vec<u8> {
     let mut archive = Vec::new();
     for entry in entries {
         archive.extend(header(entry));

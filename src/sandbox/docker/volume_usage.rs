@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{Docker, DockerError};
+use crate::sandbox::{Docker, DockerError};
 
 /// Docker walks through all its volumes for it.
 const PATIENCE: Duration = Duration::from_secs(60);

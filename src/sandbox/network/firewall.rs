@@ -9,8 +9,8 @@ use std::process::{Command, Output, Stdio};
 
 use bollard::query_parameters::InspectNetworkOptions;
 
-use super::error::answered;
-use super::{Docker, DockerError};
+use crate::sandbox::error::answered;
+use crate::sandbox::{Docker, DockerError};
 use crate::settings::Network;
 
 /// What may go to the host itself, and what may be forwarded.

@@ -16,13 +16,14 @@ use slog::debug;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::engine::{CLUSTER_LABEL, HOLDER_LABEL, WORKER_LABEL};
-use super::error::answered;
-use super::ground::Ground;
-use super::reaper::{Doomed, Pending, Reaper};
-use super::{Docker, DockerError, ImageId, Network, init_volume, profile};
 use crate::failpoint;
 use crate::metrics::{METRICS, docker_call};
+use crate::sandbox::docker::engine::{CLUSTER_LABEL, HOLDER_LABEL, WORKER_LABEL};
+use crate::sandbox::docker::infra::Ground;
+use crate::sandbox::docker::init_volume;
+use crate::sandbox::error::answered;
+use crate::sandbox::reaper::{Doomed, Pending, Reaper};
+use crate::sandbox::{Docker, DockerError, ImageId, Network, profile};
 
 /// runc needs most of it, for a moment.
 const MEMORY_BYTES: i64 = 32 * 1024 * 1024;
@@ -41,7 +42,7 @@ pub struct HolderLimits {
 
 /// Cloning shares them.
 #[derive(Clone)]
-pub(super) struct Holders(Arc<Inner>);
+pub(crate) struct Holders(Arc<Inner>);
 
 struct Inner {
     limits: HolderLimits,
@@ -209,7 +210,7 @@ impl Holders {
 
 /// Where a sandbox has its network, from before it is made until it is gone: whoever waits for everything to settle
 /// waits for it. Dropping it removes the holder, if it is in one's namespace.
-pub(super) struct Lodging {
+pub(crate) struct Lodging {
     holders: Holders,
     network: Network,
     /// None: a namespace of its own.

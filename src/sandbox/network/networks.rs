@@ -7,8 +7,8 @@ use bollard::models::{Network, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptions;
 use slog::{info, warn};
 
-use super::error::{answered, is_missing};
-use super::{Docker, DockerError};
+use crate::sandbox::error::{answered, is_missing};
+use crate::sandbox::{Docker, DockerError};
 
 /// Of the network that RGrid made.
 const NETWORK_LABEL: &str = "rgrid.network";
@@ -18,7 +18,7 @@ impl Docker {
     ///
     /// Docker lets two daemons that start at once make two networks of one name, and then starts no container in
     /// either of them. So whoever finds two removes one, also later: its maker may have died over that.
-    pub(super) async fn internet(&self) -> Result<String, DockerError> {
+    pub(crate) async fn internet(&self) -> Result<String, DockerError> {
         let mut found = self.find_internet().await?;
         if found.is_empty() {
             self.make_internet().await?;

@@ -4,14 +4,14 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Binary, Text};
 use sha2::{Digest, Sha256};
 
-use super::schema::{blobs, execution_files};
-use super::statement::statement;
-use super::{Store, StoreError};
 use crate::execution::{ExecutionId, FileContent};
+use crate::store::schema::{blobs, execution_files};
+use crate::store::statement::statement;
+use crate::store::{Store, StoreError};
 
 /// What a file is to its execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     Script,
     Input,
     Output,
@@ -29,7 +29,7 @@ impl Role {
 
 /// Files as columns, the form in which one statement takes them all.
 #[derive(Default)]
-pub(super) struct FileRows {
+pub(crate) struct FileRows {
     pub roles: Vec<&'static str>,
     pub names: Vec<String>,
     pub sizes: Vec<i64>,

@@ -3,9 +3,9 @@
 use diesel::prelude::*;
 use rgrid_api::Stream;
 
-use super::StoreError;
-use super::schema::output_chunks;
 use crate::execution::Claim;
+use crate::store::StoreError;
+use crate::store::schema::output_chunks;
 
 /// One numbered piece of a stream. Numbers are those of the init's events: unique within an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Chunk {
 }
 
 /// All chunks of an attempt in order, to go on behind the last one.
-pub(super) fn chunks(conn: &mut PgConnection, claim: &Claim) -> Result<Vec<Chunk>, StoreError> {
+pub(crate) fn chunks(conn: &mut PgConnection, claim: &Claim) -> Result<Vec<Chunk>, StoreError> {
     let rows: Vec<(i64, String, String)> = output_chunks::table
         .filter(output_chunks::execution_id.eq(claim.execution.as_str()))
         .filter(output_chunks::attempt.eq(claim.attempt))
@@ -26,7 +26,7 @@ pub(super) fn chunks(conn: &mut PgConnection, claim: &Claim) -> Result<Vec<Chunk
     rows.into_iter().map(chunk).collect()
 }
 
-pub(super) fn chunk((seq, stream, text): (i64, String, String)) -> Result<Chunk, StoreError> {
+pub(crate) fn chunk((seq, stream, text): (i64, String, String)) -> Result<Chunk, StoreError> {
     let stream = stream.parse().map_err(StoreError::Internal)?;
     Ok(Chunk { seq: seq.unsigned_abs(), stream, text })
 }

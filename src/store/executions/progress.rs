@@ -8,12 +8,12 @@ use rgrid_api::names::labels_in_words;
 use rgrid_api::{Phase, Status, Stream};
 use serde::{Deserialize, Serialize};
 
-use super::news::News;
-use super::outputs::chunk;
-use super::reading::parse_status;
-use super::statement::statement;
-use super::{Chunk, Store, StoreError};
 use crate::execution::{Claim, Conclusion, ExecutionId, RunText};
+use crate::store::executions::outputs::chunk;
+use crate::store::executions::query::parse_status;
+use crate::store::notify::News;
+use crate::store::statement::statement;
+use crate::store::{Chunk, Store, StoreError};
 
 /// Its place is the one among those that the same workers may run. Who is farther behind than 10,000 need not know how
 /// far. A script that has not been noted as begun by now (see `SCRIPT_BEGAN`) has not begun.
@@ -175,7 +175,7 @@ fn whole_characters(mut bytes: Vec<u8>) -> String {
 }
 
 /// What is stored of where the streams were cut; none when all are whole.
-pub(super) fn cuts(end: &Conclusion) -> Option<serde_json::Value> {
+pub(crate) fn cuts(end: &Conclusion) -> Option<serde_json::Value> {
     let streams =
         [(Stream::Stdout, &end.stdout), (Stream::Stderr, &end.stderr), (Stream::Install, &end.install)];
     let cut =

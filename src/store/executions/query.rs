@@ -11,10 +11,10 @@ use diesel::sql_types::{Bool, Jsonb, Text};
 use rgrid_api::{Execution, OutputFile, Phases, Status, Stream, Usage};
 use serde::Deserialize;
 
-use super::files::Role;
-use super::schema::{execution_files, executions, output_chunks};
-use super::{Store, StoreError};
 use crate::execution::{Caller, ExecutionId, KeyId};
+use crate::store::executions::files::Role;
+use crate::store::schema::{execution_files, executions, output_chunks};
+use crate::store::{Store, StoreError};
 
 /// What a list is narrowed down to.
 #[derive(Debug, Clone, Default)]
@@ -194,11 +194,11 @@ fn outputs(conn: &mut PgConnection, id: &ExecutionId) -> Result<Vec<OutputFile>,
 }
 
 /// From its row: name, size, SHA-256.
-pub(super) fn output_file((name, size, sha256): (String, i64, Vec<u8>)) -> OutputFile {
+pub(crate) fn output_file((name, size, sha256): (String, i64, Vec<u8>)) -> OutputFile {
     OutputFile { name, size: size.unsigned_abs(), sha256: hex::encode(sha256) }
 }
 
-pub(super) fn parse_status(text: &str) -> Result<Status, StoreError> {
+pub(crate) fn parse_status(text: &str) -> Result<Status, StoreError> {
     Status::ALL
         .into_iter()
         .find(|status| status.as_str() == text)

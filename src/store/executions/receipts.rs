@@ -4,12 +4,12 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text};
 use rgrid_api::OutputFile;
 
-use super::files::Role;
-use super::reading::output_file;
-use super::schema::execution_files;
-use super::statement::statement;
-use super::{Store, StoreError};
 use crate::execution::ExecutionId;
+use crate::store::executions::files::Role;
+use crate::store::executions::query::output_file;
+use crate::store::schema::execution_files;
+use crate::store::statement::statement;
+use crate::store::{Store, StoreError};
 
 /// Names of variables only: values never come out.
 const MADE_OF: &str = "

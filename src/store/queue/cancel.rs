@@ -4,11 +4,11 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Jsonb, Nullable, Text};
 
-use super::news::News;
-use super::schema::executions;
-use super::submitting::values;
-use super::{Store, StoreError};
 use crate::execution::{Environment, ExecutionId, KeyId};
+use crate::store::notify::News;
+use crate::store::queue::submit::values;
+use crate::store::schema::executions;
+use crate::store::{Store, StoreError};
 
 /// What waits ends at once; what runs is told to its worker.
 const CANCEL: &str = "

@@ -9,13 +9,13 @@ use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Text};
 use diesel::{Connection, RunQueryDsl};
 
-use super::news::News;
-use super::outputs::chunks;
-use super::queue_rows::{ClaimedRow, PulseRow};
-use super::statement::statement;
-use super::{Chunk, Store, StoreError};
 use crate::execution::{Claim, Claimed, ExecutionId, Offer, WorkerId};
 use crate::metrics::{self, METRICS};
+use crate::store::executions::outputs::chunks;
+use crate::store::notify::News;
+use crate::store::queue::rows::{ClaimedRow, PulseRow};
+use crate::store::statement::statement;
+use crate::store::{Chunk, Store, StoreError};
 
 /// What a worker is told of an execution `e` that it is to run.
 macro_rules! claimed {
@@ -59,7 +59,7 @@ macro_rules! claim_first {
 }
 
 /// One, which is what a worker under load asks for.
-pub(super) const CLAIM: &str = claim_first!("1");
+pub(crate) const CLAIM: &str = claim_first!("1");
 
 /// So many at once, at most. A text for each count: with a number in its place Postgres keeps the plan; with a
 /// parameter it plans each claim of a long queue anew, which takes as long as the claim.
@@ -81,7 +81,7 @@ const fn claim_some(count: usize) -> &'static str {
 /// For a worker with labels: a look at the head of each queue that it fits tells how many to take from which. Only what
 /// is taken is locked, since others would skip what is locked and find nothing. The last LIMIT is for the planner,
 /// which can't know the sum of the others.
-pub(super) const CLAIM_AMONG: &str = claim!(
+pub(crate) const CLAIM_AMONG: &str = claim!(
     "best AS (
         SELECT on_labels, count(*) AS count FROM (
             SELECT head.* FROM unnest($5::jsonb[]) AS offer (fits) CROSS JOIN LATERAL (
@@ -251,10 +251,10 @@ impl Store {
     }
 }
 
-pub(super) fn keys(claims: &[Claim]) -> (Vec<String>, Vec<i32>) {
+pub(crate) fn keys(claims: &[Claim]) -> (Vec<String>, Vec<i32>) {
     claims.iter().map(|claim| (claim.execution.as_str().to_owned(), claim.attempt)).unzip()
 }
 
-pub(super) fn millis(duration: Duration) -> i64 {
+pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

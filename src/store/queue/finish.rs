@@ -5,13 +5,13 @@ use std::time::Duration;
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text};
 use diesel::{Connection, PgConnection, RunQueryDsl};
 
-use super::files::{FileRows, Role};
-use super::following;
-use super::news::News;
-use super::statement::statement;
-use super::{Chunk, Store, StoreError};
 use crate::execution::{Claim, Conclusion, Verdict};
 use crate::metrics::{self, METRICS};
+use crate::store::executions::files::{FileRows, Role};
+use crate::store::executions::progress;
+use crate::store::notify::News;
+use crate::store::statement::statement;
+use crate::store::{Chunk, Store, StoreError};
 
 /// The row is locked while its chunks go in, so that no chunk can follow the end of its attempt.
 const APPEND: &str = "
@@ -27,7 +27,7 @@ const APPEND: &str = "
 
 /// The only statement that ends a run. It names the attempt: a worker that comes back late changes
 /// nothing. The chunks are folded into the row by the caller, who has them all, and go away here.
-pub(super) const FINISH: &str = "
+pub(crate) const FINISH: &str = "
     WITH ended AS (
         UPDATE executions
         SET status = $4, exit_code = $5, failure_kind = $6, execution_error = $7, stdout = $8, stderr = $9,
@@ -154,7 +154,7 @@ fn finish_one(conn: &mut PgConnection, claim: &Claim, end: &Conclusion) -> Resul
         .bind::<Nullable<BigInt>, _>(end.phases.sandbox.map(millis))
         .bind::<Nullable<BigInt>, _>(end.phases.script.map(millis))
         .bind::<Nullable<Text>, _>(end.image.as_deref())
-        .bind::<Nullable<Jsonb>, _>(following::cuts(end))
+        .bind::<Nullable<Jsonb>, _>(progress::cuts(end))
         .load(conn)?;
     Ok(if rows.is_empty() { Recorded::ClaimLost } else { Recorded::Stored })
 }

@@ -8,13 +8,13 @@ use diesel::RunQueryDsl;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Integer, Text};
 
-use super::news::News;
-use super::queue::{keys, millis};
-use super::queue_rows::RescueRow;
-use super::statement::statement;
-use super::{Store, StoreError};
 use crate::execution::{Claim, ExecutionId, WorkerId};
 use crate::metrics::METRICS;
+use crate::store::notify::News;
+use crate::store::queue::claim::{keys, millis};
+use crate::store::queue::rows::RescueRow;
+use crate::store::statement::statement;
+use crate::store::{Store, StoreError};
 
 /// Gives back, or ends as lost, what the common table `expired` names with what it `becomes`; `$words` is what
 /// befell the worker. What had been said so far is kept with an end. (The chunks are read in the state before this

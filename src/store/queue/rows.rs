@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use diesel::sql_types::{BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
 
-use super::StoreError;
-use super::giving_back::Rescue;
-use super::queue::Pulse;
 use crate::execution::{Claim, Claimed, Environment, ExecutionId, KeyId, WorkerId};
+use crate::store::StoreError;
+use crate::store::queue::claim::Pulse;
+use crate::store::queue::release::Rescue;
 
 #[derive(diesel::QueryableByName)]
-pub(super) struct ClaimedRow {
+pub(crate) struct ClaimedRow {
     #[diesel(sql_type = Text)]
     id: String,
     #[diesel(sql_type = Integer)]
@@ -76,7 +76,7 @@ impl ClaimedRow {
 }
 
 #[derive(diesel::QueryableByName)]
-pub(super) struct PulseRow {
+pub(crate) struct PulseRow {
     #[diesel(sql_type = Text)]
     id: String,
     #[diesel(sql_type = Integer)]
@@ -96,7 +96,7 @@ impl From<PulseRow> for Pulse {
 }
 
 #[derive(diesel::QueryableByName)]
-pub(super) struct RescueRow {
+pub(crate) struct RescueRow {
     #[diesel(sql_type = Text)]
     id: String,
     #[diesel(sql_type = Integer)]

@@ -6,13 +6,13 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, SmallInt, Text};
 
-use super::files::{FileRows, Role};
-use super::news::News;
-use super::schema::executions;
-use super::statement::statement;
-use super::{Store, StoreError};
-use super::{webhooks, workers};
 use crate::execution::{Environment, ExecutionId, IdempotencyKey, KeyId, NewExecution};
+use crate::store::executions::files::{FileRows, Role};
+use crate::store::notify::News;
+use crate::store::schema::executions;
+use crate::store::statement::statement;
+use crate::store::{Store, StoreError};
+use crate::store::{webhooks, workers};
 
 /// How long a key stands for its submission.
 const KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -122,7 +122,7 @@ fn insert(conn: &mut PgConnection, new: &NewExecution) -> Result<bool, StoreErro
 }
 
 /// None where there are none, so that the column is empty.
-pub(super) fn values(secrets: &Environment) -> Option<serde_json::Value> {
+pub(crate) fn values(secrets: &Environment) -> Option<serde_json::Value> {
     (!secrets.0.is_empty()).then(|| serde_json::json!(secrets.0))
 }
 

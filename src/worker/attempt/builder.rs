@@ -5,17 +5,19 @@ use std::time::Duration;
 use rgrid_init::Exit;
 use slog::{info, warn};
 
-use super::follow::{Alarm, End, Followed, Running, follow as follow_job, forsake};
-use super::hand_over::concluded;
-use super::install::Preparing;
-use super::recipe::{self, SIZE_FILE};
-use super::transcript::{Phase, Transcript};
-use super::{Ending, conclude};
-use crate::actors::Worker;
-use crate::actors::claims::Held;
+use crate::execution::install_exit_mapping::{judge_install, too_large_install};
 use crate::execution::{FailureKind, Outcome};
-use crate::sandbox::{Building, Sandbox, SandboxError, judge_install, too_large_install};
+use crate::sandbox::{Building, Sandbox, SandboxError};
 use crate::store::EnvironmentKey;
+use crate::worker::Worker;
+use crate::worker::active_claims::Held;
+use crate::worker::attempt::Ending;
+use crate::worker::attempt::dispatch::concluded;
+use crate::worker::attempt::environment::Preparing;
+use crate::worker::attempt::environment_spec::{self, SIZE_FILE};
+use crate::worker::attempt::finish;
+use crate::worker::attempt::monitor::{Alarm, End, Followed, Running, follow as follow_job, forsake};
+use crate::worker::attempt::output_buffer::{Phase, Transcript};
 
 /// Beside the time for the install itself: for clearing up, and for an init that does not keep the time.
 const ROOM: Duration = Duration::from_secs(180);
@@ -26,7 +28,7 @@ const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The volume, written down as whole; or how the attempt ended.
-pub(super) async fn follow(
+pub(crate) async fn follow(
     preparing: &mut Preparing<'_>,
     held: &mut Held,
     sandbox: Sandbox,
@@ -63,14 +65,14 @@ pub(super) async fn follow(
             broken(&reason)
         }
         End::Overdue => failed(FailureKind::Install, "the install did not end in time and was killed".into()),
-        End::Alarm => too_large_install(&recipe::limits(&worker.settings)),
+        End::Alarm => too_large_install(&environment_spec::limits(&worker.settings)),
         End::Released => return Err(Ending::Released { begun: false }),
         End::ClaimLost => {
             forsake(worker, &preparing.claimed.claim, sandbox, preparing.log).await;
             return Err(Ending::ClaimLost);
         }
     };
-    let conclusion = conclude::without_script(outcome, &transcript);
+    let conclusion = finish::without_script(outcome, &transcript);
     if conclusion.outcome.failure_kind() == Some(FailureKind::Install) {
         worker.failed_installs.note(&building.key, &conclusion);
     }
@@ -81,7 +83,7 @@ pub(super) async fn follow(
 }
 
 /// Longest time from the hand-over until the init must have told the end.
-pub(super) fn outer_deadline(worker: &Worker) -> Duration {
+pub(crate) fn outer_deadline(worker: &Worker) -> Duration {
     worker.settings.install.timeout.0 + 2 * worker.settings.execution.grace.0 + ROOM
 }
 
@@ -99,7 +101,7 @@ async fn settle(
     exit: &Exit,
     building: &Building,
 ) -> Result<(), Unsettled> {
-    let limits = recipe::limits(&worker.settings);
+    let limits = environment_spec::limits(&worker.settings);
     if let Some(outcome) = judge_install(exit, &limits, &transcript.install().text) {
         return Err(Unsettled::Judged(outcome));
     }
@@ -150,7 +152,7 @@ async fn measured(sandbox: &mut Sandbox, exit: &Exit) -> Result<u64, String> {
     let Some((number, file)) = found else {
         return Err("its size was not told".to_owned());
     };
-    let fetched = tokio::time::timeout(conclude::FETCH_TIMEOUT, sandbox.fetch(number, file.size)).await;
+    let fetched = tokio::time::timeout(finish::FETCH_TIMEOUT, sandbox.fetch(number, file.size)).await;
     let content = fetched.map_err(|_| "its size was not told in time")?.map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&content);
     text.trim().parse().map_err(|_| "its size is no number".to_owned())

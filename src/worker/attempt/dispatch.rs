@@ -6,18 +6,19 @@ use std::time::Duration;
 use slog::{Logger, info, warn};
 use tokio::time::Instant;
 
-use super::job::{self, CA_BUNDLE_FILE};
-use super::stock::Stock;
-use super::transcript::Transcript;
-use super::{Ending, conclude};
-use crate::actors::claims::Held;
-use crate::actors::{Order, Worker};
 use crate::execution::{Claimed, Conclusion, FailureKind};
 use crate::failpoint;
 use crate::metrics::METRICS;
 use crate::sandbox::{DockerError, Profile, Sandbox, SandboxError};
 use crate::settings::RuntimeEntry;
 use crate::store::StoreError;
+use crate::worker::active_claims::Held;
+use crate::worker::attempt::Ending;
+use crate::worker::attempt::finish;
+use crate::worker::attempt::job::{self, CA_BUNDLE_FILE};
+use crate::worker::attempt::output_buffer::Transcript;
+use crate::worker::attempt::slot_sandboxes::Stock;
+use crate::worker::{Order, Worker};
 
 /// How long a claim waits for a Docker that does not answer before another worker may have it.
 const DOCKER_PATIENCE: Duration = Duration::from_secs(30);
@@ -25,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Sandboxes that may break before their job has started until something is wrong with the job.
 const SANDBOXES_AT_MOST: u32 = 3;
 
-pub(super) enum HandOver {
+pub(crate) enum HandOver {
     /// The script runs.
     Done(Box<Sandbox>, Profile),
     /// Somebody removed what was installed for it.
@@ -35,7 +36,7 @@ pub(super) enum HandOver {
 /// Nothing of the script has run while this fails, so every way out is safe: end, release, try again. (An order may
 /// come between the start and its answer; then it may have begun.)
 /// `environment` is the volume with what it requires.
-pub(super) async fn hand_over(
+pub(crate) async fn hand_over(
     worker: &Worker,
     claimed: &Claimed,
     runtime: &RuntimeEntry,
@@ -79,7 +80,7 @@ async fn forget(worker: &Worker, volume: &str) -> Result<(), Failure> {
 
 /// What has failed in a row.
 #[derive(Default)]
-pub(super) struct Tries {
+pub(crate) struct Tries {
     since: Option<Instant>,
     broken: u32,
 }
@@ -113,7 +114,7 @@ impl Tries {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The same again would end the same.
     #[error("{}", .0.outcome.error().unwrap_or_default())]
     Final(Box<Conclusion>),
@@ -147,7 +148,7 @@ async fn attempt(
     told_to_start.set(true);
     let started = sandbox.start(job::job(claimed, runtime, &worker.settings, installed));
     // It may have begun, so it is not tried again.
-    let late = |_| Failure::Final(Box::new(conclude::overdue(claimed, &Transcript::new())));
+    let late = |_| Failure::Final(Box::new(finish::overdue(claimed, &Transcript::new())));
     tokio::time::timeout(longest, started).await.map_err(late)??;
     failpoint::hit("hand_over.started").await;
     Ok((sandbox, profile))
@@ -178,11 +179,11 @@ async fn put_certificates(worker: &Worker, sandbox: &mut Sandbox) -> Result<(), 
 }
 
 /// Returns only when the run is not to go on.
-pub(super) async fn ordered(held: &mut Held) -> Ending {
+pub(crate) async fn ordered(held: &mut Held) -> Ending {
     loop {
         match *held.orders.borrow_and_update() {
             Order::GoOn => {}
-            Order::Cancel => return concluded(conclude::cancelled()),
+            Order::Cancel => return concluded(finish::cancelled()),
             Order::Release => return Ending::Released { begun: false },
             Order::Lost => return Ending::ClaimLost,
         }
@@ -192,11 +193,11 @@ pub(super) async fn ordered(held: &mut Held) -> Ending {
     }
 }
 
-pub(super) fn concluded(conclusion: Conclusion) -> Ending {
+pub(crate) fn concluded(conclusion: Conclusion) -> Ending {
     Ending::Concluded(Box::new(conclusion), None, 0, None)
 }
 
-pub(super) fn unknown_runtime(claimed: &Claimed, worker: &Worker) -> Ending {
+pub(crate) fn unknown_runtime(claimed: &Claimed, worker: &Worker) -> Ending {
     let words = format!(
         "worker {} has no runtime {}: its settings lack [runtimes.\"{}\"]",
         worker.name, claimed.runtime, claimed.runtime

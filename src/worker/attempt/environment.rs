@@ -8,24 +8,25 @@ use std::time::Duration;
 use slog::{Logger, info};
 use tokio::time::Instant;
 
-use super::hand_over::{Failure, Tries, concluded, ordered};
-use super::recipe::{self, Recipe};
-use super::transcript::{Phase, Transcript};
-use super::{Ending, builder};
-use crate::actors::Worker;
-use crate::actors::claims::Held;
-use crate::actors::recorder::Append;
 use crate::execution::{Claimed, Conclusion, FailureKind, PhaseTimes, Requirements};
 use crate::sandbox::{Network, Profile, Sandbox};
 use crate::settings::RuntimeEntry;
 use crate::store::EnvironmentKey;
+use crate::worker::Worker;
+use crate::worker::active_claims::Held;
+use crate::worker::attempt::Ending;
+use crate::worker::attempt::builder;
+use crate::worker::attempt::dispatch::{Failure, Tries, concluded, ordered};
+use crate::worker::attempt::environment_spec::{self, Recipe};
+use crate::worker::attempt::output_buffer::{Phase, Transcript};
+use crate::worker::recorder::Append;
 
 /// How often a run that waits looks whether the other one is done.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const WAITING: &str = "Another run is installing the same requirements; this one waits for it.\n";
 
 /// A claim on its way to its script.
-pub(super) struct Preparing<'a> {
+pub(crate) struct Preparing<'a> {
     pub worker: &'a Worker,
     pub claimed: &'a Claimed,
     pub runtime: &'a RuntimeEntry,
@@ -217,7 +218,7 @@ impl<'a> Preparing<'a> {
         let settings = &self.worker.settings;
         Profile {
             image: recipe.image.clone(),
-            memory_bytes: recipe::limits(settings).memory,
+            memory_bytes: environment_spec::limits(settings).memory,
             cpus_milli: (settings.sandbox.cpus * 1000.0) as u32,
             network: Network::Internet,
             environment: None,

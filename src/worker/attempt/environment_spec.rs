@@ -3,17 +3,18 @@
 use rgrid_init::{Job, Limits, Setup};
 use sha2::{Digest, Sha256};
 
-use super::job::{CA_BUNDLE_FILE, PATH, ca_bundle, millis, owned, python_home};
+use crate::execution::install_exit_mapping::InstallLimits;
 use crate::execution::{Claim, Requirements};
-use crate::sandbox::{ENVIRONMENT, ENVIRONMENT_TEMPORARY, ImageId, InstallLimits};
+use crate::sandbox::{ENVIRONMENT, ENVIRONMENT_TEMPORARY, ImageId};
 use crate::settings::{RuntimeEntry, Settings};
+use crate::worker::attempt::job::{CA_BUNDLE_FILE, PATH, ca_bundle, millis, owned, python_home};
 
 /// Changes when the same ingredients would give another environment than an earlier daemon made of them.
 const EDITION: &str = "1";
 const REQUIREMENTS_FILE: &str = "requirements.txt";
 const CONSTRAINTS_FILE: &str = "constraints.txt";
 /// Where the job leaves the size of what it installed, in bytes.
-pub(super) const SIZE_FILE: &str = ".rgrid-size";
+pub(crate) const SIZE_FILE: &str = ".rgrid-size";
 /// For clearing up and measuring, behind the install.
 const SEAL_TIMEOUT_MS: u64 = 120_000;
 
@@ -43,7 +44,7 @@ with open(result, 'w') as target:
 ";
 
 /// Everything that decides what is in an environment.
-pub(super) struct Recipe {
+pub(crate) struct Recipe {
     pub image: ImageId,
     pub requirements: Requirements,
     /// The server's, empty without.
@@ -132,7 +133,7 @@ impl Recipe {
     }
 }
 
-pub(super) fn limits(settings: &Settings) -> InstallLimits {
+pub(crate) fn limits(settings: &Settings) -> InstallLimits {
     let install = &settings.install;
     InstallLimits { timeout: install.timeout.0, memory: install.memory.0, size: install.max_size.0 }
 }

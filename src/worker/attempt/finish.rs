@@ -5,26 +5,27 @@ use std::time::Duration;
 use rgrid_init::Exit;
 use slog::{Logger, error, warn};
 
-use super::Ending;
-use super::follow::{End, Followed, forsake};
-use super::hand_over::concluded;
-use super::transcript::{Streams, Transcript};
-use crate::actors::Worker;
 use crate::execution::diagnosis::{self, Facts};
+use crate::execution::exit_mapping::{Judged, RunLimits, judge};
 use crate::execution::{Claimed, Conclusion, FailureKind, Outcome, PhaseTimes, StoredOutput, Usage};
 use crate::failpoint;
-use crate::sandbox::{Judged, RunLimits, Sandbox, SandboxError, judge};
+use crate::sandbox::{Sandbox, SandboxError};
 use crate::settings::Settings;
 use crate::store::Room;
+use crate::worker::Worker;
+use crate::worker::attempt::Ending;
+use crate::worker::attempt::dispatch::concluded;
+use crate::worker::attempt::monitor::{End, Followed, forsake};
+use crate::worker::attempt::output_buffer::{Streams, Transcript};
 
 /// For all output files of a run. Docker that hangs must not keep a result from being told.
-pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
+pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Until room for them is known to be there. A result does not wait longer for the clearing up of old ones.
 const ROOM_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How a followed script ended.
-pub(super) async fn script(worker: &Worker, claimed: &Claimed, followed: Followed, log: &Logger) -> Ending {
+pub(crate) async fn script(worker: &Worker, claimed: &Claimed, followed: Followed, log: &Logger) -> Ending {
     let Followed { end, mut sandbox, transcript } = followed;
     let mut room = None;
     let (conclusion, last_event) = match end {
@@ -177,7 +178,7 @@ fn broken(claimed: &Claimed, transcript: &Transcript, reason: &SandboxError) -> 
     with(outcome, transcript.cut_off())
 }
 
-pub(super) fn overdue(claimed: &Claimed, transcript: &Transcript) -> Conclusion {
+pub(crate) fn overdue(claimed: &Claimed, transcript: &Transcript) -> Conclusion {
     let error = format!(
         "the script was still running after {}, its time limit, and had to be killed from outside",
         rgrid_api::units::format_duration(claimed.timeout)
@@ -186,12 +187,12 @@ pub(super) fn overdue(claimed: &Claimed, transcript: &Transcript) -> Conclusion 
 }
 
 /// Cancelled before the script ran.
-pub(super) fn cancelled() -> Conclusion {
+pub(crate) fn cancelled() -> Conclusion {
     without_script(Outcome::Cancelled, &Transcript::new())
 }
 
 /// Of an attempt that did not come to its script there is what its install said.
-pub(super) fn without_script(outcome: Outcome, transcript: &Transcript) -> Conclusion {
+pub(crate) fn without_script(outcome: Outcome, transcript: &Transcript) -> Conclusion {
     with(outcome, transcript.cut_off())
 }
 

@@ -10,11 +10,11 @@ use crate::sandbox::{ENVIRONMENT, ENVIRONMENT_PYTHON, Network, Profile};
 use crate::settings::{Ecosystem, RuntimeEntry, Settings};
 
 /// Where a configured CA bundle lies in the sandbox.
-pub(super) const CA_BUNDLE_FILE: &str = ".rgrid-ca-bundle.pem";
-pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const CA_BUNDLE_FILE: &str = ".rgrid-ca-bundle.pem";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The container that a claimed execution needs; `environment` is the volume with its requirements.
-pub(super) fn profile(claimed: &Claimed, image: String, environment: Option<String>) -> Profile {
+pub(crate) fn profile(claimed: &Claimed, image: String, environment: Option<String>) -> Profile {
     Profile {
         image,
         memory_bytes: claimed.memory_bytes,
@@ -24,7 +24,7 @@ pub(super) fn profile(claimed: &Claimed, image: String, environment: Option<Stri
     }
 }
 
-pub(super) fn job(claimed: &Claimed, runtime: &RuntimeEntry, settings: &Settings, environment: bool) -> Job {
+pub(crate) fn job(claimed: &Claimed, runtime: &RuntimeEntry, settings: &Settings, environment: bool) -> Job {
     let mut argv = runtime.command.clone();
     if let Some(program) = argv.first_mut().filter(|_| environment) {
         *program = format!("{}/bin/python", python_home());
@@ -48,13 +48,13 @@ pub(super) fn job(claimed: &Claimed, runtime: &RuntimeEntry, settings: &Settings
 }
 
 /// The virtual environment with the requirements.
-pub(super) fn python_home() -> String {
+pub(crate) fn python_home() -> String {
     format!("{ENVIRONMENT}/{ENVIRONMENT_PYTHON}")
 }
 
 /// Longest time from the hand-over until the init must have told the end, with room to spare: the
 /// init keeps the deadline itself, this one is for an init that cannot.
-pub(super) fn outer_deadline(claimed: &Claimed, settings: &Settings) -> Duration {
+pub(crate) fn outer_deadline(claimed: &Claimed, settings: &Settings) -> Duration {
     const ROOM: Duration = Duration::from_secs(30);
     claimed.timeout + 2 * settings.execution.grace.0 + ROOM
 }
@@ -88,7 +88,7 @@ fn script_env(
 }
 
 /// The names under which programs look for certificates to trust.
-pub(super) fn ca_bundle(settings: &Settings) -> BTreeMap<String, String> {
+pub(crate) fn ca_bundle(settings: &Settings) -> BTreeMap<String, String> {
     if settings.install.ca_bundle.as_os_str().is_empty() {
         return BTreeMap::new();
     }
@@ -98,11 +98,11 @@ pub(super) fn ca_bundle(settings: &Settings) -> BTreeMap<String, String> {
         .into()
 }
 
-pub(super) fn owned((name, value): (&str, &str)) -> (String, String) {
+pub(crate) fn owned((name, value): (&str, &str)) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-pub(super) fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -1,50 +1,50 @@
 //! One attempt from its claim to its end: environment → sandbox → hand-over → events → conclusion → recorded.
 
-mod begun;
 mod builder;
-mod conclude;
-mod follow;
-mod hand_over;
-mod install;
+mod dispatch;
+mod environment;
+mod environment_spec;
+mod finish;
 mod job;
+mod monitor;
 mod nest;
-mod recipe;
-mod stock;
-mod transcript;
+mod output_buffer;
+mod slot_sandboxes;
+mod start_marker;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slog::{Logger, info, warn};
 
-use super::claims::Held;
-use super::recorder::{Finish, Release};
-use super::{Order, Worker};
 use crate::execution::{Claimed, Conclusion, PhaseTimes};
 use crate::failpoint;
 use crate::sandbox::{Profile, Sandbox};
 use crate::store::{Chunk, Recorded, Room};
+use crate::worker::active_claims::Held;
+use crate::worker::recorder::{Finish, Release};
+use crate::worker::{Order, Worker};
 
-use follow::Running;
-use hand_over::HandOver;
-use install::Preparing;
-use transcript::{Phase, Transcript};
+use dispatch::HandOver;
+use environment::Preparing;
+use monitor::Running;
+use output_buffer::{Phase, Transcript};
 
-pub(super) use nest::Nest;
-pub(super) use stock::Stock;
+pub(crate) use nest::Nest;
+pub(crate) use slot_sandboxes::Stock;
 
 /// A slot that had to give its claim back rests so long, so that an ailing Docker is not asked to
 /// do the same again at once.
 const REST: Duration = Duration::from_secs(5);
 
 /// What an Executor is given to do.
-pub(super) struct Run {
+pub(crate) struct Run {
     pub claimed: Claimed,
     pub held: Held,
     pub start: Start,
 }
 
-pub(super) enum Start {
+pub(crate) enum Start {
     /// In a sandbox that is at hand, or a new one.
     Fresh(Stock),
     /// In the sandbox that an earlier daemon left, behind the chunks that it stored.
@@ -89,14 +89,14 @@ struct Ready {
 
 /// What a run leaves to its slot.
 #[derive(Default)]
-pub(super) struct Left {
+pub(crate) struct Left {
     /// What the slot is likeliest to need next.
     pub profile: Option<Profile>,
     pub stock: Stock,
 }
 
 /// Runs the attempt to its recorded end.
-pub(super) async fn run(worker: Arc<Worker>, run: Run) -> Left {
+pub(crate) async fn run(worker: Arc<Worker>, run: Run) -> Left {
     let Run { claimed, mut held, start } = run;
     let log = worker.log_for(&claimed.claim);
     let mut stock = Stock::default();
@@ -169,7 +169,7 @@ async fn to_the_script(
 ) -> Result<Ready, Ending> {
     let since = Instant::now();
     let Some(runtime) = worker.runtimes.get(&claimed.runtime) else {
-        return Err(hand_over::unknown_runtime(claimed, worker));
+        return Err(dispatch::unknown_runtime(claimed, worker));
     };
     let (builder, transcript) = match begun {
         Some(begun) => (Some(begun.sandbox), begun.transcript),
@@ -183,7 +183,7 @@ async fn to_the_script(
     loop {
         let prepared = preparing.environment(held).await;
         let environment = prepared.map_err(|ending| ending.after(preparing.phases()))?;
-        match hand_over::hand_over(worker, claimed, runtime, environment, held, stock, log).await? {
+        match dispatch::hand_over(worker, claimed, runtime, environment, held, stock, log).await? {
             HandOver::Done(sandbox, profile) => {
                 let phases = preparing.phases_of(since.elapsed());
                 let transcript = preparing.into_transcript();
@@ -204,8 +204,8 @@ async fn to_the_end(
 ) -> Ending {
     let longest = job::outer_deadline(claimed, &worker.settings);
     let running = Running { sandbox, transcript, longest, alarm: None };
-    let followed = follow::follow(worker, &claimed.claim, held, running).await;
-    conclude::script(worker, claimed, followed, log).await
+    let followed = monitor::follow(worker, &claimed.claim, held, running).await;
+    finish::script(worker, claimed, followed, log).await
 }
 
 /// Records how it ended. The sandbox is let go after the answer, not before it: it is returned with its last event
@@ -225,7 +225,7 @@ async fn settle(worker: &Worker, held: &Held, ending: Ending, log: &Logger) -> O
                 Ok(Recorded::ClaimLost) => {
                     warn!(log, "claim lost; its result is not this one's to write");
                     if let Some(sandbox) = sandbox {
-                        follow::forsake(worker, &held.claim, *sandbox, log).await;
+                        monitor::forsake(worker, &held.claim, *sandbox, log).await;
                     }
                 }
                 Err(error) => worker.fatal.tell(format!("the recorder is gone: {error}")),

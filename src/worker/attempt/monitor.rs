@@ -7,14 +7,14 @@ use rgrid_init::Event;
 use slog::{Logger, info, warn};
 use tokio::time::{Instant, sleep_until};
 
-use super::begun::Begun;
-use super::transcript::{Phase, Transcript};
-use crate::actors::claims::Held;
-use crate::actors::recorder::Append;
-use crate::actors::{Order, Worker};
 use crate::execution::{Claim, Stream, Verdict};
 use crate::failpoint;
 use crate::sandbox::{Sandbox, SandboxError, Step};
+use crate::worker::active_claims::Held;
+use crate::worker::attempt::output_buffer::{Phase, Transcript};
+use crate::worker::attempt::start_marker::Begun;
+use crate::worker::recorder::Append;
+use crate::worker::{Order, Worker};
 
 /// Output of a run that goes on is stored so long after it came: a short run ends before, and its
 /// output goes into the final write alone.
@@ -26,7 +26,7 @@ const FLUSH_SOON: Duration = Duration::from_millis(5);
 /// An append on its way: the Recorder's verdict, and the last event it covers.
 type Storing = Pin<Box<dyn Future<Output = (Verdict, u64)>>>;
 /// Ends when the job takes more than it may.
-pub(super) type Alarm<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+pub(crate) type Alarm<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// What woke the loop.
 enum News {
@@ -40,7 +40,7 @@ enum News {
 }
 
 /// A job that has been handed over.
-pub(super) struct Running<'a> {
+pub(crate) struct Running<'a> {
     pub sandbox: Sandbox,
     /// What it said so far, and what of it there will be.
     pub transcript: Transcript,
@@ -50,14 +50,14 @@ pub(super) struct Running<'a> {
 }
 
 /// A job of which nothing more will come.
-pub(super) struct Followed {
+pub(crate) struct Followed {
     pub end: End,
     pub sandbox: Sandbox,
     pub transcript: Transcript,
 }
 
 /// Why there is nothing more to follow.
-pub(super) enum End {
+pub(crate) enum End {
     Exit(u64, Box<rgrid_init::Exit>),
     Broken(SandboxError),
     Overdue,
@@ -67,7 +67,7 @@ pub(super) enum End {
 }
 
 /// Follows the job to its end.
-pub(super) async fn follow(worker: &Worker, claim: &Claim, held: &mut Held, job: Running<'_>) -> Followed {
+pub(crate) async fn follow(worker: &Worker, claim: &Claim, held: &mut Held, job: Running<'_>) -> Followed {
     let mut following = Following {
         worker,
         claim,
@@ -201,7 +201,7 @@ impl Following<'_> {
 
 /// Stops a sandbox whose claim is lost, unless it is another worker's by now: one on the same host may have taken
 /// over the very run.
-pub(super) async fn forsake(worker: &Worker, claim: &Claim, sandbox: Sandbox, log: &Logger) {
+pub(crate) async fn forsake(worker: &Worker, claim: &Claim, sandbox: Sandbox, log: &Logger) {
     match worker.store.owner(&claim.execution, claim.attempt).await {
         Ok(None) => drop(sandbox),
         Ok(Some(owner)) => {

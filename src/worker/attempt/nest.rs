@@ -7,14 +7,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::actors::Worker;
 use crate::failpoint;
 use crate::metrics::{METRICS, Raised};
 use crate::sandbox::{DockerError, Profile, Sandbox};
+use crate::worker::Worker;
 
 /// At most one sandbox, parked or on its way there.
 #[derive(Default)]
-pub(in crate::actors) struct Nest(Option<Parked>);
+pub(crate) struct Nest(Option<Parked>);
 
 struct Parked {
     profile: Profile,

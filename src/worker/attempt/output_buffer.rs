@@ -18,7 +18,7 @@ const OF_SCRIPT: u64 = 1 << 32;
 
 /// Whose events come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     Install,
     Script,
 }
@@ -32,7 +32,7 @@ impl Phase {
     }
 }
 
-pub(super) struct Transcript {
+pub(crate) struct Transcript {
     phase: Phase,
     stdout: String,
     stderr: String,
@@ -150,7 +150,7 @@ impl Transcript {
     }
 }
 
-pub(super) struct Streams {
+pub(crate) struct Streams {
     pub stdout: RunText,
     pub stderr: RunText,
     pub install: RunText,

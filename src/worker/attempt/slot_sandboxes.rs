@@ -5,16 +5,16 @@ use slog::info;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::nest::Nest;
-use crate::actors::Worker;
 use crate::execution::{Claimed, KeyId};
 use crate::failpoint;
 use crate::metrics::docker_call;
 use crate::sandbox::{DockerError, Profile, Sandbox, SandboxError};
 use crate::settings::Reuse;
+use crate::worker::Worker;
+use crate::worker::attempt::nest::Nest;
 
 #[derive(Default)]
-pub(in crate::actors) struct Stock {
+pub(crate) struct Stock {
     kept: Option<Kept>,
     pub nest: Nest,
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use slog::debug;
 use tokio::task::JoinHandle;
 
-use crate::actors::Worker;
 use crate::execution::Claim;
+use crate::worker::Worker;
 
 /// A short run has ended by then, and costs no statement more.
 const NOTED_AFTER: Duration = Duration::from_millis(250);
 
 /// Dropping it takes back what was not noted yet.
-pub(super) struct Begun(JoinHandle<()>);
+pub(crate) struct Begun(JoinHandle<()>);
 
 impl Begun {
     pub fn note_soon(worker: &Worker, claim: &Claim) -> Self {
