@@ -46,7 +46,7 @@ test: setup ## run all tests, against a real Postgres, a real Docker and all run
 
 faults: setup ## the long fault run (FAULTS_ROUNDS=5 FAULTS_SECONDS=1200, FAULTS_SEED=… repeats one)
 	FAULTS_ROUNDS=$${FAULTS_ROUNDS:-5} FAULTS_SECONDS=$${FAULTS_SECONDS:-1200} scripts/with-postgres \
-	  cargo test --features failpoints --test it fault_run -- --nocapture
+	  cargo test --features failpoints --test it faults::fault_run -- --nocapture
 
 check: ## what must pass before a commit: format, lints, docs
 	cargo fmt --all --check

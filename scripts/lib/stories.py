@@ -4,8 +4,8 @@ A command is (line of bash, expected exit code, patterns that must be found in w
 """
 
 # Modules of tests/it whose tests are run.
-TEST_FILES = ["tier2::", "main_job::", "output::", "migrations::", "runtimes::", "dependencies::", "environments::",
-              "news::", "drain::", "many_daemons::", "images::", "bad_input::"]
+TEST_FILES = ["acceptance::tier2::", "acceptance::main_job::", "api::output::", "operations::migrations::", "sandbox::runtimes::", "environments::dependencies::", "environments::environments::",
+              "queue::notify::", "operations::drain::", "queue::many_daemons::", "sandbox::images::", "api::bad_input::"]
 
 HELLO = 'print("Hello from RGrid!")\n'
 SLOW = 'import time\nprint("first")\ntime.sleep(4)\nprint("second")\n'
@@ -19,7 +19,7 @@ ENV = 'import os\nprint([os.environ.get(k) for k in "ABC"])\n'
 STORIES = [
     {
         "id": "NEW-1", "title": "worker daemon",
-        "tests": [r"::new_1_", r"^drain::", r"^many_daemons::", r"^news::", r"status_goes_from_queued"],
+        "tests": [r"::new_1_", r"^operations::drain::", r"^queue::many_daemons::", r"^queue::notify::", r"status_goes_from_queued"],
         "files": {"hello.py": HELLO},
         "commands": [
             ("$ROOT/scripts/daemon status", 0, ["rgridd is ready"]),
@@ -30,7 +30,7 @@ STORIES = [
     },
     {
         "id": "NEW-2", "title": "output is kept",
-        "tests": [r"::new_2_", r"^output::"],
+        "tests": [r"::new_2_", r"^api::output::"],
         "files": {"flood.py": FLOOD, "silent.py": "pass\n"},
         "commands": [
             ("rgrid run -q flood.py >id; rgrid wait $(cat id); rgrid logs --stdout $(cat id) >out; stat -c '%s bytes' out", 0,
@@ -68,7 +68,7 @@ STORIES = [
     },
     {
         "id": "2-3", "title": "runtimes",
-        "tests": [r"::story_2_3_", r"^runtimes::", r"^images::", r"the_runtimes_are_listed"],
+        "tests": [r"::story_2_3_", r"^sandbox::runtimes::", r"^sandbox::images::", r"the_runtimes_are_listed"],
         "files": {"v.py": "import sys; print(sys.version)\n", "a.js": "console.log(process.version)\n",
                   "a.rb": "puts RUBY_VERSION\n", "a.sh": "echo $BASH_VERSION\n"},
         "commands": [
@@ -81,7 +81,7 @@ STORIES = [
     },
     {
         "id": "2-4", "title": "dependencies",
-        "tests": [r"::story_2_4_", r"^dependencies::", r"^environments::"],
+        "tests": [r"::story_2_4_", r"^environments::dependencies::", r"^environments::environments::"],
         "files": {"deps/requirements.txt": "six==1.17.0\n", "deps/six_job.py": "import six; print(six.__version__)\n",
                   "inline.py": INLINE, "imports.py": IMPORTS, "bad.txt": "rgrid-no-such-package-exists==1\n"},
         "commands": [
@@ -115,7 +115,7 @@ STORIES = [
     },
     {
         "id": "NEW-3", "title": "migrations",
-        "tests": [r"::new_3_", r"^migrations::"],
+        "tests": [r"::new_3_", r"^operations::migrations::"],
         "commands": [
             ("$ROOT/scripts/daemon migrate status", 0, ["applied"]),
             ("$ROOT/scripts/daemon migrate up", 0, []),
@@ -123,7 +123,7 @@ STORIES = [
     },
     {
         "id": "NEW-4", "title": "errors",
-        "tests": [r"::new_4_", r"a_timeout_ends", r"too_much_memory", r"^bad_input::", r"an_image_that_cannot_be_had"],
+        "tests": [r"::new_4_", r"a_timeout_ends", r"too_much_memory", r"^api::bad_input::", r"an_image_that_cannot_be_had"],
         "files": {"bad.py": "raise SystemExit(3)\n", "sleeps.py": "import time; time.sleep(60)\n",
                   "large.py": "x = bytearray(400 << 20)\n"},
         "commands": [
@@ -137,7 +137,7 @@ STORIES = [
     },
     {
         "id": "All", "title": "the tour",
-        "tests": [r"^tier2::tour::", r"^tier2::steady::", r"^tier2::real::"],
+        "tests": [r"^acceptance::tier2::tour::", r"^acceptance::tier2::steady::", r"^acceptance::tier2::real::"],
         "commands": [("$ROOT/examples/tour.sh", 0, ["queued → running → completed", "That was it, in"])],
     },
 ]

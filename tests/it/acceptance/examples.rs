@@ -76,7 +76,7 @@ fn a_step_of_a_pipeline_runs_a_script_once_however_often_it_is_tried() {
     let cli: Cli = daemon.cli();
     let results = cli.folder().join("results");
     std::os::unix::fs::symlink(Path::new(ROOT).join("examples"), cli.folder().join("examples")).unwrap();
-    let steps = steps(include_str!("../../examples/clients/github-actions.yml"));
+    let steps = steps(include_str!("../../../examples/clients/github-actions.yml"));
     let names: Vec<&str> = steps.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["Run the report", "Say why it failed"]);
     let programs = Path::new(env!("CARGO_BIN_EXE_rgridd")).parent().unwrap().display().to_string();

@@ -64,7 +64,7 @@ struct Differences(Vec<&'static str>);
 impl Differences {
     fn look(&mut self, name: &'static str, session: &Session) {
         let mut settings = insta::Settings::clone_current();
-        settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/snapshots"));
+        settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/cli/snapshots"));
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);
         let text = session.text().to_owned();

@@ -1,6 +1,6 @@
 //! Workers whose clocks are wrong.
 
-use super::{assert_counted_once, counting};
+use crate::faults::{assert_counted_once, counting};
 use crate::support::{DaemonBuilder, Database};
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{assert_counted_once, counting, wait_for_readiness, wait_until_said};
+use crate::faults::{assert_counted_once, counting, wait_for_readiness, wait_until_said};
 use crate::support::{DaemonBuilder, Database, Postgres, wait_until};
 
 #[test]

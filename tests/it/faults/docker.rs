@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{assert_counted_once, counting, wait_for_readiness};
+use crate::faults::{assert_counted_once, counting, wait_for_readiness};
 use crate::support::{DaemonBuilder, Database, Engine, wait_until};
 
 #[test]
@@ -82,7 +82,7 @@ fn a_daemon_told_to_stop_at_once_while_dockerd_hangs_ends_all_the_same() {
     daemon.http().wait_for_output(&id, "begun");
     engine.freeze();
     daemon.signal("-TERM");
-    super::wait_until_said(&daemon, "draining");
+    crate::faults::wait_until_said(&daemon, "draining");
     daemon.signal("-TERM");
     assert_eq!(daemon.wait_for_end(), 0);
     engine.thaw();

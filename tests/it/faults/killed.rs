@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{UNTIL_TOLD, assert_counted_once, counting, tell, wait_until_said};
+use crate::faults::{UNTIL_TOLD, assert_counted_once, counting, tell, wait_until_said};
 use crate::support::{DaemonBuilder, Database, containers_of, docker, sandboxes_of, wait_until};
 
 #[test]

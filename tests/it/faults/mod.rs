@@ -5,6 +5,7 @@ mod clocks;
 mod containers;
 mod database;
 mod docker;
+mod fault_run;
 mod killed;
 mod load;
 mod panics;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::wait_until_said;
+use crate::faults::wait_until_said;
 use crate::support::{DaemonBuilder, Database, containers_of, wait_until};
 
 fn survives(point: &str, words: &str) {
@@ -62,7 +62,7 @@ fn a_removal_that_panics_is_made_good_by_a_later_sweep_or_start() {
     let daemon = builder.clone().failing("reaper.removing=panic").start();
     let http = daemon.http();
     http.wait(&http.submit("print(1)"));
-    super::wait_until_said(&daemon, "\"msg\":\"panic\"");
+    crate::faults::wait_until_said(&daemon, "\"msg\":\"panic\"");
     // It must not be waited for for ever.
     assert_eq!(daemon.stop(), 0);
     let cluster = database.text("SELECT cluster FROM deployment");

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{UNTIL_TOLD, assert_counted_once, counting, tell, wait_until_said};
+use crate::faults::{UNTIL_TOLD, assert_counted_once, counting, tell, wait_until_said};
 use crate::support::{DaemonBuilder, Database, containers_of, docker, wait_until};
 
 #[test]

@@ -79,12 +79,12 @@ fn two_keys_cannot_see_each_others_executions_by_any_call() {
 
 #[test]
 fn every_route_with_an_id_is_in_the_list_of_calls() {
-    let routes = include_str!("../../src/http/server.rs");
+    let routes = include_str!("../../../src/http/server.rs");
     let with_id: Vec<&str> = routes.split('"').filter(|text| text.starts_with("/executions/{id}")).collect();
     let known = ["", "/logs", "/events", "/receipt", "/cancel", "/retry", "/outputs", "/outputs/{name:.*}"];
     let known = known.map(|rest| format!("/executions/{{id}}{rest}"));
     assert!(with_id.iter().all(|route| known.iter().any(|k| k == route)), "add to calls_about: {with_id:?}");
-    let pages = include_str!("../../src/http/dashboard/mod.rs");
+    let pages = include_str!("../../../src/http/dashboard/mod.rs");
     let with_id: Vec<&str> = pages.split('"').filter(|text| text.starts_with("/executions/{id}")).collect();
     let known = ["", "/events", "/outputs/{name:.*}", "/cancel", "/retry"];
     let known = known.map(|rest| format!("/executions/{{id}}{rest}"));

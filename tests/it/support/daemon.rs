@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Cli, Database, Events, Http, wait_until};
+use crate::support::{Cli, Database, Events, Http, wait_until};
 
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);

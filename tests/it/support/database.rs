@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, sql_query, sql_types};
 
-use super::{environments_of, remove_volume};
+use crate::support::{environments_of, remove_volume};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -70,7 +70,7 @@ impl Database {
     }
 }
 
-pub(super) fn number(connection: &mut PgConnection, query: &str) -> i64 {
+pub(crate) fn number(connection: &mut PgConnection, query: &str) -> i64 {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = sql_types::BigInt)]
@@ -80,7 +80,7 @@ pub(super) fn number(connection: &mut PgConnection, query: &str) -> i64 {
     sql_query(query).get_result::<Row>(connection).unwrap().number
 }
 
-pub(super) fn text(connection: &mut PgConnection, query: &str) -> String {
+pub(crate) fn text(connection: &mut PgConnection, query: &str) -> String {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = sql_types::Text)]
@@ -94,7 +94,11 @@ impl Database {
     /// Containers of this deployment; none when it has no schema.
     fn containers(&self) -> Vec<String> {
         let deployed = self.number("SELECT count(*) FROM pg_tables WHERE tablename = 'deployment'") > 0;
-        if deployed { super::containers_of(&self.text("SELECT cluster FROM deployment")) } else { Vec::new() }
+        if deployed {
+            crate::support::containers_of(&self.text("SELECT cluster FROM deployment"))
+        } else {
+            Vec::new()
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use super::wait_until;
+use crate::support::wait_until;
 
 /// What `docker ARGS` prints; panics when it fails.
 pub fn docker(arguments: &[&str]) -> String {

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::wait_until;
+use crate::support::wait_until;
 
 static ENGINE: Mutex<Option<Running>> = Mutex::new(None);
 
@@ -40,7 +40,7 @@ impl Engine {
     /// What `docker ARGS` prints there.
     pub fn docker(&self, arguments: &[&str]) -> String {
         let host = self.host();
-        super::docker(&[&["-H", &host], arguments].concat())
+        crate::support::docker(&[&["-H", &host], arguments].concat())
     }
 
     pub fn containers_of(&self, cluster: &str) -> Vec<String> {

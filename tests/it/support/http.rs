@@ -130,7 +130,7 @@ impl Http {
         if let Value::Object(fields) = more {
             body.as_object_mut().unwrap().extend(fields);
         }
-        super::wait_until("the submission is taken", Duration::from_secs(60), || {
+        crate::support::wait_until("the submission is taken", Duration::from_secs(60), || {
             let answer = self.post_raw(
                 "/api/v1/executions",
                 "application/json",
@@ -150,7 +150,7 @@ impl Http {
 
     /// The execution when it has ended, though the database is away now and then.
     pub fn wait_through_503(&self, id: &str) -> Value {
-        super::wait_until("its end", Duration::from_secs(120), || {
+        crate::support::wait_until("its end", Duration::from_secs(120), || {
             let answer = self.get(&format!("/api/v1/executions/{id}?wait=5"));
             assert!(matches!(answer.status, 200 | 503), "{answer:?}");
             let execution = (answer.status == 200).then(|| answer.json())?;
@@ -160,14 +160,14 @@ impl Http {
 
     /// Waits until the script has said `word`.
     pub fn wait_for_output(&self, id: &str, word: &str) -> String {
-        super::wait_until("its output", Duration::from_secs(60), || {
+        crate::support::wait_until("its output", Duration::from_secs(60), || {
             let text = self.get(&format!("/api/v1/executions/{id}/logs")).body;
             text.contains(word).then_some(text)
         })
     }
 
     pub fn wait_for_status(&self, id: &str, status: &str) {
-        super::wait_until(status, Duration::from_secs(60), || {
+        crate::support::wait_until(status, Duration::from_secs(60), || {
             (self.execution(id)["status"] == status).then_some(())
         });
     }

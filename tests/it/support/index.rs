@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::UdpSocket;
 use std::sync::{Arc, Condvar, Mutex};
 
-use super::serving::{Content, serve};
-use super::zip::zip;
+use crate::support::serving::{Content, serve};
+use crate::support::zip::zip;
 
 const PAGE: &str = "text/html";
 

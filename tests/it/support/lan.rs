@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::PrivateEngine;
+use crate::support::PrivateEngine;
 
 /// The machines go before their bridge.
 pub struct Lan {
@@ -70,7 +70,7 @@ impl Machine {
 
     /// What `docker ARGS` prints there.
     pub fn docker(&self, arguments: &[&str]) -> String {
-        super::docker(&[&["-H", self.engine.host()], arguments].concat())
+        crate::support::docker(&[&["-H", self.engine.host()], arguments].concat())
     }
 }
 

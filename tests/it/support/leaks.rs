@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use super::{Daemon, wait_until};
+use crate::support::{Daemon, wait_until};
 
 /// What a daemon holds at a moment.
 #[derive(Debug, Clone, Copy)]

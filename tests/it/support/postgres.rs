@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use diesel::{Connection, PgConnection};
 
-use super::{Proxy, free_port, wait_until};
+use crate::support::{Proxy, free_port, wait_until};
 
 pub struct Postgres {
     folder: tempfile::TempDir,
@@ -115,11 +115,11 @@ impl Postgres {
     }
 
     pub fn number(&self, query: &str) -> i64 {
-        super::database::number(&mut self.connect(), query)
+        crate::support::database::number(&mut self.connect(), query)
     }
 
     pub fn text(&self, query: &str) -> String {
-        super::database::text(&mut self.connect(), query)
+        crate::support::database::text(&mut self.connect(), query)
     }
 
     pub fn connect(&self) -> PgConnection {

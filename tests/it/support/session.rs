@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex_lite::Regex;
 
-use super::Cli;
+use crate::support::Cli;
 
 /// What differs from run to run, and what stands in its place.
 static CHANGES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {

@@ -1,6 +1,6 @@
 //! Story 2-4: what a script requires, through the CLI. How it is installed: `it/dependencies.rs`.
 
-use super::daemon;
+use crate::acceptance::tier2::daemon;
 use crate::support::Index;
 
 const SHOW: &str = "import hello; print(hello.VERSION)";

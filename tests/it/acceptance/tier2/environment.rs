@@ -1,6 +1,6 @@
 //! Story 2-7: variables for the script.
 
-use super::{assert_refused, daemon};
+use crate::acceptance::tier2::{assert_refused, daemon};
 
 const SHOW: &str = "import os\nfor k in 'A', 'B', 'C', 'D', 'E': print(k, repr(os.environ.get(k)))";
 const RULE: &str =

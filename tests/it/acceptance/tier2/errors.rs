@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{assert_refused, daemon};
+use crate::acceptance::tier2::{assert_refused, daemon};
 use crate::support::{Cli, DaemonBuilder, Database, Index, docker, sandboxes_of, try_docker, wait_until};
 
 /// What fails, and what its sentence begins with.

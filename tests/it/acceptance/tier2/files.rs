@@ -1,6 +1,6 @@
 //! Story 2-5: files go along, and what the script wrote comes back.
 
-use super::{assert_refused, daemon, ended};
+use crate::acceptance::tier2::{assert_refused, daemon, ended};
 
 #[test]
 fn story_2_5_files_go_along_read_only_under_their_base_names_and_outputs_come_back() {

@@ -1,6 +1,6 @@
 //! Story 8-2: `rgrid logs` shows what a script said.
 
-use super::{daemon, ended};
+use crate::acceptance::tier2::{daemon, ended};
 use crate::support::Index;
 
 #[test]

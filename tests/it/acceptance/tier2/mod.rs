@@ -42,6 +42,6 @@ fn assert_refused(cli: &Cli, arguments: &[&str], code: i32, words: &str) {
 
 /// As it is when nobody sets it.
 fn default_setting(name: &str) -> String {
-    let defaults = Toml::string(include_str!("../../../config/default.toml"));
+    let defaults = Toml::string(include_str!("../../../../config/default.toml"));
     Figment::from(defaults).extract_inner(name).unwrap()
 }

@@ -1,6 +1,6 @@
 //! Story NEW-2: output is kept, in columns of its own, up to a limit.
 
-use super::{daemon, ended};
+use crate::acceptance::tier2::{daemon, ended};
 use crate::support::{DaemonBuilder, Database};
 
 #[test]

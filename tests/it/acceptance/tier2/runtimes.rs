@@ -1,6 +1,6 @@
 //! Story 2-3: runtimes by name and alias; adding one is four lines.
 
-use super::{assert_refused, daemon};
+use crate::acceptance::tier2::{assert_refused, daemon};
 use crate::support::{DaemonBuilder, Database};
 
 const THERE: &str = "there are python:3.9, python:3.10, python:3.11, python:3.12, bash, node:20, ruby:3.3";

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{assert_refused, daemon, ended};
+use crate::acceptance::tier2::{assert_refused, daemon, ended};
 use crate::support::{Cli, DaemonBuilder, Database};
 
 /// The lines of `rgrid status`, with the times taken out.

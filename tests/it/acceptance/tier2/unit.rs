@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::default_setting;
+use crate::acceptance::tier2::default_setting;
 
 #[test]
 fn new_1_the_unit_gives_the_daemon_more_time_to_stop_than_it_takes_to_drain() {

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{daemon, default_setting};
+use crate::acceptance::tier2::{daemon, default_setting};
 use crate::support::{DaemonBuilder, Database, wait_until};
 
 #[test]
 fn new_1_the_queue_is_looked_at_every_5_seconds_and_claimed_with_skip_locked() {
     assert_eq!(default_setting("worker.poll_interval"), "5s");
-    let queue = include_str!("../../../src/store/queue.rs");
+    let queue = include_str!("../../../../src/store/queue/claim.rs");
     assert!(queue.contains("FOR UPDATE SKIP LOCKED"));
 }
 

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::LEASE;
+use crate::faults::fault_run::LEASE;
 use crate::support::{DaemonBuilder, Engine, Http, Postgres, Proxy, free_port, wait_until};
 
 pub struct Fleet {

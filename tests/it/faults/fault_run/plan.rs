@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::LEASE;
-use super::fleet::{Fleet, Unit};
-use super::random::Random;
-use super::submitter::Submitter;
+use crate::faults::fault_run::LEASE;
+use crate::faults::fault_run::fleet::{Fleet, Unit};
+use crate::faults::fault_run::random::Random;
+use crate::faults::fault_run::submitter::Submitter;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {

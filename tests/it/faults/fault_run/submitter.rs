@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::fleet::Fleet;
-use super::random::Random;
+use crate::faults::fault_run::fleet::Fleet;
+use crate::faults::fault_run::random::Random;
 
 pub const CLIENTS: usize = 4;
 /// Between two submissions of one client. Four slots take more than that.

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::LEASE;
-use super::fleet::{Fleet, Unit};
-use super::plan::{Fault, Recovery};
-use super::submitter::{Accepted, Submitter, is_whole, starts};
+use crate::faults::fault_run::LEASE;
+use crate::faults::fault_run::fleet::{Fleet, Unit};
+use crate::faults::fault_run::plan::{Fault, Recovery};
+use crate::faults::fault_run::submitter::{Accepted, Submitter, is_whole, starts};
 
 /// For everything that is still open when the faults are over.
 const SETTLE: Duration = Duration::from_secs(180);

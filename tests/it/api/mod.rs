@@ -1,0 +1,11 @@
+//! The HTTP API.
+
+mod bad_input;
+mod cross_origin;
+mod diagnosis;
+mod events;
+mod openapi;
+mod output;
+mod receipt;
+mod slow_clients;
+mod webhooks;

@@ -1,0 +1,6 @@
+//! The CLI, in real processes.
+
+mod batch;
+mod command_line;
+mod follow;
+mod saving;

@@ -1,0 +1,5 @@
+//! Installed dependencies.
+
+mod dependencies;
+#[allow(clippy::module_inception)]
+mod environments;

@@ -1,0 +1,8 @@
+//! Containers, images and networks.
+
+mod holders;
+mod images;
+mod networks;
+mod profile;
+mod reuse;
+mod runtimes;
