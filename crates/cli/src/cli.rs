@@ -3,12 +3,12 @@
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 
+use crate::client::target::TargetOptions;
 use crate::commands::{
     cancel::CancelArgs, completions::CompletionsArgs, doctor::DoctorArgs, download::DownloadArgs,
     list::ListArgs, logs::LogsArgs, man::ManArgs, receipt::ReceiptArgs, retry::RetryArgs, run::RunArgs,
     runtimes::RuntimesArgs, status::StatusArgs, wait::WaitArgs, why::WhyArgs,
 };
-use crate::target::TargetOptions;
 
 /// With the commit, as `rgridd --version` tells it.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("RGRID_COMMIT"), ")");

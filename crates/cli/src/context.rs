@@ -1,9 +1,9 @@
 //! What every command needs: the console, and the way to the server.
 
-use crate::console::Console;
-use crate::failure::Failure;
-use crate::server::{Patience, Server};
-use crate::target::{Target, TargetOptions};
+use crate::client::target::{Target, TargetOptions};
+use crate::client::{Patience, Server};
+use crate::error::Failure;
+use crate::output::console::Console;
 
 pub struct Session {
     pub console: Console,

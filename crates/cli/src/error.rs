@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::exit::Exit;
+use crate::exit_code::Exit;
 
 /// An error as users see it: what went wrong, details one a line, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -51,7 +51,7 @@ impl Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ending::tests::execution;
+    use crate::output::report::tests::execution;
 
     #[test]
     fn whoever_waits_leaves_with_the_scripts_code() {

@@ -1,42 +1,26 @@
 //! `rgrid`: runs a script somewhere else with one command.
 
-mod attendance;
 mod batch;
-mod bottom;
 mod cli;
+mod client;
 mod commands;
 mod config_file;
-mod console;
-mod describe;
-mod destination;
-mod ending;
-mod escape;
-mod exit;
-mod failure;
-mod follow;
-mod interrupt;
-mod outputs;
-mod phases;
+mod context;
+mod download;
+mod error;
+mod exit_code;
+mod output;
 mod python;
-mod random;
-mod remedy;
-mod server;
-mod session;
-mod shown;
-mod submission;
-mod target;
-mod times;
-mod truncation;
-mod unfinished;
-mod waiting;
+mod submit;
+mod watch;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use cli::Cli;
-use console::Console;
-use session::Session;
+use context::Session;
+use output::console::Console;
 
 fn main() -> ExitCode {
     let Cli { target, command } = Cli::parse();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use glob::MatchOptions;
 
-use crate::failure::Failure;
+use crate::error::Failure;
 
 /// A label's value has so many bytes at most.
 const LABEL_MAX: usize = 255;

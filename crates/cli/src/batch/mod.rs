@@ -11,10 +11,10 @@ use std::fmt;
 
 use rgrid_api::{Execution, Status};
 
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::random;
-use crate::server::Server;
+use crate::client::Server;
+use crate::client::random;
+use crate::error::Failure;
+use crate::exit_code::Exit;
 pub use inputs::folder_names;
 pub use options::{BatchOptions, Split, lost_its_pattern, split};
 pub use progress::Watch;

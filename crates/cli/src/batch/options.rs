@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser};
 
-use super::inputs::is_pattern;
+use crate::batch::inputs::is_pattern;
 
 #[derive(Args, Clone, Default)]
 pub struct BatchOptions {

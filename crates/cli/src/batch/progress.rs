@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use rgrid_api::{Execution, Status};
 
-use super::{BatchId, folder_names, input_of, summary};
-use crate::console::Console;
-use crate::destination::{Destination, Existing};
-use crate::ending;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::outputs;
-use crate::server::Server;
+use crate::batch::{BatchId, folder_names, input_of, summary};
+use crate::client::Server;
+use crate::download::destination::{Destination, Existing};
+use crate::download::outputs;
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::output::console::Console;
+use crate::output::report;
 
 /// From one look at the list to the next: soon at first, and never so often that looking is most of it.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -213,7 +213,7 @@ impl<'a> Watch<'a> {
 /// How many files there were.
 fn save(server: &Server, id: &str, folder: &Path, console: &Console) -> Result<usize, Failure> {
     let ended = server.execution(id)?;
-    ending::warn_of_left_out(&ended, console);
+    report::warn_of_left_out(&ended, console);
     let files = ended.files();
     if !files.is_empty() {
         outputs::save(server, id, files, &Destination::new(folder)?, Existing::Keep, |_| Ok(()))?;

@@ -3,17 +3,17 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::inputs::{self, is_pattern};
-use super::options::{BatchOptions, Split};
-use super::progress::Watch;
-use super::{BatchId, INPUT, summary};
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::interrupt::{Interrupt, Stage};
-use crate::outputs;
-use crate::server::Server;
-use crate::session::Session;
-use crate::submission::{self, JobOptions, Prepared};
+use crate::batch::inputs::{self, is_pattern};
+use crate::batch::options::{BatchOptions, Split};
+use crate::batch::progress::Watch;
+use crate::batch::{BatchId, INPUT, summary};
+use crate::client::Server;
+use crate::context::Session;
+use crate::download::outputs;
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::submit::{self, JobOptions, Prepared};
+use crate::watch::interrupt::{Interrupt, Stage};
 
 /// In an argument's place it stands for the input.
 const PLACE: &str = "{}";
@@ -38,7 +38,7 @@ pub fn run(job: &Job, split: Split, session: &Session) -> Result<Exit, Failure> 
     let id = BatchId::generate()?;
     let line = |file: &PathBuf| line(script, arguments, file);
     let first = files.first().map(line).unwrap_or_default();
-    let mut prepared = submission::prepare(job.options, &first, &server)?;
+    let mut prepared = submit::prepare(job.options, &first, &server)?;
     prepared.submission.labels.extend([id.label()]);
 
     let interrupt = Interrupt::watch(Stage::Submitting, &session.console)?;
@@ -142,7 +142,7 @@ impl Batch<'_> {
         };
         let mut submission = self.prepared.with(line)?;
         submission.labels.insert(INPUT.to_owned(), member.input.clone());
-        let body = submission::body(&submission)?;
+        let body = submit::body(&submission)?;
         let submitted = self.server.submit(&body, &format!("{}-{at}", self.watch.id))?;
         if let Some(member) = self.watch.members.get_mut(at) {
             member.id = Some(submitted.execution.id);

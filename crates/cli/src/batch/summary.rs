@@ -2,10 +2,10 @@
 
 use rgrid_api::{Execution, Status};
 
-use super::progress::{Member, Watch};
-use crate::console::{Console, Tone};
-use crate::failure::Failure;
-use crate::times;
+use crate::batch::progress::{Member, Watch};
+use crate::error::Failure;
+use crate::output::console::{Console, Tone};
+use crate::output::times;
 
 /// More that went well are counted, not listed.
 const COMPLETED_MAX: usize = 20;

@@ -7,20 +7,20 @@ use rgrid_api::problem::PROBLEM_JSON;
 use serde_json::Value;
 use ureq::{Error, http::StatusCode};
 
-use super::DOCUMENT_MAX;
-use super::problem;
-use super::transport::Answer;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::target::{Source, Target};
+use crate::client::DOCUMENT_MAX;
+use crate::client::problem;
+use crate::client::target::{Source, Target};
+use crate::client::transport::Answer;
+use crate::error::Failure;
+use crate::exit_code::Exit;
 
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// May be over in a moment.
     Passing(Passing),
     Final(Failure),
 }
 
-pub(super) struct Passing {
+pub(crate) struct Passing {
     /// What is told when it did not pass.
     pub failure: Failure,
     pub taken: Taken,
@@ -29,7 +29,7 @@ pub(super) struct Passing {
 
 /// Whether the server can have acted on the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(crate) enum Taken {
     /// There is no host of that name.
     Nowhere,
     /// There was no connection.
@@ -48,7 +48,7 @@ impl From<Error> for Trouble {
     }
 }
 
-pub(super) fn of_transport(error: Error, target: &Target) -> Trouble {
+pub(crate) fn of_transport(error: Error, target: &Target) -> Trouble {
     let url = &target.url;
     let last = |what: String| Trouble::Final(Failure::new(Exit::Unreachable, what).hint(check(target)));
     let taken = match &error {
@@ -129,7 +129,7 @@ fn start(target: &Target) -> String {
     }
 }
 
-pub(super) fn check(target: &Target) -> String {
+pub(crate) fn check(target: &Target) -> String {
     match &target.url_from {
         Source::Default => "name the server with --api-url, or keep it with `rgrid init`".to_owned(),
         source => format!("check the address (from {source})"),
@@ -137,7 +137,7 @@ pub(super) fn check(target: &Target) -> String {
 }
 
 /// The answer, unless it is an error.
-pub(super) fn refused(answer: Answer, target: &Target) -> Result<Answer, Trouble> {
+pub(crate) fn refused(answer: Answer, target: &Target) -> Result<Answer, Trouble> {
     let (status, retry_after) = (answer.status, answer.retry_after);
     if (200..300).contains(&status) {
         return Ok(answer);
@@ -167,13 +167,13 @@ fn without_words(answer: &Answer, target: &Target) -> Trouble {
 }
 
 /// Something answered, and it is no RGrid.
-pub(super) fn foreign(answer: &Answer, target: &Target) -> Trouble {
+pub(crate) fn foreign(answer: &Answer, target: &Target) -> Trouble {
     let kind = if answer.media_type.is_empty() { "nothing that is named" } else { &answer.media_type };
     let what = format!("what answers at {} is no RGrid server (it sent {kind})", target.url);
     Trouble::Final(Failure::new(Exit::Unreachable, what).hint(check(target)))
 }
 
-pub(super) fn json(answer: Answer, target: &Target) -> Result<Value, Trouble> {
+pub(crate) fn json(answer: Answer, target: &Target) -> Result<Value, Trouble> {
     let body = answer.read(DOCUMENT_MAX)?;
     serde_json::from_slice(&body).map_err(|error| {
         let what = format!("the answer of {} is no JSON: {error}", target.url);

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use rgrid_api::{Execution, OutputEvent, StatusEvent};
 use serde::de::DeserializeOwned;
 
-use crate::failure::Failure;
+use crate::error::Failure;
 
 pub enum Event {
     Status(StatusEvent),
@@ -37,7 +37,7 @@ struct Fields {
 }
 
 impl Events {
-    pub(super) fn new(body: Box<dyn Read>, url: &str) -> Self {
+    pub(crate) fn new(body: Box<dyn Read>, url: &str) -> Self {
         Self { lines: BufReader::new(body), url: url.to_owned() }
     }
 
@@ -61,7 +61,7 @@ impl Iterator for Events {
             if !line.is_empty() {
                 fields.take(&line);
             } else if !fields.data.is_empty() {
-                return Some(fields.told().map_err(|error| super::not_understood(&self.url, &error)));
+                return Some(fields.told().map_err(|error| crate::client::not_understood(&self.url, &error)));
             }
         }
     }

@@ -1,10 +1,12 @@
 //! The server: one method for each thing that it can be asked.
 
+mod error;
 mod events;
-mod persistence;
 mod problem;
+pub mod random;
+mod retry;
+pub mod target;
 mod transport;
-mod trouble;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -17,15 +19,15 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::batch::BatchId;
-use crate::console::Console;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::target::Target;
+use crate::client::target::Target;
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::output::console::Console;
+use error::Trouble;
 pub use events::{Event, Events, Told};
-pub use persistence::Patience;
-use persistence::{Persistence, Repeat};
+pub use retry::Patience;
+use retry::{Persistence, Repeat};
 use transport::{Answer, Request, Transport, encoded};
-use trouble::Trouble;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Far above what a server sends as one document.
@@ -163,7 +165,7 @@ impl<'a> Server<'a> {
         let request = Request::get(&format!("{}/outputs/{}", execution_path(id), parts.join("/")));
         self.persistence.ask(Repeat::Freely, || {
             let answer = self.expect(&request, "application/octet-stream")?;
-            answer.stream(&take).map_err(|error| trouble::of_transport(error.into(), &self.target))
+            answer.stream(&take).map_err(|error| error::of_transport(error.into(), &self.target))
         })
     }
 
@@ -188,8 +190,8 @@ impl<'a> Server<'a> {
         self.persistence.ask(Repeat::Freely, || {
             let answer = self.send(&request)?;
             match answer.status {
-                503 if answer.is("application/json") => trouble::json(answer, &self.target),
-                _ => trouble::json(trouble::refused(answer, &self.target)?, &self.target),
+                503 if answer.is("application/json") => error::json(answer, &self.target),
+                _ => error::json(error::refused(answer, &self.target)?, &self.target),
             }
         })
     }
@@ -201,7 +203,7 @@ impl<'a> Server<'a> {
     fn document(&self, request: &Request, repeat: Repeat) -> Result<(u16, Value), Failure> {
         self.persistence.ask(repeat, || {
             let answer = self.expect(request, "application/json")?;
-            Ok((answer.status, trouble::json(answer, &self.target)?))
+            Ok((answer.status, error::json(answer, &self.target)?))
         })
     }
 
@@ -209,16 +211,16 @@ impl<'a> Server<'a> {
         let answer = self.send(request)?;
         // What a server of another version refuses in a request, or does not have.
         let may_be_too_new = matches!(answer.status, 405 | 415 | 422);
-        let answer = trouble::refused(answer, &self.target).map_err(|trouble| match trouble {
+        let answer = error::refused(answer, &self.target).map_err(|trouble| match trouble {
             Trouble::Final(failure) if may_be_too_new => Trouble::Final(self.or_of_another_version(failure)),
             other => other,
         })?;
-        if answer.is(media_type) { Ok(answer) } else { Err(trouble::foreign(&answer, &self.target)) }
+        if answer.is(media_type) { Ok(answer) } else { Err(error::foreign(&answer, &self.target)) }
     }
 
     fn send(&self, request: &Request) -> Result<Answer, Trouble> {
         let answer =
-            self.transport.send(request).map_err(|error| trouble::of_transport(error, &self.target))?;
+            self.transport.send(request).map_err(|error| error::of_transport(error, &self.target))?;
         self.persistence.reached.set(true);
         self.date.replace(answer.date.clone());
         self.version.replace(answer.version.clone());

@@ -2,11 +2,11 @@
 
 use rgrid_api::{FieldError, Problem};
 
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::target::Target;
+use crate::client::target::Target;
+use crate::error::Failure;
+use crate::exit_code::Exit;
 
-pub(super) fn failure(problem: Problem, target: &Target) -> Failure {
+pub(crate) fn failure(problem: Problem, target: &Target) -> Failure {
     match problem.status {
         401 => unknown_key(target),
         403 => Failure::new(Exit::NotAllowed, format!("the API key may not do that: {}", said(&problem)))
@@ -31,7 +31,7 @@ fn is_elsewhere(problem: &Problem) -> bool {
 /// An address with a path too many, or a server that is older than this command.
 fn elsewhere(target: &Target) -> Failure {
     let what = format!("an RGrid server answers at {}, but its API is not there", target.url);
-    Failure::new(Exit::Unreachable, what).hint(super::trouble::check(target))
+    Failure::new(Exit::Unreachable, what).hint(crate::client::error::check(target))
 }
 
 fn hinted(failure: Failure, hint: Option<String>) -> Failure {
@@ -103,7 +103,7 @@ mod tests {
     use rgrid_api::units::format_size;
 
     use super::*;
-    use crate::target::Source;
+    use crate::client::target::Source;
 
     fn target(key: Option<&str>) -> Target {
         Target {

@@ -1,6 +1,6 @@
 //! What nobody can guess and nobody else has.
 
-use crate::failure::Failure;
+use crate::error::Failure;
 
 pub fn bytes<const COUNT: usize>() -> Result<[u8; COUNT], Failure> {
     let mut bytes = [0; COUNT];

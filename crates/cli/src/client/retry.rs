@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use rgrid_api::units::format_duration;
 
-use super::trouble::{Passing, Taken, Trouble};
-use crate::console::Console;
-use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::client::error::{Passing, Taken, Trouble};
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::output::console::Console;
 
 const SHORT: Duration = Duration::from_secs(30);
 /// A server that went away while somebody waits for it: long enough for an upgrade.
@@ -30,13 +30,13 @@ pub enum Patience {
 
 /// Whether a request may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repeat {
+pub(crate) enum Repeat {
     Freely,
     /// Only while it is sure that the server has not acted on it.
     UnlessTaken,
 }
 
-pub(super) struct Persistence<'a> {
+pub(crate) struct Persistence<'a> {
     pub patience: Patience,
     /// The server has answered once, so it is there and its address is right.
     pub reached: Cell<bool>,

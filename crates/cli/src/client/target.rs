@@ -7,7 +7,7 @@ use clap::Args;
 use ureq::http::Uri;
 
 use crate::config_file::{self, ConfigFile};
-use crate::failure::Failure;
+use crate::error::Failure;
 
 pub const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 const URL_VARIABLE: &str = "RGRID_API_URL";

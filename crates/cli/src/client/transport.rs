@@ -7,7 +7,7 @@ use ureq::http::HeaderMap;
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, Error, RequestBuilder};
 
-use crate::target::Target;
+use crate::client::target::Target;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the request's last byte to the answer's first one, besides a `wait` that is asked for. Short
@@ -16,13 +16,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Between two pieces of a body, in either direction.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-pub(super) struct Transport {
+pub(crate) struct Transport {
     agent: Agent,
     base: String,
     authorization: Option<String>,
 }
 
-pub(super) struct Request {
+pub(crate) struct Request {
     path: String,
     /// None: a GET.
     post: Option<Vec<u8>>,
@@ -64,7 +64,7 @@ impl Request {
     }
 }
 
-pub(super) struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     /// Without its parameters, in lower case.
     pub media_type: String,
@@ -160,7 +160,7 @@ fn with<B>(builder: RequestBuilder<B>, name: &str, value: Option<&str>) -> Reque
 }
 
 /// For one part of a path or a query.
-pub(super) fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
     let byte = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
     text.bytes().map(byte).collect()

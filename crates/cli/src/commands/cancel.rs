@@ -4,10 +4,10 @@ use clap::Args;
 
 use crate::batch::{self, BatchId};
 use crate::cli::IdOrBatch;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::server::Server;
-use crate::session::Session;
+use crate::client::Server;
+use crate::context::Session;
+use crate::error::Failure;
+use crate::exit_code::Exit;
 
 /// A running script is told to end, and killed when it does not.
 const GRACE_SECONDS: u64 = 10;

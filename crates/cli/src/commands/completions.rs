@@ -4,9 +4,9 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use crate::cli::Cli;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::session::Session;
+use crate::context::Session;
+use crate::error::Failure;
+use crate::exit_code::Exit;
 
 /// Print the completions for a shell
 #[derive(Args)]

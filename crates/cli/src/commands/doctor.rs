@@ -10,12 +10,12 @@ use rgrid_api::units::format_duration;
 use serde_json::json;
 
 use crate::cli::Json;
-use crate::console::{Console, Tone};
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::server::Server;
-use crate::session::Session;
-use crate::times;
+use crate::client::Server;
+use crate::context::Session;
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::output::console::{Console, Tone};
+use crate::output::times;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// A worker tells that it lives every ten seconds, unless its lease was changed.

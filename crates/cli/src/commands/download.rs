@@ -8,15 +8,15 @@ use rgrid_api::{Execution, OutputFile};
 
 use crate::batch::{self, BatchId};
 use crate::cli::IdOrBatch;
-use crate::console::Console;
-use crate::destination::{Destination, Existing};
-use crate::ending;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::interrupt::{Interrupt, Stage};
-use crate::outputs;
-use crate::server::Server;
-use crate::session::Session;
+use crate::client::Server;
+use crate::context::Session;
+use crate::download::destination::{Destination, Existing};
+use crate::download::outputs;
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::output::console::Console;
+use crate::output::report;
+use crate::watch::interrupt::{Interrupt, Stage};
 
 /// Save the files that a script left
 #[derive(Args)]
@@ -66,14 +66,14 @@ pub fn run(args: &DownloadArgs, session: &Session) -> Result<Exit, Failure> {
             true => "It left no files.",
             false => "None of its files was kept.",
         });
-        ending::warn_of_left_out(&execution, console);
+        report::warn_of_left_out(&execution, console);
         return Ok(Exit::Fine);
     }
     outputs::save(&server, &execution.id, &files, &destination, args.existing(), |path| console.line(path))?;
     let size = format_size(files.iter().map(|file| file.size).sum());
     console.progress(&format!("{}, {size}", outputs::counted(&files)));
     if args.names.is_empty() {
-        ending::warn_of_left_out(&execution, console);
+        report::warn_of_left_out(&execution, console);
     }
     Ok(Exit::Fine)
 }
@@ -130,7 +130,7 @@ mod tests {
     use rgrid_api::Status;
 
     use super::*;
-    use crate::ending::tests::execution;
+    use crate::output::report::tests::execution;
 
     #[test]
     fn a_name_that_is_not_there_is_told_with_those_that_are() {

@@ -2,12 +2,12 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+use crate::client::target::{self, DEFAULT_URL, Source, Target};
+use crate::client::{Patience, Server};
 use crate::config_file::{self, ConfigFile};
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::server::{Patience, Server};
-use crate::session::Session;
-use crate::target::{self, DEFAULT_URL, Source, Target};
+use crate::context::Session;
+use crate::error::Failure;
+use crate::exit_code::Exit;
 
 const GIVE_FLAGS: &str = "without a terminal, give it: `rgrid init --api-url URL --api-key KEY`";
 

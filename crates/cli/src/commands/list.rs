@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::batch::{self, BatchId};
 use crate::cli::Json;
-use crate::console::Tone;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::server::{PAGE, Server};
-use crate::session::Session;
-use crate::submission::label;
-use crate::times;
+use crate::client::{PAGE, Server};
+use crate::context::Session;
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::output::console::Tone;
+use crate::output::times;
+use crate::submit::label;
 
 const LIMIT: usize = 20;
 

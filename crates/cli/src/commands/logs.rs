@@ -5,15 +5,15 @@ use rgrid_api::{Execution, Phase, Stream};
 use serde_json::Value;
 
 use crate::cli::{Id, Json};
-use crate::console::{Channel, Console, Tone};
-use crate::ending::{self, Seen};
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::follow::{self, follow};
-use crate::interrupt::{Interrupt, Stage};
-use crate::phases::Phases;
-use crate::server::Server;
-use crate::session::Session;
+use crate::client::Server;
+use crate::context::Session;
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::output::console::{Channel, Console, Tone};
+use crate::output::report::{self, Seen};
+use crate::watch::follow::{self, follow};
+use crate::watch::interrupt::{Interrupt, Stage};
+use crate::watch::phases::Phases;
 
 /// Show what a script said
 #[derive(Args)]
@@ -80,7 +80,7 @@ fn live(args: &LogsArgs, server: &Server, console: &Console) -> Result<Exit, Fai
         None => (follow::INSTALL_AND_OUTPUT.as_slice(), Phases::told_on(console)),
     };
     let ended = follow(server, &id, streams, &mut phases, console)?;
-    Ok(ending::conclude(&ended, Seen::Output, console))
+    Ok(report::conclude(&ended, Seen::Output, console))
 }
 
 /// What the install said is of no interest any more.
@@ -114,7 +114,7 @@ fn document(server: &Server, id: &str, install: bool, console: &Console) -> Resu
 fn alone(execution: &Execution, stream: Stream, console: &Console) -> Result<(), Failure> {
     let text = if stream == Stream::Stdout { &execution.stdout } else { &execution.stderr };
     console.said(Channel::Out, text.as_deref().unwrap_or_default())?;
-    ending::warn_of_cuts(execution, &[stream], console);
+    report::warn_of_cuts(execution, &[stream], console);
     Ok(())
 }
 
@@ -129,7 +129,7 @@ fn sections(execution: &Execution, console: &Console) -> Result<(), Failure> {
         console.line("")?;
         console.field("Error", error, Tone::Bad)?;
     }
-    ending::warn_of_cuts(execution, &[Stream::Stdout, Stream::Stderr], console);
+    report::warn_of_cuts(execution, &[Stream::Stdout, Stream::Stderr], console);
     if !execution.status.is_final() {
         let (status, id) = (execution.status, &execution.id);
         console.hint(&format!("it is still {status}; follow it with `rgrid logs -f {id}`"));

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory};
 
 use crate::cli::Cli;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::session::Session;
+use crate::context::Session;
+use crate::error::Failure;
+use crate::exit_code::Exit;
 
 /// Write the man pages: rgrid.1, rgrid-run.1, and so on
 #[derive(Args)]

@@ -17,9 +17,9 @@ pub mod wait;
 pub mod why;
 
 use crate::cli::{BEGINNING, Command};
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::session::Session;
+use crate::context::Session;
+use crate::error::Failure;
+use crate::exit_code::Exit;
 
 pub fn run(command: Option<Command>, session: &Session) -> Result<Exit, Failure> {
     match command {

@@ -7,10 +7,10 @@ use rgrid_api::units::{format_duration, format_size};
 use rgrid_api::{OutputFile, Receipt, ReceiptLimits};
 
 use crate::cli::{Id, Json};
-use crate::console::{Console, Tone};
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::session::Session;
+use crate::context::Session;
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::output::console::{Console, Tone};
 
 /// Show what an execution was made of, and the `docker run` line that does the same by hand
 #[derive(Args)]

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use clap::Args;
 use rgrid_api::Status;
 
-use crate::attendance::{Attendance, Manner};
 use crate::cli::Id;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::interrupt::{Interrupt, Stage};
-use crate::server::Server;
-use crate::session::Session;
-use crate::submission;
-use crate::waiting::Install;
+use crate::client::Server;
+use crate::context::Session;
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::submit;
+use crate::watch::interrupt::{Interrupt, Stage};
+use crate::watch::wait_mode::{Attendance, Manner};
+use crate::watch::waiting::Install;
 
 /// Run the same job once more, as a new execution
 #[derive(Args)]
@@ -82,5 +82,5 @@ fn secrets(
             "its secrets were not kept; they are taken from your environment, or asked for again: {names}"
         ));
     }
-    submission::secrets(&names)
+    submit::secrets(&names)
 }

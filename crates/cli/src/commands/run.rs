@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use clap::Args;
 use rgrid_api::{Execution, Status};
 
-use crate::attendance::{Attendance, Manner};
 use crate::batch::{self, BatchOptions, Split};
-use crate::destination::Destination;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::interrupt::{Interrupt, Stage};
-use crate::random;
-use crate::server::Submitted;
-use crate::session::Session;
-use crate::submission::{self, JobOptions, Prepared};
-use crate::waiting::Install;
+use crate::client::Submitted;
+use crate::client::random;
+use crate::context::Session;
+use crate::download::destination::Destination;
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::submit::{self, JobOptions, Prepared};
+use crate::watch::interrupt::{Interrupt, Stage};
+use crate::watch::wait_mode::{Attendance, Manner};
+use crate::watch::waiting::Install;
 
 const KEY_MAX: usize = 255;
 const UNQUOTED: &str = "--batch goes to the script, since no pattern follows it; one in quotes makes a batch: --batch 'data/*.csv'";
@@ -118,7 +118,7 @@ fn one(args: &RunArgs, session: &Session) -> Result<Exit, Failure> {
     }
     let destination = args.output_dir.as_deref().map(Destination::new).transpose()?;
     let server = if manner.is_some() { session.patient_server()? } else { session.server()? };
-    let Prepared { submission, mut hints, .. } = submission::prepare(&args.job, &args.command, &server)?;
+    let Prepared { submission, mut hints, .. } = submit::prepare(&args.job, &args.command, &server)?;
     if batch::lost_its_pattern(&args.command) {
         hints.push(UNQUOTED.to_owned());
     }
@@ -132,7 +132,7 @@ fn one(args: &RunArgs, session: &Session) -> Result<Exit, Failure> {
         hints.iter().for_each(|hint| session.console.hint(hint));
     }
     let install = if submission.requirements.is_some() { Install::Shown } else { Install::None };
-    let body = submission::body(&submission)?;
+    let body = submit::body(&submission)?;
 
     let interrupt = Interrupt::watch(Stage::Submitting, &session.console)?;
     let submitted = server.submit(&body, &args.key()?)?;
@@ -166,7 +166,7 @@ fn tell(args: &RunArgs, submitted: &Submitted, session: &Session) -> Result<Exit
     let status = if submitted.known { *status } else { Status::Queued };
     session.console.line(&format!("Status: {status}"))?;
     if submitted.known {
-        let when = crate::times::relative(created_at);
+        let when = crate::output::times::relative(created_at);
         session.console.hint(&format!("its key was used before: this is what was submitted {when}"));
     }
     session.console.hint(&format!("follow it with `rgrid logs -f {id}`"));

@@ -3,9 +3,9 @@
 use clap::{Args, Subcommand};
 
 use crate::cli::Json;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::session::Session;
+use crate::context::Session;
+use crate::error::Failure;
+use crate::exit_code::Exit;
 
 /// Show what scripts can run in
 #[derive(Args)]

@@ -4,12 +4,12 @@ use clap::Args;
 use rgrid_api::Execution;
 
 use crate::cli::{Id, Json};
-use crate::describe;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::interrupt::{Interrupt, Stage};
-use crate::server::Server;
-use crate::session::Session;
+use crate::client::Server;
+use crate::context::Session;
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::output::describe;
+use crate::watch::interrupt::{Interrupt, Stage};
 
 /// How long a change may go unseen.
 const LOOK_SECONDS: u64 = 1;

@@ -4,14 +4,14 @@ use clap::Args;
 
 use crate::batch::{self, BatchId, Watch};
 use crate::cli::{IdOrBatch, Json};
-use crate::console::Tone;
-use crate::ending::{self, Seen};
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::interrupt::{Interrupt, Stage};
-use crate::server::{PAGE, Server};
-use crate::session::Session;
-use crate::waiting;
+use crate::client::{PAGE, Server};
+use crate::context::Session;
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::output::console::Tone;
+use crate::output::report::{self, Seen};
+use crate::watch::interrupt::{Interrupt, Stage};
+use crate::watch::waiting;
 
 /// Wait for an execution's end, and leave with the script's exit code
 #[derive(Args)]
@@ -39,7 +39,7 @@ pub fn run(args: &WaitArgs, session: &Session) -> Result<Exit, Failure> {
         return Ok(Exit::of(&ended));
     }
     session.console.field("Status", ended.status.as_str(), Tone::of(ended.status))?;
-    Ok(ending::conclude(&ended, Seen::Nothing, &session.console))
+    Ok(report::conclude(&ended, Seen::Nothing, &session.console))
 }
 
 /// Leaves with 0 when all have completed.

@@ -7,10 +7,10 @@ use rgrid_api::units::format_duration;
 use rgrid_api::{Execution, FailureKind, Phases, Status};
 
 use crate::cli::{Id, Json};
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::session::Session;
-use crate::{remedy, times};
+use crate::context::Session;
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::output::{hints, times};
 
 /// Longer last words are cut.
 const WORDS_MAX: usize = 120;
@@ -113,7 +113,7 @@ fn last_words(execution: &Execution) -> Option<String> {
 }
 
 fn with_remedy(what: String, execution: &Execution) -> String {
-    let remedy = remedy::of(execution).map(|remedy| format!("; {remedy}")).unwrap_or_default();
+    let remedy = hints::of(execution).map(|remedy| format!("; {remedy}")).unwrap_or_default();
     format!("{what}{}{remedy}.", phases(execution))
 }
 
@@ -168,7 +168,7 @@ mod tests {
     use rgrid_api::NextTry;
 
     use super::*;
-    use crate::ending::tests::execution;
+    use crate::output::report::tests::execution;
 
     fn ended(kind: FailureKind, error: &str) -> Execution {
         Execution {

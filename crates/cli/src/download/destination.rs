@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rgrid_api::{OutputFile, names};
 
-use crate::failure::Failure;
-use crate::server::Server;
-use crate::unfinished::Unfinished;
+use crate::client::Server;
+use crate::download::partial_file::Unfinished;
+use crate::error::Failure;
 
 /// What is done with a file that is there already and says something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use rgrid_api::OutputFile;
 
-use crate::destination::{Destination, Existing, Saved};
-use crate::failure::Failure;
-use crate::server::Server;
+use crate::client::Server;
+use crate::download::destination::{Destination, Existing, Saved};
+use crate::error::Failure;
 
 /// Saves each of them and tells its path. One that is in another's way does not keep the rest back.
 pub fn save(

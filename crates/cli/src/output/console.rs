@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use rgrid_api::{Status, Stream};
 
-use crate::bottom::Bottom;
-use crate::escape;
-use crate::failure::Failure;
+use crate::error::Failure;
+use crate::output::escape;
+use crate::watch::status_line::Bottom;
 
 /// What a colour means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

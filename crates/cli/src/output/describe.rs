@@ -2,9 +2,9 @@
 
 use rgrid_api::{Execution, Status};
 
-use crate::console::{Console, Tone};
-use crate::failure::Failure;
-use crate::times;
+use crate::error::Failure;
+use crate::output::console::{Console, Tone};
+use crate::output::times;
 
 type Line = (&'static str, String, Tone);
 
@@ -43,7 +43,7 @@ pub fn lines(execution: &Execution) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ending::tests::execution;
+    use crate::output::report::tests::execution;
 
     fn names(execution: &Execution) -> Vec<&'static str> {
         lines(execution).iter().map(|(name, ..)| *name).collect()

@@ -58,7 +58,7 @@ mod tests {
     use rgrid_api::NextTry;
 
     use super::*;
-    use crate::ending::tests::execution;
+    use crate::output::report::tests::execution;
 
     fn failed(kind: FailureKind) -> Execution {
         Execution { failure_kind: Some(kind), ..execution("exec_1", Status::Failed) }

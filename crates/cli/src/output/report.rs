@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use rgrid_api::{Execution, FailureKind, Status, Stream};
 
-use crate::console::Console;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::{remedy, truncation};
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::output::console::Console;
+use crate::output::{hints, truncation};
 
 /// What of the script's output has been on the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ fn failure(ended: &Execution, seen: Seen) -> Option<Failure> {
     // Whoever has read the traceback needs no pointer to it.
     let hint = match (seen, ended.failure_kind) {
         (Seen::Output, Some(FailureKind::Exit)) => Some(format!("`rgrid why {}` tells more", ended.id)),
-        _ => remedy::of(ended),
+        _ => hints::of(ended),
     };
     Some(Failure { hint, ..Failure::new(Exit::of(ended), what) })
 }

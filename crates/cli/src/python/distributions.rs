@@ -3,7 +3,7 @@
 const LIST: &str = include_str!("../../data/distributions.txt");
 
 /// PEP 503: `Foo._bar` and `foo-bar` are one.
-pub(super) fn normalised(name: &str) -> String {
+pub(crate) fn normalised(name: &str) -> String {
     let mut out = String::new();
     for part in name.split(['-', '_', '.']).filter(|part| !part.is_empty()) {
         if !out.is_empty() {
@@ -16,14 +16,14 @@ pub(super) fn normalised(name: &str) -> String {
 
 /// Distributions that provide a module; the first is the one to name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Providers {
+pub(crate) struct Providers {
     /// As it is imported, as far as that decides: `cv2`, `google.cloud.storage`.
     pub import: String,
     pub distributions: Vec<String>,
 }
 
 /// None when that can't be known: a part of a namespace that many distributions share.
-pub(super) fn providing(module: &str, names: &[String]) -> Option<Providers> {
+pub(crate) fn providing(module: &str, names: &[String]) -> Option<Providers> {
     let deeper = names.iter().map(|name| format!("{module}.{name}"));
     let found = deeper.chain([module.to_owned()]).find_map(|dotted| listed(&dotted));
     if found.is_some() {

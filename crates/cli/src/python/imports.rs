@@ -2,11 +2,11 @@
 
 use std::iter::Peekable;
 
-use super::tokens::{Token, Tokens};
+use crate::python::tokens::{Token, Tokens};
 
 /// `import module`, or `from module import names`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Import {
+pub(crate) struct Import {
     /// With its dots.
     pub module: String,
     /// Those that may be modules themselves.
@@ -20,7 +20,7 @@ impl Import {
 }
 
 /// In their order, each once; relative ones (`from . import x`) are the script's own affair.
-pub(super) fn of(source: &str) -> Vec<Import> {
+pub(crate) fn of(source: &str) -> Vec<Import> {
     let mut tokens = Tokens::of(source).peekable();
     let mut found = Vec::new();
     let mut begins = true;

@@ -1,6 +1,6 @@
 //! What a list of requirements names, as far as it can be known without pip.
 
-use super::distributions::normalised;
+use crate::python::distributions::normalised;
 
 /// What is going to be installed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Required {
         self.names.is_empty() && !self.unknown && self.elsewhere.is_empty()
     }
 
-    pub(super) fn may_provide(&self, distributions: &[String]) -> bool {
+    pub(crate) fn may_provide(&self, distributions: &[String]) -> bool {
         self.unknown || distributions.iter().any(|name| self.names.contains(&normalised(name)))
     }
 

@@ -6,7 +6,7 @@ const NEWEST: u32 = 13;
 
 /// Of Python 3.`minor`; of any version when that is not known. Later versions are taken for the newest
 /// one known.
-pub(super) fn has(module: &str, minor: Option<u32>) -> bool {
+pub(crate) fn has(module: &str, minor: Option<u32>) -> bool {
     let minor = minor.map(|minor| minor.clamp(OLDEST, NEWEST));
     LIST.lines().filter_map(entry).any(|(name, first, last)| {
         name == module && minor.is_none_or(|minor| (first..=last).contains(&minor))

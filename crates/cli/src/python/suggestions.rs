@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use super::distributions::{self, normalised};
-use super::imports::{self, Import};
-use super::requirements::Required;
-use super::standard_library;
+use crate::python::distributions::{self, normalised};
+use crate::python::imports::{self, Import};
+use crate::python::requirements::Required;
+use crate::python::standard_library;
 
 /// What is known of a script before it runs.
 pub struct Surroundings<'a> {

@@ -1,7 +1,7 @@
 //! Python's tokens, as far as finding imports needs them: strings, comments and numbers are passed over.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Token<'a> {
+pub(crate) enum Token<'a> {
     Name(&'a str),
     /// A character of an operator; the parts of a number or a string are one `'0'`.
     Symbol(char),
@@ -11,7 +11,7 @@ pub(super) enum Token<'a> {
     End,
 }
 
-pub(super) struct Tokens<'a> {
+pub(crate) struct Tokens<'a> {
     rest: &'a str,
     /// Brackets that are open.
     depth: u32,

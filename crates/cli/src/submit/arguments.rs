@@ -12,8 +12,8 @@ use base64::prelude::BASE64_STANDARD;
 use rgrid_api::units::format_size;
 use rgrid_api::{InputFile, names};
 
-use super::script::Source;
-use crate::failure::Failure;
+use crate::error::Failure;
+use crate::submit::script::Source;
 
 /// Far above what a server takes: one need not read it to know. The server tells its own limit.
 const SIZE_MAX: u64 = 1 << 30;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::options;
-use crate::failure::Failure;
+use crate::error::Failure;
+use crate::submit::options;
 
 /// Files first, so that `--env` wins; a later one wins over an earlier one.
 pub fn of(

@@ -15,10 +15,10 @@ use std::ffi::OsString;
 
 use rgrid_api::Submission;
 
-use crate::failure::Failure;
+use crate::client::Server;
+use crate::error::Failure;
 use crate::python::suggestions::{self, Surroundings};
 use crate::python::versions;
-use crate::server::Server;
 use arguments::Arguments;
 use language::Language;
 pub use options::{JobOptions, label};

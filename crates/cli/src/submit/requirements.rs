@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::language::Language;
-use super::options::JobOptions;
-use super::script::Source;
-use crate::failure::Failure;
+use crate::error::Failure;
 use crate::python::inline_metadata::InlineMetadata;
 use crate::python::requirements::Required;
+use crate::submit::language::Language;
+use crate::submit::options::JobOptions;
+use crate::submit::script::Source;
 
 #[derive(Debug, Default)]
 pub struct Requirements {

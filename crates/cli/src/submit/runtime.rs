@@ -2,9 +2,9 @@
 
 use rgrid_api::Runtime;
 
-use crate::failure::Failure;
+use crate::client::Server;
+use crate::error::Failure;
 use crate::python::versions;
-use crate::server::Server;
 
 /// The server's default when that fits, or else the newest that does.
 pub fn choose(server: &Server, wanted: &str, script: &str) -> Result<String, Failure> {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rgrid_api::{Script, names};
 
-use super::language;
-use crate::failure::Failure;
+use crate::error::Failure;
+use crate::submit::language;
 
 pub struct Source {
     pub script: Script,
@@ -41,7 +41,7 @@ impl Source {
     fn from_stdin(runtime: Option<&str>) -> Result<Self, Failure> {
         let mut stdin = io::stdin().lock();
         if stdin.is_terminal() {
-            crate::console::Console::new().hint("type the script, and end it with Ctrl-D");
+            crate::output::console::Console::new().hint("type the script, and end it with Ctrl-D");
         }
         let mut bytes = Vec::new();
         stdin

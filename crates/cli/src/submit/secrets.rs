@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 
-use crate::failure::Failure;
+use crate::error::Failure;
 
 /// Each value is taken from the caller's environment, or asked for without showing it.
 pub fn of(names: &[String], env: &[(String, Option<String>)]) -> Result<BTreeMap<String, String>, Failure> {
@@ -31,7 +31,9 @@ fn value(name: &str) -> Result<String, Failure> {
 
 fn ask(name: &str) -> Result<String, Failure> {
     rpassword::prompt_password(format!("{name}: ")).map_err(|error| match error.kind() {
-        io::ErrorKind::Interrupted => Failure::new(crate::exit::Exit::Interrupted, "nothing was submitted"),
+        io::ErrorKind::Interrupted => {
+            Failure::new(crate::exit_code::Exit::Interrupted, "nothing was submitted")
+        }
         _ => no_value(name),
     })
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use rgrid_api::{Execution, OutputEvent, StatusEvent, Stream};
 
-use crate::console::{Channel, Console};
-use crate::ending;
-use crate::failure::Failure;
-use crate::phases::Phases;
-use crate::server::{Event, Server, Told};
+use crate::client::{Event, Server, Told};
+use crate::error::Failure;
+use crate::output::console::{Channel, Console};
+use crate::output::report;
+use crate::watch::phases::Phases;
 
 /// Before a connection that broke is made again; doubles while none brings anything new.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -37,7 +37,7 @@ pub fn follow(
         for told in server.events(id, behind.as_deref())? {
             let Told { id, event } = told?;
             if let Some(ended) = screen.show(event)? {
-                ending::warn_of_missing(&ended, &screen.missing, console);
+                report::warn_of_missing(&ended, &screen.missing, console);
                 return Ok(ended);
             }
             if behind.as_ref() != Some(&id) {

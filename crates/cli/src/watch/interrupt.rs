@@ -7,9 +7,9 @@ use std::thread;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::console::Console;
-use crate::failure::Failure;
-use crate::unfinished;
+use crate::download::partial_file;
+use crate::error::Failure;
+use crate::output::console::Console;
 
 /// What an interrupt would interrupt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Interrupt {
         let (watched, console) = (Arc::clone(&stage), console.clone());
         thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
-                let _nothing_new = unfinished::remove_all();
+                let _nothing_new = partial_file::remove_all();
                 console.settle();
                 if signal == SIGINT {
                     let stage = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();

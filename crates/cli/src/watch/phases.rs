@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rgrid_api::{Execution, Phase, Status, StatusEvent};
 
-use crate::console::Console;
+use crate::output::console::Console;
 
 /// Beyond this the server does not count.
 const FAR_BEHIND: u64 = 10_000;

@@ -2,17 +2,17 @@
 
 use rgrid_api::Execution;
 
-use crate::console::{Channel, Console};
-use crate::destination::{Destination, Existing};
-use crate::ending::{self, Seen};
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::follow::{self, follow};
-use crate::interrupt::{Interrupt, Stage};
-use crate::outputs;
-use crate::phases::Phases;
-use crate::server::Server;
-use crate::waiting::{self, Install};
+use crate::client::Server;
+use crate::download::destination::{Destination, Existing};
+use crate::download::outputs;
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::output::console::{Channel, Console};
+use crate::output::report::{self, Seen};
+use crate::watch::follow::{self, follow};
+use crate::watch::interrupt::{Interrupt, Stage};
+use crate::watch::phases::Phases;
+use crate::watch::waiting::{self, Install};
 
 /// When the output is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Attendance<'_> {
             _ => failure,
         })?;
         self.interrupt.now(Stage::Ended);
-        let exit = ending::conclude(&ended, Seen::Output, self.console);
+        let exit = report::conclude(&ended, Seen::Output, self.console);
         match self.save(&ended, destination) {
             Ok(()) => Ok(exit),
             // The script's own code says more than that its files could not be saved.

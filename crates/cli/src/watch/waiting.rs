@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use rgrid_api::{Execution, Stream};
 
-use crate::console::{Channel, Console};
-use crate::failure::Failure;
-use crate::phases::Phases;
-use crate::server::Server;
-use crate::shown::Shown;
+use crate::client::Server;
+use crate::error::Failure;
+use crate::output::console::{Channel, Console};
+use crate::watch::incremental::Shown;
+use crate::watch::phases::Phases;
 
 /// The end is told at once; a change before it is seen after at most that long.
 const LOOK_SECONDS: u64 = 1;

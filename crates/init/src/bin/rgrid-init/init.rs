@@ -7,11 +7,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rgrid_init::{Command, Event, Job, Message, OutputFile, PROTOCOL_VERSION, State};
 
-use crate::clean;
 use crate::host::Host;
 use crate::inputs::Inputs;
 use crate::journal::Journal;
 use crate::outputs::{self, Wanted};
+use crate::reset;
 use crate::run::Run;
 use crate::signals::Signals;
 use crate::wire::Wire;
@@ -227,7 +227,7 @@ impl Init {
         if !self.journal.is_empty() {
             return self.refuse("The end of the run is not stored yet.");
         }
-        match unfit.map_or_else(|| clean::up(&mut self.host), |why| Err(why.to_owned())) {
+        match unfit.map_or_else(|| reset::up(&mut self.host), |why| Err(why.to_owned())) {
             Ok(()) => {
                 self.questions.clear();
                 self.stage = Stage::Parked { inputs: Inputs::default(), until: after(self.host.park_ttl) };

@@ -5,19 +5,19 @@
 //! One thread, no timer: [`init::Init`] sleeps in `poll` until something comes in or a deadline is due.
 
 mod capture;
-mod clean;
-mod hold;
 mod host;
 mod init;
 mod inputs;
-mod intake;
 mod journal;
 mod meter;
 mod outputs;
+mod pause;
 mod processes;
+mod reset;
 mod run;
 mod signals;
 mod spawn;
+mod stdio_pipe;
 mod step;
 mod sweep;
 mod sysv;
@@ -32,7 +32,7 @@ use init::Init;
 
 fn main() -> ExitCode {
     let ended = match std::env::args().nth(1).as_deref() {
-        Some(hold::ARGUMENT) => hold::hold(),
+        Some(pause::ARGUMENT) => pause::pause(),
         _ => Host::from_env().and_then(Init::new).and_then(Init::run),
     };
     match ended {

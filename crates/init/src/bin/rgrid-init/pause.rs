@@ -14,7 +14,7 @@ use crate::signals::Signals;
 pub const ARGUMENT: &str = "hold";
 
 /// Until SIGTERM, or for `RGRID_HOLD_TTL_MS`, in case that nobody comes to end it.
-pub fn hold() -> Result<(), String> {
+pub fn pause() -> Result<(), String> {
     let ttl = env::var("RGRID_HOLD_TTL_MS").ok().and_then(|text| text.parse().ok());
     let ttl = ttl.ok_or("the environment variable RGRID_HOLD_TTL_MS is missing or not a number")?;
     let signals = Signals::new().map_err(|error| format!("signals can't be caught: {error}"))?;

@@ -11,12 +11,12 @@ use nix::unistd::Pid;
 use rgrid_init::{Masks, Stream, StreamEnd};
 
 use crate::host::Host;
-use crate::intake::Intake;
 use crate::journal::Journal;
 use crate::meter::Meter;
 use crate::processes::{Children, reap, signal_all};
 use crate::signals::Signals;
 use crate::spawn::{Program, spawn};
+use crate::stdio_pipe::Intake;
 
 /// How long to wait, after the end, for killed processes to go and for the pipes to end. Both take no time
 /// unless something hangs in the kernel.

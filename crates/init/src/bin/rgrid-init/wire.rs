@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::unistd::{read, write};
 use rgrid_init::{Command, Decoder, Message, Received, Token, encode};
 
-use crate::intake::set_nonblocking;
+use crate::stdio_pipe::set_nonblocking;
 
 /// Answers that wait to be sent; a daemon that asks on without reading is told no more.
 const MAX_ANSWERS: usize = 64;

@@ -1,0 +1,5 @@
+//! Saving output files.
+
+pub mod destination;
+pub mod outputs;
+pub mod partial_file;
