@@ -8,7 +8,7 @@ use slog::{Discard, Logger, o};
 use crate::commands::checks;
 use crate::daemon::database::Database;
 use crate::daemon::docker_engine;
-use crate::sandbox::{Docker, FenceState};
+use crate::sandbox::{Docker, FirewallState};
 use crate::settings::{Firewall, NetworkPolicy, Settings};
 
 /// Prints a line a check; fails when one of them does.
@@ -139,11 +139,11 @@ async fn examine_fence(settings: &Settings, docker: &Docker, report: &mut Report
         (NetworkPolicy::None, _) => Ok("sandboxes have no network".to_owned()),
         (_, Firewall::Off) => Ok("off, so somebody else sees to it (sandbox.firewall)".to_owned()),
         _ => match docker.fence(&sandbox.blocked, &sandbox.host_ports).await.map(|fence| fence.look()) {
-            Ok(FenceState::Stands) => {
+            Ok(FirewallState::Stands) => {
                 Ok("sandboxes reach neither this host nor metadata services".to_owned())
             }
-            Ok(FenceState::Unsure(reason)) if sandbox.firewall == Firewall::Require => Err(reason),
-            Ok(FenceState::Unsure(reason)) => {
+            Ok(FirewallState::Unsure(reason)) if sandbox.firewall == Firewall::Require => Err(reason),
+            Ok(FirewallState::Unsure(reason)) => {
                 Ok(format!("not ensured: {reason}; as root on the Docker host: rgridd firewall"))
             }
             Err(error) => Err(error.to_string()),

@@ -9,15 +9,15 @@ use tokio::sync::watch;
 
 use crate::daemon::docker_engine;
 use crate::daemon::signals;
-use crate::sandbox::{Docker, Fence, FenceState};
+use crate::sandbox::{Docker, Firewall, FirewallState};
 use crate::settings::Settings;
 
 const KEEP_EVERY: Duration = Duration::from_secs(60);
 
 pub fn up(settings: Settings) -> anyhow::Result<ExitCode> {
     match fence(&settings)?.put_up() {
-        FenceState::Stands => println!("sandboxes reach neither this host nor {}", words(&settings)),
-        FenceState::Unsure(reason) => bail!(reason),
+        FirewallState::Stands => println!("sandboxes reach neither this host nor {}", words(&settings)),
+        FirewallState::Unsure(reason) => bail!(reason),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -29,11 +29,13 @@ pub fn keep(settings: Settings) -> anyhow::Result<ExitCode> {
     loop {
         // Docker may have made the network anew, and an operator may have flushed the rules.
         let state =
-            fence(&settings).map_or_else(|error| FenceState::Unsure(error.to_string()), |f| f.put_up());
+            fence(&settings).map_or_else(|error| FirewallState::Unsure(error.to_string()), |f| f.put_up());
         if known.as_ref() != Some(&state) {
             match &state {
-                FenceState::Stands => println!("sandboxes reach neither this host nor {}", words(&settings)),
-                FenceState::Unsure(reason) => eprintln!("it can't be ensured: {reason}"),
+                FirewallState::Stands => {
+                    println!("sandboxes reach neither this host nor {}", words(&settings))
+                }
+                FirewallState::Unsure(reason) => eprintln!("it can't be ensured: {reason}"),
             }
             known = Some(state);
         }
@@ -51,16 +53,16 @@ fn wait(stop: &mut watch::Receiver<u32>) -> bool {
 
 pub fn check(settings: Settings) -> anyhow::Result<ExitCode> {
     match fence(&settings)?.look() {
-        FenceState::Stands => println!("sandboxes reach neither this host nor {}", words(&settings)),
-        FenceState::Unsure(reason) => bail!(reason),
+        FirewallState::Stands => println!("sandboxes reach neither this host nor {}", words(&settings)),
+        FirewallState::Unsure(reason) => bail!(reason),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 pub fn down(settings: Settings) -> anyhow::Result<ExitCode> {
     match fence(&settings)?.take_down() {
-        FenceState::Stands => println!("the rules are gone; a daemon that is root puts them up again"),
-        FenceState::Unsure(reason) => bail!(reason),
+        FirewallState::Stands => println!("the rules are gone; a daemon that is root puts them up again"),
+        FirewallState::Unsure(reason) => bail!(reason),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -70,7 +72,7 @@ pub fn print(settings: Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn fence(settings: &Settings) -> anyhow::Result<Fence> {
+fn fence(settings: &Settings) -> anyhow::Result<Firewall> {
     let log = Logger::root(Discard, o!());
     let identity = docker_engine::docker_settings(settings, "firewall".to_owned(), "firewall");
     actix_rt::System::new().block_on(async {

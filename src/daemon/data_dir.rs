@@ -10,13 +10,13 @@ use crate::execution::WorkerId;
 
 /// A data folder that this process owns until it ends, however it ends: the kernel lets go of the
 /// lock. Whoever held it before is gone for certain, so what it ran may be taken over at once.
-pub(crate) struct Home {
+pub(crate) struct DataDir {
     lock: File,
     /// More than one when some died before they had taken over from those before, or a run outlived several.
     pub predecessors: Vec<WorkerId>,
 }
 
-impl Home {
+impl DataDir {
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("data_dir {} can't be made", folder.display()))?;
         let path = folder.join("worker.lock");
@@ -74,12 +74,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ids = [(); 3].map(|()| WorkerId::generate());
         for id in &ids {
-            Home::open(folder.path()).unwrap().sign(id).unwrap();
+            DataDir::open(folder.path()).unwrap().sign(id).unwrap();
         }
-        let mut home = Home::open(folder.path()).unwrap();
+        let mut home = DataDir::open(folder.path()).unwrap();
         assert_eq!(home.predecessors, [ids[2].clone(), ids[1].clone(), ids[0].clone()]);
         home.inherit(&ids[2], vec![ids[0].clone()]).unwrap();
         drop(home);
-        assert_eq!(Home::open(folder.path()).unwrap().predecessors, [ids[2].clone(), ids[0].clone()]);
+        assert_eq!(DataDir::open(folder.path()).unwrap().predecessors, [ids[2].clone(), ids[0].clone()]);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use slog::{Discard, Logger, error, info, o, warn};
 
-use crate::daemon::data_dir::Home;
+use crate::daemon::data_dir::DataDir;
 use crate::settings::Settings;
 use crate::store::embedded_postgres::EmbeddedPostgres;
 use crate::store::{Store, StoreError};
@@ -54,7 +54,7 @@ impl Database {
         settings: &Settings,
         work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        let _home = settings.embedded_database().then(|| Home::open(&settings.data_dir)).transpose()?;
+        let _home = settings.embedded_database().then(|| DataDir::open(&settings.data_dir)).transpose()?;
         let log = Logger::root(Discard, o!());
         Self::open(settings, &log)?.lend(work, &log)
     }
@@ -66,11 +66,11 @@ impl Database {
     }
 
     /// For a command that works beside a daemon that may be running, and then owns the private Postgres.
-    pub fn open_beside(settings: &Settings, log: &Logger) -> anyhow::Result<(Self, Option<Home>)> {
+    pub fn open_beside(settings: &Settings, log: &Logger) -> anyhow::Result<(Self, Option<DataDir>)> {
         if !settings.embedded_database() {
             return Ok((Self::open(settings, log)?, None));
         }
-        match Home::open(&settings.data_dir) {
+        match DataDir::open(&settings.data_dir) {
             Ok(home) => Ok((Self::open(settings, log)?, Some(home))),
             Err(in_use) => {
                 let url = EmbeddedPostgres::url_of_running(&settings.data_dir).ok_or(in_use)?;

@@ -9,7 +9,7 @@ use slog::{Logger, info, warn};
 use crate::execution::WorkerId;
 use crate::failpoint;
 use crate::http::Readiness;
-use crate::sandbox::{Docker, DockerSettings, FenceState, HolderLimits, ImageId};
+use crate::sandbox::{Docker, DockerSettings, FirewallState, HolderLimits, ImageId};
 use crate::settings::{Firewall, NetworkPolicy, Reuse, Settings};
 use crate::worker::Backlog;
 
@@ -48,24 +48,24 @@ pub(crate) async fn prepare(
     docker.prepare(image).await.context("the init's volume and the sandboxes' network")?;
     let state = fence(settings, docker).await?;
     tell(&state, log);
-    if let (Firewall::Require, FenceState::Unsure(reason)) = (settings.sandbox.firewall, &state) {
+    if let (Firewall::Require, FirewallState::Unsure(reason)) = (settings.sandbox.firewall, &state) {
         bail!("sandbox.firewall is `require`, but {reason}; as root on the Docker host: rgridd firewall");
     }
     Ok(())
 }
 
 /// Puts the fence around the sandboxes' network up, unless that is not wanted or there is no network.
-async fn fence(settings: &Settings, docker: &Docker) -> anyhow::Result<FenceState> {
+async fn fence(settings: &Settings, docker: &Docker) -> anyhow::Result<FirewallState> {
     let sandbox = &settings.sandbox;
     if sandbox.firewall == Firewall::Off || sandbox.network == NetworkPolicy::None {
-        return Ok(FenceState::Stands);
+        return Ok(FirewallState::Stands);
     }
     let fence = docker.fence(&sandbox.blocked, &sandbox.host_ports).await?;
     Ok(tokio::task::spawn_blocking(move || fence.put_up()).await?)
 }
 
-fn tell(state: &FenceState, log: &Logger) {
-    if let FenceState::Unsure(reason) = state {
+fn tell(state: &FirewallState, log: &Logger) {
+    if let FirewallState::Unsure(reason) = state {
         warn!(log, "it can't be ensured that sandboxes do not reach this host and metadata services";
             "reason" => reason, "hint" => "as root on the Docker host: rgridd firewall");
     }

@@ -35,7 +35,7 @@ enum ResumeError {
 }
 
 /// Looks after what others left; lives as long as the worker.
-pub(crate) struct Sweeper {
+pub(crate) struct ContainerReconciler {
     worker: Arc<Worker>,
     poller: Addr<Poller>,
     predecessors: Vec<WorkerId>,
@@ -44,7 +44,7 @@ pub(crate) struct Sweeper {
     log: Logger,
 }
 
-impl Sweeper {
+impl ContainerReconciler {
     pub fn new(
         worker: Arc<Worker>,
         poller: Addr<Poller>,

@@ -9,11 +9,11 @@ use anyhow::{Context, anyhow};
 use slog::{Logger, info, o, warn};
 use tokio::sync::watch;
 
-use crate::daemon::data_dir::Home;
+use crate::daemon::data_dir::DataDir;
 use crate::daemon::database::Database;
 use crate::daemon::docker_engine;
 use crate::daemon::logging;
-use crate::daemon::recovery::Sweeper;
+use crate::daemon::recovery::ContainerReconciler;
 use crate::daemon::signals;
 use crate::daemon::worker_name;
 use crate::execution::WorkerId;
@@ -25,7 +25,7 @@ use crate::maintenance::retention;
 use crate::maintenance::webhooks;
 use crate::settings::{AuthMode, Settings};
 use crate::store::{Budget, Store};
-use crate::worker::{Backlog, Drain, Fatal, Poller, Recorder, Worker, tend};
+use crate::worker::{Backlog, Drain, FatalError, Poller, Recorder, Worker, tend};
 
 /// How long open requests may go on when everything else has stopped.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
@@ -53,7 +53,7 @@ pub fn serve(settings: Settings, role: Role) -> anyhow::Result<Infallible> {
     let logging = logging::start(&settings.log);
     let log = logging.log.clone();
     let stop = signals::listen()?;
-    let mut home = Home::open(&settings.data_dir)?;
+    let mut home = DataDir::open(&settings.data_dir)?;
     let database = Database::open(&settings, &log)?;
     let served = run(Arc::new(settings), role, &database, &mut home, stop, &log);
     database.close(&log);
@@ -70,19 +70,19 @@ fn run(
     settings: Arc<Settings>,
     role: Role,
     database: &Database,
-    home: &mut Home,
+    home: &mut DataDir,
     stop: watch::Receiver<u32>,
     log: &Logger,
 ) -> anyhow::Result<()> {
     let system = actix::System::new();
     let served = system.block_on(async {
-        let fatal = Fatal::default();
+        let fatal = FatalError::default();
         database.watch(log);
         let start = Start { settings, role, database, home, fatal: &fatal, log };
         tokio::select! {
             served = start.and_serve_until(stop) => served,
             // As with kill -9, nothing is lost: the next start takes over.
-            reason = fatal.told() => Err(anyhow!(reason).context("this worker cannot go on")),
+            reason = fatal.wait() => Err(anyhow!(reason).context("this worker cannot go on")),
         }
     });
     // Dropping the runtime would wait for its threads, and one that is stuck in a database that hangs never ends.
@@ -91,7 +91,7 @@ fn run(
 }
 
 /// Keeps a loop of the worker's alive. When that can't be, the process ends.
-fn tended<F, T>(name: &'static str, fatal: &Fatal, log: &Logger, start: F)
+fn tended<F, T>(name: &'static str, fatal: &FatalError, log: &Logger, start: F)
 where
     F: FnMut() -> T + 'static,
     T: Future<Output = ()> + 'static,
@@ -99,7 +99,7 @@ where
     let (fatal, log) = (fatal.clone(), log.clone());
     actix_rt::spawn(async move {
         if let Err(reason) = tend(name, log, start).await {
-            fatal.tell(reason);
+            fatal.report(reason);
         }
     });
 }
@@ -114,13 +114,13 @@ struct Start<'a> {
     settings: Arc<Settings>,
     role: Role,
     database: &'a Database,
-    home: &'a mut Home,
-    fatal: &'a Fatal,
+    home: &'a mut DataDir,
+    fatal: &'a FatalError,
     log: &'a Logger,
 }
 
 /// What clients see.
-struct Front {
+struct ApiServer {
     server: http::Server,
     readiness: Arc<Readiness>,
 }
@@ -131,7 +131,7 @@ impl Start<'_> {
         let log = self.log;
         let mut work = None;
         let started = self.start(&mut work, &stop).await;
-        let called_off = matches!(&started, Err(error) if error.is::<CalledOff>());
+        let called_off = matches!(&started, Err(error) if error.is::<StartupAborted>());
         if let Ok(front) = &started {
             asked(&stop).await;
             // Readiness first, then the work, then the API: whoever waits for a result still gets it.
@@ -156,14 +156,18 @@ impl Start<'_> {
     }
 
     /// `work` is filled as soon as there is something to end.
-    async fn start(self, work: &mut Option<Work>, stop: &watch::Receiver<u32>) -> anyhow::Result<Front> {
+    async fn start(
+        self,
+        work: &mut Option<WorkerRuntime>,
+        stop: &watch::Receiver<u32>,
+    ) -> anyhow::Result<ApiServer> {
         let Self { settings, role, database, home, fatal, log } = self;
         unless_asked(stop, database.prepare(log)).await?;
         exchange_news(&database.store, fatal, log)?;
         let readiness = Arc::new(Readiness::default());
         let budget = Budget::new(settings.retention.disk_budget.0, 2 * settings.execution.output_limit.0);
         if role.works() {
-            let begun = Work::begin(&settings, database, home, &budget, fatal, stop, log).await?;
+            let begun = WorkerRuntime::begin(&settings, database, home, &budget, fatal, stop, log).await?;
             let work = work.insert(begun);
             unless_asked(stop, work.settle_in(home, &readiness, fatal, log)).await?;
         }
@@ -181,14 +185,14 @@ impl Start<'_> {
         })?;
         info!(log, "ready"; "address" => format!("http://{address}"), "role" => ?role,
             "slots" => settings.worker.slots, "version" => env!("CARGO_PKG_VERSION"));
-        Ok(Front { server, readiness })
+        Ok(ApiServer { server, readiness })
     }
 }
 
 /// It was asked to stop before it was ready.
 #[derive(Debug, thiserror::Error)]
 #[error("told to stop before it was ready")]
-struct CalledOff;
+struct StartupAborted;
 
 /// Returns when it is time to stop.
 async fn asked(stop: &watch::Receiver<u32>) {
@@ -202,26 +206,26 @@ async fn unless_asked<T>(
 ) -> anyhow::Result<T> {
     tokio::select! {
         done = what => done,
-        () = asked(stop) => Err(CalledOff.into()),
+        () = asked(stop) => Err(StartupAborted.into()),
     }
 }
 
 /// The part that executes.
-struct Work {
+struct WorkerRuntime {
     worker: Arc<Worker>,
     poller: Addr<Poller>,
-    sweeper: Arc<Sweeper>,
+    sweeper: Arc<ContainerReconciler>,
     backlog: Backlog,
 }
 
-impl Work {
+impl WorkerRuntime {
     /// From here on it claims, parks and runs.
     async fn begin(
         settings: &Arc<Settings>,
         database: &Database,
-        home: &mut Home,
+        home: &mut DataDir,
         budget: &Budget,
-        fatal: &Fatal,
+        fatal: &FatalError,
         stop: &watch::Receiver<u32>,
         log: &Logger,
     ) -> anyhow::Result<Self> {
@@ -262,16 +266,17 @@ impl Work {
         );
         let poller = Poller::new(Arc::clone(&worker)).start();
         let own = log.new(o!("part" => "sweeper"));
-        let sweeper = Sweeper::new(Arc::clone(&worker), poller.clone(), home.predecessors.clone(), own);
+        let sweeper =
+            ContainerReconciler::new(Arc::clone(&worker), poller.clone(), home.predecessors.clone(), own);
         Ok(Self { worker, poller, sweeper, backlog })
     }
 
     /// Takes over from those before, and starts what looks after things.
     async fn settle_in(
         &self,
-        home: &mut Home,
+        home: &mut DataDir,
         readiness: &Arc<Readiness>,
-        fatal: &Fatal,
+        fatal: &FatalError,
         log: &Logger,
     ) -> anyhow::Result<()> {
         let (worker, docker, sweeper) = (&self.worker, self.worker.docker.clone(), Arc::clone(&self.sweeper));
@@ -333,7 +338,7 @@ impl Work {
 }
 
 /// What any daemon does for the whole deployment.
-fn look_after(store: &Store, settings: &Arc<Settings>, budget: &Budget, fatal: &Fatal, log: &Logger) {
+fn look_after(store: &Store, settings: &Arc<Settings>, budget: &Budget, fatal: &FatalError, log: &Logger) {
     let (of, webhook, own) = (store.clone(), settings.webhook.clone(), log.new(o!("part" => "webhooks")));
     tended("webhooks", fatal, log, move || webhooks::send_for_ever(of.clone(), webhook.clone(), own.clone()));
     let (of, budget, rules) = (store.clone(), budget.clone(), settings.retention.clone());
@@ -344,7 +349,7 @@ fn look_after(store: &Store, settings: &Arc<Settings>, budget: &Budget, fatal: &
 }
 
 /// With the other processes on this database.
-fn exchange_news(store: &Store, fatal: &Fatal, log: &Logger) -> anyhow::Result<()> {
+fn exchange_news(store: &Store, fatal: &FatalError, log: &Logger) -> anyhow::Result<()> {
     let (teller, telling) = (store.clone(), log.new(o!()));
     tended("news", fatal, log, move || {
         let (store, log) = (teller.clone(), telling.clone());

@@ -58,7 +58,7 @@ pub struct Claimed {
 
 /// The Recorder's answer; it steers the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AppendReply {
     Continue,
     CancelRequested,
     /// Somebody else owns the execution now, or it has ended: stop the sandbox, write nothing.

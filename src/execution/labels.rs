@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 /// Every set of labels that an execution may ask for to run on this worker: all that its own labels contain. The
 /// queue is looked at once for each, so labels are few (`rgrid_api::names::WORKER_LABELS_MAX`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer(Vec<BTreeMap<String, String>>);
+pub struct LabelSets(Vec<BTreeMap<String, String>>);
 
-impl Offer {
+impl LabelSets {
     pub fn of(labels: &BTreeMap<String, String>) -> Self {
         let mut sets = vec![BTreeMap::new()];
         for (key, value) in labels {
@@ -42,14 +42,14 @@ mod tests {
 
     #[test]
     fn a_worker_without_labels_fits_what_asks_for_none() {
-        let offer = Offer::of(&labels(&[]));
+        let offer = LabelSets::of(&labels(&[]));
         assert!(offer.is_plain());
         assert_eq!(offer.sets(), [labels(&[])]);
     }
 
     #[test]
     fn a_worker_fits_each_part_of_its_labels() {
-        let offer = Offer::of(&labels(&[("gpu", "true"), ("zone", "eu")]));
+        let offer = LabelSets::of(&labels(&[("gpu", "true"), ("zone", "eu")]));
         let expected = [
             labels(&[]),
             labels(&[("gpu", "true")]),

@@ -14,14 +14,14 @@ mod status;
 mod stream_offsets;
 mod submission;
 
-pub use claim::{Claim, Claimed, Verdict};
+pub use claim::{AppendReply, Claim, Claimed};
 pub use id::{ExecutionId, WorkerId};
 pub use key::{Caller, Key, KeyId, Scope};
-pub use labels::Offer;
-pub use outcome::{Conclusion, Cut, Outcome, PhaseTimes, RunText, StoredOutput};
+pub use labels::LabelSets;
+pub use outcome::{Cut, ExecutionRecord, Outcome, PhaseTimes, RunText, StoredOutput};
 pub use requirements::Requirements;
 pub use status::may_become;
-pub use stream_offsets::Position;
+pub use stream_offsets::StreamOffsets;
 pub use submission::{Environment, FileContent, IdempotencyKey, Limits, NewExecution};
 
 pub use rgrid_api::{FailureKind, Status, Stream, Usage};

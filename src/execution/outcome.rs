@@ -78,7 +78,7 @@ impl std::fmt::Debug for StoredOutput {
 
 /// Everything that the final write records.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conclusion {
+pub struct ExecutionRecord {
     pub outcome: Outcome,
     pub exit_code: Option<i32>,
     pub stdout: RunText,
@@ -93,7 +93,7 @@ pub struct Conclusion {
     pub image: Option<String>,
 }
 
-impl Conclusion {
+impl ExecutionRecord {
     /// An attempt of which there is nothing but the reason.
     pub fn failed(kind: FailureKind, error: impl Into<String>) -> Self {
         Self {

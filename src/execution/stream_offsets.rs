@@ -10,7 +10,7 @@ use rgrid_api::Stream;
 /// Bytes, not numbers of chunks: chunks are folded into the row when the run ends, and a byte of a stream
 /// stays at its place. Bytes that were not kept count too, so a place is the same before and after the cut.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Position {
+pub struct StreamOffsets {
     /// 0: nothing of any attempt.
     pub attempt: i32,
     pub install: u64,
@@ -20,7 +20,7 @@ pub struct Position {
     pub ended: bool,
 }
 
-impl Position {
+impl StreamOffsets {
     /// Before the first byte of an attempt.
     pub fn start_of(attempt: i32) -> Self {
         Self { attempt, ..Self::default() }
@@ -44,14 +44,14 @@ impl Position {
 }
 
 /// `1-0-4096-12`, at the end `1-0-4096-12-end`.
-impl fmt::Display for Position {
+impl fmt::Display for StreamOffsets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}-{}-{}", self.attempt, self.install, self.stdout, self.stderr)?;
         if self.ended { f.write_str("-end") } else { Ok(()) }
     }
 }
 
-impl FromStr for Position {
+impl FromStr for StreamOffsets {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -81,9 +81,9 @@ mod tests {
 
     #[test]
     fn an_id_reads_back_as_it_was_written() {
-        let position = Position { attempt: 2, install: 7, stdout: 102_400, stderr: 0, ended: false };
+        let position = StreamOffsets { attempt: 2, install: 7, stdout: 102_400, stderr: 0, ended: false };
         assert_eq!(position.to_string(), "2-7-102400-0");
-        for position in [position, Position { ended: true, ..position }, Position::default()] {
+        for position in [position, StreamOffsets { ended: true, ..position }, StreamOffsets::default()] {
             assert_eq!(position.to_string().parse(), Ok(position));
         }
     }
@@ -95,7 +95,7 @@ mod tests {
         for bad in
             bad.into_iter().chain(["9999999999-0-0-0", "1-99999999999999999999-0-0", "1-0-0-0-end-end"])
         {
-            assert!(bad.parse::<Position>().is_err(), "{bad}");
+            assert!(bad.parse::<StreamOffsets>().is_err(), "{bad}");
         }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn admit(
     settings: &Settings,
     runtimes: &RuntimeTable,
 ) -> Result<NewExecution, Vec<FieldError>> {
-    let mut desk = Desk { settings, errors: Vec::new() };
+    let mut desk = Validator { settings, errors: Vec::new() };
     desk.script(&asked);
     desk.args(&asked.args);
     desk.environment("env", &asked.env);
@@ -69,7 +69,7 @@ pub(crate) fn secrets_again(
     asked: Retry,
     settings: &Settings,
 ) -> Result<Environment, Vec<FieldError>> {
-    let mut desk = Desk { settings, errors: Vec::new() };
+    let mut desk = Validator { settings, errors: Vec::new() };
     desk.environment("secrets", &asked.secrets);
     for name in wanted.iter().filter(|name| !asked.secrets.contains_key(*name)) {
         desk.wrong(
@@ -84,12 +84,12 @@ pub(crate) fn secrets_again(
 }
 
 /// Collects what is wrong.
-struct Desk<'a> {
+struct Validator<'a> {
     settings: &'a Settings,
     errors: Vec<FieldError>,
 }
 
-impl Desk<'_> {
+impl Validator<'_> {
     fn wrong(&mut self, field: impl Into<String>, message: impl Into<String>) {
         self.errors.push(FieldError { field: field.into(), message: message.into() });
     }

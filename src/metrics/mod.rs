@@ -45,10 +45,10 @@ pub struct Metrics {
 /// Of this process.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
     claims: Counters::new("rgrid_claims_total", "Executions claimed by this worker", &[]),
-    releases: Counters::new("rgrid_releases_total", "Claims given back unfinished", &[]),
+    releases: Counters::new("rgrid_releases_total", "ActiveClaims given back unfinished", &[]),
     rescues: Counters::new(
         "rgrid_rescues_total",
-        "Claims of lost workers that were taken back",
+        "ActiveClaims of lost workers that were taken back",
         &["becomes"],
     ),
     runs: Counters::new("rgrid_runs_total", "Runs whose end was recorded", &["status", "failure_kind"]),

@@ -14,17 +14,17 @@ mod reuse;
 mod sandbox;
 mod start_limiter;
 
-pub use docker::diagnostics::Examined;
+pub use docker::diagnostics::Diagnostics;
 pub use docker::engine::{Docker, DockerSettings, EngineInfo, Found};
 pub use docker::environments::{
     Building, ENVIRONMENT, ENVIRONMENT_PYTHON, ENVIRONMENT_TEMPORARY, EnvironmentVolumes,
 };
 pub use docker::images::{ImageId, PulledImage, Removal};
 pub use error::{DockerError, SandboxError};
-pub use network::firewall::{Fence, FenceState};
+pub use network::firewall::{Firewall, FirewallState};
 pub use network::holders::HolderLimits;
 pub use profile::{Network, Profile};
-pub use sandbox::{Sandbox, Step};
-pub use start_limiter::{First, Later};
+pub use sandbox::{Sandbox, SandboxEvent};
+pub use start_limiter::{Background, Foreground};
 
 pub use crate::settings::PullPolicy;

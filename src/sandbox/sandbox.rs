@@ -28,7 +28,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A numbered event of the job.
 #[derive(Debug)]
-pub struct Step {
+pub struct SandboxEvent {
     pub seq: u64,
     pub event: Event,
 }
@@ -45,7 +45,7 @@ pub struct Sandbox {
     /// What the init said of itself at the last hello.
     state: State,
     /// The event that told that the job has begun.
-    first: Option<Step>,
+    first: Option<SandboxEvent>,
     /// Number of the last event that came in.
     last: u64,
     /// A cancel must not get lost with a connection.
@@ -229,7 +229,7 @@ impl Sandbox {
 
     /// The next event. A connection that breaks is mended as long as the container runs. May be dropped
     /// at any time without losing anything.
-    pub async fn next(&mut self) -> Result<Step, SandboxError> {
+    pub async fn next(&mut self) -> Result<SandboxEvent, SandboxError> {
         if let Some(first) = self.first.take() {
             return Ok(first);
         }
@@ -249,12 +249,12 @@ impl Sandbox {
         }
     }
 
-    fn step(&mut self, seq: u64, event: Event) -> Step {
+    fn step(&mut self, seq: u64, event: Event) -> SandboxEvent {
         self.history.note(&event);
         if let Event::Exit(exit) = &event {
             self.network_used = exit.network_used;
         }
-        Step { seq, event }
+        SandboxEvent { seq, event }
     }
 
     /// These events are stored; the init may forget them. One that gets lost is made good by the next.

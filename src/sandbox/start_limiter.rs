@@ -41,29 +41,29 @@ impl Default for Turns {
 }
 
 /// Something is made for later until this is dropped.
-pub struct Later(#[expect(dead_code, reason = "it is held, not read")] Option<OwnedSemaphorePermit>);
+pub struct Background(#[expect(dead_code, reason = "it is held, not read")] Option<OwnedSemaphorePermit>);
 
 /// A run waits for its sandbox until this is dropped.
-pub struct First(Turns);
+pub struct Foreground(Turns);
 
-impl Drop for First {
+impl Drop for Foreground {
     fn drop(&mut self) {
         self.0.0.waiting.send_modify(|waiting| *waiting -= 1);
     }
 }
 
 impl Turns {
-    pub fn first(&self) -> First {
+    pub fn first(&self) -> Foreground {
         self.0.waiting.send_modify(|waiting| *waiting += 1);
-        First(self.clone())
+        Foreground(self.clone())
     }
 
     /// Returns when something may be made for later; one of a few may until the answer is dropped.
-    pub async fn later(&self) -> Later {
+    pub async fn later(&self) -> Background {
         // It is never closed.
         let place = Arc::clone(&self.0.places).acquire_owned().await.ok();
         self.calm().await;
-        Later(place)
+        Background(place)
     }
 
     /// Returns when no run waits and Docker does not need a rest.

@@ -7,7 +7,7 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Bool, Integer, Text};
 
 use crate::execution::Claim;
-use crate::store::notify::News;
+use crate::store::notify::Notification;
 use crate::store::{Store, StoreError};
 
 const USE: &str = "
@@ -156,7 +156,7 @@ impl Store {
                 Ok(rows > 0)
             })
             .await?;
-        self.news.publish(News::Changed(execution));
+        self.news.publish(Notification::Changed(execution));
         Ok(noted)
     }
 }

@@ -36,7 +36,7 @@ pub use disk_budget::{Budget, NoRoom, Room};
 pub use environments::{EnvironmentKey, StoredEnvironment};
 pub use error::StoreError;
 pub use executions::outputs::Chunk;
-pub use executions::progress::{CutStream, Standing};
+pub use executions::progress::{CutStream, Progress};
 pub use executions::query::{Filter, Page, StreamText};
 pub use executions::receipts::MadeOf;
 pub use images::StoredImage;
@@ -45,7 +45,7 @@ pub use queue::finish::Recorded;
 pub use queue::release::Rescue;
 pub use queue::submit::Submitted;
 pub use statistics::{MINUTES, Minute};
-pub use subscriptions::Watch;
+pub use subscriptions::Subscription;
 pub use webhooks::DueWebhook;
 pub use workers::WorkerRow;
 
@@ -59,7 +59,7 @@ pub mod statements {
 
 use crate::metrics::METRICS;
 use connections::Connections;
-use notify::Newsroom;
+use notify::Notifier;
 use pool::Lane;
 
 /// For one call. The server ends its statements sooner (`statement_timeout`); this is for one that hangs
@@ -73,7 +73,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Store {
     connections: Arc<Connections>,
     lane: Arc<Lane>,
-    news: Arc<Newsroom>,
+    news: Arc<Notifier>,
 }
 
 impl Store {
@@ -82,7 +82,7 @@ impl Store {
         Self {
             connections: Arc::new(Connections::new(database_url)),
             lane: Lane::new(size),
-            news: Arc::new(Newsroom::new()),
+            news: Arc::new(Notifier::new()),
         }
     }
 

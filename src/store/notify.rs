@@ -1,6 +1,6 @@
-//! News between processes, by NOTIFY: what was queued, what ended, what is to be cancelled.
+//! Notification between processes, by NOTIFY: what was queued, what ended, what is to be cancelled.
 //!
-//! News only makes things faster. It is sent after the commit, outside of the statement that it speaks of (a
+//! Notification only makes things faster. It is sent after the commit, outside of the statement that it speaks of (a
 //! NOTIFY within would make all commits of the database take turns), several at once, and may get lost:
 //! whoever waits for it also looks by itself from time to time.
 
@@ -16,7 +16,7 @@ use tokio::sync::{Notify, broadcast};
 
 use crate::execution::ExecutionId;
 use crate::store::statement::statement;
-use crate::store::subscriptions::{self, Watch, Watchers};
+use crate::store::subscriptions::{self, Subscription, Subscriptions};
 use crate::store::{Store, StoreError};
 
 /// diesel gives no socket to wait at, so the listener looks; a look costs a system call and no query.
@@ -28,7 +28,7 @@ const ITEMS_AT_ONCE: usize = 150;
 const ITEMS_KEPT: usize = 10_000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum News {
+pub(crate) enum Notification {
     Queued,
     Ended(ExecutionId),
     Cancel,
@@ -38,18 +38,18 @@ pub(crate) enum News {
     Follow(ExecutionId),
 }
 
-pub(crate) struct Newsroom {
+pub(crate) struct Notifier {
     /// Of this process, so that it does not listen to itself.
     origin: String,
     queued: Notify,
     cancels: Notify,
     ended: broadcast::Sender<ExecutionId>,
-    watchers: Arc<Watchers>,
-    outgoing: Mutex<Vec<News>>,
+    watchers: Arc<Subscriptions>,
+    outgoing: Mutex<Vec<Notification>>,
     filled: Notify,
 }
 
-impl Newsroom {
+impl Notifier {
     pub fn new() -> Self {
         Self {
             origin: ulid::Ulid::generate().to_string(),
@@ -63,10 +63,10 @@ impl Newsroom {
     }
 
     /// For this process at once, for others soon.
-    pub fn publish(&self, news: News) {
+    pub fn publish(&self, news: Notification) {
         self.spread(&news);
         // Of each piece of output nobody else wants to hear, but for followers.
-        if let News::Changed(execution) = &news
+        if let Notification::Changed(execution) = &news
             && !self.watchers.is_followed_elsewhere(execution)
         {
             return;
@@ -80,23 +80,23 @@ impl Newsroom {
         self.filled.notify_one();
     }
 
-    fn spread(&self, news: &News) {
+    fn spread(&self, news: &Notification) {
         match news {
-            News::Queued => self.queued.notify_one(),
-            News::Cancel => self.cancels.notify_one(),
-            News::Ended(execution) => {
+            Notification::Queued => self.queued.notify_one(),
+            Notification::Cancel => self.cancels.notify_one(),
+            Notification::Ended(execution) => {
                 // Nobody waiting for it is fine.
                 drop(self.ended.send(execution.clone()));
                 self.watchers.wake(execution);
                 self.watchers.forget(execution);
             }
-            News::Changed(execution) => self.watchers.wake(execution),
+            Notification::Changed(execution) => self.watchers.wake(execution),
             // Of this process its watchers know themselves.
-            News::Follow(_) => {}
+            Notification::Follow(_) => {}
         }
     }
 
-    fn take(&self) -> Vec<News> {
+    fn take(&self) -> Vec<Notification> {
         let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
         let count = outgoing.len().min(ITEMS_AT_ONCE);
         outgoing.drain(..count).collect()
@@ -109,7 +109,7 @@ impl Newsroom {
         }
         for news in words.filter_map(parse) {
             match &news {
-                News::Follow(execution) => self.watchers.note_elsewhere(execution),
+                Notification::Follow(execution) => self.watchers.note_elsewhere(execution),
                 other => self.spread(other),
             }
         }
@@ -117,36 +117,36 @@ impl Newsroom {
 
     /// Something may have been missed: everybody looks for themselves.
     fn missed(&self) {
-        self.spread(&News::Queued);
-        self.spread(&News::Cancel);
+        self.spread(&Notification::Queued);
+        self.spread(&Notification::Cancel);
         self.watchers.wake_all();
     }
 }
 
-fn write(news: &News) -> String {
+fn write(news: &Notification) -> String {
     match news {
-        News::Queued => "queued".to_owned(),
-        News::Cancel => "cancel".to_owned(),
-        News::Ended(execution) => format!("ended:{execution}"),
-        News::Changed(execution) => format!("changed:{execution}"),
-        News::Follow(execution) => format!("follow:{execution}"),
+        Notification::Queued => "queued".to_owned(),
+        Notification::Cancel => "cancel".to_owned(),
+        Notification::Ended(execution) => format!("ended:{execution}"),
+        Notification::Changed(execution) => format!("changed:{execution}"),
+        Notification::Follow(execution) => format!("follow:{execution}"),
     }
 }
 
 /// None for a word of a newer version.
-fn parse(word: &str) -> Option<News> {
+fn parse(word: &str) -> Option<Notification> {
     let Some((what, id)) = word.split_once(':') else {
         return match word {
-            "queued" => Some(News::Queued),
-            "cancel" => Some(News::Cancel),
+            "queued" => Some(Notification::Queued),
+            "cancel" => Some(Notification::Cancel),
             _ => None,
         };
     };
     let id = ExecutionId::from_stored(id.to_owned());
     match what {
-        "ended" => Some(News::Ended(id)),
-        "changed" => Some(News::Changed(id)),
-        "follow" => Some(News::Follow(id)),
+        "ended" => Some(Notification::Ended(id)),
+        "changed" => Some(Notification::Changed(id)),
+        "follow" => Some(Notification::Follow(id)),
         _ => None,
     }
 }
@@ -171,7 +171,7 @@ impl Store {
 
     /// Follows an execution: the other processes tell of its changes too. They forget it after a
     /// while: see [`Store::still_followed`].
-    pub fn follow(&self, execution: &ExecutionId) -> Watch {
+    pub fn follow(&self, execution: &ExecutionId) -> Subscription {
         let watch = self.news.watchers.watch(execution);
         self.still_followed(execution);
         watch
@@ -179,7 +179,7 @@ impl Store {
 
     /// To be called every [`Store::FOLLOW_AGAIN`], so that the others go on telling.
     pub fn still_followed(&self, execution: &ExecutionId) {
-        self.news.publish(News::Follow(execution.clone()));
+        self.news.publish(Notification::Follow(execution.clone()));
     }
 
     /// Sends this process's news to the others. Never returns.
@@ -229,7 +229,7 @@ impl Store {
 }
 
 /// Returns when nobody is there any more to hear it.
-fn listen(mut conn: PgConnection, news: &Weak<Newsroom>, log: &Logger) -> Result<(), StoreError> {
+fn listen(mut conn: PgConnection, news: &Weak<Notifier>, log: &Logger) -> Result<(), StoreError> {
     conn.batch_execute("LISTEN rgrid")?;
     debug!(log, "listening for news");
     if let Some(room) = news.upgrade() {
@@ -252,11 +252,11 @@ mod tests {
     #[test]
     fn news_comes_out_as_it_went_in() {
         for news in [
-            News::Queued,
-            News::Cancel,
-            News::Ended(ExecutionId::generate()),
-            News::Changed(ExecutionId::generate()),
-            News::Follow(ExecutionId::generate()),
+            Notification::Queued,
+            Notification::Cancel,
+            Notification::Ended(ExecutionId::generate()),
+            Notification::Changed(ExecutionId::generate()),
+            Notification::Follow(ExecutionId::generate()),
         ] {
             assert_eq!(parse(&write(&news)), Some(news));
         }
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_process_does_not_listen_to_itself() {
-        let (one, other) = (Newsroom::new(), Newsroom::new());
+        let (one, other) = (Notifier::new(), Notifier::new());
         let mut endings = one.ended.subscribe();
         let id = ExecutionId::generate();
         one.receive(&format!("{} ended:{id}", one.origin));
@@ -276,12 +276,12 @@ mod tests {
 
     #[test]
     fn of_changes_others_hear_only_when_they_follow() {
-        let (one, other) = (Newsroom::new(), Newsroom::new());
+        let (one, other) = (Notifier::new(), Notifier::new());
         let id = ExecutionId::generate();
-        one.publish(News::Changed(id.clone()));
+        one.publish(Notification::Changed(id.clone()));
         assert_eq!(one.take(), []);
         one.receive(&format!("{} follow:{id}", other.origin));
-        one.publish(News::Changed(id.clone()));
-        assert_eq!(one.take(), [News::Changed(id)]);
+        one.publish(Notification::Changed(id.clone()));
+        assert_eq!(one.take(), [Notification::Changed(id)]);
     }
 }

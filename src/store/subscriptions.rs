@@ -16,7 +16,7 @@ pub(crate) const REPEAT_AFTER: Duration = Duration::from_secs(20);
 const FOLLOWED_MAX: usize = 10_000;
 
 #[derive(Default)]
-pub(crate) struct Watchers {
+pub(crate) struct Subscriptions {
     state: Mutex<State>,
 }
 
@@ -26,12 +26,12 @@ struct State {
     elsewhere: HashMap<ExecutionId, Instant>,
 }
 
-impl Watchers {
+impl Subscriptions {
     /// From now on no change is missed: one that comes while nobody waits is kept.
-    pub fn watch(self: &Arc<Self>, execution: &ExecutionId) -> Watch {
+    pub fn watch(self: &Arc<Self>, execution: &ExecutionId) -> Subscription {
         let notify = Arc::new(Notify::new());
         self.lock().here.entry(execution.clone()).or_default().push(Arc::clone(&notify));
-        Watch { execution: execution.clone(), notify, watchers: Arc::clone(self) }
+        Subscription { execution: execution.clone(), notify, watchers: Arc::clone(self) }
     }
 
     pub fn wake(&self, execution: &ExecutionId) {
@@ -73,20 +73,20 @@ impl Watchers {
 }
 
 /// An execution that is being followed in this process.
-pub struct Watch {
+pub struct Subscription {
     execution: ExecutionId,
     notify: Arc<Notify>,
-    watchers: Arc<Watchers>,
+    watchers: Arc<Subscriptions>,
 }
 
-impl Watch {
+impl Subscription {
     /// Returns when something may have changed since the last call.
     pub async fn changed(&self) {
         self.notify.notified().await;
     }
 }
 
-impl Drop for Watch {
+impl Drop for Subscription {
     fn drop(&mut self) {
         let mut state = self.watchers.lock();
         if let Some(all) = state.here.get_mut(&self.execution) {
@@ -104,7 +104,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_change_before_the_wait_is_not_missed_and_only_its_followers_wake() {
-        let watchers = Arc::new(Watchers::default());
+        let watchers = Arc::new(Subscriptions::default());
         let (one, other) = (ExecutionId::generate(), ExecutionId::generate());
         let (watch, idle) = (watchers.watch(&one), watchers.watch(&other));
         watchers.wake(&one);
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn who_follows_elsewhere_is_known_until_the_end() {
-        let watchers = Watchers::default();
+        let watchers = Subscriptions::default();
         let id = ExecutionId::generate();
         assert!(!watchers.is_followed_elsewhere(&id));
         watchers.note_elsewhere(&id);

@@ -13,7 +13,7 @@ use crate::metrics::{METRICS, Raised};
 
 /// What a run is to do. Later ones are stronger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Order {
+pub enum Signal {
     GoOn,
     /// Its user wants it to end.
     Cancel,
@@ -24,19 +24,19 @@ pub enum Order {
 }
 
 /// By execution and attempt: the claim, and where its run hears orders.
-type Running = HashMap<(ExecutionId, i32), (Claim, watch::Sender<Order>)>;
+type Running = HashMap<(ExecutionId, i32), (Claim, watch::Sender<Signal>)>;
 
 /// Cloning shares the list.
 #[derive(Clone, Default)]
-pub struct Claims {
+pub struct ActiveClaims {
     running: Arc<Mutex<Running>>,
     changed: Arc<tokio::sync::Notify>,
 }
 
 /// A claim on the list, for the one who runs it.
-pub struct Held {
+pub struct ClaimHandle {
     pub claim: Claim,
-    pub orders: watch::Receiver<Order>,
+    pub orders: watch::Receiver<Signal>,
     guard: Guard,
 }
 
@@ -45,23 +45,23 @@ pub type Guard = Arc<Entry>;
 
 pub struct Entry {
     claim: Claim,
-    claims: Claims,
+    claims: ActiveClaims,
     _counted: Raised,
 }
 
-impl Held {
+impl ClaimHandle {
     pub fn guard(&self) -> Guard {
         Arc::clone(&self.guard)
     }
 }
 
-impl Claims {
-    pub fn hold(&self, claim: Claim) -> Held {
-        let (sender, orders) = watch::channel(Order::GoOn);
+impl ActiveClaims {
+    pub fn hold(&self, claim: Claim) -> ClaimHandle {
+        let (sender, orders) = watch::channel(Signal::GoOn);
         self.lock().insert(key(&claim), (claim.clone(), sender));
         let counted = METRICS.running.raise();
         let guard = Arc::new(Entry { claim: claim.clone(), claims: self.clone(), _counted: counted });
-        Held { claim, orders, guard }
+        ClaimHandle { claim, orders, guard }
     }
 
     pub fn all(&self) -> Vec<Claim> {
@@ -81,7 +81,7 @@ impl Claims {
     }
 
     /// An order never gets weaker.
-    pub fn order(&self, claim: &Claim, order: Order) {
+    pub fn order(&self, claim: &Claim, order: Signal) {
         if let Some((_, sender)) = self.lock().get(&key(claim)) {
             sender.send_if_modified(|current| {
                 let stronger = order > *current;
@@ -93,7 +93,7 @@ impl Claims {
         }
     }
 
-    pub fn order_all(&self, order: Order) {
+    pub fn order_all(&self, order: Signal) {
         for claim in self.all() {
             self.order(&claim, order);
         }
@@ -137,16 +137,16 @@ mod tests {
 
     #[test]
     fn an_order_never_gets_weaker() {
-        let claims = Claims::default();
+        let claims = ActiveClaims::default();
         let held = claims.hold(claim());
-        claims.order(&held.claim, Order::Lost);
-        claims.order(&held.claim, Order::Cancel);
-        assert_eq!(*held.orders.borrow(), Order::Lost);
+        claims.order(&held.claim, Signal::Lost);
+        claims.order(&held.claim, Signal::Cancel);
+        assert_eq!(*held.orders.borrow(), Signal::Lost);
     }
 
     #[test]
     fn a_panic_takes_its_claim_off_the_list() {
-        let claims = Claims::default();
+        let claims = ActiveClaims::default();
         let held = claims.hold(claim());
         let panicked = std::thread::spawn(move || {
             let _held = held;

@@ -9,16 +9,16 @@ use actix::{
 };
 use slog::error;
 
-use crate::execution::{Claim, Claimed, Conclusion, FailureKind};
+use crate::execution::{Claim, Claimed, ExecutionRecord, FailureKind};
 use crate::metrics::METRICS;
 use crate::sandbox::{Network, Profile, Sandbox};
 use crate::settings::NetworkPolicy;
 use crate::store::Chunk;
 use crate::worker::Worker;
-use crate::worker::attempt::{self, Left, Nest, Run, Start, Stock};
+use crate::worker::attempt::{self, Left, Nest, Run, SlotSandboxes, Start};
 use crate::worker::recorder::Finish;
 
-use crate::worker::active_claims::Held;
+use crate::worker::active_claims::ClaimHandle;
 
 /// How often a parked sandbox is looked at for its age, and a failed parking is tried again.
 const TIDY_EVERY: Duration = Duration::from_secs(20);
@@ -28,7 +28,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(20);
 #[rtype(result = "()")]
 pub(crate) struct Execute {
     pub claimed: Claimed,
-    pub held: Held,
+    pub held: ClaimHandle,
     pub resume: Option<Resume>,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Retire;
 
 pub struct Executor {
     worker: Arc<Worker>,
-    stock: Stock,
+    stock: SlotSandboxes,
     /// What this slot is likeliest to need next.
     likeliest: Option<Profile>,
     busy: bool,
@@ -53,7 +53,7 @@ pub struct Executor {
 
 impl Executor {
     pub(crate) fn new(worker: Arc<Worker>) -> Self {
-        Self { worker, stock: Stock::default(), likeliest: None, busy: false }
+        Self { worker, stock: SlotSandboxes::default(), likeliest: None, busy: false }
     }
 
     fn tidy(&mut self, ctx: &mut Context<Self>) {
@@ -151,9 +151,9 @@ async fn answer_for(worker: &Worker, claim: Claim, panicked: bool) {
     METRICS.panics.add(&["run"], 1);
     error!(worker.log, "a run panicked"; "execution" => %claim.execution, "attempt" => claim.attempt);
     let words = "RGrid itself failed while it ran this script; the daemon's log says where. Submit it again";
-    let conclusion = Arc::new(Conclusion::failed(FailureKind::Internal, words));
+    let conclusion = Arc::new(ExecutionRecord::failed(FailureKind::Internal, words));
     if let Err(error) = worker.recorder.send(Finish { claim, conclusion }).await {
-        worker.fatal.tell(format!("the recorder is gone: {error}"));
+        worker.fatal.report(format!("the recorder is gone: {error}"));
     }
 }
 

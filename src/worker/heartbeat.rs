@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::execution::Claim;
 use crate::failpoint;
 use crate::store::{Pulse, StoreError};
-use crate::worker::{Order, Worker};
+use crate::worker::{Signal, Worker};
 
 /// How often a cancel of a running script is looked for, when nobody tells of it.
 const PULSE_EVERY: Duration = Duration::from_secs(1);
@@ -94,13 +94,13 @@ fn pass_on(worker: &Worker, asked: &[Claim], pulses: &[Pulse]) {
     let alive: HashSet<_> = pulses.iter().map(|pulse| (&pulse.execution, pulse.attempt)).collect();
     for claim in asked {
         if !alive.contains(&(&claim.execution, claim.attempt)) {
-            worker.claims.order(claim, Order::Lost);
+            worker.claims.order(claim, Signal::Lost);
         }
     }
     for pulse in pulses.iter().filter(|pulse| pulse.cancel_requested) {
         let claim =
             Claim { execution: pulse.execution.clone(), attempt: pulse.attempt, worker: worker.id.clone() };
-        worker.claims.order(&claim, Order::Cancel);
+        worker.claims.order(&claim, Signal::Cancel);
     }
 }
 

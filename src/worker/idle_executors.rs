@@ -36,7 +36,7 @@ impl Demand {
     }
 }
 
-pub(crate) struct Bench<E> {
+pub(crate) struct IdleExecutors<E> {
     idle: Mutex<Vec<Seat<E>>>,
     freed: Notify,
 }
@@ -47,21 +47,21 @@ struct Seat<E> {
     last: Option<Demand>,
 }
 
-impl<E> Default for Bench<E> {
+impl<E> Default for IdleExecutors<E> {
     fn default() -> Self {
         Self { idle: Mutex::default(), freed: Notify::new() }
     }
 }
 
-impl<E> Bench<E> {
-    pub fn sit(&self, executor: E, last: Option<Demand>) {
+impl<E> IdleExecutors<E> {
+    pub fn push(&self, executor: E, last: Option<Demand>) {
         self.lock().push(Seat { executor, last });
         self.freed.notify_one();
     }
 
     /// The one whose parked sandbox fits, the warmest of them, and one that has run for the same owner first; else one
     /// that has run nothing; else the one that has waited longest, so that runs of different kinds find slots of their own.
-    pub fn call_for(&self, demand: &Demand) -> Option<E> {
+    pub fn take_best_for(&self, demand: &Demand) -> Option<E> {
         let mut idle = self.lock();
         let same = idle.iter().rposition(|seat| seat.last.as_ref() == Some(demand));
         let is_like = |last: &Demand| last.kind == demand.kind;
@@ -103,21 +103,21 @@ mod tests {
     #[test]
     fn an_owner_comes_back_to_the_slot_that_ran_for_it_last() {
         let of = |owner: &str| Demand { owner: Some(KeyId::from_stored(owner.to_owned())), ..demand("a") };
-        let bench = Bench::default();
-        bench.sit(0, Some(of("ann")));
-        bench.sit(1, Some(of("bob")));
-        assert_eq!(bench.call_for(&of("ann")), Some(0));
+        let bench = IdleExecutors::default();
+        bench.push(0, Some(of("ann")));
+        bench.push(1, Some(of("bob")));
+        assert_eq!(bench.take_best_for(&of("ann")), Some(0));
         // Whoever has none takes the sandbox that is parked elsewhere.
-        assert_eq!(bench.call_for(&of("eve")), Some(1));
+        assert_eq!(bench.take_best_for(&of("eve")), Some(1));
     }
 
     #[test]
     fn runs_that_alternate_find_a_slot_each() {
-        let bench = Bench::default();
-        (0..2).for_each(|slot| bench.sit(slot, None));
+        let bench = IdleExecutors::default();
+        (0..2).for_each(|slot| bench.push(slot, None));
         let mut run = |runtime| {
-            let slot = bench.call_for(&demand(runtime)).unwrap();
-            bench.sit(slot, Some(demand(runtime)));
+            let slot = bench.take_best_for(&demand(runtime)).unwrap();
+            bench.push(slot, Some(demand(runtime)));
             slot
         };
         let slots = ["a", "b", "a", "b", "a"].map(&mut run);
@@ -128,6 +128,6 @@ mod tests {
 
     #[test]
     fn nobody_comes_from_an_empty_bench() {
-        assert_eq!(Bench::<u8>::default().call_for(&demand("a")), None);
+        assert_eq!(IdleExecutors::<u8>::default().take_best_for(&demand("a")), None);
     }
 }

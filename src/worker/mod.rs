@@ -15,9 +15,9 @@ mod recorder;
 mod tended;
 mod worker;
 
-pub use active_claims::{Claims, Order};
+pub use active_claims::{ActiveClaims, Signal};
 pub use executor::{Executor, Resume};
 pub use poller::{Drain, Poller, TakeOver};
 pub use recorder::{Backlog, Recorder};
-pub use tended::{Fatal, tend};
+pub use tended::{FatalError, tend};
 pub use worker::Worker;

@@ -16,7 +16,7 @@ use crate::worker::heartbeat;
 use crate::worker::idle_executors::Demand;
 use crate::worker::tended::tend;
 use crate::worker::worker::Phase;
-use crate::worker::{Executor, Order, Worker};
+use crate::worker::{Executor, Signal, Worker};
 
 /// After a claim that failed, so that a database that is away is not asked in a spin.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
@@ -57,7 +57,7 @@ impl Actor for Poller {
     fn started(&mut self, _: &mut Context<Self>) {
         METRICS.slots.set(i64::try_from(self.worker.settings.worker.slots).unwrap_or(i64::MAX));
         for _ in 0..self.worker.settings.worker.slots {
-            self.worker.bench.sit(Executor::new(Arc::clone(&self.worker)).start(), None);
+            self.worker.bench.push(Executor::new(Arc::clone(&self.worker)).start(), None);
         }
         let (first, second) = (Arc::clone(&self.worker), Arc::clone(&self.worker));
         let polling = tend("poller", self.worker.log.clone(), move || poll(Arc::clone(&first)));
@@ -67,7 +67,7 @@ impl Actor for Poller {
             // The poller returns at a drain; claims are kept to the very end.
             let ended = tokio::try_join!(polling, keeping);
             if let Err(reason) = ended {
-                fatal.tell(reason);
+                fatal.report(reason);
             }
         };
         // Not of the actor's context: the loops outlive an actor that panics over a message.
@@ -80,7 +80,7 @@ impl Handler<TakeOver> for Poller {
 
     fn handle(&mut self, message: TakeOver, _: &mut Context<Self>) -> Self::Result {
         // A run that is there already needs an Executor even when all slots are taken.
-        let executor = self.worker.bench.call_for(&Demand::of(&message.claimed));
+        let executor = self.worker.bench.take_best_for(&Demand::of(&message.claimed));
         let executor = executor.unwrap_or_else(|| Executor::new(Arc::clone(&self.worker)).start());
         assign(&self.worker, executor, message.claimed, Some(message.resume));
         Box::pin(std::future::ready(()))
@@ -120,7 +120,7 @@ async fn all_have_ended(worker: &Worker) {
 async fn let_go(worker: &Worker) {
     if !worker.claims.is_empty() {
         info!(worker.log, "giving claims back"; "running" => worker.claims.len());
-        worker.claims.order_all(Order::Release);
+        worker.claims.order_all(Signal::Release);
         worker.claims.none_left().await;
     }
     while let Some(executor) = worker.bench.call() {
@@ -167,13 +167,13 @@ async fn claim_and_assign(worker: &Arc<Worker>) -> bool {
         Ok(claimed) => {
             let all = claimed.len();
             for claimed in claimed {
-                let executor = worker.bench.call_for(&Demand::of(&claimed));
+                let executor = worker.bench.take_best_for(&Demand::of(&claimed));
                 let executor = executor.unwrap_or_else(|| Executor::new(Arc::clone(worker)).start());
                 let claim = claimed.claim.clone();
                 assign(worker, executor, claimed, None);
                 // The answer came after the drain had begun.
                 if worker.is_draining() {
-                    worker.claims.order(&claim, Order::Release);
+                    worker.claims.order(&claim, Signal::Release);
                 }
             }
             all == free
@@ -231,11 +231,11 @@ fn assign(worker: &Arc<Worker>, executor: actix::Addr<Executor>, claimed: Claime
         match answer {
             // One that was made for a run that was taken over is one too many now.
             Ok(()) if worker.bench.len() >= worker.settings.worker.slots => executor.do_send(Retire),
-            Ok(()) => worker.bench.sit(executor, Some(demand)),
+            Ok(()) => worker.bench.push(executor, Some(demand)),
             Err(error) => {
                 // Its claim is off the list in a moment, so its lease runs out and it is rescued.
                 error!(worker.log, "an executor died and is replaced"; "error" => %error);
-                worker.bench.sit(Executor::new(Arc::clone(&worker)).start(), None);
+                worker.bench.push(Executor::new(Arc::clone(&worker)).start(), None);
             }
         }
         drop(kept);

@@ -12,11 +12,11 @@ use actix::{Actor, Context, Handler, Message, ResponseFuture};
 use slog::{Logger, error, info, warn};
 use tokio::sync::{Notify, oneshot};
 
-use crate::execution::{Claim, Conclusion, FailureKind, Verdict};
+use crate::execution::{AppendReply, Claim, ExecutionRecord, FailureKind};
 use crate::failpoint;
 use crate::metrics::METRICS;
 use crate::store::{Chunk, Recorded, Store, StoreError};
-use crate::worker::tended::{Fatal, tend};
+use crate::worker::tended::{FatalError, tend};
 
 /// First pause after a failure; doubles up to [`LONGEST_PAUSE`], each with up to half of it at random.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -24,7 +24,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Output of a run that goes on.
 #[derive(Message)]
-#[rtype(result = "Verdict")]
+#[rtype(result = "AppendReply")]
 pub struct Append {
     pub claim: Claim,
     pub chunks: Vec<Chunk>,
@@ -35,7 +35,7 @@ pub struct Append {
 #[rtype(result = "Recorded")]
 pub struct Finish {
     pub claim: Claim,
-    pub conclusion: Arc<Conclusion>,
+    pub conclusion: Arc<ExecutionRecord>,
 }
 
 /// A claim goes back to the queue.
@@ -48,8 +48,8 @@ pub struct Release {
 }
 
 enum Entry {
-    Append { claim: Claim, chunks: Vec<Chunk>, answer: oneshot::Sender<Verdict> },
-    Finish { claim: Claim, conclusion: Arc<Conclusion>, answer: oneshot::Sender<Recorded> },
+    Append { claim: Claim, chunks: Vec<Chunk>, answer: oneshot::Sender<AppendReply> },
+    Finish { claim: Claim, conclusion: Arc<ExecutionRecord>, answer: oneshot::Sender<Recorded> },
     Release { claim: Claim, begun: bool, answer: oneshot::Sender<()> },
 }
 
@@ -92,12 +92,12 @@ pub struct Recorder {
     store: Store,
     inbox: Arc<Inbox>,
     backlog: Backlog,
-    fatal: Fatal,
+    fatal: FatalError,
     log: Logger,
 }
 
 impl Recorder {
-    pub fn new(store: Store, backlog: Backlog, fatal: Fatal, log: &Logger) -> Self {
+    pub fn new(store: Store, backlog: Backlog, fatal: FatalError, log: &Logger) -> Self {
         Self { store, inbox: Arc::default(), backlog, fatal, log: log.new(slog::o!("actor" => "recorder")) }
     }
 }
@@ -120,7 +120,7 @@ impl Actor for Recorder {
         let fatal = self.fatal.clone();
         let kept_alive = async move {
             if let Err(reason) = tended.await {
-                fatal.tell(reason);
+                fatal.report(reason);
             }
         };
         // Not of the actor's context: the loop outlives an actor that panics over a message.
@@ -129,7 +129,7 @@ impl Actor for Recorder {
 }
 
 impl Handler<Append> for Recorder {
-    type Result = ResponseFuture<Verdict>;
+    type Result = ResponseFuture<AppendReply>;
 
     fn handle(&mut self, message: Append, _: &mut Context<Self>) -> Self::Result {
         let inbox = Arc::clone(&self.inbox);
@@ -210,15 +210,15 @@ async fn write_all(pen: Pen, inbox: Arc<Inbox>) {
     }
 }
 
-type Ended = (Claim, Arc<Conclusion>, oneshot::Sender<Recorded>);
+type Ended = (Claim, Arc<ExecutionRecord>, oneshot::Sender<Recorded>);
 
 impl Pen {
-    async fn append(&self, claim: &Claim, chunks: Vec<Chunk>) -> Verdict {
+    async fn append(&self, claim: &Claim, chunks: Vec<Chunk>) -> AppendReply {
         let stored = self.patiently(|| self.store.append(claim, chunks.clone())).await;
         stored.unwrap_or_else(|error| {
             error!(self.log, "output could not be stored"; "execution" => %claim.execution, "error" => %error);
             // The text is in the run's transcript and goes into the final write.
-            Verdict::Continue
+            AppendReply::Continue
         })
     }
 
@@ -255,7 +255,7 @@ impl Pen {
     }
 
     /// The last resort is to store that the result could not be stored: accepted means answered.
-    async fn finish_one(&self, claim: Claim, conclusion: Arc<Conclusion>) -> Recorded {
+    async fn finish_one(&self, claim: Claim, conclusion: Arc<ExecutionRecord>) -> Recorded {
         let whole = vec![(claim.clone(), conclusion)];
         let error = match self.patiently(|| self.store.finish(whole.clone())).await {
             Ok(recorded) => return recorded.first().copied().unwrap_or(Recorded::ClaimLost),
@@ -263,12 +263,12 @@ impl Pen {
         };
         error!(self.log, "a result could not be stored"; "execution" => %claim.execution, "error" => %error);
         let words = "the script ran, but its result could not be stored; the daemon's log says why";
-        let reason = vec![(claim, Arc::new(Conclusion::failed(FailureKind::Internal, words)))];
+        let reason = vec![(claim, Arc::new(ExecutionRecord::failed(FailureKind::Internal, words)))];
         let recorded = self.patiently(|| self.store.finish(reason.clone())).await.unwrap_or_default();
         recorded.first().copied().unwrap_or(Recorded::ClaimLost)
     }
 
-    /// Tries again for as long as the database is away.
+    /// StartAttempts again for as long as the database is away.
     async fn patiently<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,

@@ -18,21 +18,21 @@ const FINE_AFTER: Duration = Duration::from_secs(60);
 
 /// How a part tells that it cannot be kept alive; whoever owns the process ends it then.
 #[derive(Clone)]
-pub struct Fatal(watch::Sender<Option<String>>);
+pub struct FatalError(watch::Sender<Option<String>>);
 
-impl Default for Fatal {
+impl Default for FatalError {
     fn default() -> Self {
         Self(watch::channel(None).0)
     }
 }
 
-impl Fatal {
-    pub fn tell(&self, reason: String) {
+impl FatalError {
+    pub fn report(&self, reason: String) {
         self.0.send_replace(Some(reason));
     }
 
     /// Returns only when something cannot be kept alive.
-    pub async fn told(&self) -> String {
+    pub async fn wait(&self) -> String {
         let mut receiver = self.0.subscribe();
         let told = receiver.wait_for(Option::is_some).await;
         told.ok().and_then(|reason| reason.clone()).unwrap_or_default()

@@ -7,13 +7,13 @@ use slog::Logger;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-use crate::execution::{Offer, WorkerId};
+use crate::execution::{LabelSets, WorkerId};
 use crate::sandbox::Docker;
 use crate::settings::{RuntimeTable, Settings};
 use crate::store::{Budget, Store};
 use crate::worker::failed_installs::FailedInstalls;
-use crate::worker::idle_executors::Bench;
-use crate::worker::{Claims, Executor, Fatal, Recorder};
+use crate::worker::idle_executors::IdleExecutors;
+use crate::worker::{ActiveClaims, Executor, FatalError, Recorder};
 
 /// How far the way to the end is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,18 +28,18 @@ pub struct Worker {
     pub id: WorkerId,
     pub name: String,
     /// What it may claim.
-    pub(crate) offer: Offer,
+    pub(crate) offer: LabelSets,
     pub settings: Arc<Settings>,
     pub runtimes: RuntimeTable,
     pub store: Store,
     pub docker: Docker,
     pub recorder: Addr<Recorder>,
     pub budget: Budget,
-    pub(crate) fatal: Fatal,
-    pub claims: Claims,
-    pub(crate) bench: Bench<Addr<Executor>>,
+    pub(crate) fatal: FatalError,
+    pub claims: ActiveClaims,
+    pub(crate) bench: IdleExecutors<Addr<Executor>>,
     pub(crate) phase: watch::Sender<Phase>,
-    /// Held from asking for claims until they are on the list, so that a drain sees them all. Until then there
+    /// ClaimHandle from asking for claims until they are on the list, so that a drain sees them all. Until then there
     /// may be claims of this worker's whose answer got lost.
     pub claiming: Mutex<Option<Instant>>,
     pub(crate) failed_installs: FailedInstalls,
@@ -57,22 +57,22 @@ impl Worker {
         docker: Docker,
         recorder: Addr<Recorder>,
         budget: Budget,
-        fatal: Fatal,
+        fatal: FatalError,
         log: &Logger,
     ) -> Arc<Self> {
         let name = settings.worker.name.clone();
         Arc::new(Self {
             log: log.new(slog::o!("worker" => name.clone())),
             runtimes: settings.runtimes(),
-            claims: Claims::default(),
-            bench: Bench::default(),
+            claims: ActiveClaims::default(),
+            bench: IdleExecutors::default(),
             phase: watch::channel(Phase::Working).0,
             claiming: Mutex::new(None),
             failed_installs: FailedInstalls::default(),
             settled_in: watch::channel(false).0,
             id,
             name,
-            offer: Offer::of(&settings.worker.labels.0),
+            offer: LabelSets::of(&settings.worker.labels.0),
             settings,
             store,
             docker,

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use rgrid_api::units::format_size;
 use rgrid_api::{Execution, Status, Stream};
 
-use crate::execution::Position;
+use crate::execution::StreamOffsets;
 use crate::http::dashboard::parts::{ago, badge, duration, labels};
 use crate::http::dashboard::timeline::timeline;
 use crate::http::dashboard::{html as answer, layout};
@@ -14,7 +14,7 @@ use crate::http::middleware::auth::Asking;
 use crate::http::problem::ApiError;
 use crate::http::resolve;
 use crate::http::server::Api;
-use crate::store::{Standing, StreamText};
+use crate::store::{Progress, StreamText};
 
 pub(crate) async fn page(
     api: Data<Api>,
@@ -27,7 +27,7 @@ pub(crate) async fn page(
     let standing = api.store.standing(&id).await?;
     let execution = api.store.execution_alone(&id).await?;
     let mut texts = Vec::new();
-    let mut position = Position::start_of(standing.attempt);
+    let mut position = StreamOffsets::start_of(standing.attempt);
     for stream in [Stream::Stdout, Stream::Stderr, Stream::Install] {
         let text = api.store.stream(&id, stream).await?;
         position.set(stream, text.text.len() as u64);
@@ -43,9 +43,9 @@ pub(crate) async fn page(
 
 struct Shown<'a> {
     execution: &'a Execution,
-    standing: Standing,
+    standing: Progress,
     texts: &'a [(Stream, StreamText)],
-    position: Position,
+    position: StreamOffsets,
 }
 
 impl Shown<'_> {

@@ -12,12 +12,12 @@ use serde::Serialize;
 use slog::debug;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::execution::{ExecutionId, Position};
+use crate::execution::{ExecutionId, StreamOffsets};
 use crate::http::events::follower_limit::Seat;
 use crate::http::events::tail::Rest;
 use crate::http::limit_suggestion;
 use crate::http::server::Api;
-use crate::store::{Chunk, Standing, StoreError, Watch};
+use crate::store::{Chunk, Progress, StoreError, Subscription};
 
 /// News may get lost: a follower also looks by itself, soon at first, then ever more rarely.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
@@ -33,13 +33,13 @@ pub(crate) struct Follower {
     api: Arc<Api>,
     id: ExecutionId,
     /// What the client has.
-    position: Position,
+    position: StreamOffsets,
     /// What was read of the chunks: behind `position` while a new connection looks for its place.
-    read: Position,
+    read: StreamOffsets,
     chunk: u64,
-    told: Option<Standing>,
+    told: Option<Progress>,
     rest: Rest,
-    watch: Watch,
+    watch: Subscription,
     look_after: Duration,
     spoke: Instant,
     said_so: Instant,
@@ -54,13 +54,19 @@ enum Woken {
 }
 
 impl Follower {
-    pub fn new(api: Arc<Api>, id: ExecutionId, behind: Position, watch: Watch, seat: Seat) -> Self {
+    pub fn new(
+        api: Arc<Api>,
+        id: ExecutionId,
+        behind: StreamOffsets,
+        watch: Subscription,
+        seat: Seat,
+    ) -> Self {
         let rest = Rest::new(id.clone());
         Self {
             api,
             id,
             position: behind,
-            read: Position::start_of(behind.attempt),
+            read: StreamOffsets::start_of(behind.attempt),
             chunk: 0,
             told: None,
             rest,
@@ -130,11 +136,11 @@ impl Follower {
         Ok(words)
     }
 
-    fn turn_to(&mut self, standing: Standing, words: &mut String) {
+    fn turn_to(&mut self, standing: Progress, words: &mut String) {
         let begins = standing.attempt > self.position.attempt && standing.status != Status::Queued;
         let restarted = begins && self.position.attempt > 0;
         if begins {
-            self.position = Position::start_of(standing.attempt);
+            self.position = StreamOffsets::start_of(standing.attempt);
             self.read = self.position;
             self.chunk = 0;
         }
@@ -193,7 +199,7 @@ impl Follower {
 }
 
 /// JSON has no line breaks of its own, so one `data` line is enough.
-fn write(words: &mut String, id: &Position, event: &str, data: &impl Serialize) {
+fn write(words: &mut String, id: &StreamOffsets, event: &str, data: &impl Serialize) {
     // These types always serialise.
     let data = serde_json::to_string(data).unwrap_or_default();
     words.push_str(&format!("id: {id}\nevent: {event}\ndata: {data}\n\n"));

@@ -8,7 +8,7 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream;
 
-use crate::execution::Position;
+use crate::execution::StreamOffsets;
 use crate::http::middleware::auth::Asking;
 use crate::http::openapi::{NoSuch, Refused, Wrong};
 use crate::http::problem::ApiError;
@@ -64,16 +64,16 @@ pub(crate) async fn events(
 }
 
 /// Where to go on: the header of a client that comes again, or `after` of one that can't set it.
-fn behind(request: &HttpRequest) -> Result<Position, ApiError> {
+fn behind(request: &HttpRequest) -> Result<StreamOffsets, ApiError> {
     let wrong = |message: String| ApiError::field("last-event-id", message);
     if let Some(value) = request.headers().get("last-event-id") {
         let text = value.to_str().map_err(|_| wrong("is not an id that this server gave".to_owned()))?;
-        return if text.is_empty() { Ok(Position::default()) } else { text.parse().map_err(wrong) };
+        return if text.is_empty() { Ok(StreamOffsets::default()) } else { text.parse().map_err(wrong) };
     }
     let pairs: Vec<(String, String)> = serde_urlencoded::from_str(request.query_string())
         .map_err(|error| ApiError::BadRequest(format!("the query can't be read: {error}")))?;
     match pairs.into_iter().find(|(name, _)| name == "after") {
         Some((_, text)) => text.parse().map_err(|message: String| ApiError::field("after", message)),
-        None => Ok(Position::default()),
+        None => Ok(StreamOffsets::default()),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rgrid_api::units::format_size;
 use rgrid_api::{OutputEvent, Stream};
 
-use crate::execution::{ExecutionId, Position};
+use crate::execution::{ExecutionId, StreamOffsets};
 use crate::store::{CutStream, Store, StoreError};
 
 /// Bytes of text in one event.
@@ -27,7 +27,7 @@ impl Rest {
     pub async fn next(
         &mut self,
         store: &Store,
-        position: &mut Position,
+        position: &mut StreamOffsets,
     ) -> Result<Option<OutputEvent>, StoreError> {
         let cuts = match self.cuts.take() {
             Some(cuts) => cuts,

@@ -7,13 +7,13 @@ use crate::sandbox::{Docker, DockerError, ImageId, Network, Profile};
 
 /// What the engine lacks, in words that say what to do; empty when it has everything.
 #[derive(Debug, Clone, Default)]
-pub struct Examined {
+pub struct Diagnostics {
     pub found: String,
     pub lacks: Vec<String>,
 }
 
 impl Docker {
-    pub async fn examine(&self) -> Result<Examined, DockerError> {
+    pub async fn examine(&self) -> Result<Diagnostics, DockerError> {
         let info = self.api.info().await.map_err(|error| self.failed("tell about itself", error))?;
         let mut lacks = Vec::new();
         let mut must = |there: Option<bool>, words: &str| {
@@ -43,7 +43,7 @@ impl Docker {
         }
         let driver = info.driver.unwrap_or_else(|| "unknown".to_owned());
         let cgroup = info.cgroup_version.map_or_else(|| "unknown".to_owned(), |version| version.to_string());
-        Ok(Examined { found: format!("storage {driver}, cgroup v{cgroup}"), lacks })
+        Ok(Diagnostics { found: format!("storage {driver}, cgroup v{cgroup}"), lacks })
     }
 
     /// What the engine's host calls itself.

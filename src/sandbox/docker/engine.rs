@@ -16,7 +16,7 @@ use crate::sandbox::error::{CALL_TIMEOUT_SECONDS, answered, is_missing};
 use crate::sandbox::network::holders::Holders;
 use crate::sandbox::reaper::{Doomed, Reaper};
 use crate::sandbox::start_limiter::Turns;
-use crate::sandbox::{DockerError, First, HolderLimits, Later, SandboxError};
+use crate::sandbox::{Background, DockerError, Foreground, HolderLimits, SandboxError};
 
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -174,12 +174,12 @@ impl Docker {
     }
 
     /// Says that a run waits for its sandbox, until the answer is dropped.
-    pub fn first(&self) -> First {
+    pub fn first(&self) -> Foreground {
         self.turns.first()
     }
 
     /// Returns when it is time to make a sandbox for later; the answer is kept while that is done.
-    pub async fn later(&self) -> Later {
+    pub async fn later(&self) -> Background {
         self.turns.later().await
     }
 

@@ -92,7 +92,7 @@ impl Docker {
     }
 
     async fn try_build(&self, profile: &Profile, key: &str) -> Result<Option<Sandbox>, DockerError> {
-        // Whoever installs uses its network. First, so that whoever waits for everything to settle waits for all of it.
+        // Whoever installs uses its network. Foreground, so that whoever waits for everything to settle waits for all of it.
         let lodging = self.holders.own(profile.network);
         let token = sandbox::new_token()?;
         let ground = self.ground(&profile.image).await?;

@@ -24,7 +24,7 @@ const PLACES: [&str; 4] = ["", "/usr/sbin/", "/sbin/", "/usr/local/sbin/"];
 
 /// Where the sandboxes' network meets the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fence {
+pub struct Firewall {
     bridge: String,
     /// Besides this host.
     blocked: Vec<Network>,
@@ -34,7 +34,7 @@ pub struct Fence {
 
 /// Whether the fence stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FenceState {
+pub enum FirewallState {
     Stands,
     /// It can't be told or made from here, and why.
     Unsure(String),
@@ -42,20 +42,20 @@ pub enum FenceState {
 
 impl Docker {
     /// The fence around the network that sandboxes are in.
-    pub async fn fence(&self, blocked: &[Network], host_ports: &[u16]) -> Result<Fence, DockerError> {
+    pub async fn fence(&self, blocked: &[Network], host_ports: &[u16]) -> Result<Firewall, DockerError> {
         let network = self.internet().await?;
         let inspected = answered(self.api.inspect_network(&network, None::<InspectNetworkOptions>)).await;
         let inspected = inspected.map_err(|error| self.failed("inspect a network", error))?;
         let named = inspected.options.unwrap_or_default().remove("com.docker.network.bridge.name");
         let usual = || format!("br-{}", network.get(..12).unwrap_or(&network));
         let (blocked, host_ports) = (blocked.to_vec(), host_ports.to_vec());
-        Ok(Fence { bridge: named.unwrap_or_else(usual), blocked, host_ports })
+        Ok(Firewall { bridge: named.unwrap_or_else(usual), blocked, host_ports })
     }
 }
 
-impl Fence {
+impl Firewall {
     /// Blocking. Makes what is missing, changes nothing when it stands.
-    pub fn put_up(&self) -> FenceState {
+    pub fn put_up(&self) -> FirewallState {
         self.attempt(|| {
             run_with_input("iptables-restore", &["--wait", "5", "--noflush"], &self.chains())?;
             for (hook, chain) in HOOKS {
@@ -69,7 +69,7 @@ impl Fence {
     }
 
     /// Blocking. Changes nothing.
-    pub fn look(&self) -> FenceState {
+    pub fn look(&self) -> FirewallState {
         self.attempt(|| {
             for (hook, chain) in HOOKS {
                 if !self.has_jump(hook, chain)? {
@@ -81,7 +81,7 @@ impl Fence {
     }
 
     /// Blocking.
-    pub fn take_down(&self) -> FenceState {
+    pub fn take_down(&self) -> FirewallState {
         self.attempt(|| {
             for (hook, chain) in HOOKS {
                 if self.has_jump(hook, chain)? {
@@ -105,14 +105,14 @@ impl Fence {
         lines
     }
 
-    fn attempt(&self, work: impl FnOnce() -> Result<(), String>) -> FenceState {
+    fn attempt(&self, work: impl FnOnce() -> Result<(), String>) -> FirewallState {
         if !self.is_here() {
-            return FenceState::Unsure(format!(
+            return FirewallState::Unsure(format!(
                 "the bridge {} is not on this machine (a remote Docker, or the daemon is in a container)",
                 self.bridge
             ));
         }
-        work().map_or_else(FenceState::Unsure, |()| FenceState::Stands)
+        work().map_or_else(FirewallState::Unsure, |()| FirewallState::Stands)
     }
 
     /// `/proc/net` is of this process's own network namespace; `/sys` need not be.
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn the_rules_let_dns_through_and_nothing_else_to_the_host() {
         let blocked = vec!["169.254.0.0/16".parse().unwrap()];
-        let fence = Fence { bridge: "br-0".to_owned(), blocked, host_ports: vec![3141] };
+        let fence = Firewall { bridge: "br-0".to_owned(), blocked, host_ports: vec![3141] };
         let expected = "\
 *filter
 :RGRID-HOST - [0:0]
@@ -220,7 +220,7 @@ COMMIT
 
     #[test]
     fn a_bridge_that_is_elsewhere_is_told() {
-        let fence = Fence { bridge: "br-nowhere".to_owned(), blocked: Vec::new(), host_ports: Vec::new() };
-        assert!(matches!(fence.put_up(), FenceState::Unsure(reason) if reason.contains("br-nowhere")));
+        let fence = Firewall { bridge: "br-nowhere".to_owned(), blocked: Vec::new(), host_ports: Vec::new() };
+        assert!(matches!(fence.put_up(), FirewallState::Unsure(reason) if reason.contains("br-nowhere")));
     }
 }

@@ -8,10 +8,10 @@ use rgrid_api::names::labels_in_words;
 use rgrid_api::{Phase, Status, Stream};
 use serde::{Deserialize, Serialize};
 
-use crate::execution::{Claim, Conclusion, ExecutionId, RunText};
+use crate::execution::{Claim, ExecutionId, ExecutionRecord, RunText};
 use crate::store::executions::outputs::chunk;
 use crate::store::executions::query::parse_status;
-use crate::store::notify::News;
+use crate::store::notify::Notification;
 use crate::store::statement::statement;
 use crate::store::{Chunk, Store, StoreError};
 
@@ -46,7 +46,7 @@ const PAGE: &str = "
 
 /// How an execution stands, in so far as a follower sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct Progress {
     pub status: Status,
     pub attempt: i32,
     pub phase: Option<Phase>,
@@ -67,7 +67,7 @@ pub struct CutStream {
 }
 
 impl Store {
-    pub async fn standing(&self, id: &ExecutionId) -> Result<Standing, StoreError> {
+    pub async fn standing(&self, id: &ExecutionId) -> Result<Progress, StoreError> {
         let id = id.clone();
         self.run(move |conn| {
             let row: StandingRow = statement(STANDING).bind::<Text, _>(id.as_str()).get_result(conn)?;
@@ -88,7 +88,7 @@ impl Store {
             Ok(())
         })
         .await?;
-        self.news.publish(News::Changed(claim.execution.clone()));
+        self.news.publish(Notification::Changed(claim.execution.clone()));
         Ok(())
     }
 
@@ -175,7 +175,7 @@ fn whole_characters(mut bytes: Vec<u8>) -> String {
 }
 
 /// What is stored of where the streams were cut; none when all are whole.
-pub(crate) fn cuts(end: &Conclusion) -> Option<serde_json::Value> {
+pub(crate) fn cuts(end: &ExecutionRecord) -> Option<serde_json::Value> {
     let streams =
         [(Stream::Stdout, &end.stdout), (Stream::Stderr, &end.stderr), (Stream::Install, &end.install)];
     let cut =
@@ -204,7 +204,7 @@ struct StandingRow {
 }
 
 impl StandingRow {
-    fn into_standing(self) -> Result<Standing, StoreError> {
+    fn into_standing(self) -> Result<Progress, StoreError> {
         let status = parse_status(&self.status)?;
         let phase = match status {
             Status::Running if self.began => Some(Phase::Script),
@@ -218,7 +218,7 @@ impl StandingRow {
         let missing = self.missing.map(serde_json::from_value).transpose();
         let missing = missing.map_err(|error| StoreError::Internal(format!("stored labels: {error}")))?;
         let waits_for = missing.map(|labels| format!("no worker has {}", labels_in_words(&labels)));
-        Ok(Standing { status, attempt: self.attempt, phase, queue_position, waits_for })
+        Ok(Progress { status, attempt: self.attempt, phase, queue_position, waits_for })
     }
 }
 

@@ -5,7 +5,7 @@ use diesel::sql_query;
 use diesel::sql_types::{Jsonb, Nullable, Text};
 
 use crate::execution::{Environment, ExecutionId, KeyId};
-use crate::store::notify::News;
+use crate::store::notify::Notification;
 use crate::store::queue::submit::values;
 use crate::store::schema::executions;
 use crate::store::{Store, StoreError};
@@ -50,7 +50,7 @@ impl Store {
                 }
             })
             .await?;
-        self.news.publish(if ended { News::Ended(id.clone()) } else { News::Cancel });
+        self.news.publish(if ended { Notification::Ended(id.clone()) } else { Notification::Cancel });
         Ok(())
     }
 
@@ -86,7 +86,7 @@ impl Store {
             if files == 0 { Err(StoreError::NotFound) } else { Ok(()) }
         })
         .await?;
-        self.news.publish(News::Queued);
+        self.news.publish(Notification::Queued);
         Ok(again)
     }
 }

@@ -9,10 +9,10 @@ use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Text};
 use diesel::{Connection, RunQueryDsl};
 
-use crate::execution::{Claim, Claimed, ExecutionId, Offer, WorkerId};
+use crate::execution::{Claim, Claimed, ExecutionId, LabelSets, WorkerId};
 use crate::metrics::{self, METRICS};
 use crate::store::executions::outputs::chunks;
-use crate::store::notify::News;
+use crate::store::notify::Notification;
 use crate::store::queue::rows::{ClaimedRow, PulseRow};
 use crate::store::statement::statement;
 use crate::store::{Chunk, Store, StoreError};
@@ -152,7 +152,7 @@ impl Store {
         &self,
         worker: &WorkerId,
         worker_name: &str,
-        offer: &Offer,
+        offer: &LabelSets,
         count: usize,
         lease: Duration,
     ) -> Result<Vec<Claimed>, StoreError> {
@@ -179,7 +179,7 @@ impl Store {
         for Claimed { claim, waited, .. } in claimed {
             metrics::phase("queued", Some(*waited));
             METRICS.claims.add(&[], 1);
-            self.news.publish(News::Changed(claim.execution.clone()));
+            self.news.publish(Notification::Changed(claim.execution.clone()));
         }
     }
 

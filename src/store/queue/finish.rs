@@ -5,11 +5,11 @@ use std::time::Duration;
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text};
 use diesel::{Connection, PgConnection, RunQueryDsl};
 
-use crate::execution::{Claim, Conclusion, Verdict};
+use crate::execution::{AppendReply, Claim, ExecutionRecord};
 use crate::metrics::{self, METRICS};
 use crate::store::executions::files::{FileRows, Role};
 use crate::store::executions::progress;
-use crate::store::notify::News;
+use crate::store::notify::Notification;
 use crate::store::statement::statement;
 use crate::store::{Chunk, Store, StoreError};
 
@@ -52,7 +52,7 @@ pub enum Recorded {
 
 impl Store {
     /// Stores output of a run that goes on. Storing a chunk again changes nothing.
-    pub async fn append(&self, claim: &Claim, chunks: Vec<Chunk>) -> Result<Verdict, StoreError> {
+    pub async fn append(&self, claim: &Claim, chunks: Vec<Chunk>) -> Result<AppendReply, StoreError> {
         let claim = claim.clone();
         let execution = claim.execution.clone();
         let verdict = self
@@ -74,20 +74,20 @@ impl Store {
                     .bind::<Array<Text>, _>(texts)
                     .load(conn)?;
                 Ok(match rows.first() {
-                    None => Verdict::ClaimLost,
-                    Some(row) if row.cancel_requested => Verdict::CancelRequested,
-                    Some(_) => Verdict::Continue,
+                    None => AppendReply::ClaimLost,
+                    Some(row) if row.cancel_requested => AppendReply::CancelRequested,
+                    Some(_) => AppendReply::Continue,
                 })
             })
             .await?;
-        self.news.publish(News::Changed(execution));
+        self.news.publish(Notification::Changed(execution));
         Ok(verdict)
     }
 
     /// Ends several runs in one transaction; the answers are in the order of the claims.
     pub async fn finish(
         &self,
-        ended: Vec<(Claim, std::sync::Arc<Conclusion>)>,
+        ended: Vec<(Claim, std::sync::Arc<ExecutionRecord>)>,
     ) -> Result<Vec<Recorded>, StoreError> {
         let ends = ended.clone();
         let recorded: Vec<Recorded> = self
@@ -107,7 +107,7 @@ impl Store {
             })
             .await?;
         for ((claim, end), _) in ends.iter().zip(&recorded).filter(|(_, r)| **r == Recorded::Stored) {
-            self.news.publish(News::Ended(claim.execution.clone()));
+            self.news.publish(Notification::Ended(claim.execution.clone()));
             count(end);
         }
         Ok(recorded)
@@ -117,7 +117,7 @@ impl Store {
 fn finish_with_outputs(
     conn: &mut PgConnection,
     claim: &Claim,
-    conclusion: &Conclusion,
+    conclusion: &ExecutionRecord,
 ) -> Result<Recorded, StoreError> {
     let recorded = finish_one(conn, claim, conclusion)?;
     if recorded == Recorded::Stored && !conclusion.outputs.is_empty() {
@@ -133,7 +133,7 @@ fn finish_with_outputs(
     Ok(recorded)
 }
 
-fn finish_one(conn: &mut PgConnection, claim: &Claim, end: &Conclusion) -> Result<Recorded, StoreError> {
+fn finish_one(conn: &mut PgConnection, claim: &Claim, end: &ExecutionRecord) -> Result<Recorded, StoreError> {
     let rows: Vec<IdRow> = statement(FINISH)
         .bind::<Text, _>(claim.execution.as_str())
         .bind::<Integer, _>(claim.attempt)
@@ -160,7 +160,7 @@ fn finish_one(conn: &mut PgConnection, claim: &Claim, end: &Conclusion) -> Resul
 }
 
 /// For the metrics.
-fn count(end: &Conclusion) {
+fn count(end: &ExecutionRecord) {
     let kind = end.outcome.failure_kind().map_or("", |kind| kind.as_str());
     METRICS.runs.add(&[end.outcome.status().as_str(), kind], 1);
     metrics::phase("environment", end.phases.environment);

@@ -10,7 +10,7 @@ use diesel::sql_types::{Array, BigInt, Integer, Text};
 
 use crate::execution::{Claim, ExecutionId, WorkerId};
 use crate::metrics::METRICS;
-use crate::store::notify::News;
+use crate::store::notify::Notification;
 use crate::store::queue::claim::{keys, millis};
 use crate::store::queue::rows::RescueRow;
 use crate::store::statement::statement;
@@ -73,7 +73,7 @@ const GIVE_UP: &str = give_back!(
     "was stopped, and its worker.drain_timeout passed,"
 );
 
-/// Claims whose lease has run out: nobody can know what became of them. With attempts left they are
+/// ActiveClaims whose lease has run out: nobody can know what became of them. With attempts left they are
 /// queued again; otherwise they end as lost, with what they had said so far. One that was still installing
 /// its requirements has not run, so it does not count.
 /// After a restart of Postgres all workers get half a lease to say that they live.
@@ -155,10 +155,10 @@ impl Store {
 
     fn tell_of(&self, one: &Rescue) {
         self.news.publish(match one.status.as_str() {
-            "queued" => News::Queued,
-            _ => News::Ended(one.execution.clone()),
+            "queued" => Notification::Queued,
+            _ => Notification::Ended(one.execution.clone()),
         });
-        self.news.publish(News::Changed(one.execution.clone()));
+        self.news.publish(Notification::Changed(one.execution.clone()));
     }
 
     /// Gives back what this worker owns though it knows of `known` alone. Only while no claim is under way.

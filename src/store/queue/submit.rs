@@ -8,7 +8,7 @@ use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, S
 
 use crate::execution::{Environment, ExecutionId, IdempotencyKey, KeyId, NewExecution};
 use crate::store::executions::files::{FileRows, Role};
-use crate::store::notify::News;
+use crate::store::notify::Notification;
 use crate::store::schema::executions;
 use crate::store::statement::statement;
 use crate::store::{Store, StoreError};
@@ -71,7 +71,7 @@ impl Store {
                 }
             })
             .await?;
-        self.news.publish(News::Queued);
+        self.news.publish(Notification::Queued);
         Ok(submitted)
     }
 }

@@ -10,14 +10,14 @@ use crate::execution::{FailureKind, Outcome};
 use crate::sandbox::{Building, Sandbox, SandboxError};
 use crate::store::EnvironmentKey;
 use crate::worker::Worker;
-use crate::worker::active_claims::Held;
+use crate::worker::active_claims::ClaimHandle;
 use crate::worker::attempt::Ending;
 use crate::worker::attempt::dispatch::concluded;
 use crate::worker::attempt::environment::Preparing;
 use crate::worker::attempt::environment_spec::{self, SIZE_FILE};
 use crate::worker::attempt::finish;
 use crate::worker::attempt::monitor::{Alarm, End, Followed, Running, follow as follow_job, forsake};
-use crate::worker::attempt::output_buffer::{Phase, Transcript};
+use crate::worker::attempt::output_buffer::{OutputBuffer, Phase};
 
 /// Beside the time for the install itself: for clearing up, and for an init that does not keep the time.
 const ROOM: Duration = Duration::from_secs(180);
@@ -30,13 +30,13 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The volume, written down as whole; or how the attempt ended.
 pub(crate) async fn follow(
     preparing: &mut Preparing<'_>,
-    held: &mut Held,
+    held: &mut ClaimHandle,
     sandbox: Sandbox,
     building: &Building,
 ) -> Result<String, Ending> {
     let worker = preparing.worker;
     let volume = building.volume.clone();
-    let mut transcript = std::mem::replace(&mut preparing.transcript, Transcript::new());
+    let mut transcript = std::mem::replace(&mut preparing.transcript, OutputBuffer::new());
     transcript.enter(Phase::Install);
     let job = Running {
         sandbox,
@@ -97,7 +97,7 @@ enum Unsettled {
 async fn settle(
     worker: &Worker,
     sandbox: &mut Sandbox,
-    transcript: &Transcript,
+    transcript: &OutputBuffer,
     exit: &Exit,
     building: &Building,
 ) -> Result<(), Unsettled> {

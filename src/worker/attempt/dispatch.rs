@@ -6,19 +6,19 @@ use std::time::Duration;
 use slog::{Logger, info, warn};
 use tokio::time::Instant;
 
-use crate::execution::{Claimed, Conclusion, FailureKind};
+use crate::execution::{Claimed, ExecutionRecord, FailureKind};
 use crate::failpoint;
 use crate::metrics::METRICS;
 use crate::sandbox::{DockerError, Profile, Sandbox, SandboxError};
 use crate::settings::RuntimeEntry;
 use crate::store::StoreError;
-use crate::worker::active_claims::Held;
+use crate::worker::active_claims::ClaimHandle;
 use crate::worker::attempt::Ending;
 use crate::worker::attempt::finish;
 use crate::worker::attempt::job::{self, CA_BUNDLE_FILE};
-use crate::worker::attempt::output_buffer::Transcript;
-use crate::worker::attempt::slot_sandboxes::Stock;
-use crate::worker::{Order, Worker};
+use crate::worker::attempt::output_buffer::OutputBuffer;
+use crate::worker::attempt::slot_sandboxes::SlotSandboxes;
+use crate::worker::{Signal, Worker};
 
 /// How long a claim waits for a Docker that does not answer before another worker may have it.
 const DOCKER_PATIENCE: Duration = Duration::from_secs(30);
@@ -41,11 +41,11 @@ pub(crate) async fn hand_over(
     claimed: &Claimed,
     runtime: &RuntimeEntry,
     environment: Option<String>,
-    held: &mut Held,
-    stock: &mut Stock,
+    held: &mut ClaimHandle,
+    stock: &mut SlotSandboxes,
     log: &Logger,
 ) -> Result<HandOver, Ending> {
-    let mut tries = Tries::default();
+    let mut tries = StartAttempts::default();
     loop {
         let told_to_start = Cell::new(false);
         let tried = tokio::select! {
@@ -80,12 +80,12 @@ async fn forget(worker: &Worker, volume: &str) -> Result<(), Failure> {
 
 /// What has failed in a row.
 #[derive(Default)]
-pub(crate) struct Tries {
+pub(crate) struct StartAttempts {
     since: Option<Instant>,
     broken: u32,
 }
 
-impl Tries {
+impl StartAttempts {
     /// Ends the attempt when trying again is of no use.
     pub fn count(&mut self, failure: Failure, log: &Logger) -> Result<(), Ending> {
         METRICS.retries.add(&["hand_over"], 1);
@@ -99,7 +99,7 @@ impl Tries {
                     return Ok(());
                 }
                 let words = format!("the sandbox broke before the script could start: {reason}");
-                Err(concluded(Conclusion::failed(FailureKind::Internal, words)))
+                Err(concluded(ExecutionRecord::failed(FailureKind::Internal, words)))
             }
             Failure::EnvironmentGone(_) | Failure::Passing(_) if since.elapsed() > DOCKER_PATIENCE => {
                 Err(Ending::Released { begun: false })
@@ -117,7 +117,7 @@ impl Tries {
 pub(crate) enum Failure {
     /// The same again would end the same.
     #[error("{}", .0.outcome.error().unwrap_or_default())]
-    Final(Box<Conclusion>),
+    Final(Box<ExecutionRecord>),
     /// Docker or the database are away.
     #[error("{0}")]
     Passing(String),
@@ -133,7 +133,7 @@ async fn attempt(
     claimed: &Claimed,
     runtime: &RuntimeEntry,
     environment: Option<String>,
-    stock: &mut Stock,
+    stock: &mut SlotSandboxes,
     told_to_start: &Cell<bool>,
 ) -> Result<(Sandbox, Profile), Failure> {
     let image = worker.docker.image(&runtime.image, runtime.pull).await?;
@@ -148,7 +148,7 @@ async fn attempt(
     told_to_start.set(true);
     let started = sandbox.start(job::job(claimed, runtime, &worker.settings, installed));
     // It may have begun, so it is not tried again.
-    let late = |_| Failure::Final(Box::new(finish::overdue(claimed, &Transcript::new())));
+    let late = |_| Failure::Final(Box::new(finish::overdue(claimed, &OutputBuffer::new())));
     tokio::time::timeout(longest, started).await.map_err(late)??;
     failpoint::hit("hand_over.started").await;
     Ok((sandbox, profile))
@@ -171,7 +171,7 @@ async fn put_certificates(worker: &Worker, sandbox: &mut Sandbox) -> Result<(), 
     if !bundle.as_os_str().is_empty() {
         let content = tokio::fs::read(bundle).await.map_err(|error| {
             let words = format!("install.ca_bundle {} can't be read: {error}", bundle.display());
-            Failure::Final(Box::new(Conclusion::failed(FailureKind::Install, words)))
+            Failure::Final(Box::new(ExecutionRecord::failed(FailureKind::Install, words)))
         })?;
         sandbox.put(CA_BUNDLE_FILE, &content).await?;
     }
@@ -179,13 +179,13 @@ async fn put_certificates(worker: &Worker, sandbox: &mut Sandbox) -> Result<(), 
 }
 
 /// Returns only when the run is not to go on.
-pub(crate) async fn ordered(held: &mut Held) -> Ending {
+pub(crate) async fn ordered(held: &mut ClaimHandle) -> Ending {
     loop {
         match *held.orders.borrow_and_update() {
-            Order::GoOn => {}
-            Order::Cancel => return concluded(finish::cancelled()),
-            Order::Release => return Ending::Released { begun: false },
-            Order::Lost => return Ending::ClaimLost,
+            Signal::GoOn => {}
+            Signal::Cancel => return concluded(finish::cancelled()),
+            Signal::Release => return Ending::Released { begun: false },
+            Signal::Lost => return Ending::ClaimLost,
         }
         if held.orders.changed().await.is_err() {
             return Ending::Released { begun: false };
@@ -193,7 +193,7 @@ pub(crate) async fn ordered(held: &mut Held) -> Ending {
     }
 }
 
-pub(crate) fn concluded(conclusion: Conclusion) -> Ending {
+pub(crate) fn concluded(conclusion: ExecutionRecord) -> Ending {
     Ending::Concluded(Box::new(conclusion), None, 0, None)
 }
 
@@ -202,14 +202,14 @@ pub(crate) fn unknown_runtime(claimed: &Claimed, worker: &Worker) -> Ending {
         "worker {} has no runtime {}: its settings lack [runtimes.\"{}\"]",
         worker.name, claimed.runtime, claimed.runtime
     );
-    concluded(Conclusion::failed(FailureKind::Image, words))
+    concluded(ExecutionRecord::failed(FailureKind::Image, words))
 }
 
 impl From<DockerError> for Failure {
     fn from(error: DockerError) -> Self {
         match &error {
             DockerError::ImageMissing { .. } => {
-                Failure::Final(Box::new(Conclusion::failed(FailureKind::Image, error.to_string())))
+                Failure::Final(Box::new(ExecutionRecord::failed(FailureKind::Image, error.to_string())))
             }
             DockerError::EnvironmentGone(volume) => Failure::EnvironmentGone(volume.clone()),
             _ => Failure::Passing(error.to_string()),
@@ -222,7 +222,7 @@ impl From<SandboxError> for Failure {
         match error {
             SandboxError::Refused(reason) => {
                 let words = format!("{reason}; ask for more with --memory, half of it is for files");
-                Failure::Final(Box::new(Conclusion::failed(FailureKind::OutOfMemory, words)))
+                Failure::Final(Box::new(ExecutionRecord::failed(FailureKind::OutOfMemory, words)))
             }
             other => Failure::Sandbox(other.to_string()),
         }

@@ -8,17 +8,17 @@ use std::time::Duration;
 use slog::{Logger, info};
 use tokio::time::Instant;
 
-use crate::execution::{Claimed, Conclusion, FailureKind, PhaseTimes, Requirements};
+use crate::execution::{Claimed, ExecutionRecord, FailureKind, PhaseTimes, Requirements};
 use crate::sandbox::{Network, Profile, Sandbox};
 use crate::settings::RuntimeEntry;
 use crate::store::EnvironmentKey;
 use crate::worker::Worker;
-use crate::worker::active_claims::Held;
+use crate::worker::active_claims::ClaimHandle;
 use crate::worker::attempt::Ending;
 use crate::worker::attempt::builder;
-use crate::worker::attempt::dispatch::{Failure, Tries, concluded, ordered};
+use crate::worker::attempt::dispatch::{Failure, StartAttempts, concluded, ordered};
 use crate::worker::attempt::environment_spec::{self, Recipe};
-use crate::worker::attempt::output_buffer::{Phase, Transcript};
+use crate::worker::attempt::output_buffer::{OutputBuffer, Phase};
 use crate::worker::recorder::Append;
 
 /// How often a run that waits looks whether the other one is done.
@@ -31,7 +31,7 @@ pub(crate) struct Preparing<'a> {
     pub claimed: &'a Claimed,
     pub runtime: &'a RuntimeEntry,
     pub log: &'a Logger,
-    pub transcript: Transcript,
+    pub transcript: OutputBuffer,
     /// Since when it waits for somebody else's install.
     waits_since: Option<Instant>,
     /// The row says so.
@@ -49,7 +49,7 @@ enum Step {
     Build(Box<Sandbox>, Recipe),
     Wait,
     /// What this run has waited for failed, and so would this one's.
-    Share(Box<Conclusion>),
+    Share(Box<ExecutionRecord>),
 }
 
 impl<'a> Preparing<'a> {
@@ -57,7 +57,7 @@ impl<'a> Preparing<'a> {
         worker: &'a Worker,
         claimed: &'a Claimed,
         runtime: &'a RuntimeEntry,
-        transcript: Transcript,
+        transcript: OutputBuffer,
         log: &'a Logger,
     ) -> Self {
         Self {
@@ -74,7 +74,7 @@ impl<'a> Preparing<'a> {
     }
 
     /// The volume with what the execution requires; none when it requires nothing.
-    pub async fn environment(&mut self, held: &mut Held) -> Result<Option<String>, Ending> {
+    pub async fn environment(&mut self, held: &mut ClaimHandle) -> Result<Option<String>, Ending> {
         let since = Instant::now();
         let prepared = self.prepare(held).await;
         self.count(since);
@@ -99,13 +99,13 @@ impl<'a> Preparing<'a> {
         }
     }
 
-    async fn prepare(&mut self, held: &mut Held) -> Result<Option<String>, Ending> {
+    async fn prepare(&mut self, held: &mut ClaimHandle) -> Result<Option<String>, Ending> {
         let requirements = match self.claimed.requirements.as_deref().map(Requirements::parse) {
             None | Some(Ok(None)) => return Ok(None),
             Some(Ok(Some(requirements))) => requirements,
             Some(Err(mistakes)) => return Err(install_failed(mistakes.join("; "))),
         };
-        let mut tries = Tries::default();
+        let mut tries = StartAttempts::default();
         loop {
             let step = tokio::select! {
                 step = self.next(&requirements) => step,
@@ -132,7 +132,7 @@ impl<'a> Preparing<'a> {
 
     /// Goes on with an install that an earlier daemon began. What it builds is found by its key afterwards, as
     /// by any other run.
-    pub async fn go_on(&mut self, held: &mut Held, sandbox: Sandbox) -> Result<(), Ending> {
+    pub async fn go_on(&mut self, held: &mut ClaimHandle, sandbox: Sandbox) -> Result<(), Ending> {
         (self.noted, self.busy) = (true, true);
         let Some(building) = sandbox.builds().cloned() else { return Ok(()) };
         let since = Instant::now();
@@ -142,7 +142,7 @@ impl<'a> Preparing<'a> {
     }
 
     /// To be followed once nothing more is to be installed.
-    pub fn into_transcript(mut self) -> Transcript {
+    pub fn into_transcript(mut self) -> OutputBuffer {
         self.transcript.enter(Phase::Script);
         self.transcript
     }
@@ -170,7 +170,7 @@ impl<'a> Preparing<'a> {
     /// Ends with the volume, or with the attempt; a failure leaves everything as if it had not been tried.
     async fn build(
         &mut self,
-        held: &mut Held,
+        held: &mut ClaimHandle,
         mut sandbox: Sandbox,
         recipe: Recipe,
     ) -> Result<Result<String, Failure>, Ending> {
@@ -248,8 +248,8 @@ impl<'a> Preparing<'a> {
     }
 
     /// From here on a lost worker may have run the script.
-    async fn leave(&mut self, held: &mut Held, volume: String) -> Result<String, Ending> {
-        let mut tries = Tries::default();
+    async fn leave(&mut self, held: &mut ClaimHandle, volume: String) -> Result<String, Ending> {
+        let mut tries = StartAttempts::default();
         while self.noted {
             match self.worker.store.set_installing(&self.claimed.claim, false).await {
                 Ok(true) => self.noted = false,
@@ -269,9 +269,9 @@ impl<'a> Preparing<'a> {
 
 /// A file of the server's.
 fn unreadable(words: String) -> Failure {
-    Failure::Final(Box::new(Conclusion::failed(FailureKind::Install, words)))
+    Failure::Final(Box::new(ExecutionRecord::failed(FailureKind::Install, words)))
 }
 
 fn install_failed(words: String) -> Ending {
-    concluded(Conclusion::failed(FailureKind::Install, words))
+    concluded(ExecutionRecord::failed(FailureKind::Install, words))
 }

@@ -7,7 +7,7 @@ use slog::{Logger, error, warn};
 
 use crate::execution::diagnosis::{self, Facts};
 use crate::execution::exit_mapping::{Judged, RunLimits, judge};
-use crate::execution::{Claimed, Conclusion, FailureKind, Outcome, PhaseTimes, StoredOutput, Usage};
+use crate::execution::{Claimed, ExecutionRecord, FailureKind, Outcome, PhaseTimes, StoredOutput, Usage};
 use crate::failpoint;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::settings::Settings;
@@ -16,7 +16,7 @@ use crate::worker::Worker;
 use crate::worker::attempt::Ending;
 use crate::worker::attempt::dispatch::concluded;
 use crate::worker::attempt::monitor::{End, Followed, forsake};
-use crate::worker::attempt::output_buffer::{Streams, Transcript};
+use crate::worker::attempt::output_buffer::{OutputBuffer, Streams};
 
 /// For all output files of a run. Docker that hangs must not keep a result from being told.
 pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
@@ -60,10 +60,10 @@ async fn exited(
     worker: &Worker,
     claimed: &Claimed,
     sandbox: &mut Sandbox,
-    transcript: &Transcript,
+    transcript: &OutputBuffer,
     exit: Exit,
     log: &Logger,
-) -> (Conclusion, Option<Room>) {
+) -> (ExecutionRecord, Option<Room>) {
     let limit = worker.settings.execution.output_limit.0;
     let had = RunLimits { timeout: claimed.timeout, memory: claimed.memory_bytes };
     let Judged { mut outcome, exit_code } = judge(&exit, &had, &most(&worker.settings));
@@ -159,7 +159,7 @@ async fn cause(worker: &Worker, claimed: &Claimed, exit: &Exit, stderr: &str) ->
 }
 
 /// The container ended without a word of the init.
-fn broken(claimed: &Claimed, transcript: &Transcript, reason: &SandboxError) -> Conclusion {
+fn broken(claimed: &Claimed, transcript: &OutputBuffer, reason: &SandboxError) -> ExecutionRecord {
     let outcome = match reason {
         SandboxError::Gone { oom_killed: true, .. } => Outcome::Failed {
             kind: FailureKind::OutOfMemory,
@@ -178,7 +178,7 @@ fn broken(claimed: &Claimed, transcript: &Transcript, reason: &SandboxError) -> 
     with(outcome, transcript.cut_off())
 }
 
-pub(crate) fn overdue(claimed: &Claimed, transcript: &Transcript) -> Conclusion {
+pub(crate) fn overdue(claimed: &Claimed, transcript: &OutputBuffer) -> ExecutionRecord {
     let error = format!(
         "the script was still running after {}, its time limit, and had to be killed from outside",
         rgrid_api::units::format_duration(claimed.timeout)
@@ -187,17 +187,17 @@ pub(crate) fn overdue(claimed: &Claimed, transcript: &Transcript) -> Conclusion 
 }
 
 /// Cancelled before the script ran.
-pub(crate) fn cancelled() -> Conclusion {
-    without_script(Outcome::Cancelled, &Transcript::new())
+pub(crate) fn cancelled() -> ExecutionRecord {
+    without_script(Outcome::Cancelled, &OutputBuffer::new())
 }
 
 /// Of an attempt that did not come to its script there is what its install said.
-pub(crate) fn without_script(outcome: Outcome, transcript: &Transcript) -> Conclusion {
+pub(crate) fn without_script(outcome: Outcome, transcript: &OutputBuffer) -> ExecutionRecord {
     with(outcome, transcript.cut_off())
 }
 
-fn with(outcome: Outcome, streams: Streams) -> Conclusion {
-    Conclusion {
+fn with(outcome: Outcome, streams: Streams) -> ExecutionRecord {
+    ExecutionRecord {
         outcome,
         exit_code: None,
         stdout: streams.stdout,

@@ -17,21 +17,21 @@ use std::time::{Duration, Instant};
 
 use slog::{Logger, info, warn};
 
-use crate::execution::{Claimed, Conclusion, PhaseTimes};
+use crate::execution::{Claimed, ExecutionRecord, PhaseTimes};
 use crate::failpoint;
 use crate::sandbox::{Profile, Sandbox};
 use crate::store::{Chunk, Recorded, Room};
-use crate::worker::active_claims::Held;
+use crate::worker::active_claims::ClaimHandle;
 use crate::worker::recorder::{Finish, Release};
-use crate::worker::{Order, Worker};
+use crate::worker::{Signal, Worker};
 
 use dispatch::HandOver;
 use environment::Preparing;
 use monitor::Running;
-use output_buffer::{Phase, Transcript};
+use output_buffer::{OutputBuffer, Phase};
 
 pub(crate) use nest::Nest;
-pub(crate) use slot_sandboxes::Stock;
+pub(crate) use slot_sandboxes::SlotSandboxes;
 
 /// A slot that had to give its claim back rests so long, so that an ailing Docker is not asked to
 /// do the same again at once.
@@ -40,13 +40,13 @@ const REST: Duration = Duration::from_secs(5);
 /// What an Executor is given to do.
 pub(crate) struct Run {
     pub claimed: Claimed,
-    pub held: Held,
+    pub held: ClaimHandle,
     pub start: Start,
 }
 
 pub(crate) enum Start {
     /// In a sandbox that is at hand, or a new one.
-    Fresh(Stock),
+    Fresh(SlotSandboxes),
     /// In the sandbox that an earlier daemon left, behind the chunks that it stored.
     Resumed { sandbox: Box<Sandbox>, stored: Vec<Chunk> },
 }
@@ -54,7 +54,7 @@ pub(crate) enum Start {
 /// How an attempt left the hands of its Executor.
 enum Ending {
     /// There is a result, a sandbox to let go once it is stored, its last event, and the room that was taken for files.
-    Concluded(Box<Conclusion>, Option<Box<Sandbox>>, u64, Option<Room>),
+    Concluded(Box<ExecutionRecord>, Option<Box<Sandbox>>, u64, Option<Room>),
     /// To be run again. `begun`: its script may have begun.
     Released {
         begun: bool,
@@ -83,7 +83,7 @@ impl Ending {
 struct Ready {
     sandbox: Sandbox,
     profile: Profile,
-    transcript: Transcript,
+    transcript: OutputBuffer,
     phases: PhaseTimes,
 }
 
@@ -92,14 +92,14 @@ struct Ready {
 pub(crate) struct Left {
     /// What the slot is likeliest to need next.
     pub profile: Option<Profile>,
-    pub stock: Stock,
+    pub stock: SlotSandboxes,
 }
 
 /// Runs the attempt to its recorded end.
 pub(crate) async fn run(worker: Arc<Worker>, run: Run) -> Left {
     let Run { claimed, mut held, start } = run;
     let log = worker.log_for(&claimed.claim);
-    let mut stock = Stock::default();
+    let mut stock = SlotSandboxes::default();
     let (ending, profile) = match start {
         Start::Fresh(at_hand) => {
             stock = at_hand;
@@ -122,30 +122,30 @@ pub(crate) async fn run(worker: Arc<Worker>, run: Run) -> Left {
 async fn resumed(
     worker: &Worker,
     claimed: &Claimed,
-    held: &mut Held,
+    held: &mut ClaimHandle,
     sandbox: Sandbox,
     stored: Vec<Chunk>,
     log: &Logger,
 ) -> (Ending, Option<Profile>) {
     if sandbox.builds().is_some() {
-        let begun = Begun { sandbox, transcript: Transcript::resumed(stored, Phase::Install) };
-        return fresh(worker, claimed, held, &mut Stock::default(), Some(begun), log).await;
+        let begun = Begun { sandbox, transcript: OutputBuffer::resumed(stored, Phase::Install) };
+        return fresh(worker, claimed, held, &mut SlotSandboxes::default(), Some(begun), log).await;
     }
-    let transcript = Transcript::resumed(stored, Phase::Script);
+    let transcript = OutputBuffer::resumed(stored, Phase::Script);
     (to_the_end(worker, claimed, held, sandbox, transcript, log).await, None)
 }
 
 /// An install that an earlier daemon began, and what it said so far.
 struct Begun {
     sandbox: Sandbox,
-    transcript: Transcript,
+    transcript: OutputBuffer,
 }
 
 async fn fresh(
     worker: &Worker,
     claimed: &Claimed,
-    held: &mut Held,
-    stock: &mut Stock,
+    held: &mut ClaimHandle,
+    stock: &mut SlotSandboxes,
     begun: Option<Begun>,
     log: &Logger,
 ) -> (Ending, Option<Profile>) {
@@ -162,8 +162,8 @@ async fn fresh(
 async fn to_the_script(
     worker: &Worker,
     claimed: &Claimed,
-    held: &mut Held,
-    stock: &mut Stock,
+    held: &mut ClaimHandle,
+    stock: &mut SlotSandboxes,
     begun: Option<Begun>,
     log: &Logger,
 ) -> Result<Ready, Ending> {
@@ -173,7 +173,7 @@ async fn to_the_script(
     };
     let (builder, transcript) = match begun {
         Some(begun) => (Some(begun.sandbox), begun.transcript),
-        None => (None, Transcript::new()),
+        None => (None, OutputBuffer::new()),
     };
     let mut preparing = Preparing::new(worker, claimed, runtime, transcript, log);
     if let Some(builder) = builder {
@@ -197,9 +197,9 @@ async fn to_the_script(
 async fn to_the_end(
     worker: &Worker,
     claimed: &Claimed,
-    held: &mut Held,
+    held: &mut ClaimHandle,
     sandbox: Sandbox,
-    transcript: Transcript,
+    transcript: OutputBuffer,
     log: &Logger,
 ) -> Ending {
     let longest = job::outer_deadline(claimed, &worker.settings);
@@ -210,7 +210,7 @@ async fn to_the_end(
 
 /// Records how it ended. The sandbox is let go after the answer, not before it: it is returned with its last event
 /// once that is stored.
-async fn settle(worker: &Worker, held: &Held, ending: Ending, log: &Logger) -> Option<(Sandbox, u64)> {
+async fn settle(worker: &Worker, held: &ClaimHandle, ending: Ending, log: &Logger) -> Option<(Sandbox, u64)> {
     match ending {
         Ending::Concluded(conclusion, sandbox, last_event, _room) => {
             let status = conclusion.outcome.status();
@@ -228,15 +228,15 @@ async fn settle(worker: &Worker, held: &Held, ending: Ending, log: &Logger) -> O
                         monitor::forsake(worker, &held.claim, *sandbox, log).await;
                     }
                 }
-                Err(error) => worker.fatal.tell(format!("the recorder is gone: {error}")),
+                Err(error) => worker.fatal.report(format!("the recorder is gone: {error}")),
             }
         }
         Ending::Released { begun } => {
             let released = worker.recorder.send(Release { claim: held.claim.clone(), begun }).await;
             if let Err(error) = released {
-                worker.fatal.tell(format!("the recorder is gone: {error}"));
+                worker.fatal.report(format!("the recorder is gone: {error}"));
             }
-            if !worker.is_draining() && *held.orders.borrow() == Order::GoOn {
+            if !worker.is_draining() && *held.orders.borrow() == Signal::GoOn {
                 tokio::time::sleep(REST).await;
             }
         }

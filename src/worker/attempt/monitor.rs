@@ -7,14 +7,14 @@ use rgrid_init::Event;
 use slog::{Logger, info, warn};
 use tokio::time::{Instant, sleep_until};
 
-use crate::execution::{Claim, Stream, Verdict};
+use crate::execution::{AppendReply, Claim, Stream};
 use crate::failpoint;
-use crate::sandbox::{Sandbox, SandboxError, Step};
-use crate::worker::active_claims::Held;
-use crate::worker::attempt::output_buffer::{Phase, Transcript};
+use crate::sandbox::{Sandbox, SandboxError, SandboxEvent};
+use crate::worker::active_claims::ClaimHandle;
+use crate::worker::attempt::output_buffer::{OutputBuffer, Phase};
 use crate::worker::attempt::start_marker::Begun;
 use crate::worker::recorder::Append;
-use crate::worker::{Order, Worker};
+use crate::worker::{Signal, Worker};
 
 /// Output of a run that goes on is stored so long after it came: a short run ends before, and its
 /// output goes into the final write alone.
@@ -24,17 +24,17 @@ const NO_LONGER_SHORT: Duration = Duration::from_millis(250);
 const FLUSH_SOON: Duration = Duration::from_millis(5);
 
 /// An append on its way: the Recorder's verdict, and the last event it covers.
-type Storing = Pin<Box<dyn Future<Output = (Verdict, u64)>>>;
+type Storing = Pin<Box<dyn Future<Output = (AppendReply, u64)>>>;
 /// Ends when the job takes more than it may.
 pub(crate) type Alarm<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// What woke the loop.
 enum News {
-    Step(Box<Step>),
+    SandboxEvent(Box<SandboxEvent>),
     Broken(SandboxError),
-    Stored(Verdict, u64),
+    Stored(AppendReply, u64),
     FlushDue,
-    Ordered(Order),
+    Ordered(Signal),
     Deadline,
     Alarm,
 }
@@ -43,7 +43,7 @@ enum News {
 pub(crate) struct Running<'a> {
     pub sandbox: Sandbox,
     /// What it said so far, and what of it there will be.
-    pub transcript: Transcript,
+    pub transcript: OutputBuffer,
     /// The init keeps the deadline itself; this one is for an init that can't.
     pub longest: Duration,
     pub alarm: Option<Alarm<'a>>,
@@ -53,7 +53,7 @@ pub(crate) struct Running<'a> {
 pub(crate) struct Followed {
     pub end: End,
     pub sandbox: Sandbox,
-    pub transcript: Transcript,
+    pub transcript: OutputBuffer,
 }
 
 /// Why there is nothing more to follow.
@@ -67,7 +67,12 @@ pub(crate) enum End {
 }
 
 /// Follows the job to its end.
-pub(crate) async fn follow(worker: &Worker, claim: &Claim, held: &mut Held, job: Running<'_>) -> Followed {
+pub(crate) async fn follow(
+    worker: &Worker,
+    claim: &Claim,
+    held: &mut ClaimHandle,
+    job: Running<'_>,
+) -> Followed {
     let mut following = Following {
         worker,
         claim,
@@ -96,7 +101,7 @@ struct Following<'a> {
     worker: &'a Worker,
     claim: &'a Claim,
     sandbox: Sandbox,
-    transcript: Transcript,
+    transcript: OutputBuffer,
     storing: Option<Storing>,
     flush_at: Option<Instant>,
     since: Instant,
@@ -107,16 +112,16 @@ struct Following<'a> {
 }
 
 impl Following<'_> {
-    async fn news(&mut self, held: &mut Held) -> News {
+    async fn news(&mut self, held: &mut ClaimHandle) -> News {
         let flush_at = self.flush_at.filter(|_| self.storing.is_none());
         tokio::select! {
             biased;
             changed = held.orders.changed() => match changed {
                 Ok(()) => News::Ordered(*held.orders.borrow()),
-                Err(_) => News::Ordered(Order::Release),
+                Err(_) => News::Ordered(Signal::Release),
             },
             (verdict, upto) = finished(&mut self.storing) => News::Stored(verdict, upto),
-            step = self.sandbox.next() => step.map_or_else(News::Broken, |step| News::Step(Box::new(step))),
+            step = self.sandbox.next() => step.map_or_else(News::Broken, |step| News::SandboxEvent(Box::new(step))),
             () = at(flush_at) => News::FlushDue,
             () = sleep_until(self.deadline) => News::Deadline,
             () = rung(&mut self.alarm) => News::Alarm,
@@ -125,29 +130,29 @@ impl Following<'_> {
 
     async fn digest(&mut self, news: News) -> Option<End> {
         match news {
-            News::Step(step) => return self.take(*step),
+            News::SandboxEvent(step) => return self.take(*step),
             News::Broken(broken) => return Some(End::Broken(broken)),
             News::FlushDue => self.flush(),
             News::Stored(verdict, upto) => {
                 self.storing = None;
                 match verdict {
-                    Verdict::ClaimLost => return Some(End::ClaimLost),
-                    Verdict::CancelRequested => self.sandbox.cancel().await,
-                    Verdict::Continue => {}
+                    AppendReply::ClaimLost => return Some(End::ClaimLost),
+                    AppendReply::CancelRequested => self.sandbox.cancel().await,
+                    AppendReply::Continue => {}
                 }
                 self.sandbox.ack(upto).await;
             }
-            News::Ordered(Order::GoOn) => {}
-            News::Ordered(Order::Cancel) => self.sandbox.cancel().await,
-            News::Ordered(Order::Release) => return Some(End::Released),
-            News::Ordered(Order::Lost) => return Some(End::ClaimLost),
+            News::Ordered(Signal::GoOn) => {}
+            News::Ordered(Signal::Cancel) => self.sandbox.cancel().await,
+            News::Ordered(Signal::Release) => return Some(End::Released),
+            News::Ordered(Signal::Lost) => return Some(End::ClaimLost),
             News::Deadline => return Some(End::Overdue),
             News::Alarm => return Some(End::Alarm),
         }
         None
     }
 
-    fn take(&mut self, Step { seq, event }: Step) -> Option<End> {
+    fn take(&mut self, SandboxEvent { seq, event }: SandboxEvent) -> Option<End> {
         match event {
             Event::Started { phase } => {
                 self.transcript.pass(seq);
@@ -186,7 +191,7 @@ impl Following<'_> {
         self.storing = Some(Box::pin(async move {
             // A recorder that is gone takes the whole process with it; the text stays in the transcript.
             let verdict = recorder.send(Append { claim, chunks }).await;
-            (verdict.unwrap_or(Verdict::Continue), upto)
+            (verdict.unwrap_or(AppendReply::Continue), upto)
         }));
     }
 
@@ -232,7 +237,7 @@ async fn rung(alarm: &mut Option<Alarm<'_>>) {
     }
 }
 
-async fn finished(storing: &mut Option<Storing>) -> (Verdict, u64) {
+async fn finished(storing: &mut Option<Storing>) -> (AppendReply, u64) {
     match storing {
         Some(storing) => storing.await,
         None => std::future::pending().await,

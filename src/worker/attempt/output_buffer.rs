@@ -32,7 +32,7 @@ impl Phase {
     }
 }
 
-pub(crate) struct Transcript {
+pub(crate) struct OutputBuffer {
     phase: Phase,
     stdout: String,
     stderr: String,
@@ -47,7 +47,7 @@ pub(crate) struct Transcript {
     last: u64,
 }
 
-impl Transcript {
+impl OutputBuffer {
     pub fn new() -> Self {
         Self {
             phase: Phase::Install,
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn a_replayed_event_is_not_doubled() {
         let stored = vec![Chunk { seq: OF_SCRIPT + 2, stream: Stream::Stdout, text: "a".into() }];
-        let mut transcript = Transcript::resumed(stored, Phase::Script);
+        let mut transcript = OutputBuffer::resumed(stored, Phase::Script);
         transcript.take(2, Stream::Stdout, "a".into());
         transcript.take(3, Stream::Stdout, "b".into());
         let (pending, upto) = transcript.take_pending();
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn no_number_is_used_twice_by_two_sandboxes() {
-        let mut transcript = Transcript::new();
+        let mut transcript = OutputBuffer::new();
         transcript.note("waiting\n");
         transcript.take(1, Stream::Install, "pip\n".into());
         transcript.enter(Phase::Script);
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_script_whose_first_chunk_is_not_stored_yet_is_told_whole() {
         let stored = vec![Chunk { seq: OF_INSTALL + 70, stream: Stream::Install, text: "pip\n".into() }];
-        let mut transcript = Transcript::resumed(stored, Phase::Script);
+        let mut transcript = OutputBuffer::resumed(stored, Phase::Script);
         transcript.take(2, Stream::Stdout, "a".into());
         assert_eq!(transcript.cut_off().stdout.text, "a");
     }

@@ -14,7 +14,7 @@ use crate::worker::Worker;
 use crate::worker::attempt::nest::Nest;
 
 #[derive(Default)]
-pub(crate) struct Stock {
+pub(crate) struct SlotSandboxes {
     kept: Option<Kept>,
     pub nest: Nest,
 }
@@ -28,7 +28,7 @@ struct Kept {
     task: JoinHandle<Result<Sandbox, SandboxError>>,
 }
 
-impl Stock {
+impl SlotSandboxes {
     /// The kept sandbox if it is this owner's and fits, else the parked one, else a new one.
     pub async fn sandbox(
         &mut self,

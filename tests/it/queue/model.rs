@@ -8,8 +8,8 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection;
 use proptest::prelude::*;
 use rgridd::execution::{
-    Claim, Claimed, Conclusion, Environment, ExecutionId, FailureKind, FileContent, Limits, NewExecution,
-    Offer, WorkerId,
+    Claim, Claimed, Environment, ExecutionId, ExecutionRecord, FailureKind, FileContent, LabelSets, Limits,
+    NewExecution, WorkerId,
 };
 use rgridd::store::{Chunk, Recorded, Store};
 
@@ -42,8 +42,8 @@ enum Step {
     Cancel,
 }
 
-fn anything() -> Offer {
-    Offer::of(&Default::default())
+fn anything() -> LabelSets {
+    LabelSets::of(&Default::default())
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -189,7 +189,7 @@ impl World {
         let Some(claim) = self.believed[who].pop() else { return };
         self.written += 1;
         let text = format!("result {}", self.written);
-        let conclusion = Arc::new(Conclusion::failed(FailureKind::Exit, text.clone()));
+        let conclusion = Arc::new(ExecutionRecord::failed(FailureKind::Exit, text.clone()));
         let recorded = self.store.finish(vec![(claim.clone(), conclusion)]).await.unwrap();
         if recorded == [Recorded::Stored] {
             let before = self.stored.insert(claim.execution.clone(), text);
@@ -205,7 +205,7 @@ impl World {
             assert_eq!(claimed.claim.attempt, abandoned.attempt);
             self.believed[who].push(claimed.claim);
             // Whoever was declared gone by mistake comes back late, and changes nothing.
-            let late = Arc::new(Conclusion::failed(FailureKind::Exit, "late"));
+            let late = Arc::new(ExecutionRecord::failed(FailureKind::Exit, "late"));
             let recorded = self.store.finish(vec![(abandoned, late)]).await.unwrap();
             assert_eq!(recorded, [Recorded::ClaimLost]);
         }

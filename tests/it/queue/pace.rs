@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rgridd::execution::{Conclusion, FailureKind, Offer, WorkerId};
+use rgridd::execution::{ExecutionRecord, FailureKind, LabelSets, WorkerId};
 use rgridd::store::{Store, statements};
 
 use crate::support::Database;
@@ -56,8 +56,8 @@ fn fill(database: &Database) {
 /// Runs per second.
 async fn rgrid(store: &Store) -> f64 {
     let (worker, done, begun) = (WorkerId::generate(), AtomicUsize::new(0), Instant::now());
-    let anything = Offer::of(&Default::default());
-    let conclusion = Arc::new(Conclusion::failed(FailureKind::Exit, "as it goes"));
+    let anything = LabelSets::of(&Default::default());
+    let conclusion = Arc::new(ExecutionRecord::failed(FailureKind::Exit, "as it goes"));
     let client = async || {
         while begun.elapsed() < ROUND {
             let claimed = store.claim(&worker, "pace", &anything, 1, Duration::from_secs(60)).await.unwrap();

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rgridd::execution::{Claim, ExecutionId, Offer, Stream, WorkerId};
+use rgridd::execution::{Claim, ExecutionId, LabelSets, Stream, WorkerId};
 use rgridd::store::{CLAIM_MOST, Chunk, Store, statements};
 use serde_json::{Value, json};
 
@@ -61,7 +61,7 @@ impl Queue {
     fn claim(&self, labels: &[(&str, &str)], count: usize) -> Vec<Claim> {
         let labels: BTreeMap<String, String> =
             labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let offer = Offer::of(&labels);
+        let offer = LabelSets::of(&labels);
         let mut claims = Vec::new();
         while claims.len() < count {
             let asked = (count - claims.len()).min(CLAIM_MOST);

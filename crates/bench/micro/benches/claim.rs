@@ -6,7 +6,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use diesel::connection::SimpleConnection;
 use diesel::sql_types::Text;
 use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, sql_query};
-use rgridd::execution::{Conclusion, FailureKind, Offer, WorkerId};
+use rgridd::execution::{ExecutionRecord, FailureKind, LabelSets, WorkerId};
 use rgridd::store::{Store, statements};
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -67,12 +67,12 @@ impl Bench {
     /// So many more rows, and as many claimed at once and ended; only the claim is timed.
     fn claim(&mut self, worker: &WorkerId, count: u32) -> Duration {
         self.insert(count, "'queued', NULL, NULL, NULL, 0", "one");
-        let anything = Offer::of(&Default::default());
+        let anything = LabelSets::of(&Default::default());
         let begun = Instant::now();
         let claim = self.store.claim(worker, "bench", &anything, count as usize, LEASE);
         let claimed = self.runtime.block_on(claim).unwrap();
         let took = begun.elapsed();
-        let end = std::sync::Arc::new(Conclusion::failed(FailureKind::Internal, "benchmark"));
+        let end = std::sync::Arc::new(ExecutionRecord::failed(FailureKind::Internal, "benchmark"));
         let ends =
             claimed.into_iter().map(|one| (one.claim, std::sync::Arc::clone(&end))).collect::<Vec<_>>();
         assert_eq!(self.runtime.block_on(self.store.finish(ends)).unwrap().len(), count as usize);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection};
 use rgridd::execution::{
-    Conclusion, Environment, ExecutionId, FailureKind, FileContent, Limits, NewExecution, Offer, WorkerId,
+    ExecutionRecord, Environment, ExecutionId, FailureKind, FileContent, Limits, NewExecution, LabelSets, WorkerId,
 };
 use rgridd::store::Store;
 
@@ -55,8 +55,8 @@ async fn round(url: &str, workers: usize) -> (f64, Vec<Duration>) {
 
 /// One worker with one connection.
 async fn work(store: Store, done: Arc<AtomicUsize>, begun: Instant) -> Vec<Duration> {
-    let (worker, offer) = (WorkerId::generate(), Offer::of(&Default::default()));
-    let conclusion = Arc::new(Conclusion::failed(FailureKind::Exit, "as it goes"));
+    let (worker, offer) = (WorkerId::generate(), LabelSets::of(&Default::default()));
+    let conclusion = Arc::new(ExecutionRecord::failed(FailureKind::Exit, "as it goes"));
     let mut claims = Vec::new();
     while begun.elapsed() < ROUND {
         store.submit(submission()).await.unwrap();

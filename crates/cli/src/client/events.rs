@@ -16,7 +16,7 @@ pub enum Event {
     Other,
 }
 
-pub struct Told {
+pub struct ReceivedEvent {
     /// Named on a new connection, it brings what follows.
     pub id: String,
     pub event: Event,
@@ -52,7 +52,7 @@ impl Events {
 }
 
 impl Iterator for Events {
-    type Item = Result<Told, Failure>;
+    type Item = Result<ReceivedEvent, Failure>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut fields = Fields::default();
@@ -81,14 +81,14 @@ impl Fields {
         }
     }
 
-    fn told(self) -> serde_json::Result<Told> {
+    fn told(self) -> serde_json::Result<ReceivedEvent> {
         let event = match self.name.as_str() {
             "status" => Event::Status(read(&self.data)?),
             "output" => Event::Output(read(&self.data)?),
             "end" => Event::End(read(&self.data)?),
             _ => Event::Other,
         };
-        Ok(Told { id: self.id, event })
+        Ok(ReceivedEvent { id: self.id, event })
     }
 }
 
@@ -100,14 +100,14 @@ fn read<T: DeserializeOwned>(data: &str) -> serde_json::Result<T> {
 mod tests {
     use super::*;
 
-    fn told(text: &'static str) -> Vec<Result<Told, Failure>> {
+    fn told(text: &'static str) -> Vec<Result<ReceivedEvent, Failure>> {
         Events::new(Box::new(text.as_bytes()), "http://s").collect()
     }
 
     #[test]
     fn events_are_read_with_their_ids_and_the_rest_is_passed_over() {
         let text = "retry: 1000\n: keep-alive\n\nid: 1-0-2-0\nevent: output\ndata: {\"stream\":\"stdout\",\r\ndata: \"text\":\"a\"}\nnew: x\n\nid:2\nevent:weather\ndata:fine\n\n";
-        let all: Vec<Told> = told(text).into_iter().map(Result::unwrap).collect();
+        let all: Vec<ReceivedEvent> = told(text).into_iter().map(Result::unwrap).collect();
         assert_eq!(all.len(), 2);
         assert!(matches!(&all[0].event, Event::Output(output) if output.text == "a"));
         assert_eq!((all[0].id.as_str(), all[1].id.as_str()), ("1-0-2-0", "2"));

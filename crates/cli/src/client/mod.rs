@@ -24,7 +24,7 @@ use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::output::console::Console;
 use error::Trouble;
-pub use events::{Event, Events, Told};
+pub use events::{Event, Events, ReceivedEvent};
 pub use retry::Patience;
 use retry::{Persistence, Repeat};
 use transport::{Answer, Request, Transport, encoded};

@@ -64,7 +64,7 @@ pub fn run(args: &RetryArgs, session: &Session) -> Result<Exit, Failure> {
         console.progress(&format!("Execution: {}", again.id));
     }
     // Whether it has requirements is not known here; asking for what they say costs little.
-    let install = if args.quiet { Install::None } else { Install::Shown };
+    let install = if args.quiet { Install::None } else { Install::IncrementalText };
     Attendance { server: &server, console, interrupt, install, quiet: args.quiet }
         .until_end(&again, manner, None)
 }

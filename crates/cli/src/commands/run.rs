@@ -131,7 +131,7 @@ fn one(args: &RunArgs, session: &Session) -> Result<Exit, Failure> {
     if !args.quiet {
         hints.iter().for_each(|hint| session.console.hint(hint));
     }
-    let install = if submission.requirements.is_some() { Install::Shown } else { Install::None };
+    let install = if submission.requirements.is_some() { Install::IncrementalText } else { Install::None };
     let body = submit::body(&submission)?;
 
     let interrupt = Interrupt::watch(Stage::Submitting, &session.console)?;

@@ -7,7 +7,7 @@ use rgrid_api::{Status, Stream};
 
 use crate::error::Failure;
 use crate::output::escape;
-use crate::watch::status_line::Bottom;
+use crate::watch::status_line::StatusLine;
 
 /// What a colour means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Channel {
 pub struct Console {
     out: Place,
     err: Place,
-    bottom: Bottom,
+    bottom: StatusLine,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +99,7 @@ impl Console {
         Self {
             out: Place::new(io::stdout().is_terminal()),
             err: Place::new(io::stderr().is_terminal()),
-            bottom: Bottom::new(),
+            bottom: StatusLine::new(),
         }
     }
 
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn columns_are_aligned_and_the_last_one_is_not_filled_up() {
         let out = place(false, false);
-        let console = Console { out, err: out, bottom: Bottom::new() };
+        let console = Console { out, err: out, bottom: StatusLine::new() };
         let cells = [("é".to_owned(), Tone::Good), ("b".to_owned(), Tone::Plain)];
         assert_eq!(console.row(&cells, &[4, 9]), "é     b\n");
     }

@@ -26,13 +26,13 @@ pub struct Arguments {
 
 impl Arguments {
     pub fn read(given: &[OsString], source: &Source) -> Result<Self, Failure> {
-        let mut luggage = Luggage { source, packed: BTreeMap::new(), files: Vec::new(), size: 0 };
+        let mut luggage = Uploads { source, packed: BTreeMap::new(), files: Vec::new(), size: 0 };
         let args = given.iter().map(|argument| luggage.pass(argument)).collect::<Result<_, _>>()?;
         Ok(Self { args, files: luggage.files })
     }
 }
 
-struct Luggage<'a> {
+struct Uploads<'a> {
     source: &'a Source,
     /// Where the file of that base name came from.
     packed: BTreeMap<String, PathBuf>,
@@ -40,7 +40,7 @@ struct Luggage<'a> {
     size: u64,
 }
 
-impl Luggage<'_> {
+impl Uploads<'_> {
     /// The argument as the script gets it.
     fn pass(&mut self, argument: &OsStr) -> Result<String, Failure> {
         let path = Path::new(argument);

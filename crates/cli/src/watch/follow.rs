@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rgrid_api::{Execution, OutputEvent, StatusEvent, Stream};
 
-use crate::client::{Event, Server, Told};
+use crate::client::{Event, ReceivedEvent, Server};
 use crate::error::Failure;
 use crate::output::console::{Channel, Console};
 use crate::output::report;
@@ -35,7 +35,7 @@ pub fn follow(
     let (mut behind, mut pause) = (None, FIRST_PAUSE);
     loop {
         for told in server.events(id, behind.as_deref())? {
-            let Told { id, event } = told?;
+            let ReceivedEvent { id, event } = told?;
             if let Some(ended) = screen.show(event)? {
                 report::warn_of_missing(&ended, &screen.missing, console);
                 return Ok(ended);

@@ -2,9 +2,9 @@
 
 /// What was shown of one stream of one attempt.
 #[derive(Debug, Default)]
-pub struct Shown(String);
+pub struct IncrementalText(String);
 
-impl Shown {
+impl IncrementalText {
     /// The stream as it stands while the script runs; gives what is new. Text that does not continue
     /// what was shown belongs to something else (an end, another attempt), of which one will hear.
     pub fn grow<'a>(&mut self, now: &'a str) -> &'a str {
@@ -18,15 +18,15 @@ impl Shown {
 mod tests {
     use super::*;
 
-    fn shown(text: &str) -> Shown {
-        let mut shown = Shown::default();
+    fn shown(text: &str) -> IncrementalText {
+        let mut shown = IncrementalText::default();
         shown.grow(text);
         shown
     }
 
     #[test]
     fn each_look_gives_what_is_new() {
-        let mut shown = Shown::default();
+        let mut shown = IncrementalText::default();
         assert_eq!((shown.grow("a\n"), shown.grow("a\n"), shown.grow("a\nbé\n")), ("a\n", "", "bé\n"));
     }
 

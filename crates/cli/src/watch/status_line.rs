@@ -16,7 +16,7 @@ const ERASE: &str = "\r\x1b[K";
 
 /// Cloning shares it.
 #[derive(Clone)]
-pub struct Bottom(Arc<Mutex<State>>);
+pub struct StatusLine(Arc<Mutex<State>>);
 
 struct State {
     /// What it says, and since when that is so.
@@ -28,7 +28,7 @@ struct State {
     ticks: bool,
 }
 
-impl Bottom {
+impl StatusLine {
     pub fn new() -> Self {
         let state =
             State { busy: None, drawn: false, open_line: false, written: Instant::now(), ticks: false };

@@ -70,7 +70,7 @@ impl Attendance<'_> {
 
     fn follow(&self, id: &str, phases: &mut Phases) -> Result<Execution, Failure> {
         let streams = match self.install {
-            Install::Shown => follow::INSTALL_AND_OUTPUT.as_slice(),
+            Install::IncrementalText => follow::INSTALL_AND_OUTPUT.as_slice(),
             Install::None => follow::OUTPUT.as_slice(),
         };
         follow(self.server, id, streams, phases, self.console)

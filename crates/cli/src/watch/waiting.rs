@@ -8,7 +8,7 @@ use rgrid_api::{Execution, Stream};
 use crate::client::Server;
 use crate::error::Failure;
 use crate::output::console::{Channel, Console};
-use crate::watch::incremental::Shown;
+use crate::watch::incremental::IncrementalText;
 use crate::watch::phases::Phases;
 
 /// The end is told at once; a change before it is seen after at most that long.
@@ -33,7 +33,7 @@ pub fn for_end(server: &Server, id: &str) -> Result<Execution, Failure> {
 /// Whether requirements are installed before the script, and what that says is to be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Install {
-    Shown,
+    IncrementalText,
     None,
 }
 
@@ -45,12 +45,12 @@ pub fn with_phases(
     phases: &mut Phases,
     console: &Console,
 ) -> Result<Execution, Failure> {
-    let mut shown = Shown::default();
+    let mut shown = IncrementalText::default();
     loop {
         let begun = Instant::now();
         let execution = server.execution_within(id, LOOK_SECONDS)?;
         phases.see(&execution);
-        if install == Install::Shown {
+        if install == Install::IncrementalText {
             let text = server.logs(id, Stream::Install)?;
             console.said(Channel::of(Stream::Install), shown.grow(&text))?;
         }

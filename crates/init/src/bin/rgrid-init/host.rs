@@ -56,7 +56,7 @@ impl Host {
     /// Only while no process of the script is alive.
     pub fn as_script<T>(&self, work: impl FnOnce() -> T) -> Result<T, String> {
         let _guard = match self.user {
-            Some(id) => Some(Disguise::put_on(id)?),
+            Some(id) => Some(ScriptIdentity::put_on(id)?),
             None => None,
         };
         Ok(work())
@@ -64,9 +64,9 @@ impl Host {
 }
 
 /// Root again when dropped.
-struct Disguise;
+struct ScriptIdentity;
 
-impl Disguise {
+impl ScriptIdentity {
     fn put_on(id: u32) -> Result<Self, String> {
         // Made first, so that a half-done change is undone as well.
         let guard = Self;
@@ -77,7 +77,7 @@ impl Disguise {
     }
 }
 
-impl Drop for Disguise {
+impl Drop for ScriptIdentity {
     fn drop(&mut self) {
         let root = seteuid(Uid::from_raw(0)).and_then(|()| setegid(Gid::from_raw(0)));
         if root.is_err() {
