@@ -129,7 +129,7 @@ STORIES = [
         "commands": [
             ("rgrid run -w bad.py", 3, ["error: the script ended with exit code 3", "hint: "]),
             ("rgrid run -w --timeout 1s sleeps.py", 124, ["error: the script was still running after 1s", "hint: .*--timeout 2s"]),
-            ("rgrid run -w --memory 64m large.py", 125, ["needed more than its 64 MiB of memory", "hint: .*--memory"]),
+            ("rgrid run -w --memory 64m large.py", 125, ["exceeded its memory limit of 64 MiB", "hint: .*--memory"]),
             ("rgrid run --timeout 11m bad.py", 2, ["--timeout: must be above 0 and at most 600 s"]),
             ("rgrid --api-url http://127.0.0.1:1 list", 5, ["no server answers at http://127.0.0.1:1: connection refused", "hint: "]),
             ("rgrid --api-url $RGRID_API_URL/nowhere list", 5, ["an RGrid server answers at .*/nowhere, but its API is not there"]),

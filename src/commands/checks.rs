@@ -99,8 +99,8 @@ pub(crate) async fn room(store: &Store, settings: &Settings) -> Found {
 }
 
 pub(crate) async fn engine(docker: &Docker) -> Found {
-    let examined = docker.examine().await.map_err(|error| error.to_string())?;
-    if examined.lacks.is_empty() { Ok(examined.found) } else { Err(examined.lacks.join("; ")) }
+    let examined = docker.diagnose().await.map_err(|error| error.to_string())?;
+    if examined.problems.is_empty() { Ok(examined.summary) } else { Err(examined.problems.join("; ")) }
 }
 
 /// The one check that shows that all of it works together.
@@ -112,6 +112,6 @@ pub(crate) async fn sandbox(docker: &Docker, settings: &Settings) -> Found {
     let image = docker.image(&runtime.image, crate::sandbox::PullPolicy::Never).await;
     let image = image.map_err(|error| error.to_string())?;
     let took =
-        docker.try_a_sandbox(&image, settings.sandbox.memory.0).await.map_err(|error| error.to_string())?;
+        docker.test_sandbox(&image, settings.sandbox.memory.0).await.map_err(|error| error.to_string())?;
     Ok(format!("starts in {}", format_duration(took)))
 }

@@ -138,12 +138,12 @@ async fn examine_fence(settings: &Settings, docker: &Docker, report: &mut Report
     let found = match (sandbox.network, sandbox.firewall) {
         (NetworkPolicy::None, _) => Ok("sandboxes have no network".to_owned()),
         (_, Firewall::Off) => Ok("off, so somebody else sees to it (sandbox.firewall)".to_owned()),
-        _ => match docker.fence(&sandbox.blocked, &sandbox.host_ports).await.map(|fence| fence.look()) {
-            Ok(FirewallState::Stands) => {
+        _ => match docker.firewall(&sandbox.blocked, &sandbox.host_ports).await.map(|fence| fence.check()) {
+            Ok(FirewallState::Active) => {
                 Ok("sandboxes reach neither this host nor metadata services".to_owned())
             }
-            Ok(FirewallState::Unsure(reason)) if sandbox.firewall == Firewall::Require => Err(reason),
-            Ok(FirewallState::Unsure(reason)) => {
+            Ok(FirewallState::Unverified(reason)) if sandbox.firewall == Firewall::Require => Err(reason),
+            Ok(FirewallState::Unverified(reason)) => {
                 Ok(format!("not ensured: {reason}; as root on the Docker host: rgridd firewall"))
             }
             Err(error) => Err(error.to_string()),

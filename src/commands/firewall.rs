@@ -15,9 +15,9 @@ use crate::settings::Settings;
 const KEEP_EVERY: Duration = Duration::from_secs(60);
 
 pub fn up(settings: Settings) -> anyhow::Result<ExitCode> {
-    match fence(&settings)?.put_up() {
-        FirewallState::Stands => println!("sandboxes reach neither this host nor {}", words(&settings)),
-        FirewallState::Unsure(reason) => bail!(reason),
+    match fence(&settings)?.apply() {
+        FirewallState::Active => println!("sandboxes reach neither this host nor {}", words(&settings)),
+        FirewallState::Unverified(reason) => bail!(reason),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -29,13 +29,13 @@ pub fn keep(settings: Settings) -> anyhow::Result<ExitCode> {
     loop {
         // Docker may have made the network anew, and an operator may have flushed the rules.
         let state =
-            fence(&settings).map_or_else(|error| FirewallState::Unsure(error.to_string()), |f| f.put_up());
+            fence(&settings).map_or_else(|error| FirewallState::Unverified(error.to_string()), |f| f.apply());
         if known.as_ref() != Some(&state) {
             match &state {
-                FirewallState::Stands => {
+                FirewallState::Active => {
                     println!("sandboxes reach neither this host nor {}", words(&settings))
                 }
-                FirewallState::Unsure(reason) => eprintln!("it can't be ensured: {reason}"),
+                FirewallState::Unverified(reason) => eprintln!("it can't be ensured: {reason}"),
             }
             known = Some(state);
         }
@@ -52,17 +52,17 @@ fn wait(stop: &mut watch::Receiver<u32>) -> bool {
 }
 
 pub fn check(settings: Settings) -> anyhow::Result<ExitCode> {
-    match fence(&settings)?.look() {
-        FirewallState::Stands => println!("sandboxes reach neither this host nor {}", words(&settings)),
-        FirewallState::Unsure(reason) => bail!(reason),
+    match fence(&settings)?.check() {
+        FirewallState::Active => println!("sandboxes reach neither this host nor {}", words(&settings)),
+        FirewallState::Unverified(reason) => bail!(reason),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 pub fn down(settings: Settings) -> anyhow::Result<ExitCode> {
-    match fence(&settings)?.take_down() {
-        FirewallState::Stands => println!("the rules are gone; a daemon that is root puts them up again"),
-        FirewallState::Unsure(reason) => bail!(reason),
+    match fence(&settings)?.remove() {
+        FirewallState::Active => println!("the rules are gone; a daemon that is root puts them up again"),
+        FirewallState::Unverified(reason) => bail!(reason),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -77,7 +77,7 @@ fn fence(settings: &Settings) -> anyhow::Result<Firewall> {
     let identity = docker_engine::docker_settings(settings, "firewall".to_owned(), "firewall");
     actix_rt::System::new().block_on(async {
         let docker = Docker::connect(identity, log).await?;
-        Ok(docker.fence(&settings.sandbox.blocked, &settings.sandbox.host_ports).await?)
+        Ok(docker.firewall(&settings.sandbox.blocked, &settings.sandbox.host_ports).await?)
     })
 }
 

@@ -48,7 +48,7 @@ pub(crate) async fn prepare(
     docker.prepare(image).await.context("the init's volume and the sandboxes' network")?;
     let state = fence(settings, docker).await?;
     tell(&state, log);
-    if let (Firewall::Require, FirewallState::Unsure(reason)) = (settings.sandbox.firewall, &state) {
+    if let (Firewall::Require, FirewallState::Unverified(reason)) = (settings.sandbox.firewall, &state) {
         bail!("sandbox.firewall is `require`, but {reason}; as root on the Docker host: rgridd firewall");
     }
     Ok(())
@@ -58,14 +58,14 @@ pub(crate) async fn prepare(
 async fn fence(settings: &Settings, docker: &Docker) -> anyhow::Result<FirewallState> {
     let sandbox = &settings.sandbox;
     if sandbox.firewall == Firewall::Off || sandbox.network == NetworkPolicy::None {
-        return Ok(FirewallState::Stands);
+        return Ok(FirewallState::Active);
     }
-    let fence = docker.fence(&sandbox.blocked, &sandbox.host_ports).await?;
-    Ok(tokio::task::spawn_blocking(move || fence.put_up()).await?)
+    let fence = docker.firewall(&sandbox.blocked, &sandbox.host_ports).await?;
+    Ok(tokio::task::spawn_blocking(move || fence.apply()).await?)
 }
 
 fn tell(state: &FirewallState, log: &Logger) {
-    if let FirewallState::Unsure(reason) = state {
+    if let FirewallState::Unverified(reason) = state {
         warn!(log, "it can't be ensured that sandboxes do not reach this host and metadata services";
             "reason" => reason, "hint" => "as root on the Docker host: rgridd firewall");
     }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::execution::{Claim, ExecutionId, WorkerId};
 use crate::failpoint;
-use crate::sandbox::{DockerError, Found, Sandbox};
+use crate::sandbox::{DockerError, ManagedContainer, Sandbox};
 use crate::store::StoreError;
 use crate::worker::{Poller, Resume, TakeOver, Worker};
 
@@ -79,7 +79,7 @@ impl ContainerReconciler {
     }
 
     async fn settle_all(&self, stray_after: Duration) -> Option<Vec<WorkerId>> {
-        let found = match self.worker.docker.find().await {
+        let found = match self.worker.docker.list_containers().await {
             Ok(found) => found,
             Err(error) => {
                 warn!(self.log, "left-over sandboxes can't be looked for"; "error" => %error);
@@ -104,8 +104,8 @@ impl ContainerReconciler {
         }
         self.worker.has_settled_in();
         let named = |who: &&WorkerId| {
-            let own = |one: &&Found| one.worker == who.as_str();
-            found.iter().filter(own).any(|one| self.worker.docker.knows(&one.container))
+            let own = |one: &&ManagedContainer| one.worker == who.as_str();
+            found.iter().filter(own).any(|one| self.worker.docker.is_tracked(&one.container))
         };
         Some(self.predecessors.iter().filter(named).cloned().collect())
     }
@@ -122,16 +122,22 @@ impl ContainerReconciler {
         Ok(())
     }
 
-    async fn settle(&self, found: &Found, all: &[Found], stray_after: Duration) -> Result<(), ResumeError> {
+    async fn settle(
+        &self,
+        found: &ManagedContainer,
+        all: &[ManagedContainer],
+        stray_after: Duration,
+    ) -> Result<(), ResumeError> {
         let owner = WorkerId::from_stored(found.worker.clone());
         let ours = owner == self.worker.id;
         // A holder goes with the sandbox that has joined it.
-        let joined = |holder: &Found| all.iter().any(|one| one.joined.as_ref() == Some(&holder.container));
-        if self.worker.docker.knows(&found.container)
-            || (found.holds && joined(found))
+        let joined =
+            |holder: &ManagedContainer| all.iter().any(|one| one.joined.as_ref() == Some(&holder.container));
+        if self.worker.docker.is_tracked(&found.container)
+            || (found.is_holder && joined(found))
             || (ours && self.seen_for(found).await < stray_after)
             || (!ours && !self.gone(&owner).await?)
-            || (found.running && !found.holds && self.take_over(found).await?)
+            || (found.running && !found.is_holder && self.take_over(found).await?)
         {
             return Ok(());
         }
@@ -146,12 +152,12 @@ impl ContainerReconciler {
     }
 
     /// Since when this container has been an open question.
-    async fn seen_for(&self, found: &Found) -> Duration {
+    async fn seen_for(&self, found: &ManagedContainer) -> Duration {
         self.open.lock().await.entry(found.container.clone()).or_insert_with(Instant::now).elapsed()
     }
 
     /// Whether the container runs an attempt that somebody owns: this worker now, or another that lives.
-    async fn take_over(&self, found: &Found) -> Result<bool, ResumeError> {
+    async fn take_over(&self, found: &ManagedContainer) -> Result<bool, ResumeError> {
         let (sandbox, _, job) = match self.worker.docker.reattach(found).await {
             Ok(attached) => attached,
             // A Docker that ails must not cost a run that lives.
@@ -165,11 +171,11 @@ impl ContainerReconciler {
             Ok(Owner::Gone(claim)) => claim,
             Ok(Owner::Nobody) => return Ok(false),
             Ok(Owner::Alive) => {
-                sandbox.abandon();
+                sandbox.detach();
                 return Ok(true);
             }
             Err(error) => {
-                sandbox.abandon();
+                sandbox.detach();
                 return Err(error.into());
             }
         };
@@ -182,7 +188,7 @@ impl ContainerReconciler {
         // Until it is on the list of claims, nobody may think that it was claimed by mistake.
         let _claiming = worker.claiming.lock().await;
         if worker.is_draining() || worker.claims.holds(abandoned) {
-            sandbox.abandon();
+            sandbox.detach();
             return Ok(true);
         }
         let lease = worker.settings.worker.lease.0;
@@ -196,11 +202,11 @@ impl ContainerReconciler {
                 Ok(self.poller.send(TakeOver { claimed, resume }).await.is_ok())
             }
             Ok(None) => {
-                sandbox.abandon();
+                sandbox.detach();
                 Ok(true)
             }
             Err(error) => {
-                sandbox.abandon();
+                sandbox.detach();
                 Err(error.into())
             }
         }

@@ -283,7 +283,7 @@ impl WorkerRuntime {
         // The runs of the ones before come first: they are the oldest.
         if let Some(named) = sweeper.sweep().await {
             home.inherit(&worker.id, named).context("the data folder can't be written")?;
-            if let Err(error) = docker.sweep_volumes().await {
+            if let Err(error) = docker.remove_old_init_volumes().await {
                 warn!(log, "old volumes can't be looked for"; "error" => %error);
             }
         }
@@ -320,15 +320,15 @@ impl WorkerRuntime {
         if let Err(error) = self.poller.send(Drain { at_once }).await {
             warn!(log, "the poller was gone before the drain"; "error" => %error);
         }
-        self.worker.docker.dismiss_holders();
+        self.worker.docker.close_holders();
         let grace = REMOVAL_GRACE + REMOVAL_GRACE_OF_A_SLOT * self.worker.settings.worker.slots as u32;
         let cleared = async {
-            self.worker.docker.settled().await;
+            self.worker.docker.removals_finished().await;
             self.sweeper.last_sweep().await;
-            self.worker.docker.settled().await;
+            self.worker.docker.removals_finished().await;
         };
         if tokio::time::timeout(grace, cleared).await.is_err() {
-            let left = self.worker.docker.left().join(" ");
+            let left = self.worker.docker.remaining_containers().join(" ");
             warn!(log, "containers are left for the next start: Docker does not answer"; "containers" => left);
         }
         if let Err(error) = self.worker.store.worker_stopped(&self.worker.id).await {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::execution::{Environment, ExecutionId, KeyId, WorkerId};
+use crate::execution::{EnvVars, ExecutionId, KeyId, WorkerId};
 
 /// An attempt that a worker owns. The attempt is the fencing token: whoever comes back late with
 /// an older one, or from another worker, must not match.
@@ -42,8 +42,8 @@ pub struct Claimed {
     pub script_name: String,
     pub script: Vec<u8>,
     pub args: Vec<String>,
-    pub env: Environment,
-    pub secrets: Environment,
+    pub env: EnvVars,
+    pub secrets: EnvVars,
     pub requirements: Option<String>,
     pub timeout: Duration,
     pub memory_bytes: u64,

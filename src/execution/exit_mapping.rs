@@ -1,17 +1,16 @@
-//! From the init's report to what users are told.
+//! Maps the exit that the init reports to the outcome that users see.
 
 use std::time::Duration;
 
 use rgrid_api::units::{format_duration, format_size};
 use rgrid_init::{Ending, Exit};
 
-use crate::execution::{FailureKind, Outcome};
+use crate::execution::{FailureKind, Outcome, diagnosis};
 
-#[derive(Debug, PartialEq, Eq)]
-pub struct Judged {
-    pub outcome: Outcome,
-    pub exit_code: Option<i32>,
-}
+/// Maximum length of pip's output in an error, in characters.
+const REASON_MAX: usize = 700;
+/// Indented lines below an `ERROR:` line that are included in the error.
+const DETAIL_LINES: usize = 4;
 
 /// Limits that a submission may choose.
 #[derive(Debug, Clone, Copy)]
@@ -20,50 +19,57 @@ pub struct RunLimits {
     pub memory: u64,
 }
 
-/// `most` is what another submission may ask for.
-pub fn judge(exit: &Exit, had: &RunLimits, most: &RunLimits) -> Judged {
-    let failed = |kind, error| Outcome::Failed { kind, error };
-    let (outcome, exit_code) = match &exit.ending {
-        Ending::Exited { code: 0 } => (Outcome::Completed, Some(0)),
-        Ending::Exited { code } => {
-            (failed(FailureKind::Exit, format!("the script ended with exit code {code}")), Some(*code))
-        }
+/// Limits of an install. `size` is disk space in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct InstallLimits {
+    pub timeout: Duration,
+    pub memory: u64,
+    pub size: u64,
+}
+
+/// The outcome of a script. `max` are the highest limits that this server accepts.
+pub fn map_exit(exit: &Exit, limits: &RunLimits, max: &RunLimits) -> Outcome {
+    let advice = |raise: bool, option, setting| match raise {
+        true => format!("raise the limit with {option}"),
+        false => format!("this is the server's maximum ({setting})"),
+    };
+    let (kind, error) = match &exit.ending {
+        Ending::Exited { code: 0 } => return Outcome::Completed,
+        Ending::Cancelled => return Outcome::Cancelled,
+        Ending::Exited { code } => (FailureKind::Exit, format!("the script ended with exit code {code}")),
         Ending::Signalled { signal } => {
             let name = signal_name(*signal);
-            (
-                failed(FailureKind::Exit, format!("the script was ended by signal {signal}{name}")),
-                Some(128 + signal),
-            )
+            (FailureKind::Exit, format!("the script was ended by signal {signal}{name}"))
         }
         Ending::TimedOut => {
-            let after = format_duration(had.timeout);
-            let next = match had.timeout < most.timeout {
-                true => "ask for more with --timeout",
-                false => "that is the most that this server gives (execution.max_timeout)",
-            };
-            let words = format!("the script was still running after {after}, its time limit; {next}");
-            (failed(FailureKind::Timeout, words), None)
+            let timeout = format_duration(limits.timeout);
+            let advice = advice(limits.timeout < max.timeout, "--timeout", "execution.max_timeout");
+            (FailureKind::Timeout, format!("the script exceeded its time limit of {timeout}; {advice}"))
         }
         Ending::OutOfMemory => {
-            let (limit, peak) = (format_size(had.memory), format_size(exit.peak_memory_bytes));
-            let next = match had.memory < most.memory {
-                true => "ask for more with --memory",
-                false => "that is the most that this server gives (sandbox.max_memory)",
-            };
-            let words = format!("the script needed more than its {limit} of memory (peak {peak}); {next}");
-            (failed(FailureKind::OutOfMemory, words), None)
+            let (limit, peak) = (format_size(limits.memory), format_size(exit.peak_memory_bytes));
+            let advice = advice(limits.memory < max.memory, "--memory", "sandbox.max_memory");
+            let error = format!("the script exceeded its memory limit of {limit} (peak {peak}); {advice}");
+            (FailureKind::OutOfMemory, error)
         }
-        Ending::Cancelled => (Outcome::Cancelled, None),
-        // A script's job has no setup: what it requires was installed before, by a job of its own.
-        Ending::SetupFailed { .. } | Ending::SetupTimedOut => (
-            failed(FailureKind::Internal, "the sandbox ended a setup that nobody asked for".to_owned()),
-            None,
-        ),
+        // Requirements are installed by a job of their own, so a script's job never has a setup.
+        Ending::SetupFailed { .. } | Ending::SetupTimedOut => {
+            (FailureKind::Internal, "the sandbox reported a setup step that was not requested".to_owned())
+        }
         Ending::CouldNotStart { reason } => {
-            (failed(FailureKind::Image, format!("the script could not be started: {reason}")), None)
+            (FailureKind::Image, format!("the script could not be started: {reason}"))
         }
     };
-    Judged { outcome, exit_code }
+    Outcome::Failed { kind, error }
+}
+
+/// The exit code in the form that a shell reports it; `None` if the script did not end by itself.
+pub fn exit_code(exit: &Exit) -> Option<i32> {
+    match exit.ending {
+        Ending::Exited { code } => Some(code),
+        Ending::Signalled { signal } => Some(128 + signal),
+        _ => None,
+    }
 }
 
 fn signal_name(signal: i32) -> &'static str {
@@ -77,39 +83,204 @@ fn signal_name(signal: i32) -> &'static str {
     }
 }
 
+/// The outcome of an install that failed; `None` if it succeeded. `output` is everything that it printed.
+pub fn map_install_exit(exit: &Exit, limits: &InstallLimits, output: &str) -> Option<Outcome> {
+    let error = match &exit.ending {
+        Ending::Exited { code: 0 } => return None,
+        Ending::Cancelled => return Some(Outcome::Cancelled),
+        Ending::SetupFailed { code } => {
+            format!("the requirements could not be installed (exit code {code}): {}", install_reason(output))
+        }
+        Ending::SetupTimedOut => {
+            let timeout = format_duration(limits.timeout);
+            let last = match last_lines(output, 1) {
+                last if last.is_empty() => last,
+                last => format!("; pip last printed: {last}"),
+            };
+            format!("the installation of the requirements exceeded its time limit of {timeout}{last}")
+        }
+        Ending::OutOfMemory => format!(
+            "the installation of the requirements exceeded its memory limit of {}; the server's install.memory \
+             sets it",
+            format_size(limits.memory)
+        ),
+        Ending::CouldNotStart { reason } => format!("the installation could not be started: {reason}"),
+        Ending::Exited { .. } | Ending::Signalled { .. } | Ending::TimedOut => {
+            format!("the requirements were installed but could not be saved: {}", install_reason(output))
+        }
+    };
+    Some(install_failed(error))
+}
+
+/// The outcome of an install that filled its disk space.
+pub fn install_too_large(limits: &InstallLimits) -> Outcome {
+    install_failed(format!(
+        "the requirements need more than {} of disk space; use fewer or smaller packages (the server's \
+         install.max_size sets the limit)",
+        format_size(limits.size)
+    ))
+}
+
+/// Removes control characters, because a package's build output must not control a terminal.
+fn install_failed(error: String) -> Outcome {
+    let error = error.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    Outcome::Failed { kind: FailureKind::Install, error }
+}
+
+/// The diagnosed cause, if any, with pip's own errors or else its last lines.
+fn install_reason(output: &str) -> String {
+    let errors = pip_errors(output);
+    let text = if errors.is_empty() { last_lines(output, 3) } else { errors.join(" / ") };
+    let text = match text.is_empty() {
+        true => "no output".to_owned(),
+        false => text.chars().take(REASON_MAX).collect(),
+    };
+    match diagnosis::explain_install(output) {
+        Some(cause) => format!("{cause} (output: {text})"),
+        None => text,
+    }
+}
+
+/// Lines that begin with `ERROR:`, the indented lines below them, and the errors of a package's own build.
+fn pip_errors(output: &str) -> Vec<String> {
+    let mut errors: Vec<String> = Vec::new();
+    let mut details_left = 0;
+    for line in output.lines() {
+        let trimmed = line.trim();
+        let is_pip_error = line.starts_with("ERROR:");
+        let is_build_error = trimmed.starts_with("error: ")
+            && !trimmed.starts_with("error: subprocess-exited")
+            && !trimmed.starts_with("error: legacy-install");
+        let is_detail = details_left > 0 && line.starts_with(' ') && !trimmed.is_empty();
+        details_left = match (is_pip_error, is_detail) {
+            (true, _) => DETAIL_LINES,
+            (false, true) => details_left - 1,
+            (false, false) => 0,
+        };
+        if (is_pip_error || is_build_error || is_detail) && !errors.iter().any(|known| known == trimmed) {
+            errors.push(trimmed.to_owned());
+        }
+    }
+    errors
+}
+
+fn last_lines(output: &str, count: usize) -> String {
+    let lines = output.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut last: Vec<&str> = lines.rev().take(count).collect();
+    last.reverse();
+    last.join(" / ").chars().take(REASON_MAX).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn judged(ending: Ending) -> Judged {
-        let exit = Exit { peak_memory_bytes: 500 << 20, ..Exit::of(ending) };
-        let had = RunLimits { timeout: Duration::from_secs(5), memory: 512 << 20 };
-        judge(&exit, &had, &RunLimits { memory: 1 << 30, ..had })
+    const MIB: u64 = 1 << 20;
+    const LIMITS: RunLimits = RunLimits { timeout: Duration::from_secs(5), memory: 512 * MIB };
+    const INSTALL_LIMITS: InstallLimits =
+        InstallLimits { timeout: Duration::from_secs(3), memory: 256 * MIB, size: 1024 * MIB };
+
+    fn exit(ending: Ending) -> Exit {
+        Exit { peak_memory_bytes: 500 * MIB, ..Exit::of(ending) }
     }
 
     #[test]
-    fn each_ending_has_its_kind_and_its_code() {
-        let kind = |ending| {
-            let judged = judged(ending);
-            (judged.outcome.failure_kind(), judged.exit_code)
-        };
-        assert_eq!(kind(Ending::Exited { code: 0 }), (None, Some(0)));
-        assert_eq!(kind(Ending::Exited { code: 3 }), (Some(FailureKind::Exit), Some(3)));
-        assert_eq!(kind(Ending::Signalled { signal: 11 }), (Some(FailureKind::Exit), Some(139)));
-        assert_eq!(kind(Ending::TimedOut), (Some(FailureKind::Timeout), None));
-        assert_eq!(kind(Ending::OutOfMemory), (Some(FailureKind::OutOfMemory), None));
-        assert_eq!(kind(Ending::Cancelled), (None, None));
+    fn every_ending_of_a_script_maps_to_one_failure_kind_and_exit_code() {
+        let cases = [
+            (Ending::Exited { code: 0 }, None, Some(0)),
+            (Ending::Exited { code: 3 }, Some(FailureKind::Exit), Some(3)),
+            (Ending::Signalled { signal: 11 }, Some(FailureKind::Exit), Some(139)),
+            (Ending::TimedOut, Some(FailureKind::Timeout), None),
+            (Ending::OutOfMemory, Some(FailureKind::OutOfMemory), None),
+            (Ending::Cancelled, None, None),
+            (Ending::SetupFailed { code: 1 }, Some(FailureKind::Internal), None),
+            (Ending::SetupTimedOut, Some(FailureKind::Internal), None),
+            (Ending::CouldNotStart { reason: "no bash".to_owned() }, Some(FailureKind::Image), None),
+        ];
+        for (ending, kind, code) in cases {
+            let exit = exit(ending);
+            let outcome = map_exit(&exit, &LIMITS, &LIMITS);
+            assert_eq!((outcome.failure_kind(), exit_code(&exit)), (kind, code), "{:?}", exit.ending);
+            let expected_status = match exit.ending {
+                Ending::Exited { code: 0 } => Outcome::Completed.status(),
+                Ending::Cancelled => Outcome::Cancelled.status(),
+                _ => rgrid_api::Status::Failed,
+            };
+            assert_eq!(outcome.status(), expected_status, "{:?}", exit.ending);
+        }
     }
 
     #[test]
-    fn the_sentence_names_the_limit_and_what_to_do() {
-        let timeout = judged(Ending::TimedOut).outcome;
-        assert!(timeout.error().unwrap().ends_with(
-            "after 5s, its time limit; that is the most that this server gives (execution.max_timeout)"
-        ));
-        let memory = judged(Ending::OutOfMemory).outcome;
+    fn an_exceeded_limit_is_named_with_the_way_to_raise_it() {
+        let higher = RunLimits { timeout: LIMITS.timeout * 2, memory: LIMITS.memory * 2 };
+        let timeout = "the script exceeded its time limit of 5s; ";
+        let memory = "the script exceeded its memory limit of 512 MiB (peak 500 MiB); ";
+        let cases = [
+            (Ending::TimedOut, higher, timeout, "raise the limit with --timeout"),
+            (Ending::TimedOut, LIMITS, timeout, "this is the server's maximum (execution.max_timeout)"),
+            (Ending::OutOfMemory, higher, memory, "raise the limit with --memory"),
+            (Ending::OutOfMemory, LIMITS, memory, "this is the server's maximum (sandbox.max_memory)"),
+        ];
+        for (ending, max, cause, advice) in cases {
+            let outcome = map_exit(&exit(ending), &LIMITS, &max);
+            assert_eq!(outcome.error(), Some(format!("{cause}{advice}").as_str()));
+        }
+    }
+
+    #[test]
+    fn every_ending_of_an_install_maps_to_an_outcome() {
+        let cases = [
+            (Ending::SetupFailed { code: 1 }, "could not be installed (exit code 1): last words"),
+            (Ending::SetupTimedOut, "exceeded its time limit of 3s; pip last printed: last words"),
+            (Ending::OutOfMemory, "exceeded its memory limit of 256 MiB"),
+            (Ending::CouldNotStart { reason: "no pip".to_owned() }, "could not be started: no pip"),
+            (Ending::Exited { code: 2 }, "installed but could not be saved: last words"),
+            (Ending::Signalled { signal: 9 }, "installed but could not be saved: last words"),
+            (Ending::TimedOut, "installed but could not be saved: last words"),
+        ];
+        for (ending, expected) in cases {
+            let outcome = map_install_exit(&exit(ending), &INSTALL_LIMITS, "last words\n").unwrap();
+            assert_eq!(outcome.failure_kind(), Some(FailureKind::Install));
+            assert!(outcome.error().unwrap().contains(expected), "{outcome:?}");
+        }
+        assert_eq!(map_install_exit(&exit(Ending::Exited { code: 0 }), &INSTALL_LIMITS, ""), None);
+        let cancelled = map_install_exit(&exit(Ending::Cancelled), &INSTALL_LIMITS, "");
+        assert_eq!(cancelled, Some(Outcome::Cancelled));
         assert!(
-            memory.error().unwrap().contains("512 MiB of memory (peak 500 MiB); ask for more with --memory")
+            install_too_large(&INSTALL_LIMITS).error().unwrap().contains("more than 1 GiB of disk space")
         );
+    }
+
+    #[test]
+    fn an_unknown_install_error_is_quoted() {
+        let output = "Collecting nonsense\nERROR: an unknown error\n";
+        assert_eq!(install_reason(output), "ERROR: an unknown error");
+        assert_eq!(install_reason("python3: No module named pip\n"), "python3: No module named pip");
+        assert_eq!(install_reason("\n"), "no output");
+    }
+
+    #[test]
+    fn install_output_cannot_control_a_terminal() {
+        let outcome = install_failed(install_reason("ERROR: \u{1b}[2Jgone\rand \u{9b}31m back\n"));
+        assert_eq!(outcome.error(), Some("ERROR:  [2Jgone and  31m back"));
+    }
+
+    #[test]
+    fn indented_lines_below_an_error_are_part_of_it() {
+        let output = "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES.\n    six==1.16.0 from https://x/six.whl:\n\
+                      \u{20}       Expected sha256 00\n             Got        8a\n\n  Downloading six\n";
+        let reason = install_reason(output);
+        assert!(reason.ends_with("Expected sha256 00 / Got        8a"), "{reason}");
+    }
+
+    #[test]
+    fn a_missing_compiler_is_diagnosed() {
+        let output = "  error: subprocess-exited-with-error\n  \u{2570}\u{2500}> [11 lines of output]\n\
+                      \u{20}     error: command 'gcc' failed: No such file or directory\n      [end of output]\n\
+                      \u{20} ERROR: Failed building wheel for ujson\n      error: command 'gcc' failed: No such file \
+                      or directory\nERROR: Could not build wheels for ujson\n";
+        let reason = install_reason(output);
+        assert!(reason.contains("error: command 'gcc' failed"), "{reason}");
+        assert!(reason.contains("compiled with gcc") && reason.contains("no compiler"), "{reason}");
     }
 }

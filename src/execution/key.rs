@@ -145,7 +145,7 @@ pub struct Caller {
 
 impl Caller {
     /// Whoever reaches a server that asks for no keys.
-    pub fn anybody() -> Self {
+    pub fn unauthenticated() -> Self {
         Self { key: None, scopes: BTreeSet::from([Scope::Admin]) }
     }
 
@@ -162,7 +162,7 @@ impl Caller {
     }
 
     /// Whose executions it sees; none means all.
-    pub fn sees_only(&self) -> Option<&KeyId> {
+    pub fn restricted_to(&self) -> Option<&KeyId> {
         self.key.as_ref().filter(|_| !self.may(Scope::Admin))
     }
 }
@@ -216,10 +216,10 @@ mod tests {
             |scopes: &[Scope]| Caller::with_key(key().id().clone(), scopes.iter().copied().collect());
         let user = caller(&[Scope::Read, Scope::Run]);
         assert!(user.may(Scope::Run) && !user.may(Scope::Admin));
-        assert_eq!(user.sees_only(), Some(key().id()));
+        assert_eq!(user.restricted_to(), Some(key().id()));
         let admin = caller(&[Scope::Admin]);
         assert!(admin.may(Scope::Read) && admin.may(Scope::Run));
-        assert_eq!((admin.sees_only(), admin.key()), (None, Some(key().id())));
-        assert_eq!(Caller::anybody().sees_only(), None);
+        assert_eq!((admin.restricted_to(), admin.key()), (None, Some(key().id())));
+        assert_eq!(Caller::unauthenticated().restricted_to(), None);
     }
 }

@@ -39,7 +39,7 @@ impl Outcome {
 
 /// One text stream as it is kept: whole, or its first and last half.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RunText {
+pub struct StoredText {
     pub text: String,
     /// Bytes of text that were written in all.
     pub total: u64,
@@ -81,9 +81,9 @@ impl std::fmt::Debug for StoredOutput {
 pub struct ExecutionRecord {
     pub outcome: Outcome,
     pub exit_code: Option<i32>,
-    pub stdout: RunText,
-    pub stderr: RunText,
-    pub install: RunText,
+    pub stdout: StoredText,
+    pub stderr: StoredText,
+    pub install: StoredText,
     pub usage: Option<Usage>,
     pub outputs: Vec<StoredOutput>,
     /// What of the files was not kept, a sentence each.
@@ -99,9 +99,9 @@ impl ExecutionRecord {
         Self {
             outcome: Outcome::Failed { kind, error: error.into() },
             exit_code: None,
-            stdout: RunText::default(),
-            stderr: RunText::default(),
-            install: RunText::default(),
+            stdout: StoredText::default(),
+            stderr: StoredText::default(),
+            install: StoredText::default(),
             usage: None,
             outputs: Vec::new(),
             outputs_left_out: Vec::new(),

@@ -8,15 +8,15 @@ use crate::execution::{ExecutionId, KeyId};
 
 /// Names and values of environment variables. The values never show in a log.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Environment(pub BTreeMap<String, String>);
+pub struct EnvVars(pub BTreeMap<String, String>);
 
-impl Environment {
+impl EnvVars {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 }
 
-impl fmt::Debug for Environment {
+impl fmt::Debug for EnvVars {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.0.keys().map(|key| (key, "***"))).finish()
     }
@@ -60,9 +60,9 @@ pub struct NewExecution {
     pub runtime: String,
     pub script: FileContent,
     pub args: Vec<String>,
-    pub env: Environment,
+    pub env: EnvVars,
     /// Like `env`, but kept only until the execution has ended, and masked in its output.
-    pub secrets: Environment,
+    pub secrets: EnvVars,
     pub requirements: Option<String>,
     pub inputs: Vec<FileContent>,
     pub limits: Limits,

@@ -31,7 +31,7 @@ pub(crate) async fn list(
     Asking(caller): Asking,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let filter = Filter { owner: caller.sees_only().cloned(), ..filter(request.query_string())? };
+    let filter = Filter { owner: caller.restricted_to().cloned(), ..filter(request.query_string())? };
     let page = api.store.list(filter).await?;
     let next_cursor = page.next.map(|id| id.to_string());
     Ok(HttpResponse::Ok().json(ExecutionList { items: page.items, next_cursor }))

@@ -9,7 +9,7 @@ use crate::http::server::Api;
 pub(crate) async fn execution(api: &Api, caller: &Caller, asked: &str) -> Result<ExecutionId, ApiError> {
     let none = || ApiError::NotFound("there is no such execution".to_owned());
     let prefix = ExecutionId::normalise_prefix(asked).ok_or_else(none)?;
-    if prefix.len() == ExecutionId::LENGTH && caller.sees_only().is_none() {
+    if prefix.len() == ExecutionId::LENGTH && caller.restricted_to().is_none() {
         // Whoever reads it finds out whether it exists.
         return Ok(ExecutionId::from_stored(prefix));
     }

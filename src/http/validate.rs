@@ -9,7 +9,7 @@ use rgrid_api::units::format_size;
 use rgrid_api::{FieldError, InputFile, Retry, Submission, names};
 
 use crate::execution::{
-    Caller, Environment, ExecutionId, FileContent, Limits, NewExecution, Requirements, Scope,
+    Caller, EnvVars, ExecutionId, FileContent, Limits, NewExecution, Requirements, Scope,
 };
 use crate::http::webhook;
 use crate::settings::{Ecosystem, NetworkPolicy, RuntimeTable, Settings, UnknownRuntime};
@@ -49,8 +49,8 @@ pub(crate) fn admit(
         runtime,
         script: FileContent { name: asked.script.name, content: asked.script.content.into_bytes() },
         args: asked.args,
-        env: Environment(asked.env),
-        secrets: Environment(asked.secrets),
+        env: EnvVars(asked.env),
+        secrets: EnvVars(asked.secrets),
         requirements: asked.requirements.filter(|text| !text.trim().is_empty()),
         inputs,
         limits,
@@ -68,7 +68,7 @@ pub(crate) fn secrets_again(
     wanted: &[String],
     asked: Retry,
     settings: &Settings,
-) -> Result<Environment, Vec<FieldError>> {
+) -> Result<EnvVars, Vec<FieldError>> {
     let mut desk = Validator { settings, errors: Vec::new() };
     desk.environment("secrets", &asked.secrets);
     for name in wanted.iter().filter(|name| !asked.secrets.contains_key(*name)) {
@@ -80,7 +80,7 @@ pub(crate) fn secrets_again(
     for name in asked.secrets.keys().filter(|name| !wanted.contains(name)) {
         desk.wrong(format!("secrets.{name}"), "was no secret of the first run");
     }
-    if desk.errors.is_empty() { Ok(Environment(asked.secrets)) } else { Err(desk.errors) }
+    if desk.errors.is_empty() { Ok(EnvVars(asked.secrets)) } else { Err(desk.errors) }
 }
 
 /// Collects what is wrong.
@@ -298,7 +298,7 @@ mod tests {
         let script = Script { name: "s.py".to_owned(), content: "print(1)".to_owned() };
         let mut submission = Submission { script, ..Submission::default() };
         change(&mut submission);
-        admit(submission, &Caller::anybody(), &settings, &settings.runtimes())
+        admit(submission, &Caller::unauthenticated(), &settings, &settings.runtimes())
     }
 
     #[test]

@@ -18,12 +18,12 @@ pub(crate) async fn tend_for_ever(worker: Arc<Worker>) {
             warn!(worker.log, "no network could be made ready"; "error" => %error);
             tokio::time::sleep(TEND_EVERY).await;
         }
-        let _ = tokio::time::timeout(TEND_EVERY, worker.docker.holder_wanted()).await;
+        let _ = tokio::time::timeout(TEND_EVERY, worker.docker.holder_needed()).await;
     }
 }
 
 async fn tend(worker: &Worker) -> Result<(), DockerError> {
     let Some(runtime) = worker.runtimes.get(worker.runtimes.default_name()) else { return Ok(()) };
     let image = worker.docker.image(&runtime.image, runtime.pull).await?;
-    worker.docker.tend_holders(&image).await
+    worker.docker.maintain_holders(&image).await
 }

@@ -9,7 +9,7 @@ use slog::{Logger, info, warn};
 use crate::http::Readiness;
 use crate::maintenance::environments::SweepError;
 use crate::metrics::METRICS;
-use crate::sandbox::{DockerError, ImageId, PullPolicy, PulledImage, Removal};
+use crate::sandbox::{DockerError, ImageId, ImageRemoval, PullPolicy, PulledImage};
 use crate::store::StoredImage;
 use crate::worker::Worker;
 
@@ -96,14 +96,14 @@ impl Sweeper {
 
     async fn remove(&self, engine: &str, old: &StoredImage) -> Result<(), SweepError> {
         match self.worker.docker.remove_image(&old.image).await? {
-            Removal::Gone => {
+            ImageRemoval::Removed => {
                 info!(self.log, "an old image is removed"; "image" => &old.name, "id" => &old.image,
                     "idle_s" => old.idle().as_secs());
                 // One that was given up was counted when it was.
                 METRICS.swept.add(&["images"], u64::from(!old.is_retired));
                 self.worker.store.forget_image(engine, &old.image).await?;
             }
-            Removal::InUse(reason) => {
+            ImageRemoval::InUse(reason) => {
                 info!(self.log, "an old image stays"; "image" => &old.name, "id" => &old.image,
                     "reason" => reason);
                 self.worker.store.use_images(engine, vec![old.image.clone()]).await?;

@@ -23,7 +23,7 @@ pub enum DockerError {
     ImageMissing { image: String, reason: String },
     /// Somebody removed the volume; what was in it has to be installed again.
     #[error("the environment {0} is not there any more")]
-    EnvironmentGone(String),
+    EnvironmentMissing(String),
     #[error(
         "sandbox.runtime: Docker knows no runtime {wanted:?}; it has {known} (others are added in daemon.json)"
     )]
@@ -33,7 +33,7 @@ pub enum DockerError {
     Refused { what: &'static str, reason: String },
     /// The container started, but its init did not say hello.
     #[error("the sandbox's init did not answer: {0}")]
-    Mute(String),
+    NoHandshake(String),
 }
 
 #[derive(Debug, Error)]
@@ -46,13 +46,13 @@ pub enum SandboxError {
     Refused(String),
     /// The conversation broke and could not be mended.
     #[error("the connection to the sandbox broke: {0}")]
-    Broken(String),
+    Disconnected(String),
 }
 
 impl DockerError {
     /// Whether the same may work later.
-    pub fn is_passing(&self) -> bool {
-        !matches!(self, Self::ImageMissing { .. } | Self::EnvironmentGone(_) | Self::NoRuntime { .. })
+    pub fn is_transient(&self) -> bool {
+        !matches!(self, Self::ImageMissing { .. } | Self::EnvironmentMissing(_) | Self::NoRuntime { .. })
     }
 
     pub(crate) fn from_bollard(what: &'static str, address: &str, error: BollardError) -> Self {

@@ -15,15 +15,15 @@ mod sandbox;
 mod start_limiter;
 
 pub use docker::diagnostics::Diagnostics;
-pub use docker::engine::{Docker, DockerSettings, EngineInfo, Found};
+pub use docker::engine::{Docker, DockerSettings, EngineInfo, ManagedContainer};
 pub use docker::environments::{
-    Building, ENVIRONMENT, ENVIRONMENT_PYTHON, ENVIRONMENT_TEMPORARY, EnvironmentVolumes,
+    ENVIRONMENT, ENVIRONMENT_PYTHON, ENVIRONMENT_TEMPORARY, EnvironmentBuild, EnvironmentVolumes,
 };
-pub use docker::images::{ImageId, PulledImage, Removal};
+pub use docker::images::{ImageId, ImageRemoval, PulledImage};
 pub use error::{DockerError, SandboxError};
 pub use network::firewall::{Firewall, FirewallState};
 pub use network::holders::HolderLimits;
-pub use profile::{Network, Profile};
+pub use profile::{NetworkMode, Profile};
 pub use sandbox::{Sandbox, SandboxEvent};
 pub use start_limiter::{Background, Foreground};
 

@@ -30,7 +30,7 @@ pub struct Profile {
     pub memory_bytes: u64,
     /// Thousandths of a core.
     pub cpus_milli: u32,
-    pub network: Network,
+    pub network: NetworkMode,
     /// The volume with what its requirements name.
     pub environment: Option<String>,
 }
@@ -40,20 +40,20 @@ pub struct Profile {
 pub(crate) enum Access {
     ReadOnly,
     /// Only while it is built, by the one that builds it.
-    Building,
+    ReadWrite,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Network {
+pub enum NetworkMode {
     Internet,
     None,
 }
 
-impl Network {
+impl NetworkMode {
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Network::Internet => "internet",
-            Network::None => "none",
+            NetworkMode::Internet => "internet",
+            NetworkMode::None => "none",
         }
     }
 }

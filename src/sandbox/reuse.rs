@@ -59,7 +59,7 @@ impl Sandbox {
         self.history.ended_well = false;
         self.send(&Command::Renew { upto }).await?;
         let Some(wire) = self.wire.as_mut() else {
-            return Err(SandboxError::Broken("there is no connection".to_owned()));
+            return Err(SandboxError::Disconnected("there is no connection".to_owned()));
         };
         let answered = tokio::time::timeout(RENEWAL_TIMEOUT, wire.receive()).await;
         let late = |_| Err(format!("no answer within {}s", RENEWAL_TIMEOUT.as_secs()));
@@ -69,8 +69,8 @@ impl Sandbox {
                 Ok(self)
             }
             Ok(Message::Refused { reason }) => Err(SandboxError::Refused(reason)),
-            Ok(other) => Err(SandboxError::Broken(format!("it said {other:?} instead"))),
-            Err(reason) => Err(SandboxError::Broken(reason)),
+            Ok(other) => Err(SandboxError::Disconnected(format!("it said {other:?} instead"))),
+            Err(reason) => Err(SandboxError::Disconnected(reason)),
         }
     }
 }

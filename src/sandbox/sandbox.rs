@@ -15,7 +15,7 @@ use crate::sandbox::network::holders::Lodging;
 use crate::sandbox::profile::Access;
 use crate::sandbox::reaper::Doomed;
 use crate::sandbox::reuse::History;
-use crate::sandbox::{Building, Docker, DockerError, Found, Profile, SandboxError};
+use crate::sandbox::{Docker, DockerError, EnvironmentBuild, ManagedContainer, Profile, SandboxError};
 
 /// From the start of the container, or a new attach, to the init's hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
@@ -39,7 +39,7 @@ pub struct Sandbox {
     container: String,
     token: Token,
     /// The environment that it builds, and that goes away with it.
-    builds: Option<Building>,
+    builds: Option<EnvironmentBuild>,
     /// None while the connection is broken.
     pub(crate) wire: Option<Wire>,
     /// What the init said of itself at the last hello.
@@ -64,16 +64,16 @@ struct Hello {
 
 impl Docker {
     /// A new container whose init waits for its job.
-    pub async fn park(&self, profile: &Profile) -> Result<Sandbox, DockerError> {
+    pub async fn create_sandbox(&self, profile: &Profile) -> Result<Sandbox, DockerError> {
         let begun = Instant::now();
         let lodging = self.holders.lodge(profile.network);
         let joins = lodging.holder().map(str::to_owned);
-        let mut parked = self.try_park(profile, lodging).await;
+        let mut parked = self.try_create_sandbox(profile, lodging).await;
         if let (Err(DockerError::Refused { reason, .. }), Some(holder)) = (&parked, joins) {
             // Most likely the holder is gone.
             warn!(self.log, "a sandbox could not join a network"; "holder" => holder, "reason" => reason);
             self.holders.doubt(profile.network);
-            parked = self.try_park(profile, self.holders.own(profile.network)).await;
+            parked = self.try_create_sandbox(profile, self.holders.own(profile.network)).await;
         }
         if let Err(DockerError::Refused { .. }) = &parked {
             self.doubt().await;
@@ -82,7 +82,7 @@ impl Docker {
         parked
     }
 
-    async fn try_park(&self, profile: &Profile, lodging: Lodging) -> Result<Sandbox, DockerError> {
+    async fn try_create_sandbox(&self, profile: &Profile, lodging: Lodging) -> Result<Sandbox, DockerError> {
         let token = new_token()?;
         let ground = self.ground(&profile.image).await?;
         if let Some(volume) = &profile.environment {
@@ -96,31 +96,35 @@ impl Docker {
         let container = made.map_err(|error| self.failed("make a sandbox", error))?.id;
         // From here on dropping it removes it.
         failpoint::hit("park.made").await;
-        self.wake(Sandbox::unconnected(self.clone(), container, token, None, lodging)).await
+        self.start(Sandbox::unconnected(self.clone(), container, token, None, lodging)).await
     }
 
     /// Starts a container that was made; returns when its init waits for a job.
-    pub(crate) async fn wake(&self, mut sandbox: Sandbox) -> Result<Sandbox, DockerError> {
+    pub(crate) async fn start(&self, mut sandbox: Sandbox) -> Result<Sandbox, DockerError> {
         // What fails to start may have failed over its holder.
         sandbox.network_used = true;
         let wire = docker_call("attach", Wire::attach(self, &sandbox.container, sandbox.token.clone())).await;
         let start = self.api.start_container(&sandbox.container, None::<StartContainerOptions>);
         let started = docker_call("start", answered(start)).await;
         started.map_err(|error| self.failed("start a sandbox", error))?;
-        let wire = wire.map_err(DockerError::Mute)?;
-        let hello = docker_call("hello", sandbox.greet(wire)).await.map_err(DockerError::Mute)?;
+        let wire = wire.map_err(DockerError::NoHandshake)?;
+        let hello = docker_call("hello", sandbox.handshake(wire)).await.map_err(DockerError::NoHandshake)?;
         match hello.state {
             State::Parked => {
                 sandbox.network_used = false;
                 Ok(sandbox)
             }
-            other => Err(DockerError::Mute(format!("a new sandbox says that it is {other:?}"))),
+            other => Err(DockerError::NoHandshake(format!("a new sandbox says that it is {other:?}"))),
         }
     }
 
     /// Connects to a container that another worker left; also tells the job it runs, if any.
-    pub async fn reattach(&self, found: &Found) -> Result<(Sandbox, State, Option<String>), DockerError> {
-        let token = Token::parse(&found.token).map_err(|error| DockerError::Mute(error.to_string()))?;
+    pub async fn reattach(
+        &self,
+        found: &ManagedContainer,
+    ) -> Result<(Sandbox, State, Option<String>), DockerError> {
+        let token =
+            Token::parse(&found.token).map_err(|error| DockerError::NoHandshake(error.to_string()))?;
         let builds = found.builds.clone();
         let lodging = self.holders.inherited(found.joined.clone());
         let mut sandbox = Sandbox::unconnected(self.clone(), found.container.clone(), token, builds, lodging);
@@ -130,8 +134,8 @@ impl Docker {
             Ok(hello) => Ok((sandbox, hello.state, hello.job)),
             Err(reason) => {
                 // Not ours to remove: the caller decides.
-                sandbox.abandon();
-                Err(DockerError::Mute(reason))
+                sandbox.detach();
+                Err(DockerError::NoHandshake(reason))
             }
         }
     }
@@ -142,7 +146,7 @@ impl Sandbox {
         docker: Docker,
         container: String,
         token: Token,
-        builds: Option<Building>,
+        builds: Option<EnvironmentBuild>,
         lodging: Lodging,
     ) -> Self {
         docker.reaper.note(&container);
@@ -167,7 +171,7 @@ impl Sandbox {
     }
 
     /// The environment that it builds, if it builds one.
-    pub fn builds(&self) -> Option<&Building> {
+    pub fn builds(&self) -> Option<&EnvironmentBuild> {
         self.builds.as_ref()
     }
 
@@ -177,7 +181,7 @@ impl Sandbox {
     }
 
     /// Leaves the container to itself.
-    pub fn abandon(mut self) {
+    pub fn detach(mut self) {
         self.docker.reaper.forget(&std::mem::take(&mut self.container));
         if let Some(lodging) = self.lodging.take() {
             lodging.abandon();
@@ -185,7 +189,7 @@ impl Sandbox {
     }
 
     /// Puts a read-only file into the workspace. Only before the start.
-    pub async fn put(&mut self, name: &str, content: &[u8]) -> Result<(), SandboxError> {
+    pub async fn upload(&mut self, name: &str, content: &[u8]) -> Result<(), SandboxError> {
         let mut offset = 0;
         // An empty file is one empty piece.
         let pieces = content.chunks(MAX_PIECE).chain(content.is_empty().then_some(content));
@@ -200,7 +204,7 @@ impl Sandbox {
     /// Hands over the job; returns when the init has begun it. An error means that it has not.
     ///
     /// Takes as long as Docker hangs: only the init can tell whether it has the job.
-    pub async fn start(&mut self, job: Job) -> Result<(), SandboxError> {
+    pub async fn run(&mut self, job: Job) -> Result<(), SandboxError> {
         // Until the init has told otherwise.
         self.network_used = true;
         self.send(&Command::Run(job)).await?;
@@ -220,7 +224,7 @@ impl Sandbox {
                 Some(_) => {}
                 // Whether the job got through before the connection broke, only the init can tell.
                 None if self.state == State::Parked => {
-                    return Err(SandboxError::Broken("the job did not get through".to_owned()));
+                    return Err(SandboxError::Disconnected("the job did not get through".to_owned()));
                 }
                 None => return Ok(()),
             }
@@ -229,7 +233,7 @@ impl Sandbox {
 
     /// The next event. A connection that breaks is mended as long as the container runs. May be dropped
     /// at any time without losing anything.
-    pub async fn next(&mut self) -> Result<SandboxEvent, SandboxError> {
+    pub async fn next_event(&mut self) -> Result<SandboxEvent, SandboxError> {
         if let Some(first) = self.first.take() {
             return Ok(first);
         }
@@ -273,7 +277,7 @@ impl Sandbox {
     }
 
     /// A file that the script left, number `output` of the exit's list.
-    pub async fn fetch(&mut self, output: u32, size: u64) -> Result<Vec<u8>, SandboxError> {
+    pub async fn download(&mut self, output: u32, size: u64) -> Result<Vec<u8>, SandboxError> {
         let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
         let mut asked = false;
         loop {
@@ -304,7 +308,7 @@ impl Sandbox {
     /// asked again.
     async fn incoming(&mut self) -> Result<Option<Message>, SandboxError> {
         let Some(wire) = self.wire.as_mut() else {
-            self.mend().await?;
+            self.reconnect().await?;
             return Ok(None);
         };
         match wire.receive().await {
@@ -312,14 +316,14 @@ impl Sandbox {
             Err(reason) => {
                 debug!(self.docker.log, "the connection broke"; "container" => &self.container, "reason" => reason);
                 self.wire = None;
-                self.mend().await?;
+                self.reconnect().await?;
                 Ok(None)
             }
         }
     }
 
     /// Attaches again for as long as the container runs, or Docker does not say that it does not.
-    async fn mend(&mut self) -> Result<(), SandboxError> {
+    async fn reconnect(&mut self) -> Result<(), SandboxError> {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.docker.how_it_ended(&self.container).await {
@@ -339,14 +343,14 @@ impl Sandbox {
         // Bytes of the former connection may still come.
         self.history.spoil();
         let wire = Wire::attach(&self.docker, &self.container, self.token.clone()).await?;
-        let hello = self.greet(wire).await?;
+        let hello = self.handshake(wire).await?;
         if self.cancelled {
             self.send(&Command::Cancel).await.map_err(|error| error.to_string())?;
         }
         Ok(hello)
     }
 
-    async fn greet(&mut self, mut wire: Wire) -> Result<Hello, String> {
+    async fn handshake(&mut self, mut wire: Wire) -> Result<Hello, String> {
         wire.begin(&self.token, self.last).await?;
         let answered = tokio::time::timeout(HELLO_TIMEOUT, wire.receive()).await;
         let message = answered.map_err(|_| format!("no hello within {}s", HELLO_TIMEOUT.as_secs()))??;
@@ -365,12 +369,12 @@ impl Sandbox {
 
     pub(crate) async fn send(&mut self, command: &Command) -> Result<(), SandboxError> {
         let Some(wire) = self.wire.as_mut() else {
-            return Err(SandboxError::Broken("there is no connection".to_owned()));
+            return Err(SandboxError::Disconnected("there is no connection".to_owned()));
         };
         let sent = wire.send(command).await;
         sent.map_err(|reason| {
             self.wire = None;
-            SandboxError::Broken(reason)
+            SandboxError::Disconnected(reason)
         })
     }
 }
@@ -387,6 +391,7 @@ impl Drop for Sandbox {
 
 pub(crate) fn new_token() -> Result<Token, DockerError> {
     let mut random = [0u8; 16];
-    getrandom::fill(&mut random).map_err(|error| DockerError::Mute(format!("no random numbers: {error}")))?;
+    getrandom::fill(&mut random)
+        .map_err(|error| DockerError::NoHandshake(format!("no random numbers: {error}")))?;
     Ok(Token::from_random(random))
 }

@@ -11,7 +11,7 @@ use slog::error;
 
 use crate::execution::{Claim, Claimed, ExecutionRecord, FailureKind};
 use crate::metrics::METRICS;
-use crate::sandbox::{Network, Profile, Sandbox};
+use crate::sandbox::{NetworkMode, Profile, Sandbox};
 use crate::settings::NetworkPolicy;
 use crate::store::Chunk;
 use crate::worker::Worker;
@@ -163,8 +163,8 @@ async fn default_profile(worker: &Worker) -> Option<Profile> {
     let runtime = worker.runtimes.get(worker.runtimes.default_name())?;
     let image = worker.docker.image(&runtime.image, runtime.pull).await.ok()?;
     let network = match settings.network {
-        NetworkPolicy::Internet => Network::Internet,
-        NetworkPolicy::None => Network::None,
+        NetworkPolicy::Internet => NetworkMode::Internet,
+        NetworkPolicy::None => NetworkMode::None,
     };
     Some(Profile {
         image,

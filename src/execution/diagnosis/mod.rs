@@ -18,7 +18,7 @@ const QUOTE_MAX: usize = 200;
 
 /// What is known of a script that ended with a code other than 0, or by a signal.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
+pub struct FailureContext<'a> {
     /// None: a signal ended it.
     pub code: Option<i32>,
     pub signal: Option<i32>,
@@ -34,7 +34,7 @@ pub struct Facts<'a> {
 }
 
 /// Cause and advice, to follow on "the script ended with exit code 1: ". None when nothing is known.
-pub fn explain(facts: &Facts) -> Option<String> {
+pub fn explain(facts: &FailureContext) -> Option<String> {
     if let Some(signal) = facts.signal {
         return by_signal(signal);
     }
@@ -59,7 +59,7 @@ fn by_signal(signal: i32) -> Option<String> {
     })
 }
 
-fn by_code(facts: &Facts) -> Option<String> {
+fn by_code(facts: &FailureContext) -> Option<String> {
     let code = facts.code?;
     Some(match code {
         124 => "probably a `timeout` of its own ran out".to_owned(),
@@ -76,7 +76,7 @@ fn by_code(facts: &Facts) -> Option<String> {
 }
 
 /// The kernel's own words, in whatever language a script repeats them. `subject` is the file or address, if known.
-fn by_errno(facts: &Facts, words: &str, subject: Option<&str>) -> Option<String> {
+fn by_errno(facts: &FailureContext, words: &str, subject: Option<&str>) -> Option<String> {
     let has = |needle: &str| words.contains(needle);
     let path = subject.map(quoted);
     let what = path.as_deref().unwrap_or("a file");
@@ -109,7 +109,7 @@ fn by_errno(facts: &Facts, words: &str, subject: Option<&str>) -> Option<String>
     None
 }
 
-fn denied(facts: &Facts, what: &str, subject: Option<&str>) -> String {
+fn denied(facts: &FailureContext, what: &str, subject: Option<&str>) -> String {
     let name = subject.map(base_name).unwrap_or_default();
     if name == facts.script || facts.inputs.iter().any(|input| input == name) {
         return format!(
@@ -138,7 +138,7 @@ fn is_network(words: &str) -> bool {
     .any(|needle| words.contains(needle))
 }
 
-fn network(facts: &Facts) -> String {
+fn network(facts: &FailureContext) -> String {
     if facts.network {
         "a host could not be reached: probably its name is wrong, or it can't be reached from this server's sandboxes".to_owned()
     } else {
@@ -149,7 +149,7 @@ fn network(facts: &Facts) -> String {
 }
 
 /// A file that is not there: what to hand over, or what it is called.
-fn no_such_file(facts: &Facts, path: &str) -> String {
+fn no_such_file(facts: &FailureContext, path: &str) -> String {
     let name = base_name(path);
     if facts.inputs.iter().any(|known| known == name) {
         return format!(
@@ -228,8 +228,8 @@ fn within(text: &str, mark: char) -> Option<&str> {
 }
 
 #[cfg(test)]
-pub(crate) fn facts<'a>(stderr: &'a str, inputs: &'a [String]) -> Facts<'a> {
-    Facts {
+pub(crate) fn facts<'a>(stderr: &'a str, inputs: &'a [String]) -> FailureContext<'a> {
+    FailureContext {
         code: Some(1),
         signal: None,
         stderr,

@@ -1,12 +1,12 @@
 //! What node and ruby say, and programs in general.
 
-use crate::execution::diagnosis::{Facts, by_errno, no_such_file, quoted, shell, within};
+use crate::execution::diagnosis::{FailureContext, by_errno, no_such_file, quoted, shell, within};
 
-pub(crate) fn explain(facts: &Facts) -> Option<String> {
+pub(crate) fn explain(facts: &FailureContext) -> Option<String> {
     node(facts).or_else(|| ruby(facts)).or_else(|| shell::of_a_program(facts))
 }
 
-fn node(facts: &Facts) -> Option<String> {
+fn node(facts: &FailureContext) -> Option<String> {
     if !facts.runtime.starts_with("node") {
         return None;
     }
@@ -43,7 +43,7 @@ fn node(facts: &Facts) -> Option<String> {
     Some(format!("{what}: {}", quoted(line)))
 }
 
-fn missing_in_node(facts: &Facts, module: &str) -> String {
+fn missing_in_node(facts: &FailureContext, module: &str) -> String {
     if module.starts_with('.') || module.starts_with('/') {
         let name = module.rsplit('/').next().unwrap_or(module);
         return format!(
@@ -59,7 +59,7 @@ fn missing_in_node(facts: &Facts, module: &str) -> String {
     )
 }
 
-fn ruby(facts: &Facts) -> Option<String> {
+fn ruby(facts: &FailureContext) -> Option<String> {
     if !facts.runtime.starts_with("ruby") {
         return None;
     }
@@ -84,13 +84,13 @@ fn ruby(facts: &Facts) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::execution::diagnosis::{Facts, explain, facts};
+    use crate::execution::diagnosis::{FailureContext, explain, facts};
 
     // As node 20 and ruby 3.3 say it.
     #[test]
     fn nodes_words_are_read() {
         let node = |stderr: &str| {
-            explain(&Facts { script: "a.js", runtime: "node:20", ..facts(stderr, &[]) }).unwrap()
+            explain(&FailureContext { script: "a.js", runtime: "node:20", ..facts(stderr, &[]) }).unwrap()
         };
         let missing = "node:internal/modules/cjs/loader:1148\n  throw err;\n  ^\n\nError: Cannot find module 'lodash'\nRequire stack:\n- /workspace/a.js\n";
         assert!(node(missing).contains("`lodash` is not in its image"));
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn rubys_words_are_read() {
         let ruby = |stderr: &str| {
-            explain(&Facts { script: "a.rb", runtime: "ruby:3.3", ..facts(stderr, &[]) }).unwrap()
+            explain(&FailureContext { script: "a.rb", runtime: "ruby:3.3", ..facts(stderr, &[]) }).unwrap()
         };
         let load = "<internal:/usr/lib/ruby/rubygems/core_ext/kernel_require.rb>:136:in `require': cannot load such file -- nokogiri (LoadError)\n";
         assert!(ruby(load).contains("`nokogiri` is not in its image"));

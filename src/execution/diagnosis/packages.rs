@@ -1,6 +1,6 @@
 //! Import names and the packages that provide them.
 
-use crate::execution::diagnosis::{Facts, quoted};
+use crate::execution::diagnosis::{FailureContext, quoted};
 
 /// Names under which packages are imported that are not their own. From their pages on PyPI.
 const PROVIDED_BY: [(&str, &str); 36] = [
@@ -96,7 +96,7 @@ const REMOVED: [(&str, &str); 3] = [
     ("asyncore", "was part of Python until 3.11; use asyncio, or choose an older runtime with -r"),
 ];
 
-pub(crate) fn missing_module(facts: &Facts, module: &str) -> String {
+pub(crate) fn missing_module(facts: &FailureContext, module: &str) -> String {
     let top = module.split('.').next().unwrap_or(module);
     if let Some((_, words)) = REMOVED.iter().find(|(name, _)| *name == top) {
         return format!("the module {} {words}", quoted(top));

@@ -1,6 +1,6 @@
 //! Python's tracebacks.
 
-use crate::execution::diagnosis::{Facts, by_errno, no_such_file, packages, quoted, within};
+use crate::execution::diagnosis::{FailureContext, by_errno, no_such_file, packages, quoted, within};
 
 /// The last traceback of a text.
 struct Traceback<'a> {
@@ -13,14 +13,14 @@ struct Traceback<'a> {
     text: &'a str,
 }
 
-pub(crate) fn explain(facts: &Facts) -> Option<String> {
+pub(crate) fn explain(facts: &FailureContext) -> Option<String> {
     let traceback = read(facts)?;
     let known =
         by_kind(facts, &traceback).or_else(|| by_errno(facts, traceback.message, subject(traceback.message)));
     Some(known.unwrap_or_else(|| uncaught(facts, &traceback)))
 }
 
-fn read<'a>(facts: &Facts<'a>) -> Option<Traceback<'a>> {
+fn read<'a>(facts: &FailureContext<'a>) -> Option<Traceback<'a>> {
     const HEAD: &str = "Traceback (most recent call last):";
     let begin = facts.stderr.rfind(HEAD).or_else(|| facts.stderr.find("  File \""))?;
     let text = facts.stderr.get(begin..)?;
@@ -40,7 +40,7 @@ fn read<'a>(facts: &Facts<'a>) -> Option<Traceback<'a>> {
     Some(Traceback { kind, message: message.trim(), line, text })
 }
 
-fn by_kind(facts: &Facts, traceback: &Traceback) -> Option<String> {
+fn by_kind(facts: &FailureContext, traceback: &Traceback) -> Option<String> {
     let message = traceback.message;
     match traceback.kind {
         "ModuleNotFoundError" => Some(packages::missing_module(facts, within(message, '\'')?)),
@@ -88,7 +88,7 @@ fn by_kind(facts: &Facts, traceback: &Traceback) -> Option<String> {
     }
 }
 
-fn syntax(facts: &Facts, traceback: &Traceback) -> String {
+fn syntax(facts: &FailureContext, traceback: &Traceback) -> String {
     let at = traceback.line.map_or_else(String::new, |line| format!("line {line} of "));
     let old = if traceback.message.contains("Missing parentheses in call to 'print'") {
         "; it was probably written for Python 2"
@@ -98,7 +98,7 @@ fn syntax(facts: &Facts, traceback: &Traceback) -> String {
     format!("{at}{} is no valid Python for {}: {}{old}", facts.script, facts.runtime, traceback.message)
 }
 
-fn file_not_found(facts: &Facts, traceback: &Traceback) -> String {
+fn file_not_found(facts: &FailureContext, traceback: &Traceback) -> String {
     let Some(path) = subject(traceback.message) else { return uncaught(facts, traceback) };
     let called = traceback.text.contains("/subprocess.py\"");
     if called && !path.contains('/') {
@@ -111,7 +111,7 @@ fn file_not_found(facts: &Facts, traceback: &Traceback) -> String {
     no_such_file(facts, path)
 }
 
-fn uncaught(facts: &Facts, traceback: &Traceback) -> String {
+fn uncaught(facts: &FailureContext, traceback: &Traceback) -> String {
     let kind = traceback.kind.rsplit('.').next().unwrap_or(traceback.kind);
     let message = if traceback.message.is_empty() {
         String::new()
@@ -123,7 +123,7 @@ fn uncaught(facts: &Facts, traceback: &Traceback) -> String {
     format!("it did not catch {article} {kind}{message}{}", place(facts, traceback))
 }
 
-fn place(facts: &Facts, traceback: &Traceback) -> String {
+fn place(facts: &FailureContext, traceback: &Traceback) -> String {
     traceback.line.map_or_else(String::new, |line| format!(", line {line} of {}", facts.script))
 }
 

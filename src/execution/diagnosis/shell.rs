@@ -1,9 +1,9 @@
 //! What bash says.
 
-use crate::execution::diagnosis::{Facts, by_errno, last_line, no_such_file, quoted};
+use crate::execution::diagnosis::{FailureContext, by_errno, last_line, no_such_file, quoted};
 
 /// `script.sh: line 3: WORDS`.
-pub(crate) fn explain(facts: &Facts) -> Option<String> {
+pub(crate) fn explain(facts: &FailureContext) -> Option<String> {
     let mut lines = facts.stderr.lines().filter_map(|line| own(facts, line));
     let (number, words) = lines.next_back()?;
     let at = format!("line {number} of {}", facts.script);
@@ -33,14 +33,14 @@ pub(crate) fn explain(facts: &Facts) -> Option<String> {
     by_errno(facts, words, subject).map(|cause| format!("{at}: {cause}"))
 }
 
-fn own<'a>(facts: &Facts, line: &'a str) -> Option<(u32, &'a str)> {
+fn own<'a>(facts: &FailureContext, line: &'a str) -> Option<(u32, &'a str)> {
     let rest = line.strip_prefix(facts.script)?.strip_prefix(": line ")?;
     let (number, words) = rest.split_once(": ")?;
     Some((number.parse().ok()?, words))
 }
 
 /// Programs put their name before the kernel's words: `cat: data.txt: No such file or directory`.
-pub(crate) fn of_a_program(facts: &Facts) -> Option<String> {
+pub(crate) fn of_a_program(facts: &FailureContext) -> Option<String> {
     let line = last_line(facts.stderr)?;
     if let Some(rest) = line.strip_suffix(": No such file or directory") {
         return Some(no_such_file(facts, named(rest.rsplit(": ").next()?)));
@@ -60,10 +60,10 @@ fn named(words: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use crate::execution::diagnosis::{Facts, explain, facts};
+    use crate::execution::diagnosis::{FailureContext, explain, facts};
 
     fn bash(stderr: &str) -> Option<String> {
-        explain(&Facts { code: Some(1), script: "script.sh", runtime: "bash", ..facts(stderr, &[]) })
+        explain(&FailureContext { code: Some(1), script: "script.sh", runtime: "bash", ..facts(stderr, &[]) })
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(crate) async fn page(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let mut asked = Asked::read(request.query_string())?;
-    asked.filter.owner = caller.sees_only().cloned();
+    asked.filter.owner = caller.restricted_to().cloned();
     let live = live(&api, &asked).await?;
     if asked.fragment {
         return Ok(answer(live));

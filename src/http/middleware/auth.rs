@@ -72,7 +72,7 @@ async fn admitted(api: &Api, key: Result<Key, ApiError>, request: &HttpRequest) 
         if let Some(address) = address.filter(|address| !address.is_loopback()) {
             api.rates.take(Client::Address(address))?;
         }
-        return Ok(Caller::anybody());
+        return Ok(Caller::unauthenticated());
     }
     let caller = known(api, key).await.inspect_err(|refused| {
         let address = address.map(|address| address.to_string()).unwrap_or_default();

@@ -3,22 +3,22 @@
 use std::time::{Duration, Instant};
 
 use crate::sandbox::error::answered;
-use crate::sandbox::{Docker, DockerError, ImageId, Network, Profile};
+use crate::sandbox::{Docker, DockerError, ImageId, NetworkMode, Profile};
 
-/// What the engine lacks, in words that say what to do; empty when it has everything.
+/// What the engine problems, in words that say what to do; empty when it has everything.
 #[derive(Debug, Clone, Default)]
 pub struct Diagnostics {
-    pub found: String,
-    pub lacks: Vec<String>,
+    pub summary: String,
+    pub problems: Vec<String>,
 }
 
 impl Docker {
-    pub async fn examine(&self) -> Result<Diagnostics, DockerError> {
+    pub async fn diagnose(&self) -> Result<Diagnostics, DockerError> {
         let info = self.api.info().await.map_err(|error| self.failed("tell about itself", error))?;
-        let mut lacks = Vec::new();
+        let mut problems = Vec::new();
         let mut must = |there: Option<bool>, words: &str| {
             if there == Some(false) {
-                lacks.push(words.to_owned());
+                problems.push(words.to_owned());
             }
         };
         must(info.memory_limit, "the kernel does not limit memory: boot it with cgroup_enable=memory");
@@ -32,18 +32,18 @@ impl Docker {
         {
             let mut known: Vec<_> = runtimes.keys().cloned().collect();
             known.sort();
-            lacks.push(format!(
+            problems.push(format!(
                 "sandbox.runtime: Docker has no runtime {wanted}; it has {}",
                 known.join(", ")
             ));
         }
         let security = info.security_options.unwrap_or_default();
         if !security.iter().any(|option| option.contains("seccomp")) {
-            lacks.push("Docker runs without seccomp: use a kernel and a Docker with it".to_owned());
+            problems.push("Docker runs without seccomp: use a kernel and a Docker with it".to_owned());
         }
         let driver = info.driver.unwrap_or_else(|| "unknown".to_owned());
         let cgroup = info.cgroup_version.map_or_else(|| "unknown".to_owned(), |version| version.to_string());
-        Ok(Diagnostics { found: format!("storage {driver}, cgroup v{cgroup}"), lacks })
+        Ok(Diagnostics { summary: format!("storage {driver}, cgroup v{cgroup}"), problems })
     }
 
     /// What the engine's host calls itself.
@@ -53,20 +53,20 @@ impl Docker {
     }
 
     /// Starts a sandbox, hears its init say hello, and removes it; how long the start took.
-    pub async fn try_a_sandbox(&self, image: &ImageId, memory_bytes: u64) -> Result<Duration, DockerError> {
+    pub async fn test_sandbox(&self, image: &ImageId, memory_bytes: u64) -> Result<Duration, DockerError> {
         self.prepare(image).await?;
         let profile = Profile {
             image: image.clone(),
             memory_bytes,
             cpus_milli: 1000,
-            network: Network::Internet,
+            network: NetworkMode::Internet,
             environment: None,
         };
         let begun = Instant::now();
-        let sandbox = self.park(&profile).await?;
+        let sandbox = self.create_sandbox(&profile).await?;
         let took = begun.elapsed();
         drop(sandbox);
-        self.settled().await;
+        self.removals_finished().await;
         Ok(took)
     }
 }

@@ -9,7 +9,7 @@ use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions};
 use slog::Logger;
 
 use crate::metrics::docker_call;
-use crate::sandbox::docker::environments::Building;
+use crate::sandbox::docker::environments::EnvironmentBuild;
 use crate::sandbox::docker::images::Images;
 use crate::sandbox::docker::infra::KnownGround;
 use crate::sandbox::error::{CALL_TIMEOUT_SECONDS, answered, is_missing};
@@ -55,16 +55,16 @@ pub struct EngineInfo {
 
 /// A container of this deployment, whoever made it.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct ManagedContainer {
     pub container: String,
     /// Id of the worker that made it.
     pub worker: String,
     pub token: String,
     pub running: bool,
     /// Of one that installs.
-    pub builds: Option<Building>,
+    pub builds: Option<EnvironmentBuild>,
     /// It is a holder.
-    pub holds: bool,
+    pub is_holder: bool,
     /// The holder whose network it has joined.
     pub joined: Option<String>,
 }
@@ -134,7 +134,7 @@ impl Docker {
     }
 
     /// All containers of this deployment on this engine.
-    pub async fn find(&self) -> Result<Vec<Found>, DockerError> {
+    pub async fn list_containers(&self) -> Result<Vec<ManagedContainer>, DockerError> {
         let filter = format!("{CLUSTER_LABEL}={}", self.settings.cluster);
         let options = ListContainersOptions {
             all: true,
@@ -149,13 +149,13 @@ impl Docker {
             let state = one.state.map(|state| state.to_string());
             let mode = one.host_config.and_then(|config| config.network_mode);
             let running = matches!(state.as_deref(), Some("running" | "paused"));
-            Some(Found {
+            Some(ManagedContainer {
                 container: one.id?,
                 worker: label(WORKER_LABEL),
                 token: label(TOKEN_LABEL),
                 running,
-                builds: Building::in_labels(&labels),
-                holds: labels.contains_key(HOLDER_LABEL),
+                builds: EnvironmentBuild::in_labels(&labels),
+                is_holder: labels.contains_key(HOLDER_LABEL),
                 joined: mode.and_then(|mode| mode.strip_prefix("container:").map(str::to_owned)),
             })
         };
@@ -163,33 +163,33 @@ impl Docker {
     }
 
     /// Whether a sandbox of this process is in that container, or its removal is under way.
-    pub fn knows(&self, container: &str) -> bool {
+    pub fn is_tracked(&self, container: &str) -> bool {
         self.reaper.is_known(container)
     }
 
     /// Removes a container that is nobody's any more, and the holder that it has joined.
-    pub fn remove(&self, found: &Found) {
+    pub fn remove(&self, found: &ManagedContainer) {
         let lodging = self.holders.inherited(found.joined.clone());
         self.reaper.take(Doomed::with_lodging(found.container.clone(), None, lodging, true));
     }
 
     /// Says that a run waits for its sandbox, until the answer is dropped.
-    pub fn first(&self) -> Foreground {
+    pub fn foreground(&self) -> Foreground {
         self.turns.first()
     }
 
     /// Returns when it is time to make a sandbox for later; the answer is kept while that is done.
-    pub async fn later(&self) -> Background {
+    pub async fn background(&self) -> Background {
         self.turns.later().await
     }
 
     /// The containers of sandboxes of this process, and those whose removal is under way.
-    pub fn left(&self) -> Vec<String> {
+    pub fn remaining_containers(&self) -> Vec<String> {
         self.reaper.all_known()
     }
 
     /// Returns when all removals are done.
-    pub async fn settled(&self) {
+    pub async fn removals_finished(&self) {
         self.reaper.settled().await;
     }
 

@@ -35,13 +35,13 @@ const SCRIPT_USER: u32 = 1000;
 
 /// What a builder builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Building {
+pub struct EnvironmentBuild {
     pub volume: String,
     /// What it will be known by.
     pub key: String,
 }
 
-impl Building {
+impl EnvironmentBuild {
     pub(crate) fn in_labels(labels: &HashMap<String, String>) -> Option<Self> {
         let label = |name: &str| labels.get(name).cloned();
         Some(Self { volume: label(ENVIRONMENT_LABEL)?, key: label(KEY_LABEL)? })
@@ -83,15 +83,15 @@ impl Docker {
 
     /// A sandbox that may write into a new environment; none when somebody else was faster. Until
     /// [`Sandbox::keep_environment`] the volume goes away with it.
-    pub async fn build(&self, profile: &Profile, key: &str) -> Result<Option<Sandbox>, DockerError> {
-        let built = self.try_build(profile, key).await;
+    pub async fn create_builder(&self, profile: &Profile, key: &str) -> Result<Option<Sandbox>, DockerError> {
+        let built = self.try_create_builder(profile, key).await;
         if let Err(DockerError::Refused { .. }) = &built {
             self.doubt().await;
         }
         built
     }
 
-    async fn try_build(&self, profile: &Profile, key: &str) -> Result<Option<Sandbox>, DockerError> {
+    async fn try_create_builder(&self, profile: &Profile, key: &str) -> Result<Option<Sandbox>, DockerError> {
         // Whoever installs uses its network. Foreground, so that whoever waits for everything to settle waits for all of it.
         let lodging = self.holders.own(profile.network);
         let token = sandbox::new_token()?;
@@ -99,7 +99,7 @@ impl Docker {
         let building = self.new_volume(key).await?;
         let profile = Profile { environment: Some(building.volume.clone()), ..profile.clone() };
         let mut body =
-            profile.container(&self.settings, &ground, token.as_str(), Access::Building, lodging.holder());
+            profile.container(&self.settings, &ground, token.as_str(), Access::ReadWrite, lodging.holder());
         body.labels.get_or_insert_default().extend(building.labels());
         let options = CreateContainerOptions { name: Some(self.builder_name(key)), ..Default::default() };
         let container = match answered(self.api.create_container(Some(options), body)).await {
@@ -116,7 +116,7 @@ impl Docker {
         // From here on dropping it removes container and volume.
         let sandbox = Sandbox::unconnected(self.clone(), container, token, Some(building), lodging);
         self.give_to_the_script(sandbox.container()).await?;
-        Ok(Some(self.wake(sandbox).await?))
+        Ok(Some(self.start(sandbox).await?))
     }
 
     /// Folders in the volume that belong to the user who installs: the volume's own belongs to root.
@@ -129,12 +129,12 @@ impl Docker {
         answered(uploaded).await.map_err(|error| self.failed("prepare a volume", error))
     }
 
-    async fn new_volume(&self, key: &str) -> Result<Building, DockerError> {
+    async fn new_volume(&self, key: &str) -> Result<EnvironmentBuild, DockerError> {
         let mut random = [0u8; 6];
         getrandom::fill(&mut random)
-            .map_err(|error| DockerError::Mute(format!("no random numbers: {error}")))?;
+            .map_err(|error| DockerError::NoHandshake(format!("no random numbers: {error}")))?;
         let volume = format!("{}{}-{}", self.environment_prefix(), short(key), hex::encode(random));
-        let building = Building { volume: volume.clone(), key: key.to_owned() };
+        let building = EnvironmentBuild { volume: volume.clone(), key: key.to_owned() };
         let mut labels = HashMap::from(building.labels());
         labels.insert(CLUSTER_LABEL.to_owned(), self.settings.cluster.clone());
         let request = VolumeCreateRequest { name: Some(volume), labels: Some(labels), ..Default::default() };
@@ -148,8 +148,8 @@ impl Docker {
     pub(crate) async fn must_be_there(&self, volume: &str) -> Result<(), DockerError> {
         match answered(self.api.inspect_volume(volume)).await {
             Ok(found) if found.labels.contains_key(ENVIRONMENT_LABEL) => Ok(()),
-            Ok(_) => Err(DockerError::EnvironmentGone(volume.to_owned())),
-            Err(error) if is_missing(&error) => Err(DockerError::EnvironmentGone(volume.to_owned())),
+            Ok(_) => Err(DockerError::EnvironmentMissing(volume.to_owned())),
+            Err(error) if is_missing(&error) => Err(DockerError::EnvironmentMissing(volume.to_owned())),
             Err(error) => Err(self.failed("inspect a volume", error)),
         }
     }

@@ -36,9 +36,9 @@ pub struct PulledImage {
 
 /// What came of the removal of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Removal {
+pub enum ImageRemoval {
     /// Also when it was gone before.
-    Gone,
+    Removed,
     /// A container has it, or it has got another name: why it stays.
     InUse(String),
 }
@@ -140,15 +140,15 @@ impl Docker {
     }
 
     /// Removes it if nobody needs it.
-    pub async fn remove_image(&self, id: &ImageId) -> Result<Removal, DockerError> {
+    pub async fn remove_image(&self, id: &ImageId) -> Result<ImageRemoval, DockerError> {
         if self.images.seen().used.contains(id) {
-            return Ok(Removal::InUse("a run has just asked for it".to_owned()));
+            return Ok(ImageRemoval::InUse("a run has just asked for it".to_owned()));
         }
         let removed = self.api.remove_image(id, None::<RemoveImageOptions>, None);
         let removal = match answered(removed).await {
-            Ok(_) => Removal::Gone,
-            Err(error) if is_missing(&error) => Removal::Gone,
-            Err(error) if is_conflict(&error) => Removal::InUse(error.to_string()),
+            Ok(_) => ImageRemoval::Removed,
+            Err(error) if is_missing(&error) => ImageRemoval::Removed,
+            Err(error) if is_conflict(&error) => ImageRemoval::InUse(error.to_string()),
             Err(error) => return Err(self.failed("remove an image", error)),
         };
         self.images.forget();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use crate::sandbox::{Docker, DockerError, Network};
+use crate::sandbox::{Docker, DockerError, NetworkMode};
 
 /// Names by which Docker knows them.
 #[derive(Debug, Clone)]
@@ -17,10 +17,10 @@ pub(crate) struct Ground {
 
 impl Ground {
     /// Docker's name of it.
-    pub fn network(&self, network: Network) -> &str {
+    pub fn network(&self, network: NetworkMode) -> &str {
         match network {
-            Network::Internet => &self.internet,
-            Network::None => "none",
+            NetworkMode::Internet => &self.internet,
+            NetworkMode::None => "none",
         }
     }
 }

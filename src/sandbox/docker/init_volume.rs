@@ -50,7 +50,7 @@ impl Docker {
 
     /// Removes the inits of other versions that no container uses. A daemon of such a version that still runs makes
     /// its own anew.
-    pub async fn sweep_volumes(&self) -> Result<(), DockerError> {
+    pub async fn remove_old_init_volumes(&self) -> Result<(), DockerError> {
         let filters = HashMap::from([("label".to_owned(), vec![INIT_LABEL.to_owned()])]);
         let listed =
             answered(self.api.list_volumes(Some(ListVolumesOptions { filters: Some(filters) }))).await;

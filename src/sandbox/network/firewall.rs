@@ -35,14 +35,14 @@ pub struct Firewall {
 /// Whether the fence stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FirewallState {
-    Stands,
+    Active,
     /// It can't be told or made from here, and why.
-    Unsure(String),
+    Unverified(String),
 }
 
 impl Docker {
     /// The fence around the network that sandboxes are in.
-    pub async fn fence(&self, blocked: &[Network], host_ports: &[u16]) -> Result<Firewall, DockerError> {
+    pub async fn firewall(&self, blocked: &[Network], host_ports: &[u16]) -> Result<Firewall, DockerError> {
         let network = self.internet().await?;
         let inspected = answered(self.api.inspect_network(&network, None::<InspectNetworkOptions>)).await;
         let inspected = inspected.map_err(|error| self.failed("inspect a network", error))?;
@@ -55,7 +55,7 @@ impl Docker {
 
 impl Firewall {
     /// Blocking. Makes what is missing, changes nothing when it stands.
-    pub fn put_up(&self) -> FirewallState {
+    pub fn apply(&self) -> FirewallState {
         self.attempt(|| {
             run_with_input("iptables-restore", &["--wait", "5", "--noflush"], &self.chains())?;
             for (hook, chain) in HOOKS {
@@ -69,7 +69,7 @@ impl Firewall {
     }
 
     /// Blocking. Changes nothing.
-    pub fn look(&self) -> FirewallState {
+    pub fn check(&self) -> FirewallState {
         self.attempt(|| {
             for (hook, chain) in HOOKS {
                 if !self.has_jump(hook, chain)? {
@@ -81,7 +81,7 @@ impl Firewall {
     }
 
     /// Blocking.
-    pub fn take_down(&self) -> FirewallState {
+    pub fn remove(&self) -> FirewallState {
         self.attempt(|| {
             for (hook, chain) in HOOKS {
                 if self.has_jump(hook, chain)? {
@@ -107,12 +107,12 @@ impl Firewall {
 
     fn attempt(&self, work: impl FnOnce() -> Result<(), String>) -> FirewallState {
         if !self.is_here() {
-            return FirewallState::Unsure(format!(
+            return FirewallState::Unverified(format!(
                 "the bridge {} is not on this machine (a remote Docker, or the daemon is in a container)",
                 self.bridge
             ));
         }
-        work().map_or_else(FirewallState::Unsure, |()| FirewallState::Stands)
+        work().map_or_else(FirewallState::Unverified, |()| FirewallState::Active)
     }
 
     /// `/proc/net` is of this process's own network namespace; `/sys` need not be.
@@ -221,6 +221,6 @@ COMMIT
     #[test]
     fn a_bridge_that_is_elsewhere_is_told() {
         let fence = Firewall { bridge: "br-nowhere".to_owned(), blocked: Vec::new(), host_ports: Vec::new() };
-        assert!(matches!(fence.put_up(), FirewallState::Unsure(reason) if reason.contains("br-nowhere")));
+        assert!(matches!(fence.apply(), FirewallState::Unverified(reason) if reason.contains("br-nowhere")));
     }
 }

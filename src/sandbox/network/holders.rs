@@ -23,7 +23,7 @@ use crate::sandbox::docker::infra::Ground;
 use crate::sandbox::docker::init_volume;
 use crate::sandbox::error::answered;
 use crate::sandbox::reaper::{Doomed, Pending, Reaper};
-use crate::sandbox::{Docker, DockerError, ImageId, Network, profile};
+use crate::sandbox::{Docker, DockerError, ImageId, NetworkMode, profile};
 
 /// runc needs most of it, for a moment.
 const MEMORY_BYTES: i64 = 32 * 1024 * 1024;
@@ -75,10 +75,10 @@ struct Holder {
 }
 
 impl Shelves {
-    fn of(&mut self, network: Network) -> &mut Shelf {
+    fn of(&mut self, network: NetworkMode) -> &mut Shelf {
         match network {
-            Network::Internet => &mut self.internet,
-            Network::None => &mut self.none,
+            NetworkMode::Internet => &mut self.internet,
+            NetworkMode::None => &mut self.none,
         }
     }
 }
@@ -92,7 +92,7 @@ impl Holders {
     }
 
     /// In a holder's namespace, if one is free.
-    pub fn lodge(&self, network: Network) -> Lodging {
+    pub fn lodge(&self, network: NetworkMode) -> Lodging {
         self.retire(network);
         let mut shelves = self.lock();
         let most = self.0.limits.most;
@@ -107,7 +107,7 @@ impl Holders {
     }
 
     /// In a namespace of its own.
-    pub fn own(&self, network: Network) -> Lodging {
+    pub fn own(&self, network: NetworkMode) -> Lodging {
         self.lodging(network, None, true)
     }
 
@@ -117,10 +117,10 @@ impl Holders {
             self.0.reaper.note(container);
         }
         let holder = holder.map(|container| Holder { container, since: Instant::now() });
-        self.lodging(Network::Internet, holder, false)
+        self.lodging(NetworkMode::Internet, holder, false)
     }
 
-    fn lodging(&self, network: Network, holder: Option<Holder>, counted: bool) -> Lodging {
+    fn lodging(&self, network: NetworkMode, holder: Option<Holder>, counted: bool) -> Lodging {
         let pending = self.0.reaper.pending();
         Lodging { holders: self.clone(), network, holder, counted, _pending: pending }
     }
@@ -128,7 +128,7 @@ impl Holders {
     /// None is lent or made any more; those that are lent go when they come back.
     pub fn close(&self) {
         self.0.closed.send_replace(true);
-        [Network::Internet, Network::None].into_iter().for_each(|network| self.doubt(network));
+        [NetworkMode::Internet, NetworkMode::None].into_iter().for_each(|network| self.doubt(network));
     }
 
     /// Returns when none may be made any more.
@@ -138,18 +138,18 @@ impl Holders {
     }
 
     /// Something is wrong with one of them, so most likely with all: Docker was restarted, or somebody cleared up.
-    pub fn doubt(&self, network: Network) {
+    pub fn doubt(&self, network: NetworkMode) {
         self.clear_out(network, |_| true);
     }
 
     /// Those that are too old.
-    fn retire(&self, network: Network) {
+    fn retire(&self, network: NetworkMode) {
         let lend_for = self.0.limits.lend_for;
         self.clear_out(network, |holder| holder.since.elapsed() > lend_for);
     }
 
     /// Removes the free ones that are no good.
-    fn clear_out(&self, network: Network, is_bad: impl Fn(&Holder) -> bool) {
+    fn clear_out(&self, network: NetworkMode, is_bad: impl Fn(&Holder) -> bool) {
         let bad: Vec<Holder> = {
             let mut shelves = self.lock();
             let shelf = shelves.of(network);
@@ -161,7 +161,7 @@ impl Holders {
     }
 
     /// A place for one more, where one is missed and may be made.
-    fn place(&self, network: Network) -> Option<Place> {
+    fn place(&self, network: NetworkMode) -> Option<Place> {
         let mut shelves = self.lock();
         if *self.0.closed.borrow() {
             return None;
@@ -177,7 +177,7 @@ impl Holders {
         Some(Place { holders: self.clone(), network, taken: false, _pending: pending })
     }
 
-    fn put_back(&self, network: Network, holder: Holder) {
+    fn put_back(&self, network: NetworkMode, holder: Holder) {
         let mut shelves = self.lock();
         if *self.0.closed.borrow() {
             shelves.of(network).all -= 1;
@@ -187,14 +187,14 @@ impl Holders {
         shelves.of(network).free.push(holder);
     }
 
-    fn earn(&self, network: Network) {
+    fn earn(&self, network: NetworkMode) {
         let mut shelves = self.lock();
         let shelf = shelves.of(network);
         shelf.credit = (shelf.credit + 1).min(self.0.limits.most);
         self.0.wanted.notify_one();
     }
 
-    fn uncount(&self, network: Network) {
+    fn uncount(&self, network: NetworkMode) {
         self.lock().of(network).all -= 1;
     }
 
@@ -212,7 +212,7 @@ impl Holders {
 /// waits for it. Dropping it removes the holder, if it is in one's namespace.
 pub(crate) struct Lodging {
     holders: Holders,
-    network: Network,
+    network: NetworkMode,
     /// None: a namespace of its own.
     holder: Option<Holder>,
     /// The holder is one of this process's.
@@ -262,7 +262,7 @@ impl Drop for Lodging {
 /// For a holder that is on its way; whoever waits for everything to settle waits for it too.
 struct Place {
     holders: Holders,
-    network: Network,
+    network: NetworkMode,
     taken: bool,
     _pending: Pending,
 }
@@ -286,8 +286,8 @@ impl Drop for Place {
 impl Docker {
     /// Removes old holders and makes those that are missed, one at a time, while no run waits for its sandbox.
     /// `image` is any image that is there.
-    pub async fn tend_holders(&self, image: &ImageId) -> Result<(), DockerError> {
-        for network in [Network::Internet, Network::None] {
+    pub async fn maintain_holders(&self, image: &ImageId) -> Result<(), DockerError> {
+        for network in [NetworkMode::Internet, NetworkMode::None] {
             self.holders.retire(network);
             while let Some(place) = self.holders.place(network) {
                 tokio::select! {
@@ -303,16 +303,16 @@ impl Docker {
     }
 
     /// Returns when one may be missing.
-    pub async fn holder_wanted(&self) {
+    pub async fn holder_needed(&self) {
         self.holders.0.wanted.notified().await;
     }
 
     /// Removes those that are free; the others go with their sandboxes.
-    pub fn dismiss_holders(&self) {
+    pub fn close_holders(&self) {
         self.holders.close();
     }
 
-    async fn make_holder(&self, network: Network, image: &ImageId) -> Result<Holder, DockerError> {
+    async fn make_holder(&self, network: NetworkMode, image: &ImageId) -> Result<Holder, DockerError> {
         let ground = self.ground(image).await?;
         let body = self.holder_body(network, image, &ground);
         let made = answered(self.api.create_container(None::<CreateContainerOptions>, body));
@@ -336,7 +336,7 @@ impl Docker {
     }
 
     /// As locked down as a sandbox, and without the rights that a sandbox's init has. No script ever runs in it.
-    fn holder_body(&self, network: Network, image: &ImageId, ground: &Ground) -> ContainerCreateBody {
+    fn holder_body(&self, network: NetworkMode, image: &ImageId, ground: &Ground) -> ContainerCreateBody {
         let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let ttl = self.holders.0.limits.lives_for.as_millis();
         ContainerCreateBody {

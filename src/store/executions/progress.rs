@@ -8,7 +8,7 @@ use rgrid_api::names::labels_in_words;
 use rgrid_api::{Phase, Status, Stream};
 use serde::{Deserialize, Serialize};
 
-use crate::execution::{Claim, ExecutionId, ExecutionRecord, RunText};
+use crate::execution::{Claim, ExecutionId, ExecutionRecord, StoredText};
 use crate::store::executions::outputs::chunk;
 use crate::store::executions::query::parse_status;
 use crate::store::notify::Notification;
@@ -178,8 +178,9 @@ fn whole_characters(mut bytes: Vec<u8>) -> String {
 pub(crate) fn cuts(end: &ExecutionRecord) -> Option<serde_json::Value> {
     let streams =
         [(Stream::Stdout, &end.stdout), (Stream::Stderr, &end.stderr), (Stream::Install, &end.install)];
-    let cut =
-        |text: &RunText| text.cut.map(|cut| CutStream { head: cut.head, tail: cut.tail, total: text.total });
+    let cut = |text: &StoredText| {
+        text.cut.map(|cut| CutStream { head: cut.head, tail: cut.tail, total: text.total })
+    };
     let found: BTreeMap<&str, CutStream> =
         streams.into_iter().filter_map(|(stream, text)| Some((stream.as_str(), cut(text)?))).collect();
     (!found.is_empty()).then(|| serde_json::json!(found))

@@ -48,7 +48,7 @@ pub struct StreamText {
 impl Store {
     /// The one execution whose id begins so, among those that the caller may see.
     pub async fn resolve(&self, prefix: &str, caller: &Caller) -> Result<ExecutionId, StoreError> {
-        let (prefix, owner) = (prefix.to_owned(), caller.sees_only().cloned());
+        let (prefix, owner) = (prefix.to_owned(), caller.restricted_to().cloned());
         self.run(move |conn| {
             // The prefix has letters and digits alone, so nothing in it is a wildcard but `_`, escaped.
             let pattern = format!("{}%", prefix.replace('_', "\\_"));

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Jsonb, Nullable, Text};
 
-use crate::execution::{Environment, ExecutionId, KeyId};
+use crate::execution::{EnvVars, ExecutionId, KeyId};
 use crate::store::notify::Notification;
 use crate::store::queue::submit::values;
 use crate::store::schema::executions;
@@ -70,7 +70,7 @@ impl Store {
     pub async fn retry(
         &self,
         id: &ExecutionId,
-        secrets: Environment,
+        secrets: EnvVars,
         owner: Option<KeyId>,
     ) -> Result<ExecutionId, StoreError> {
         let (first, new) = (id.clone(), ExecutionId::generate());

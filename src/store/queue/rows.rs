@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use diesel::sql_types::{BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
 
-use crate::execution::{Claim, Claimed, Environment, ExecutionId, KeyId, WorkerId};
+use crate::execution::{Claim, Claimed, EnvVars, ExecutionId, KeyId, WorkerId};
 use crate::store::StoreError;
 use crate::store::queue::claim::Pulse;
 use crate::store::queue::release::Rescue;
@@ -58,10 +58,10 @@ impl ClaimedRow {
             script_name: self.script_name,
             script: self.script.unwrap_or_default(),
             args: serde_json::from_value(self.args).map_err(unreadable)?,
-            env: Environment(serde_json::from_value(self.env).map_err(unreadable)?),
+            env: EnvVars(serde_json::from_value(self.env).map_err(unreadable)?),
             secrets: match self.secrets {
-                Some(secrets) => Environment(serde_json::from_value(secrets).map_err(unreadable)?),
-                None => Environment::default(),
+                Some(secrets) => EnvVars(serde_json::from_value(secrets).map_err(unreadable)?),
+                None => EnvVars::default(),
             },
             requirements: self.requirements,
             timeout: Duration::from_millis(self.timeout_ms.unsigned_abs()),

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, SmallInt, Text};
 
-use crate::execution::{Environment, ExecutionId, IdempotencyKey, KeyId, NewExecution};
+use crate::execution::{EnvVars, ExecutionId, IdempotencyKey, KeyId, NewExecution};
 use crate::store::executions::files::{FileRows, Role};
 use crate::store::notify::Notification;
 use crate::store::schema::executions;
@@ -122,7 +122,7 @@ fn insert(conn: &mut PgConnection, new: &NewExecution) -> Result<bool, StoreErro
 }
 
 /// None where there are none, so that the column is empty.
-pub(crate) fn values(secrets: &Environment) -> Option<serde_json::Value> {
+pub(crate) fn values(secrets: &EnvVars) -> Option<serde_json::Value> {
     (!secrets.0.is_empty()).then(|| serde_json::json!(secrets.0))
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use rgrid_init::Exit;
 use slog::{info, warn};
 
-use crate::execution::install_exit_mapping::{judge_install, too_large_install};
+use crate::execution::exit_mapping::{install_too_large, map_install_exit};
 use crate::execution::{FailureKind, Outcome};
-use crate::sandbox::{Building, Sandbox, SandboxError};
+use crate::sandbox::{EnvironmentBuild, Sandbox, SandboxError};
 use crate::store::EnvironmentKey;
 use crate::worker::Worker;
 use crate::worker::active_claims::ClaimHandle;
@@ -32,7 +32,7 @@ pub(crate) async fn follow(
     preparing: &mut Preparing<'_>,
     held: &mut ClaimHandle,
     sandbox: Sandbox,
-    building: &Building,
+    building: &EnvironmentBuild,
 ) -> Result<String, Ending> {
     let worker = preparing.worker;
     let volume = building.volume.clone();
@@ -65,7 +65,7 @@ pub(crate) async fn follow(
             broken(&reason)
         }
         End::Overdue => failed(FailureKind::Install, "the install did not end in time and was killed".into()),
-        End::Alarm => too_large_install(&environment_spec::limits(&worker.settings)),
+        End::Alarm => install_too_large(&environment_spec::limits(&worker.settings)),
         End::Released => return Err(Ending::Released { begun: false }),
         End::ClaimLost => {
             forsake(worker, &preparing.claimed.claim, sandbox, preparing.log).await;
@@ -99,17 +99,17 @@ async fn settle(
     sandbox: &mut Sandbox,
     transcript: &OutputBuffer,
     exit: &Exit,
-    building: &Building,
+    building: &EnvironmentBuild,
 ) -> Result<(), Unsettled> {
     let limits = environment_spec::limits(&worker.settings);
-    if let Some(outcome) = judge_install(exit, &limits, &transcript.install().text) {
+    if let Some(outcome) = map_install_exit(exit, &limits, &transcript.install().text) {
         return Err(Unsettled::Judged(outcome));
     }
     let size = measured(sandbox, exit).await.map_err(|reason| {
         Unsettled::Judged(failed(FailureKind::Install, format!("what was installed can't be kept: {reason}")))
     })?;
     if size > limits.size {
-        return Err(Unsettled::Judged(too_large_install(&limits)));
+        return Err(Unsettled::Judged(install_too_large(&limits)));
     }
     write_down(worker, building, size).await.map_err(|reason| {
         warn!(worker.log, "an environment could not be written down"; "reason" => reason);
@@ -121,7 +121,7 @@ async fn settle(
 }
 
 /// Patiently: an install may have taken minutes, and a database that restarts is away for seconds.
-async fn write_down(worker: &Worker, building: &Building, size: u64) -> Result<(), String> {
+async fn write_down(worker: &Worker, building: &EnvironmentBuild, size: u64) -> Result<(), String> {
     let engine = worker.docker.engine_id().await.map_err(|error| error.to_string())?;
     let key = EnvironmentKey { engine, key: building.key.clone() };
     let since = tokio::time::Instant::now();
@@ -152,7 +152,7 @@ async fn measured(sandbox: &mut Sandbox, exit: &Exit) -> Result<u64, String> {
     let Some((number, file)) = found else {
         return Err("its size was not told".to_owned());
     };
-    let fetched = tokio::time::timeout(finish::FETCH_TIMEOUT, sandbox.fetch(number, file.size)).await;
+    let fetched = tokio::time::timeout(finish::FETCH_TIMEOUT, sandbox.download(number, file.size)).await;
     let content = fetched.map_err(|_| "its size was not told in time")?.map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&content);
     text.trim().parse().map_err(|_| "its size is no number".to_owned())
@@ -162,7 +162,7 @@ fn broken(reason: &SandboxError) -> Outcome {
     match reason {
         SandboxError::Gone { oom_killed: true, .. } => failed(
             FailureKind::Install,
-            "the install of the requirements needed more than its memory; the server's install.memory allows more"
+            "the installation of the requirements exceeded its memory limit; the server's install.memory sets it"
                 .to_owned(),
         ),
         other => failed(

@@ -30,7 +30,7 @@ pub(crate) enum HandOver {
     /// The script runs.
     Done(Box<Sandbox>, Profile),
     /// Somebody removed what was installed for it.
-    EnvironmentGone,
+    EnvironmentMissing,
 }
 
 /// Nothing of the script has run while this fails, so every way out is safe: end, release, try again. (An order may
@@ -57,10 +57,10 @@ pub(crate) async fn hand_over(
         };
         match tried {
             Ok((sandbox, profile)) => return Ok(HandOver::Done(Box::new(sandbox), profile)),
-            Err(Failure::EnvironmentGone(volume)) => match forget(worker, &volume).await {
+            Err(Failure::EnvironmentMissing(volume)) => match forget(worker, &volume).await {
                 Ok(()) => {
                     info!(log, "its environment was removed, and is made anew"; "environment" => volume);
-                    return Ok(HandOver::EnvironmentGone);
+                    return Ok(HandOver::EnvironmentMissing);
                 }
                 Err(failure) => tries.count(failure, log)?,
             },
@@ -101,10 +101,10 @@ impl StartAttempts {
                 let words = format!("the sandbox broke before the script could start: {reason}");
                 Err(concluded(ExecutionRecord::failed(FailureKind::Internal, words)))
             }
-            Failure::EnvironmentGone(_) | Failure::Passing(_) if since.elapsed() > DOCKER_PATIENCE => {
+            Failure::EnvironmentMissing(_) | Failure::Passing(_) if since.elapsed() > DOCKER_PATIENCE => {
                 Err(Ending::Released { begun: false })
             }
-            Failure::EnvironmentGone(_) | Failure::Passing(_) => Ok(()),
+            Failure::EnvironmentMissing(_) | Failure::Passing(_) => Ok(()),
         }
     }
 
@@ -122,7 +122,7 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Passing(String),
     #[error("the environment {0} is gone")]
-    EnvironmentGone(String),
+    EnvironmentMissing(String),
     /// This one sandbox is of no use.
     #[error("{0}")]
     Sandbox(String),
@@ -140,13 +140,13 @@ async fn attempt(
     let installed = environment.is_some();
     let profile = job::profile(claimed, image, environment);
     let mut sandbox = stock.sandbox(worker, claimed.owner.as_ref(), &profile).await?;
-    sandbox.put(&claimed.script_name, &claimed.script).await?;
+    sandbox.upload(&claimed.script_name, &claimed.script).await?;
     put_inputs(worker, claimed, &mut sandbox).await?;
     put_certificates(worker, &mut sandbox).await?;
     failpoint::hit("hand_over.filled").await;
     let longest = job::outer_deadline(claimed, &worker.settings);
     told_to_start.set(true);
-    let started = sandbox.start(job::job(claimed, runtime, &worker.settings, installed));
+    let started = sandbox.run(job::job(claimed, runtime, &worker.settings, installed));
     // It may have begun, so it is not tried again.
     let late = |_| Failure::Final(Box::new(finish::overdue(claimed, &OutputBuffer::new())));
     tokio::time::timeout(longest, started).await.map_err(late)??;
@@ -161,7 +161,7 @@ async fn put_inputs(worker: &Worker, claimed: &Claimed, sandbox: &mut Sandbox) -
     let execution = &claimed.claim.execution;
     for name in worker.store.input_names(execution).await? {
         let file = worker.store.input(execution, &name).await?;
-        sandbox.put(&file.name, &file.content).await?;
+        sandbox.upload(&file.name, &file.content).await?;
     }
     Ok(())
 }
@@ -173,7 +173,7 @@ async fn put_certificates(worker: &Worker, sandbox: &mut Sandbox) -> Result<(), 
             let words = format!("install.ca_bundle {} can't be read: {error}", bundle.display());
             Failure::Final(Box::new(ExecutionRecord::failed(FailureKind::Install, words)))
         })?;
-        sandbox.put(CA_BUNDLE_FILE, &content).await?;
+        sandbox.upload(CA_BUNDLE_FILE, &content).await?;
     }
     Ok(())
 }
@@ -211,7 +211,7 @@ impl From<DockerError> for Failure {
             DockerError::ImageMissing { .. } => {
                 Failure::Final(Box::new(ExecutionRecord::failed(FailureKind::Image, error.to_string())))
             }
-            DockerError::EnvironmentGone(volume) => Failure::EnvironmentGone(volume.clone()),
+            DockerError::EnvironmentMissing(volume) => Failure::EnvironmentMissing(volume.clone()),
             _ => Failure::Passing(error.to_string()),
         }
     }

@@ -9,7 +9,7 @@ use slog::{Logger, info};
 use tokio::time::Instant;
 
 use crate::execution::{Claimed, ExecutionRecord, FailureKind, PhaseTimes, Requirements};
-use crate::sandbox::{Network, Profile, Sandbox};
+use crate::sandbox::{NetworkMode, Profile, Sandbox};
 use crate::settings::RuntimeEntry;
 use crate::store::EnvironmentKey;
 use crate::worker::Worker;
@@ -181,9 +181,9 @@ impl<'a> Preparing<'a> {
         let job = recipe.job(&self.claimed.claim, self.runtime, &self.worker.settings);
         let begun = async {
             for (name, content) in recipe.files(&self.worker.settings).await.map_err(unreadable)? {
-                sandbox.put(name, &content).await?;
+                sandbox.upload(name, &content).await?;
             }
-            Ok::<_, Failure>(sandbox.start(job).await?)
+            Ok::<_, Failure>(sandbox.run(job).await?)
         };
         let begun = tokio::select! {
             begun = tokio::time::timeout(builder::outer_deadline(self.worker), begun) => begun,
@@ -201,7 +201,7 @@ impl<'a> Preparing<'a> {
     async fn builder(&self, recipe: &Recipe, key: &str) -> Result<Option<Sandbox>, Failure> {
         let (docker, profile) = (self.worker.docker.clone(), self.builder_profile(recipe));
         let key = key.to_owned();
-        let made = actix_rt::spawn(async move { docker.build(&profile, &key).await }).await;
+        let made = actix_rt::spawn(async move { docker.create_builder(&profile, &key).await }).await;
         Ok(made.map_err(|stopped| Failure::Sandbox(stopped.to_string()))??)
     }
 
@@ -220,7 +220,7 @@ impl<'a> Preparing<'a> {
             image: recipe.image.clone(),
             memory_bytes: environment_spec::limits(settings).memory,
             cpus_milli: (settings.sandbox.cpus * 1000.0) as u32,
-            network: Network::Internet,
+            network: NetworkMode::Internet,
             environment: None,
         }
     }

@@ -3,7 +3,7 @@
 use rgrid_init::{Job, Limits, Setup};
 use sha2::{Digest, Sha256};
 
-use crate::execution::install_exit_mapping::InstallLimits;
+use crate::execution::exit_mapping::InstallLimits;
 use crate::execution::{Claim, Requirements};
 use crate::sandbox::{ENVIRONMENT, ENVIRONMENT_TEMPORARY, ImageId};
 use crate::settings::{RuntimeEntry, Settings};

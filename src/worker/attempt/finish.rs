@@ -5,8 +5,8 @@ use std::time::Duration;
 use rgrid_init::Exit;
 use slog::{Logger, error, warn};
 
-use crate::execution::diagnosis::{self, Facts};
-use crate::execution::exit_mapping::{Judged, RunLimits, judge};
+use crate::execution::diagnosis::{self, FailureContext};
+use crate::execution::exit_mapping::{RunLimits, exit_code, map_exit};
 use crate::execution::{Claimed, ExecutionRecord, FailureKind, Outcome, PhaseTimes, StoredOutput, Usage};
 use crate::failpoint;
 use crate::sandbox::{Sandbox, SandboxError};
@@ -66,9 +66,9 @@ async fn exited(
 ) -> (ExecutionRecord, Option<Room>) {
     let limit = worker.settings.execution.output_limit.0;
     let had = RunLimits { timeout: claimed.timeout, memory: claimed.memory_bytes };
-    let Judged { mut outcome, exit_code } = judge(&exit, &had, &most(&worker.settings));
+    let mut outcome = map_exit(&exit, &had, &most(&worker.settings));
     let fetched = tokio::time::timeout(FETCH_TIMEOUT, outputs(sandbox, &exit)).await;
-    let late = |_| Err(SandboxError::Broken(format!("not done after {}s", FETCH_TIMEOUT.as_secs())));
+    let late = |_| Err(SandboxError::Disconnected(format!("not done after {}s", FETCH_TIMEOUT.as_secs())));
     let outputs = match fetched.unwrap_or_else(late) {
         Ok(outputs) => outputs,
         Err(reason) => {
@@ -90,7 +90,7 @@ async fn exited(
     let (outputs, room) = as_room_allows(worker, outputs, &mut outcome, log).await;
     let usage = Usage { cpu_ms: exit.cpu_ms, peak_memory_bytes: exit.peak_memory_bytes };
     let mut conclusion = with(outcome, streams);
-    conclusion.exit_code = exit_code;
+    conclusion.exit_code = exit_code(&exit);
     conclusion.usage = Some(usage);
     conclusion.phases.script = Some(exit.wall_ms).filter(|ms| *ms > 0).map(Duration::from_millis);
     conclusion.outputs = outputs;
@@ -145,7 +145,7 @@ async fn cause(worker: &Worker, claimed: &Claimed, exit: &Exit, stderr: &str) ->
         rgrid_init::Ending::Signalled { signal } => (None, Some(signal)),
         _ => (None, None),
     };
-    diagnosis::explain(&Facts {
+    diagnosis::explain(&FailureContext {
         code,
         signal,
         stderr,
@@ -164,7 +164,7 @@ fn broken(claimed: &Claimed, transcript: &OutputBuffer, reason: &SandboxError) -
         SandboxError::Gone { oom_killed: true, .. } => Outcome::Failed {
             kind: FailureKind::OutOfMemory,
             error: format!(
-                "the script needed more than its {} of memory; ask for more with --memory",
+                "the script exceeded its memory limit of {}; raise the limit with --memory",
                 rgrid_api::units::format_size(claimed.memory_bytes)
             ),
         },
@@ -180,7 +180,7 @@ fn broken(claimed: &Claimed, transcript: &OutputBuffer, reason: &SandboxError) -
 
 pub(crate) fn overdue(claimed: &Claimed, transcript: &OutputBuffer) -> ExecutionRecord {
     let error = format!(
-        "the script was still running after {}, its time limit, and had to be killed from outside",
+        "the script exceeded its time limit of {} and had to be killed from outside",
         rgrid_api::units::format_duration(claimed.timeout)
     );
     with(Outcome::Failed { kind: FailureKind::Timeout, error }, transcript.cut_off())
@@ -223,7 +223,7 @@ async fn outputs(sandbox: &mut Sandbox, exit: &Exit) -> Result<Vec<StoredOutput>
     for (number, file) in (0u32..).zip(&exit.outputs) {
         let plain = file.name.split('/').all(|part| rgrid_api::names::check_file_name(part).is_ok());
         if plain {
-            let content = sandbox.fetch(number, file.size).await?;
+            let content = sandbox.download(number, file.size).await?;
             stored.push(StoredOutput { name: file.name.clone(), content });
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rgrid_init::{Job, Limits};
 
 use crate::execution::Claimed;
-use crate::sandbox::{ENVIRONMENT, ENVIRONMENT_PYTHON, Network, Profile};
+use crate::sandbox::{ENVIRONMENT, ENVIRONMENT_PYTHON, NetworkMode, Profile};
 use crate::settings::{Ecosystem, RuntimeEntry, Settings};
 
 /// Where a configured CA bundle lies in the sandbox.
@@ -19,7 +19,7 @@ pub(crate) fn profile(claimed: &Claimed, image: String, environment: Option<Stri
         image,
         memory_bytes: claimed.memory_bytes,
         cpus_milli: claimed.cpus_milli,
-        network: if claimed.network { Network::Internet } else { Network::None },
+        network: if claimed.network { NetworkMode::Internet } else { NetworkMode::None },
         environment,
     }
 }
@@ -109,7 +109,7 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::execution::{Claim, Environment, ExecutionId, WorkerId};
+    use crate::execution::{Claim, EnvVars, ExecutionId, WorkerId};
 
     fn claimed(env: &[(&str, &str)]) -> Claimed {
         Claimed {
@@ -118,8 +118,8 @@ mod tests {
             script_name: "a.py".to_owned(),
             script: Vec::new(),
             args: vec!["--follow".to_owned()],
-            env: Environment(env.iter().copied().map(owned).collect()),
-            secrets: Environment::default(),
+            env: EnvVars(env.iter().copied().map(owned).collect()),
+            secrets: EnvVars::default(),
             requirements: None,
             timeout: Duration::from_secs(5),
             memory_bytes: 1 << 29,

@@ -189,7 +189,7 @@ async fn to_the_script(
                 let transcript = preparing.into_transcript();
                 return Ok(Ready { sandbox: *sandbox, profile, transcript, phases });
             }
-            HandOver::EnvironmentGone => {}
+            HandOver::EnvironmentMissing => {}
         }
     }
 }

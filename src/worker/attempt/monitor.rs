@@ -121,7 +121,7 @@ impl Following<'_> {
                 Err(_) => News::Ordered(Signal::Release),
             },
             (verdict, upto) = finished(&mut self.storing) => News::Stored(verdict, upto),
-            step = self.sandbox.next() => step.map_or_else(News::Broken, |step| News::SandboxEvent(Box::new(step))),
+            step = self.sandbox.next_event() => step.map_or_else(News::Broken, |step| News::SandboxEvent(Box::new(step))),
             () = at(flush_at) => News::FlushDue,
             () = sleep_until(self.deadline) => News::Deadline,
             () = rung(&mut self.alarm) => News::Alarm,
@@ -211,11 +211,11 @@ pub(crate) async fn forsake(worker: &Worker, claim: &Claim, sandbox: Sandbox, lo
         Ok(None) => drop(sandbox),
         Ok(Some(owner)) => {
             info!(log, "another worker follows it in the same sandbox"; "owner" => %owner.worker);
-            sandbox.abandon();
+            sandbox.detach();
         }
         Err(error) => {
             warn!(log, "whose the sandbox is now is left to the next sweep"; "error" => %error);
-            sandbox.abandon();
+            sandbox.detach();
         }
     }
 }

@@ -58,7 +58,7 @@ impl Nest {
 
     /// The parked sandbox if it fits, also when it is only on its way; else a new one.
     pub async fn sandbox(mut self, worker: &Worker, profile: &Profile) -> Result<Sandbox, DockerError> {
-        let _first = worker.docker.first();
+        let _first = worker.docker.foreground();
         let stale = self.is_stale(worker);
         if let Some(parked) = self.0.take() {
             if parked.profile == *profile && !stale {
@@ -77,8 +77,8 @@ impl Nest {
         }
         // A task of its own: dropped halfway through, Docker would go on and nobody know the container.
         let (docker, wanted) = (worker.docker.clone(), profile.clone());
-        let parked = actix_rt::spawn(async move { docker.park(&wanted).await }).await;
-        parked.unwrap_or_else(|stopped| Err(DockerError::Mute(stopped.to_string())))
+        let parked = actix_rt::spawn(async move { docker.create_sandbox(&wanted).await }).await;
+        parked.unwrap_or_else(|stopped| Err(DockerError::NoHandshake(stopped.to_string())))
     }
 
     /// Removes what is parked, and waits until it is gone.
@@ -108,13 +108,13 @@ async fn park(
                 }
                 None
             }
-            turn = worker.docker.later() => Some(turn),
+            turn = worker.docker.background() => Some(turn),
         };
         failpoint::hit("nest.parking").await;
-        let parked = worker.docker.park(&profile).await;
+        let parked = worker.docker.create_sandbox(&profile).await;
         failpoint::hit("nest.parked").await;
         match parked {
-            Err(error) if error.is_passing() && *wishes.borrow() == Wish::InTime => {
+            Err(error) if error.is_transient() && *wishes.borrow() == Wish::InTime => {
                 debug!(worker.log, "parking is tried again"; "error" => %error);
             }
             other => return Some(other),

@@ -8,7 +8,7 @@
 use rgrid_init::{Exit, StreamEnd, assemble};
 
 use crate::execution::Stream;
-use crate::execution::{Cut, RunText};
+use crate::execution::{Cut, StoredText};
 use crate::store::Chunk;
 
 /// Added to the numbers of the events of an install. Before them there is room for words of the worker's own.
@@ -40,7 +40,7 @@ pub(crate) struct OutputBuffer {
     /// Said, but not stored.
     pending: Vec<Chunk>,
     /// The install's text as it is kept, once the install has ended.
-    installed: Option<RunText>,
+    installed: Option<StoredText>,
     /// Bytes of the install's text that are the worker's own words, which no init counts.
     noted: u64,
     /// Number of the last chunk or event that came in, stored or not.
@@ -137,7 +137,7 @@ impl OutputBuffer {
     }
 
     /// What the install said, or has said so far.
-    pub fn install(&self) -> RunText {
+    pub fn install(&self) -> StoredText {
         self.installed.clone().unwrap_or_else(|| known(&self.install))
     }
 
@@ -151,20 +151,20 @@ impl OutputBuffer {
 }
 
 pub(crate) struct Streams {
-    pub stdout: RunText,
-    pub stderr: RunText,
-    pub install: RunText,
+    pub stdout: StoredText,
+    pub stderr: StoredText,
+    pub install: StoredText,
 }
 
 /// A text that is whole as far as anybody knows.
-fn known(text: &str) -> RunText {
-    RunText { text: text.to_owned(), total: text.len() as u64, truncated: false, cut: None }
+fn known(text: &str) -> StoredText {
+    StoredText { text: text.to_owned(), total: text.len() as u64, truncated: false, cut: None }
 }
 
-fn text(head: &str, end: &StreamEnd, limit: u64) -> RunText {
+fn text(head: &str, end: &StreamEnd, limit: u64) -> StoredText {
     let (text, truncated) = assemble(head, end, limit);
     let cut = truncated.then(|| cut(&text, head, end, limit));
-    RunText { text, total: end.total, truncated, cut }
+    StoredText { text, total: end.total, truncated, cut }
 }
 
 /// As [`assemble`] cuts.

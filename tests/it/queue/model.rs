@@ -8,7 +8,7 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection;
 use proptest::prelude::*;
 use rgridd::execution::{
-    Claim, Claimed, Environment, ExecutionId, ExecutionRecord, FailureKind, FileContent, LabelSets, Limits,
+    Claim, Claimed, EnvVars, ExecutionId, ExecutionRecord, FailureKind, FileContent, LabelSets, Limits,
     NewExecution, WorkerId,
 };
 use rgridd::store::{Chunk, Recorded, Store};
@@ -167,9 +167,9 @@ impl World {
             runtime: "python:3.11".to_owned(),
             script,
             args: Vec::new(),
-            env: Environment::default(),
+            env: EnvVars::default(),
             // The database refuses any end that leaves them.
-            secrets: Environment([("TOKEN".to_owned(), "canary".to_owned())].into()),
+            secrets: EnvVars([("TOKEN".to_owned(), "canary".to_owned())].into()),
             requirements: None,
             inputs: Vec::new(),
             limits,

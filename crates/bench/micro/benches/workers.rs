@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection};
 use rgridd::execution::{
-    ExecutionRecord, Environment, ExecutionId, FailureKind, FileContent, Limits, NewExecution, LabelSets, WorkerId,
+    ExecutionRecord, EnvVars, ExecutionId, FailureKind, FileContent, Limits, NewExecution, LabelSets, WorkerId,
 };
 use rgridd::store::Store;
 
@@ -75,8 +75,8 @@ fn submission() -> NewExecution {
         runtime: "python:3.11".to_owned(),
         script: FileContent { name: "a.py".to_owned(), content: b"print(1)".to_vec() },
         args: Vec::new(),
-        env: Environment::default(),
-        secrets: Environment::default(),
+        env: EnvVars::default(),
+        secrets: EnvVars::default(),
         requirements: None,
         inputs: Vec::new(),
         limits: Limits {

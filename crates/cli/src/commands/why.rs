@@ -94,7 +94,7 @@ fn completed(execution: &Execution) -> String {
 fn failed(execution: &Execution) -> String {
     let error = execution.execution_error.as_deref().unwrap_or("for a reason that is not known");
     // What to do comes at the end; the server's sentence may have said it already.
-    let said = ["; ask for more with", "; that is the most that this server gives"];
+    let said = ["; raise the limit with", "; this is the server's maximum"];
     let error = said.iter().fold(error, |error, end| error.split(end).next().unwrap_or(error));
     let error = error.trim_end_matches('.');
     let words = last_words(execution).map(|words| format!(" ({words})")).unwrap_or_default();
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_to_do_is_said_once() {
-        let error = "the script was still running after 5s, its time limit; ask for more with --timeout";
+        let error = "the script exceeded its time limit of 5s; raise the limit with --timeout";
         let next_try = Some(NextTry { timeout_seconds: Some(10.0), memory_mb: None });
         let ended = Execution { timeout_seconds: 5.0, next_try, ..ended(FailureKind::Timeout, error) };
         let told = sentence(&ended);

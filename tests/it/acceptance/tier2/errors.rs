@@ -13,8 +13,8 @@ use crate::support::{Cli, DaemonBuilder, Database, Index, docker, sandboxes_of, 
 const WAYS: [(&str, &str, &str); 5] = [
     ("exit", "raise SystemExit(3)", "the script ended with exit code 3"),
     ("exit", "import os; os.kill(os.getpid(), 11)", "the script was ended by signal 11 (SIGSEGV)"),
-    ("timeout", "import time; time.sleep(60)", "the script was still running after 5s, its time limit"),
-    ("out_of_memory", "x = bytearray(400 << 20)", "the script needed more than its 64 MiB of memory"),
+    ("timeout", "import time; time.sleep(60)", "the script exceeded its time limit of 5s"),
+    ("out_of_memory", "x = bytearray(400 << 20)", "the script exceeded its memory limit of 64 MiB"),
     ("install", "1", "the requirements could not be installed"),
 ];
 
