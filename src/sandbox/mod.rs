@@ -4,16 +4,17 @@
 //! (for several only where `sandbox.reuse` says so: `renewal`); dropping it removes it.
 
 mod connection;
+mod container;
 mod docker;
 mod error;
 mod network;
 mod profile;
 mod reaper;
 mod reuse;
-#[allow(clippy::module_inception)]
-mod sandbox;
+
 mod start_limiter;
 
+pub use container::{Sandbox, SandboxEvent};
 pub use docker::diagnostics::Diagnostics;
 pub use docker::engine::{Docker, DockerSettings, EngineInfo, ManagedContainer};
 pub use docker::environments::{
@@ -24,7 +25,6 @@ pub use error::{DockerError, SandboxError};
 pub use network::firewall::{Firewall, FirewallState};
 pub use network::holders::HolderLimits;
 pub use profile::{NetworkMode, Profile};
-pub use sandbox::{Sandbox, SandboxEvent};
 pub use start_limiter::{Background, Foreground};
 
 pub use crate::settings::PullPolicy;

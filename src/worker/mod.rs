@@ -13,6 +13,7 @@ mod idle_executors;
 mod poller;
 mod recorder;
 mod tended;
+#[allow(clippy::module_inception)]
 mod worker;
 
 pub use active_claims::{ActiveClaims, Signal};

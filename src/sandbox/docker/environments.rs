@@ -14,11 +14,11 @@ use bollard::query_parameters::{
 };
 use slog::{debug, info, warn};
 
+use crate::sandbox::container;
 use crate::sandbox::docker::engine::CLUSTER_LABEL;
 use crate::sandbox::docker::tar::{self, Entry};
 use crate::sandbox::error::{answered, is_conflict, is_missing};
 use crate::sandbox::profile::Access;
-use crate::sandbox::sandbox;
 use crate::sandbox::{Docker, DockerError, Profile, Sandbox};
 
 /// Where the environment lies in a container.
@@ -94,7 +94,7 @@ impl Docker {
     async fn try_create_builder(&self, profile: &Profile, key: &str) -> Result<Option<Sandbox>, DockerError> {
         // Whoever installs uses its network. Foreground, so that whoever waits for everything to settle waits for all of it.
         let lodging = self.holders.own(profile.network);
-        let token = sandbox::new_token()?;
+        let token = container::new_token()?;
         let ground = self.ground(&profile.image).await?;
         let building = self.new_volume(key).await?;
         let profile = Profile { environment: Some(building.volume.clone()), ..profile.clone() };
