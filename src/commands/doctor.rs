@@ -60,7 +60,7 @@ async fn examine_database(settings: &Settings, report: &mut Report) {
         Ok(opened) => opened,
         Err(error) => return report.add("database", Err(format!("{error:#}"))),
     };
-    let steps = database.store.migration_steps().await;
+    let steps = database.store.migrations().await;
     let up_to_date = steps.as_ref().map(|steps| steps.iter().all(|step| step.applied)).map_err(|_| ());
     report.add(
         "database",

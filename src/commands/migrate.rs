@@ -24,7 +24,7 @@ pub fn down(settings: Settings) -> anyhow::Result<ExitCode> {
 }
 
 async fn show(store: &Store) -> Result<(), StoreError> {
-    for step in store.migration_steps().await? {
+    for step in store.migrations().await? {
         let state = match (step.applied, step.known) {
             (true, true) => "applied",
             (true, false) => "applied by a newer rgridd",

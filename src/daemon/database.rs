@@ -23,7 +23,7 @@ pub(crate) struct Database {
 impl Database {
     /// It is the private Postgres of a data folder, in which none was made yet: opening it would make it.
     pub fn is_to_be_made(settings: &Settings) -> bool {
-        settings.embedded_database() && !EmbeddedPostgres::is_made(&settings.data_dir)
+        settings.embedded_database() && !EmbeddedPostgres::exists(&settings.data_dir)
     }
 
     /// Blocking for the private Postgres; does not look at the schema.
@@ -91,7 +91,7 @@ impl Database {
                     return Ok(());
                 }
                 Err(StoreError::Conflict(words)) => bail!(words),
-                Err(error) if error.is_passing() && tokio::time::Instant::now() < deadline => {
+                Err(error) if error.is_transient() && tokio::time::Instant::now() < deadline => {
                     warn!(log, "the database does not answer yet"; "error" => %error);
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -124,7 +124,7 @@ async fn revive(postgres: Arc<EmbeddedPostgres>, log: Logger) {
     loop {
         tokio::time::sleep(PAUSE).await;
         let (asked, begun) = (Arc::clone(&postgres), std::time::Instant::now());
-        let revived = tokio::task::spawn_blocking(move || asked.revive()).await;
+        let revived = tokio::task::spawn_blocking(move || asked.restart_if_dead()).await;
         match revived {
             Ok(Ok(false)) => {}
             Ok(Ok(true)) => {

@@ -114,7 +114,7 @@ impl ContainerReconciler {
     async fn let_go(&self) -> Result<(), StoreError> {
         let expired = match self.predecessors.is_empty() {
             true => 0,
-            false => self.worker.store.expire(&self.predecessors).await?,
+            false => self.worker.store.expire_leases(&self.predecessors).await?,
         };
         if expired > 0 {
             info!(self.log, "former workers left claims without a sandbox"; "claims" => expired);
@@ -148,7 +148,7 @@ impl ContainerReconciler {
 
     async fn gone(&self, who: &WorkerId) -> Result<bool, StoreError> {
         let lease = self.worker.settings.worker.lease.0;
-        Ok(self.predecessors.contains(who) || !self.worker.store.worker_may_live(who, lease).await?)
+        Ok(self.predecessors.contains(who) || !self.worker.store.worker_may_be_alive(who, lease).await?)
     }
 
     /// Since when this container has been an open question.
@@ -213,7 +213,7 @@ impl ContainerReconciler {
     }
 
     async fn owner_of(&self, execution: &ExecutionId, attempt: i32) -> Result<Owner, StoreError> {
-        let Some(claim) = self.worker.store.owner(execution, attempt).await? else {
+        let Some(claim) = self.worker.store.running_claim(execution, attempt).await? else {
             return Ok(Owner::Nobody);
         };
         // The container's label names who made it; somebody else may have taken it over since.

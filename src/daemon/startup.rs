@@ -24,7 +24,7 @@ use crate::maintenance::images;
 use crate::maintenance::retention;
 use crate::maintenance::webhooks;
 use crate::settings::{AuthMode, Settings};
-use crate::store::{Budget, Store};
+use crate::store::{DiskBudget, Store};
 use crate::worker::{Backlog, Drain, FatalError, Poller, Recorder, Worker, tend};
 
 /// How long open requests may go on when everything else has stopped.
@@ -165,7 +165,7 @@ impl Start<'_> {
         unless_asked(stop, database.prepare(log)).await?;
         exchange_news(&database.store, fatal, log)?;
         let readiness = Arc::new(Readiness::default());
-        let budget = Budget::new(settings.retention.disk_budget.0, 2 * settings.execution.output_limit.0);
+        let budget = DiskBudget::new(settings.retention.disk_budget.0, 2 * settings.execution.output_limit.0);
         if role.works() {
             let begun = WorkerRuntime::begin(&settings, database, home, &budget, fatal, stop, log).await?;
             let work = work.insert(begun);
@@ -224,13 +224,13 @@ impl WorkerRuntime {
         settings: &Arc<Settings>,
         database: &Database,
         home: &mut DataDir,
-        budget: &Budget,
+        budget: &DiskBudget,
         fatal: &FatalError,
         stop: &watch::Receiver<u32>,
         log: &Logger,
     ) -> anyhow::Result<Self> {
         let settings = &worker_name::with_a_stable_name(settings).await;
-        let store = database.store.lane(worker_share(settings.database.connections));
+        let store = database.store.with_own_pool(worker_share(settings.database.connections));
         let id = WorkerId::generate();
         let cluster = store.cluster().await?;
         // Before it owns anything: the next start must know whom it takes over from.
@@ -248,7 +248,7 @@ impl WorkerRuntime {
         let docker = match opened.await {
             Ok(docker) => docker,
             Err(error) => {
-                let _ = store.worker_stopped(&id).await;
+                let _ = store.mark_worker_stopped(&id).await;
                 return Err(error);
             }
         };
@@ -331,14 +331,20 @@ impl WorkerRuntime {
             let left = self.worker.docker.remaining_containers().join(" ");
             warn!(log, "containers are left for the next start: Docker does not answer"; "containers" => left);
         }
-        if let Err(error) = self.worker.store.worker_stopped(&self.worker.id).await {
+        if let Err(error) = self.worker.store.mark_worker_stopped(&self.worker.id).await {
             warn!(log, "the worker's end could not be noted"; "error" => %error);
         }
     }
 }
 
 /// What any daemon does for the whole deployment.
-fn look_after(store: &Store, settings: &Arc<Settings>, budget: &Budget, fatal: &FatalError, log: &Logger) {
+fn look_after(
+    store: &Store,
+    settings: &Arc<Settings>,
+    budget: &DiskBudget,
+    fatal: &FatalError,
+    log: &Logger,
+) {
     let (of, webhook, own) = (store.clone(), settings.webhook.clone(), log.new(o!("part" => "webhooks")));
     tended("webhooks", fatal, log, move || webhooks::send_for_ever(of.clone(), webhook.clone(), own.clone()));
     let (of, budget, rules) = (store.clone(), budget.clone(), settings.retention.clone());
@@ -353,7 +359,7 @@ fn exchange_news(store: &Store, fatal: &FatalError, log: &Logger) -> anyhow::Res
     let (teller, telling) = (store.clone(), log.new(o!()));
     tended("news", fatal, log, move || {
         let (store, log) = (teller.clone(), telling.clone());
-        async move { store.tell_others(log).await }
+        async move { store.send_notifications(log).await }
     });
-    store.listen_to_others(log.new(o!())).context("the thread that listens for news can't be started")
+    store.listen_for_notifications(log.new(o!())).context("the thread that listens for news can't be started")
 }

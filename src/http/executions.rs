@@ -21,7 +21,7 @@ use crate::http::resolve;
 use crate::http::server::Api;
 use crate::http::submit;
 use crate::http::validate;
-use crate::store::{NoRoom, Room, Submitted};
+use crate::store::{OverBudget, Reservation, Submitted};
 
 /// Longest `wait`; a client asks again.
 const WAIT_MAX: u64 = 60;
@@ -94,7 +94,7 @@ pub(crate) async fn get(
 /// What it is busy with, how many are before it, or what a next try may ask for.
 async fn with_standing(api: &Api, id: &ExecutionId, mut execution: Execution) -> Result<Execution, ApiError> {
     if !execution.status.is_final() {
-        let standing = api.store.standing(id).await?;
+        let standing = api.store.progress(id).await?;
         // It may have gone on in between; what was read first is what is told.
         if standing.status == execution.status {
             (execution.phase, execution.queue_position) = (standing.phase, standing.queue_position);
@@ -116,7 +116,7 @@ fn seconds(asked: Option<&str>) -> Result<u64, ApiError> {
 async fn ended(api: &Api, id: &ExecutionId, patience: Duration) -> Result<Execution, ApiError> {
     let deadline = Instant::now() + patience;
     // Before the first look, so that no ending falls in between.
-    let mut endings = api.store.endings();
+    let mut endings = api.store.ended_executions();
     loop {
         let execution = api.store.execution(id).await?;
         if execution.status.is_final() || Instant::now() >= deadline {
@@ -214,8 +214,8 @@ pub(crate) async fn retry(
 }
 
 /// Room in the database for what comes in, and for what it will say.
-async fn room(api: &Api, bytes: u64) -> Result<Room, ApiError> {
-    let NoRoom { most, .. } = match api.budget.admit(&api.store, bytes).await? {
+async fn room(api: &Api, bytes: u64) -> Result<Reservation, ApiError> {
+    let OverBudget { most, .. } = match api.budget.reserve(&api.store, bytes).await? {
         Ok(room) => return Ok(room),
         Err(none) => none,
     };

@@ -182,8 +182,8 @@ impl ResponseError for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::NoRoom(words) => ApiError::NoRoom(words),
-            passing if passing.is_passing() => ApiError::Unavailable(passing.to_string()),
+            StoreError::DiskFull(words) => ApiError::NoRoom(words),
+            passing if passing.is_transient() => ApiError::Unavailable(passing.to_string()),
             StoreError::NotFound => ApiError::NotFound("there is no such execution".to_owned()),
             StoreError::Ambiguous(count) => {
                 let many = if count >= 20 { "20 or more".to_owned() } else { count.to_string() };

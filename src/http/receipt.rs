@@ -10,7 +10,7 @@ use crate::http::problem::ApiError;
 use crate::http::resolve;
 use crate::http::server::Api;
 use crate::settings::{Ecosystem, RuntimeEntry};
-use crate::store::MadeOf;
+use crate::store::JobDefinition;
 
 /// What an execution was made of
 ///
@@ -26,8 +26,8 @@ pub(crate) async fn receipt(
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let id = resolve::execution(&api, &caller, &id).await?;
-    let made = api.store.made_of(&id).await?;
-    let mut files = api.store.handed_over(&id).await?;
+    let made = api.store.job_definition(&id).await?;
+    let mut files = api.store.submitted_files(&id).await?;
     if files.is_empty() {
         return Err(ApiError::NotFound(format!("the files of {id} were removed by the retention's rules")));
     }
@@ -60,7 +60,7 @@ pub(crate) async fn receipt(
 
 /// What the sandbox's profile means in Docker's own words. The folder takes the place of the workspace.
 fn docker_run(
-    made: &MadeOf,
+    made: &JobDefinition,
     script: &OutputFile,
     runtime: Option<&RuntimeEntry>,
     limits: &ReceiptLimits,

@@ -23,7 +23,7 @@ use crate::http::problem::{ApiError, no_such_method, no_such_path};
 use crate::http::submit::Gate;
 use crate::http::{Readiness, executions, metrics, outputs, receipt};
 use crate::settings::{RuntimeTable, Settings};
-use crate::store::{Budget, Store};
+use crate::store::{DiskBudget, Store};
 
 /// On every answer, so that a client of another version can tell why it is not understood.
 const VERSION: HeaderName = HeaderName::from_static("x-rgrid-version");
@@ -41,7 +41,7 @@ pub struct Api {
     pub(crate) gate: Arc<Gate>,
     pub(crate) seats: Seats,
     pub(crate) hour: Arc<Hour>,
-    pub(crate) budget: Budget,
+    pub(crate) budget: DiskBudget,
     pub(crate) rates: Arc<Rates>,
     /// The OpenAPI document.
     pub(crate) document: Arc<str>,
@@ -53,7 +53,7 @@ impl Api {
         store: Store,
         settings: Arc<Settings>,
         readiness: Arc<Readiness>,
-        budget: Budget,
+        budget: DiskBudget,
         log: &Logger,
     ) -> Self {
         let runtimes = Arc::new(settings.runtimes());

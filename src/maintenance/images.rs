@@ -91,7 +91,7 @@ impl Sweeper {
             self.pulled.pop();
         }
         // How large they are was not known before.
-        Ok(self.worker.budget.keep(&self.worker.store).await?)
+        Ok(self.worker.budget.enforce(&self.worker.store).await?)
     }
 
     async fn remove(&self, engine: &str, old: &StoredImage) -> Result<(), SweepError> {

@@ -6,13 +6,13 @@ use slog::{Logger, info, warn};
 
 use crate::metrics::METRICS;
 use crate::settings::Retention;
-use crate::store::{Budget, Store, StoreError};
+use crate::store::{DiskBudget, Store, StoreError};
 
 /// The first sweep, when the start is over.
 const FIRST_AFTER: Duration = Duration::from_secs(5);
 
 /// Never returns.
-pub(crate) async fn sweep_for_ever(store: Store, budget: Budget, retention: Retention, log: Logger) {
+pub(crate) async fn sweep_for_ever(store: Store, budget: DiskBudget, retention: Retention, log: Logger) {
     let mut pause = FIRST_AFTER.min(retention.sweep_every.0);
     loop {
         tokio::time::sleep(pause).await;
@@ -25,21 +25,21 @@ pub(crate) async fn sweep_for_ever(store: Store, budget: Budget, retention: Rete
     }
 }
 
-async fn sweep(store: &Store, budget: &Budget, retention: &Retention) -> Result<usize, StoreError> {
+async fn sweep(store: &Store, budget: &DiskBudget, retention: &Retention) -> Result<usize, StoreError> {
     let mut all = 0;
     if let Some(age) = retention.outputs.0 {
-        all += to_the_end("outputs", || store.prune_older(age)).await?;
+        all += to_the_end("outputs", || store.prune_older_than(age)).await?;
     }
     if let Some(age) = retention.executions.0 {
-        all += to_the_end("executions", || store.remove_older(age)).await?;
+        all += to_the_end("executions", || store.remove_older_than(age)).await?;
     }
     if retention.max_executions > 0 {
-        all += to_the_end("executions", || store.remove_beyond(retention.max_executions)).await?;
+        all += to_the_end("executions", || store.remove_all_but_newest(retention.max_executions)).await?;
     }
     if let Some(age) = retention.contents.0 {
-        all += to_the_end("contents", || store.remove_unnamed(age)).await?;
+        all += to_the_end("contents", || store.remove_unreferenced_blobs(age)).await?;
     }
-    budget.keep(store).await?;
+    budget.enforce(store).await?;
     Ok(all)
 }
 

@@ -53,8 +53,8 @@ pub struct KeyRow {
 
 /// Whether a key opens the door.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Admission {
-    Welcome(Caller),
+pub enum Authentication {
+    Valid(Caller),
     /// No key of that id, or another secret.
     Unknown,
     Revoked,
@@ -63,24 +63,24 @@ pub enum Admission {
 
 impl Store {
     /// Whose key it is. Only who has the whole key learns that it was revoked or has expired.
-    pub async fn admit(&self, key: &Key) -> Result<Admission, StoreError> {
+    pub async fn authenticate(&self, key: &Key) -> Result<Authentication, StoreError> {
         let key = key.clone();
         self.run(move |conn| {
             let rows: Vec<LookUpRow> = sql_query(LOOK_UP).bind::<Text, _>(key.id().as_str()).load(conn)?;
             let Some(row) = rows.into_iter().next().filter(|row| key.matches(&row.secret_sha256)) else {
-                return Ok(Admission::Unknown);
+                return Ok(Authentication::Unknown);
             };
             if row.revoked {
-                return Ok(Admission::Revoked);
+                return Ok(Authentication::Revoked);
             }
             if row.expired {
-                return Ok(Admission::Expired);
+                return Ok(Authentication::Expired);
             }
             if row.stale {
                 sql_query(NOTE_USE).bind::<Text, _>(key.id().as_str()).execute(conn)?;
             }
             let scopes = row.scopes.iter().filter_map(|scope| scope.parse().ok()).collect();
-            Ok(Admission::Welcome(Caller::with_key(key.id().clone(), scopes)))
+            Ok(Authentication::Valid(Caller::with_key(key.id().clone(), scopes)))
         })
         .await
     }

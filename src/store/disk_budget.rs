@@ -18,7 +18,7 @@ const LARGEST_BATCH: i64 = 5_000;
 
 /// Cloning shares it.
 #[derive(Clone)]
-pub struct Budget {
+pub struct DiskBudget {
     most: u64,
     /// Room that each run may still need for what it will say.
     reserve: u64,
@@ -29,12 +29,12 @@ pub struct Budget {
 
 /// Room that was taken; dropped when what it is for has been stored, or will not be.
 #[must_use]
-pub struct Room {
+pub struct Reservation {
     coming: Arc<AtomicU64>,
     bytes: u64,
 }
 
-impl Drop for Room {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.coming.fetch_sub(self.bytes, Ordering::SeqCst);
     }
@@ -48,19 +48,23 @@ struct Measured {
 
 /// There is no room, also after everything that may go has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoRoom {
+pub struct OverBudget {
     pub most: u64,
     pub needed: u64,
 }
 
-impl Budget {
+impl DiskBudget {
     /// 0 is no limit.
     pub fn new(most: u64, reserve: u64) -> Self {
         Self { most, reserve, state: Arc::default(), coming: Arc::default() }
     }
 
     /// Takes room for so many bytes; removes what may go, oldest first, before it refuses.
-    pub async fn admit(&self, store: &Store, bytes: u64) -> Result<Result<Room, NoRoom>, StoreError> {
+    pub async fn reserve(
+        &self,
+        store: &Store,
+        bytes: u64,
+    ) -> Result<Result<Reservation, OverBudget>, StoreError> {
         if self.most == 0 {
             return Ok(Ok(self.room(0)));
         }
@@ -83,12 +87,12 @@ impl Budget {
         Ok(if fits {
             Ok(self.room(bytes))
         } else {
-            Err(NoRoom { most: self.most, needed: measured.bytes + needed })
+            Err(OverBudget { most: self.most, needed: measured.bytes + needed })
         })
     }
 
     /// Removes until the budget holds again; what runs may have said more than was reserved.
-    pub async fn keep(&self, store: &Store) -> Result<(), StoreError> {
+    pub async fn enforce(&self, store: &Store) -> Result<(), StoreError> {
         if self.most == 0 {
             return Ok(());
         }
@@ -102,9 +106,9 @@ impl Budget {
         Ok(())
     }
 
-    fn room(&self, bytes: u64) -> Room {
+    fn room(&self, bytes: u64) -> Reservation {
         self.coming.fetch_add(bytes, Ordering::SeqCst);
-        Room { coming: self.coming.clone(), bytes }
+        Reservation { coming: self.coming.clone(), bytes }
     }
 
     fn is_good(&self, measured: &Measured, needed: u64) -> bool {
@@ -126,7 +130,7 @@ impl Budget {
         for what in [Kept::Environments, Kept::Images, Kept::Outputs, Kept::Executions] {
             let (mut batch, mut before) = (FIRST_BATCH, None);
             loop {
-                store.remove_unnamed(Duration::ZERO).await?;
+                store.remove_unreferenced_blobs(Duration::ZERO).await?;
                 let bytes = self.measure(store).await?.bytes;
                 if bytes <= goal {
                     return Ok(());
@@ -142,7 +146,7 @@ impl Budget {
                 }
             }
         }
-        store.remove_unnamed(Duration::ZERO).await?;
+        store.remove_unreferenced_blobs(Duration::ZERO).await?;
         Ok(())
     }
 }

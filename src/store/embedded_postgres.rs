@@ -55,7 +55,7 @@ fn holds_a_cluster(data: &Path) -> bool {
 
 impl EmbeddedPostgres {
     /// Whether there is one, running or not.
-    pub fn is_made(data_dir: &Path) -> bool {
+    pub fn exists(data_dir: &Path) -> bool {
         holds_a_cluster(&data_dir.join(HOME).join(DATA))
     }
 
@@ -93,7 +93,7 @@ impl EmbeddedPostgres {
     }
 
     /// Blocking. Starts it again if its process is gone; whether it was. Cheap while it lives.
-    pub fn revive(&self) -> Result<bool, EmbeddedError> {
+    pub fn restart_if_dead(&self) -> Result<bool, EmbeddedError> {
         if self.process_lives() {
             return Ok(false);
         }

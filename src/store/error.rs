@@ -26,13 +26,13 @@ pub enum StoreError {
     Internal(String),
     /// Ask again when somebody has made room.
     #[error("the database's disk is full: {0}")]
-    NoRoom(String),
+    DiskFull(String),
 }
 
 impl StoreError {
     /// The same call may go through later.
-    pub fn is_passing(&self) -> bool {
-        matches!(self, StoreError::Unavailable(_) | StoreError::NoRoom(_) | StoreError::Busy)
+    pub fn is_transient(&self) -> bool {
+        matches!(self, StoreError::Unavailable(_) | StoreError::DiskFull(_) | StoreError::Busy)
     }
 
     /// For the metrics.
@@ -40,7 +40,7 @@ impl StoreError {
         match self {
             StoreError::Unavailable(_) => "unavailable",
             StoreError::Busy => "busy",
-            StoreError::NoRoom(_) => "no_room",
+            StoreError::DiskFull(_) => "no_room",
             StoreError::Internal(_) => "internal",
             StoreError::NotFound
             | StoreError::Ambiguous(_)
@@ -92,7 +92,7 @@ fn from_database(kind: &DatabaseErrorKind, message: &str) -> StoreError {
     ];
     let passing = PASSING.iter().any(|words| message.contains(words));
     match kind {
-        _ if NO_ROOM.iter().any(|words| message.contains(words)) => StoreError::NoRoom(first_line(message)),
+        _ if NO_ROOM.iter().any(|words| message.contains(words)) => StoreError::DiskFull(first_line(message)),
         DatabaseErrorKind::ClosedConnection
         | DatabaseErrorKind::UnableToSendCommand
         | DatabaseErrorKind::SerializationFailure

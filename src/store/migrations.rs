@@ -24,7 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(2 * 3600);
 
 /// One step of the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct MigrationStatus {
     /// Such as `0002_outputs`.
     pub name: String,
     pub applied: bool,
@@ -63,7 +63,7 @@ impl Store {
     }
 
     /// All steps, the oldest first.
-    pub async fn migration_steps(&self) -> Result<Vec<Step>, StoreError> {
+    pub async fn migrations(&self) -> Result<Vec<MigrationStatus>, StoreError> {
         self.run(steps).await
     }
 }
@@ -81,7 +81,7 @@ fn locked<T>(
     result
 }
 
-fn steps(conn: &mut PgConnection) -> Result<Vec<Step>, StoreError> {
+fn steps(conn: &mut PgConnection) -> Result<Vec<MigrationStatus>, StoreError> {
     let mut applied: Vec<String> =
         conn.applied_migrations().map_err(failed)?.iter().map(ToString::to_string).collect();
     applied.sort();
@@ -90,10 +90,14 @@ fn steps(conn: &mut PgConnection) -> Result<Vec<Step>, StoreError> {
     for migration in migrations {
         let version = migration.name().version().to_string();
         let at = applied.iter().position(|v| *v == version);
-        steps.push(Step { name: migration.name().to_string(), applied: at.is_some(), known: true });
+        steps.push(MigrationStatus {
+            name: migration.name().to_string(),
+            applied: at.is_some(),
+            known: true,
+        });
         at.map(|at| applied.remove(at));
     }
-    steps.extend(applied.into_iter().map(|name| Step { name, applied: true, known: false }));
+    steps.extend(applied.into_iter().map(|name| MigrationStatus { name, applied: true, known: false }));
     Ok(steps)
 }
 

@@ -30,19 +30,19 @@ use std::time::{Duration, Instant};
 
 use diesel::PgConnection;
 
-pub use api_keys::{Admission, KeyRow, NewKey};
+pub use api_keys::{Authentication, KeyRow, NewKey};
 pub use database_facts::DatabaseFacts;
-pub use disk_budget::{Budget, NoRoom, Room};
+pub use disk_budget::{DiskBudget, OverBudget, Reservation};
 pub use environments::{EnvironmentKey, StoredEnvironment};
 pub use error::StoreError;
 pub use executions::outputs::Chunk;
-pub use executions::progress::{CutStream, Progress};
+pub use executions::progress::{Progress, StreamCut};
 pub use executions::query::{Filter, Page, StreamText};
-pub use executions::receipts::MadeOf;
+pub use executions::receipts::JobDefinition;
 pub use images::StoredImage;
-pub use queue::claim::{CLAIM_MOST, Pulse, QueueDepth};
-pub use queue::finish::Recorded;
-pub use queue::release::Rescue;
+pub use queue::claim::{CLAIM_MOST, ClaimStatus, QueueDepth};
+pub use queue::finish::FinishReply;
+pub use queue::release::ReleasedClaim;
 pub use queue::submit::Submitted;
 pub use statistics::{MINUTES, Minute};
 pub use subscriptions::Subscription;
@@ -88,7 +88,7 @@ impl Store {
 
     /// A handle that has `size` of this one's connections for itself, so that what uses it never queues behind
     /// the rest: a flood of requests must not keep a worker from its heartbeats.
-    pub fn lane(&self, size: usize) -> Self {
+    pub fn with_own_pool(&self, size: usize) -> Self {
         Self { lane: self.lane.split(size), ..self.clone() }
     }
 

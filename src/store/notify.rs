@@ -152,38 +152,38 @@ fn parse(word: &str) -> Option<Notification> {
 }
 
 impl Store {
-    pub const FOLLOW_AGAIN: Duration = subscriptions::REPEAT_AFTER;
+    pub const FOLLOW_RENEWAL: Duration = subscriptions::REPEAT_AFTER;
 
     /// Waits until something may have been queued, in this process or another.
-    pub async fn queued(&self) {
+    pub async fn wait_for_queued(&self) {
         self.news.queued.notified().await;
     }
 
     /// Waits until something that runs may be to be cancelled.
-    pub async fn cancels(&self) {
+    pub async fn wait_for_cancellation(&self) {
         self.news.cancels.notified().await;
     }
 
     /// Ids of executions that end, from now on.
-    pub fn endings(&self) -> broadcast::Receiver<ExecutionId> {
+    pub fn ended_executions(&self) -> broadcast::Receiver<ExecutionId> {
         self.news.ended.subscribe()
     }
 
     /// Follows an execution: the other processes tell of its changes too. They forget it after a
-    /// while: see [`Store::still_followed`].
+    /// while: see [`Store::renew_follow`].
     pub fn follow(&self, execution: &ExecutionId) -> Subscription {
         let watch = self.news.watchers.watch(execution);
-        self.still_followed(execution);
+        self.renew_follow(execution);
         watch
     }
 
-    /// To be called every [`Store::FOLLOW_AGAIN`], so that the others go on telling.
-    pub fn still_followed(&self, execution: &ExecutionId) {
+    /// To be called every [`Store::FOLLOW_RENEWAL`], so that the others go on telling.
+    pub fn renew_follow(&self, execution: &ExecutionId) {
         self.news.publish(Notification::Follow(execution.clone()));
     }
 
     /// Sends this process's news to the others. Never returns.
-    pub async fn tell_others(&self, log: Logger) {
+    pub async fn send_notifications(&self, log: Logger) {
         loop {
             let news = self.news.take();
             if news.is_empty() {
@@ -207,7 +207,7 @@ impl Store {
     }
 
     /// Listens to the others on a connection and a thread of its own, until the store is dropped.
-    pub fn listen_to_others(&self, log: Logger) -> std::io::Result<()> {
+    pub fn listen_for_notifications(&self, log: Logger) -> std::io::Result<()> {
         let (connections, news) = (Arc::downgrade(&self.connections), Arc::downgrade(&self.news));
         let listener = move || {
             while let (Some(connections), Some(room)) = (connections.upgrade(), news.upgrade()) {

@@ -63,17 +63,17 @@ const STORED: &str = "
 
 impl Store {
     /// Removes executions that ended longer ago; how many.
-    pub async fn remove_older(&self, than: Duration) -> Result<usize, StoreError> {
+    pub async fn remove_older_than(&self, than: Duration) -> Result<usize, StoreError> {
         self.remove(BY_AGE, seconds(than)).await
     }
 
     /// Removes ended executions beyond the newest so many.
-    pub async fn remove_beyond(&self, count: u64) -> Result<usize, StoreError> {
+    pub async fn remove_all_but_newest(&self, count: u64) -> Result<usize, StoreError> {
         self.remove(BY_COUNT, i64::try_from(count).unwrap_or(i64::MAX)).await
     }
 
     /// Empties executions that ended longer ago.
-    pub async fn prune_older(&self, than: Duration) -> Result<usize, StoreError> {
+    pub async fn prune_older_than(&self, than: Duration) -> Result<usize, StoreError> {
         self.remove(PRUNE_BY_AGE, seconds(than)).await
     }
 
@@ -96,7 +96,7 @@ impl Store {
     }
 
     /// Removes contents that no execution names, and that are older.
-    pub async fn remove_unnamed(&self, older_than: Duration) -> Result<usize, StoreError> {
+    pub async fn remove_unreferenced_blobs(&self, older_than: Duration) -> Result<usize, StoreError> {
         self.remove(BLOBS, seconds(older_than)).await
     }
 

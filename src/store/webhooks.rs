@@ -50,7 +50,11 @@ pub(crate) fn note(conn: &mut PgConnection, id: &ExecutionId, url: &str) -> Resu
 
 impl Store {
     /// Takes some that are due, for so long.
-    pub async fn take_webhooks(&self, count: i64, lease: Duration) -> Result<Vec<DueWebhook>, StoreError> {
+    pub async fn take_due_webhooks(
+        &self,
+        count: i64,
+        lease: Duration,
+    ) -> Result<Vec<DueWebhook>, StoreError> {
         self.run(move |conn| {
             Ok(statement(TAKE).bind::<BigInt, _>(count).bind::<BigInt, _>(millis(lease)).load(conn)?)
         })
@@ -58,7 +62,7 @@ impl Store {
     }
 
     /// It was taken, or is given up.
-    pub async fn webhook_done(&self, id: &ExecutionId) -> Result<(), StoreError> {
+    pub async fn delete_webhook(&self, id: &ExecutionId) -> Result<(), StoreError> {
         let id = id.clone();
         self.run(move |conn| {
             statement("DELETE FROM webhooks WHERE execution_id = $1")
@@ -69,7 +73,7 @@ impl Store {
         .await
     }
 
-    pub async fn webhook_again(
+    pub async fn reschedule_webhook(
         &self,
         id: &ExecutionId,
         after: Duration,

@@ -74,7 +74,7 @@ impl Store {
         .await
     }
 
-    pub async fn worker_seen(&self, id: &WorkerId, draining: bool) -> Result<(), StoreError> {
+    pub async fn touch_worker(&self, id: &WorkerId, draining: bool) -> Result<(), StoreError> {
         let id = id.clone();
         self.run(move |conn| {
             sql_query("UPDATE workers SET last_seen = clock_timestamp(), draining = $2 WHERE id = $1")
@@ -87,7 +87,7 @@ impl Store {
     }
 
     /// The worker has ended in good order: it owns nothing and will not come back.
-    pub async fn worker_stopped(&self, id: &WorkerId) -> Result<(), StoreError> {
+    pub async fn mark_worker_stopped(&self, id: &WorkerId) -> Result<(), StoreError> {
         let id = id.clone();
         self.run(move |conn| {
             sql_query("UPDATE workers SET last_seen = clock_timestamp(), stopped_at = clock_timestamp() WHERE id = $1")
@@ -137,7 +137,7 @@ impl Store {
 
     /// Whether a worker that owns containers on this host may still be alive: it has neither stopped
     /// nor been silent for `silence`. A worker that nobody knows is not alive.
-    pub async fn worker_may_live(&self, id: &WorkerId, silence: Duration) -> Result<bool, StoreError> {
+    pub async fn worker_may_be_alive(&self, id: &WorkerId, silence: Duration) -> Result<bool, StoreError> {
         let id = id.clone();
         let silence = i64::try_from(silence.as_millis()).unwrap_or(i64::MAX);
         self.run(move |conn| {
@@ -154,7 +154,11 @@ impl Store {
     }
 
     /// The worker that owns this running attempt, if it runs.
-    pub async fn owner(&self, execution: &ExecutionId, attempt: i32) -> Result<Option<Claim>, StoreError> {
+    pub async fn running_claim(
+        &self,
+        execution: &ExecutionId,
+        attempt: i32,
+    ) -> Result<Option<Claim>, StoreError> {
         let execution = execution.clone();
         self.run(move |conn| {
             let rows: Vec<TextRow> = sql_query(

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::execution::Claim;
 use crate::failpoint;
-use crate::store::{Pulse, StoreError};
+use crate::store::{ClaimStatus, StoreError};
 use crate::worker::{Signal, Worker};
 
 /// How often a cancel of a running script is looked for, when nobody tells of it.
@@ -52,7 +52,7 @@ pub(crate) async fn keep(worker: Arc<Worker>) {
             }
         }
         tokio::select! {
-            () = worker.store.cancels() => {}
+            () = worker.store.wait_for_cancellation() => {}
             () = tokio::time::sleep(PULSE_EVERY) => {}
         }
     }
@@ -69,7 +69,7 @@ async fn in_time(
 }
 
 async fn beat(worker: &Worker, lease: Duration) -> Result<(), StoreError> {
-    worker.store.worker_seen(&worker.id, worker.is_draining()).await?;
+    worker.store.touch_worker(&worker.id, worker.is_draining()).await?;
     let claims = worker.claims.all();
     if claims.is_empty() {
         return Ok(());
@@ -84,13 +84,13 @@ async fn look(worker: &Worker) -> Result<(), StoreError> {
     if claims.is_empty() {
         return Ok(());
     }
-    let pulses = worker.store.pulses(&worker.id, &claims).await?;
+    let pulses = worker.store.claim_statuses(&worker.id, &claims).await?;
     pass_on(worker, &claims, &pulses);
     Ok(())
 }
 
 /// What the database no longer knows as this worker's has ended, or is somebody else's.
-fn pass_on(worker: &Worker, asked: &[Claim], pulses: &[Pulse]) {
+fn pass_on(worker: &Worker, asked: &[Claim], pulses: &[ClaimStatus]) {
     let alive: HashSet<_> = pulses.iter().map(|pulse| (&pulse.execution, pulse.attempt)).collect();
     for claim in asked {
         if !alive.contains(&(&claim.execution, claim.attempt)) {

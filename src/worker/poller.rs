@@ -143,7 +143,7 @@ async fn poll(worker: Arc<Worker>) {
             continue;
         }
         tokio::select! {
-            () = worker.store.queued() => {}
+            () = worker.store.wait_for_queued() => {}
             () = worker.bench.freed() => {}
             () = tokio::time::sleep(interval) => {}
             _ = phase.changed() => {}
@@ -199,7 +199,7 @@ async fn claim(
     let before = doubt.filter(|until| Instant::now() < *until);
     *doubt = Some(Instant::now() + lease);
     if before.is_some() {
-        for one in worker.store.disown(&worker.id, &worker.claims.all()).await? {
+        for one in worker.store.release_unknown(&worker.id, &worker.claims.all()).await? {
             warn!(worker.log, "a claim whose answer got lost was given back"; "execution" => %one.execution,
                 "attempt" => one.attempt);
         }

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::execution::{AppendReply, Claim, ExecutionRecord, FailureKind};
 use crate::failpoint;
 use crate::metrics::METRICS;
-use crate::store::{Chunk, Recorded, Store, StoreError};
+use crate::store::{Chunk, FinishReply, Store, StoreError};
 use crate::worker::tended::{FatalError, tend};
 
 /// First pause after a failure; doubles up to [`LONGEST_PAUSE`], each with up to half of it at random.
@@ -32,7 +32,7 @@ pub struct Append {
 
 /// The end of a run.
 #[derive(Message)]
-#[rtype(result = "Recorded")]
+#[rtype(result = "FinishReply")]
 pub struct Finish {
     pub claim: Claim,
     pub conclusion: Arc<ExecutionRecord>,
@@ -49,7 +49,7 @@ pub struct Release {
 
 enum Entry {
     Append { claim: Claim, chunks: Vec<Chunk>, answer: oneshot::Sender<AppendReply> },
-    Finish { claim: Claim, conclusion: Arc<ExecutionRecord>, answer: oneshot::Sender<Recorded> },
+    Finish { claim: Claim, conclusion: Arc<ExecutionRecord>, answer: oneshot::Sender<FinishReply> },
     Release { claim: Claim, begun: bool, answer: oneshot::Sender<()> },
 }
 
@@ -142,7 +142,7 @@ impl Handler<Append> for Recorder {
 }
 
 impl Handler<Finish> for Recorder {
-    type Result = ResponseFuture<Recorded>;
+    type Result = ResponseFuture<FinishReply>;
 
     fn handle(&mut self, message: Finish, _: &mut Context<Self>) -> Self::Result {
         let inbox = Arc::clone(&self.inbox);
@@ -210,7 +210,7 @@ async fn write_all(pen: Pen, inbox: Arc<Inbox>) {
     }
 }
 
-type Ended = (Claim, Arc<ExecutionRecord>, oneshot::Sender<Recorded>);
+type Ended = (Claim, Arc<ExecutionRecord>, oneshot::Sender<FinishReply>);
 
 impl Pen {
     async fn append(&self, claim: &Claim, chunks: Vec<Chunk>) -> AppendReply {
@@ -255,17 +255,17 @@ impl Pen {
     }
 
     /// The last resort is to store that the result could not be stored: accepted means answered.
-    async fn finish_one(&self, claim: Claim, conclusion: Arc<ExecutionRecord>) -> Recorded {
+    async fn finish_one(&self, claim: Claim, conclusion: Arc<ExecutionRecord>) -> FinishReply {
         let whole = vec![(claim.clone(), conclusion)];
         let error = match self.patiently(|| self.store.finish(whole.clone())).await {
-            Ok(recorded) => return recorded.first().copied().unwrap_or(Recorded::ClaimLost),
+            Ok(recorded) => return recorded.first().copied().unwrap_or(FinishReply::ClaimLost),
             Err(error) => error,
         };
         error!(self.log, "a result could not be stored"; "execution" => %claim.execution, "error" => %error);
         let words = "the script ran, but its result could not be stored; the daemon's log says why";
         let reason = vec![(claim, Arc::new(ExecutionRecord::failed(FailureKind::Internal, words)))];
         let recorded = self.patiently(|| self.store.finish(reason.clone())).await.unwrap_or_default();
-        recorded.first().copied().unwrap_or(Recorded::ClaimLost)
+        recorded.first().copied().unwrap_or(FinishReply::ClaimLost)
     }
 
     /// StartAttempts again for as long as the database is away.
@@ -276,7 +276,7 @@ impl Pen {
         let mut pause = FIRST_PAUSE;
         loop {
             match attempt().await {
-                Err(error) if error.is_passing() => {
+                Err(error) if error.is_transient() => {
                     METRICS.retries.add(&["record"], 1);
                     warn!(self.log, "the database is away; trying again"; "error" => %error, "in_ms" => pause.as_millis() as u64);
                     self.backlog.set(Some(error.to_string()));

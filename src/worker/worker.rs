@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::execution::{LabelSets, WorkerId};
 use crate::sandbox::Docker;
 use crate::settings::{RuntimeTable, Settings};
-use crate::store::{Budget, Store};
+use crate::store::{DiskBudget, Store};
 use crate::worker::failed_installs::FailedInstalls;
 use crate::worker::idle_executors::IdleExecutors;
 use crate::worker::{ActiveClaims, Executor, FatalError, Recorder};
@@ -34,7 +34,7 @@ pub struct Worker {
     pub store: Store,
     pub docker: Docker,
     pub recorder: Addr<Recorder>,
-    pub budget: Budget,
+    pub budget: DiskBudget,
     pub(crate) fatal: FatalError,
     pub claims: ActiveClaims,
     pub(crate) bench: IdleExecutors<Addr<Executor>>,
@@ -56,7 +56,7 @@ impl Worker {
         store: Store,
         docker: Docker,
         recorder: Addr<Recorder>,
-        budget: Budget,
+        budget: DiskBudget,
         fatal: FatalError,
         log: &Logger,
     ) -> Arc<Self> {

@@ -24,8 +24,8 @@ pub(crate) async fn page(
 ) -> Result<HttpResponse, ApiError> {
     let id = resolve::execution(&api, &caller, &id).await?;
     // The standing is older than the texts, so what happens in between is told once more, never left out.
-    let standing = api.store.standing(&id).await?;
-    let execution = api.store.execution_alone(&id).await?;
+    let standing = api.store.progress(&id).await?;
+    let execution = api.store.execution_without_output(&id).await?;
     let mut texts = Vec::new();
     let mut position = StreamOffsets::start_of(standing.attempt);
     for stream in [Stream::Stdout, Stream::Stderr, Stream::Install] {

@@ -85,7 +85,7 @@ impl Follower {
             match self.look().await {
                 Ok(words) if !words.is_empty() => return Some(self.speak(words)),
                 Ok(_) => {}
-                Err(error) if error.is_passing() => sleep(AFTER_ERROR).await,
+                Err(error) if error.is_transient() => sleep(AFTER_ERROR).await,
                 Err(error) => {
                     debug!(self.api.log, "a follower was left"; "execution" => %self.id, "error" => %error);
                     return None;
@@ -106,9 +106,9 @@ impl Follower {
     }
 
     async fn wait(&mut self) -> Woken {
-        if self.said_so.elapsed() > crate::store::Store::FOLLOW_AGAIN {
+        if self.said_so.elapsed() > crate::store::Store::FOLLOW_RENEWAL {
             self.said_so = Instant::now();
-            self.api.store.still_followed(&self.id);
+            self.api.store.renew_follow(&self.id);
         }
         let place = self.told.as_ref().and_then(|told| told.queue_position);
         let longest = if place.is_some_and(|place| place <= NEAR) { QUEUE_LOOK } else { LAST_LOOK };
@@ -123,7 +123,7 @@ impl Follower {
 
     /// What is new since the last look.
     async fn look(&mut self) -> Result<String, StoreError> {
-        let standing = self.api.store.standing(&self.id).await?;
+        let standing = self.api.store.progress(&self.id).await?;
         let (status, mut words) = (standing.status, String::new());
         if self.told.as_ref() != Some(&standing) {
             self.turn_to(standing, &mut words);
@@ -187,7 +187,7 @@ impl Follower {
         match self.rest.next(&self.api.store, &mut self.position).await? {
             Some(output) => write(words, &self.position, "output", &output),
             None => {
-                let mut execution = self.api.store.execution_alone(&self.id).await?;
+                let mut execution = self.api.store.execution_without_output(&self.id).await?;
                 execution.next_try = limit_suggestion::of(&execution, &self.api.settings);
                 self.position.ended = true;
                 self.over = true;

@@ -44,7 +44,7 @@ pub(crate) async fn events(
     let seat = api.seats.take()?;
     // Before the first look, so that nothing falls in between.
     let watch = api.store.follow(&id);
-    let standing = api.store.standing(&id).await?;
+    let standing = api.store.progress(&id).await?;
     if behind.attempt > standing.attempt || (behind.ended && !standing.status.is_final()) {
         return Err(ApiError::field("last-event-id", "is not an id of this execution"));
     }

@@ -6,7 +6,7 @@ use rgrid_api::units::format_size;
 use rgrid_api::{OutputEvent, Stream};
 
 use crate::execution::{ExecutionId, StreamOffsets};
-use crate::store::{CutStream, Store, StoreError};
+use crate::store::{Store, StoreError, StreamCut};
 
 /// Bytes of text in one event.
 const PIECE: u64 = 64 * 1024;
@@ -15,7 +15,7 @@ const MARKER_MAX: u64 = 100;
 
 pub(crate) struct Rest {
     id: ExecutionId,
-    cuts: Option<BTreeMap<Stream, CutStream>>,
+    cuts: Option<BTreeMap<Stream, StreamCut>>,
 }
 
 impl Rest {
@@ -57,7 +57,7 @@ impl Rest {
         from: u64,
         most: u64,
     ) -> Result<Option<(OutputEvent, u64)>, StoreError> {
-        let text = store.kept_text(&self.id, stream, from, most).await?;
+        let text = store.stored_text(&self.id, stream, from, most).await?;
         let upto = from + text.len() as u64;
         Ok((!text.is_empty()).then_some((OutputEvent { stream, text, cut: None }, upto)))
     }
@@ -68,13 +68,13 @@ impl Rest {
         store: &Store,
         stream: Stream,
         from: u64,
-        cut: &CutStream,
+        cut: &StreamCut,
     ) -> Result<Option<(OutputEvent, u64)>, StoreError> {
         let end_begins = cut.total.saturating_sub(cut.tail);
         if from < cut.head {
             return self.whole(store, stream, from, PIECE.min(cut.head - from)).await;
         }
-        let marker = marker(&store.kept_text(&self.id, stream, cut.head, MARKER_MAX).await?);
+        let marker = marker(&store.stored_text(&self.id, stream, cut.head, MARKER_MAX).await?);
         if from < end_begins {
             let missing = end_begins - from;
             let text = if from == cut.head { marker } else { marker_for(missing) };

@@ -19,7 +19,7 @@ use crate::http::middleware::rate_limit::Client;
 use crate::http::problem::ApiError;
 use crate::http::server::Api;
 use crate::settings::{self, AuthMode};
-use crate::store::Admission;
+use crate::store::Authentication;
 
 /// Around the whole API: whoever comes through has a [`Caller`] and may use the method. What changes
 /// something needs `run`, so that a new route is not open to all by being forgotten here.
@@ -87,11 +87,11 @@ async fn admitted(api: &Api, key: Result<Key, ApiError>, request: &HttpRequest) 
 
 async fn known(api: &Api, key: Result<Key, ApiError>) -> Result<Caller, ApiError> {
     let refused = |words: &str| ApiError::Unauthorized(words.to_owned());
-    match api.store.admit(&key?).await? {
-        Admission::Welcome(caller) => Ok(caller),
-        Admission::Unknown => Err(refused("there is no such key")),
-        Admission::Revoked => Err(refused("this key was revoked")),
-        Admission::Expired => Err(refused("this key has expired")),
+    match api.store.authenticate(&key?).await? {
+        Authentication::Valid(caller) => Ok(caller),
+        Authentication::Unknown => Err(refused("there is no such key")),
+        Authentication::Revoked => Err(refused("this key was revoked")),
+        Authentication::Expired => Err(refused("this key has expired")),
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) async fn send_for_ever(store: Store, settings: Webhook, log: Logger) 
     // A call that hangs to its end must not be called by another at the same time.
     let lease = settings.timeout.0 * 2 + Duration::from_secs(5);
     loop {
-        let due = match store.take_webhooks(AT_ONCE, lease).await {
+        let due = match store.take_due_webhooks(AT_ONCE, lease).await {
             Ok(due) => due,
             Err(error) => {
                 debug!(log, "webhooks could not be looked for"; "error" => %error);
@@ -58,24 +58,24 @@ async fn try_to_send(
     log: &Logger,
 ) -> Result<(), StoreError> {
     let id = due.execution();
-    let execution = store.execution_alone(&id).await?;
+    let execution = store.execution_without_output(&id).await?;
     let body = serde_json::to_string(&execution).unwrap_or_default();
     let (caller, url, delivery) = (Arc::clone(caller), due.url.clone(), id.to_string());
     let called = tokio::task::spawn_blocking(move || caller.call(&url, &delivery, &body)).await;
     let Err(why) = called.unwrap_or_else(|stopped| Err(stopped.to_string())) else {
         METRICS.webhooks.add(&["taken"], 1);
         info!(log, "webhook taken"; "execution" => %id, "try" => due.tries);
-        return store.webhook_done(&id).await;
+        return store.delete_webhook(&id).await;
     };
     if due.tries.unsigned_abs() >= settings.tries {
         METRICS.webhooks.add(&["given_up"], 1);
         warn!(log, "webhook given up"; "execution" => %id, "tries" => due.tries, "why" => why);
-        return store.webhook_done(&id).await;
+        return store.delete_webhook(&id).await;
     }
     METRICS.webhooks.add(&["failed"], 1);
     let after = pause(settings.retry_after.0, due.tries.unsigned_abs());
     info!(log, "webhook not taken"; "execution" => %id, "try" => due.tries, "again_in_s" => after.as_secs(), "why" => &why);
-    store.webhook_again(&id, after, why).await
+    store.reschedule_webhook(&id, after, why).await
 }
 
 fn pause(first: Duration, tries: u32) -> Duration {

@@ -17,7 +17,7 @@ use crate::store::{Chunk, Store, StoreError};
 
 /// Its place is the one among those that the same workers may run. Who is farther behind than 10,000 need not know how
 /// far. A script that has not been noted as begun by now (see `SCRIPT_BEGAN`) has not begun.
-const STANDING: &str = "
+const PROGRESS: &str = "
     SELECT e.status, e.attempt, e.installing AS installs,
         e.script_attempt IS NOT DISTINCT FROM e.attempt
             OR EXISTS (SELECT FROM output_chunks c WHERE c.execution_id = e.id AND c.attempt = e.attempt
@@ -58,7 +58,7 @@ pub struct Progress {
 
 /// Where one stream was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CutStream {
+pub struct StreamCut {
     /// Bytes that were kept of its beginning and of its end.
     pub head: u64,
     pub tail: u64,
@@ -67,17 +67,17 @@ pub struct CutStream {
 }
 
 impl Store {
-    pub async fn standing(&self, id: &ExecutionId) -> Result<Progress, StoreError> {
+    pub async fn progress(&self, id: &ExecutionId) -> Result<Progress, StoreError> {
         let id = id.clone();
         self.run(move |conn| {
-            let row: StandingRow = statement(STANDING).bind::<Text, _>(id.as_str()).get_result(conn)?;
-            row.into_standing()
+            let row: ProgressRow = statement(PROGRESS).bind::<Text, _>(id.as_str()).get_result(conn)?;
+            row.into_progress()
         })
         .await
     }
 
     /// The attempt's script runs now; followers are told.
-    pub async fn script_began(&self, claim: &Claim) -> Result<(), StoreError> {
+    pub async fn script_started(&self, claim: &Claim) -> Result<(), StoreError> {
         let noted = claim.clone();
         self.run(move |conn| {
             statement(SCRIPT_BEGAN)
@@ -113,7 +113,7 @@ impl Store {
     }
 
     /// The streams of an ended execution that were cut.
-    pub async fn output_cuts(&self, id: &ExecutionId) -> Result<BTreeMap<Stream, CutStream>, StoreError> {
+    pub async fn output_cuts(&self, id: &ExecutionId) -> Result<BTreeMap<Stream, StreamCut>, StoreError> {
         let id = id.clone();
         self.run(move |conn| {
             let row: CutsRow = statement("SELECT output_cuts AS cuts FROM executions WHERE id = $1")
@@ -127,7 +127,7 @@ impl Store {
 
     /// So many bytes of a stream of an ended execution, as it is kept; fewer where a character would be torn,
     /// none at its end.
-    pub async fn kept_text(
+    pub async fn stored_text(
         &self,
         id: &ExecutionId,
         stream: Stream,
@@ -179,15 +179,15 @@ pub(crate) fn cuts(end: &ExecutionRecord) -> Option<serde_json::Value> {
     let streams =
         [(Stream::Stdout, &end.stdout), (Stream::Stderr, &end.stderr), (Stream::Install, &end.install)];
     let cut = |text: &StoredText| {
-        text.cut.map(|cut| CutStream { head: cut.head, tail: cut.tail, total: text.total })
+        text.cut.map(|cut| StreamCut { head: cut.head, tail: cut.tail, total: text.total })
     };
-    let found: BTreeMap<&str, CutStream> =
+    let found: BTreeMap<&str, StreamCut> =
         streams.into_iter().filter_map(|(stream, text)| Some((stream.as_str(), cut(text)?))).collect();
     (!found.is_empty()).then(|| serde_json::json!(found))
 }
 
 #[derive(QueryableByName)]
-struct StandingRow {
+struct ProgressRow {
     #[diesel(sql_type = Text)]
     status: String,
     #[diesel(sql_type = Integer)]
@@ -204,8 +204,8 @@ struct StandingRow {
     missing: Option<serde_json::Value>,
 }
 
-impl StandingRow {
-    fn into_standing(self) -> Result<Progress, StoreError> {
+impl ProgressRow {
+    fn into_progress(self) -> Result<Progress, StoreError> {
         let status = parse_status(&self.status)?;
         let phase = match status {
             Status::Running if self.began => Some(Phase::Script),

@@ -88,7 +88,7 @@ impl Store {
     }
 
     /// The execution without what it said.
-    pub async fn execution_alone(&self, id: &ExecutionId) -> Result<Execution, StoreError> {
+    pub async fn execution_without_output(&self, id: &ExecutionId) -> Result<Execution, StoreError> {
         let id = id.clone();
         self.run(move |conn| {
             let found = executions::table.find(id.as_str()).select((Row::as_select(), more()));
@@ -151,7 +151,7 @@ impl Store {
                     .first(conn)?;
                 let ended = parse_status(&status)?.is_final();
                 let text = if ended {
-                    stored_text(conn, &id, stream)?
+                    ended_text(conn, &id, stream)?
                 } else {
                     output_chunks::table
                         .filter(output_chunks::execution_id.eq(id.as_str()))
@@ -174,7 +174,7 @@ impl Store {
     }
 }
 
-fn stored_text(conn: &mut PgConnection, id: &ExecutionId, stream: Stream) -> Result<String, StoreError> {
+fn ended_text(conn: &mut PgConnection, id: &ExecutionId, stream: Stream) -> Result<String, StoreError> {
     let row = executions::table.find(id.as_str());
     Ok(match stream {
         Stream::Stdout => row.select(executions::stdout).first(conn)?,

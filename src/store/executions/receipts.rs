@@ -18,7 +18,7 @@ const MADE_OF: &str = "
     FROM executions WHERE id = $1";
 
 #[derive(Debug, Clone, QueryableByName)]
-pub struct MadeOf {
+pub struct JobDefinition {
     #[diesel(sql_type = Text)]
     pub runtime: String,
     #[diesel(sql_type = Jsonb)]
@@ -42,20 +42,20 @@ pub struct MadeOf {
     pub image: Option<String>,
 }
 
-impl MadeOf {
+impl JobDefinition {
     pub fn args(&self) -> Vec<String> {
         serde_json::from_value(self.args.clone()).unwrap_or_default()
     }
 }
 
 impl Store {
-    pub async fn made_of(&self, id: &ExecutionId) -> Result<MadeOf, StoreError> {
+    pub async fn job_definition(&self, id: &ExecutionId) -> Result<JobDefinition, StoreError> {
         let id = id.clone();
         self.run(move |conn| Ok(statement(MADE_OF).bind::<Text, _>(id.as_str()).get_result(conn)?)).await
     }
 
     /// The script first, then what was handed over with it.
-    pub async fn handed_over(&self, id: &ExecutionId) -> Result<Vec<OutputFile>, StoreError> {
+    pub async fn submitted_files(&self, id: &ExecutionId) -> Result<Vec<OutputFile>, StoreError> {
         let id = id.clone();
         self.run(move |conn| {
             let rows: Vec<(String, i64, Vec<u8>)> = execution_files::table

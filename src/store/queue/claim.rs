@@ -129,7 +129,7 @@ const DEPTH: &str = "
 
 /// What the database says of a claim that a worker asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pulse {
+pub struct ClaimStatus {
     pub execution: ExecutionId,
     pub attempt: i32,
     pub cancel_requested: bool,
@@ -189,7 +189,7 @@ impl Store {
         worker: &WorkerId,
         claims: &[Claim],
         lease: Duration,
-    ) -> Result<Vec<Pulse>, StoreError> {
+    ) -> Result<Vec<ClaimStatus>, StoreError> {
         let (ids, attempts) = keys(claims);
         let worker = worker.clone();
         self.run(move |conn| {
@@ -199,13 +199,17 @@ impl Store {
                 .bind::<Text, _>(worker.as_str())
                 .bind::<BigInt, _>(millis(lease))
                 .load(conn)?;
-            Ok(rows.into_iter().map(Pulse::from).collect())
+            Ok(rows.into_iter().map(ClaimStatus::from).collect())
         })
         .await
     }
 
     /// Which of these claims are still owned, and which are to be cancelled.
-    pub async fn pulses(&self, worker: &WorkerId, claims: &[Claim]) -> Result<Vec<Pulse>, StoreError> {
+    pub async fn claim_statuses(
+        &self,
+        worker: &WorkerId,
+        claims: &[Claim],
+    ) -> Result<Vec<ClaimStatus>, StoreError> {
         let (ids, attempts) = keys(claims);
         let worker = worker.clone();
         self.run(move |conn| {
@@ -214,7 +218,7 @@ impl Store {
                 .bind::<Array<Integer>, _>(attempts)
                 .bind::<Text, _>(worker.as_str())
                 .load(conn)?;
-            Ok(rows.into_iter().map(Pulse::from).collect())
+            Ok(rows.into_iter().map(ClaimStatus::from).collect())
         })
         .await
     }

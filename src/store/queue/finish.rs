@@ -45,7 +45,7 @@ const LEFT_OUT: &str = "UPDATE executions SET outputs_left_out = $2 WHERE id = $
 
 /// Whether the final write took effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recorded {
+pub enum FinishReply {
     Stored,
     ClaimLost,
 }
@@ -88,9 +88,9 @@ impl Store {
     pub async fn finish(
         &self,
         ended: Vec<(Claim, std::sync::Arc<ExecutionRecord>)>,
-    ) -> Result<Vec<Recorded>, StoreError> {
+    ) -> Result<Vec<FinishReply>, StoreError> {
         let ends = ended.clone();
-        let recorded: Vec<Recorded> = self
+        let recorded: Vec<FinishReply> = self
             .run(move |conn| {
                 if let [(claim, conclusion)] = ended.as_slice()
                     && conclusion.outputs.is_empty()
@@ -106,7 +106,7 @@ impl Store {
                 })
             })
             .await?;
-        for ((claim, end), _) in ends.iter().zip(&recorded).filter(|(_, r)| **r == Recorded::Stored) {
+        for ((claim, end), _) in ends.iter().zip(&recorded).filter(|(_, r)| **r == FinishReply::Stored) {
             self.news.publish(Notification::Ended(claim.execution.clone()));
             count(end);
         }
@@ -118,13 +118,13 @@ fn finish_with_outputs(
     conn: &mut PgConnection,
     claim: &Claim,
     conclusion: &ExecutionRecord,
-) -> Result<Recorded, StoreError> {
+) -> Result<FinishReply, StoreError> {
     let recorded = finish_one(conn, claim, conclusion)?;
-    if recorded == Recorded::Stored && !conclusion.outputs.is_empty() {
+    if recorded == FinishReply::Stored && !conclusion.outputs.is_empty() {
         let files = conclusion.outputs.iter().map(|f| (Role::Output, f.name.as_str(), f.content.as_slice()));
         FileRows::new(files).insert(conn, &claim.execution)?;
     }
-    if recorded == Recorded::Stored && !conclusion.outputs_left_out.is_empty() {
+    if recorded == FinishReply::Stored && !conclusion.outputs_left_out.is_empty() {
         statement(LEFT_OUT)
             .bind::<Text, _>(claim.execution.as_str())
             .bind::<Jsonb, _>(serde_json::json!(conclusion.outputs_left_out))
@@ -133,7 +133,11 @@ fn finish_with_outputs(
     Ok(recorded)
 }
 
-fn finish_one(conn: &mut PgConnection, claim: &Claim, end: &ExecutionRecord) -> Result<Recorded, StoreError> {
+fn finish_one(
+    conn: &mut PgConnection,
+    claim: &Claim,
+    end: &ExecutionRecord,
+) -> Result<FinishReply, StoreError> {
     let rows: Vec<IdRow> = statement(FINISH)
         .bind::<Text, _>(claim.execution.as_str())
         .bind::<Integer, _>(claim.attempt)
@@ -156,7 +160,7 @@ fn finish_one(conn: &mut PgConnection, claim: &Claim, end: &ExecutionRecord) -> 
         .bind::<Nullable<Text>, _>(end.image.as_deref())
         .bind::<Nullable<Jsonb>, _>(progress::cuts(end))
         .load(conn)?;
-    Ok(if rows.is_empty() { Recorded::ClaimLost } else { Recorded::Stored })
+    Ok(if rows.is_empty() { FinishReply::ClaimLost } else { FinishReply::Stored })
 }
 
 /// For the metrics.

@@ -109,7 +109,7 @@ const DISOWN: &str = "
 
 /// What became of a claim whose lease had run out.
 #[derive(Debug, Clone)]
-pub struct Rescue {
+pub struct ReleasedClaim {
     pub execution: ExecutionId,
     pub attempt: i32,
     /// `queued`, `failed` or `cancelled`.
@@ -119,7 +119,7 @@ pub struct Rescue {
 impl Store {
     /// Gives a claim back unfinished; `begun` when its script may have begun, which counts. A claim that is lost
     /// already is no error. Tells what it became; none when it was not this one's.
-    pub async fn release(&self, claim: &Claim, begun: bool) -> Result<Option<Rescue>, StoreError> {
+    pub async fn release(&self, claim: &Claim, begun: bool) -> Result<Option<ReleasedClaim>, StoreError> {
         let claim = claim.clone();
         let released = self
             .run(move |conn| {
@@ -128,7 +128,7 @@ impl Store {
                     .bind::<Integer, _>(claim.attempt)
                     .bind::<Text, _>(claim.worker.as_str())
                     .load(conn)?;
-                Ok(rows.into_iter().next().map(Rescue::from))
+                Ok(rows.into_iter().next().map(ReleasedClaim::from))
             })
             .await?;
         if let Some(one) = &released {
@@ -138,12 +138,12 @@ impl Store {
         Ok(released)
     }
 
-    pub async fn rescue(&self, lease: Duration) -> Result<Vec<Rescue>, StoreError> {
-        let rescued: Vec<Rescue> = self
+    pub async fn rescue(&self, lease: Duration) -> Result<Vec<ReleasedClaim>, StoreError> {
+        let rescued: Vec<ReleasedClaim> = self
             .run(move |conn| {
                 let rows: Vec<RescueRow> =
                     statement(RESCUE).bind::<BigInt, _>(millis(lease / 2)).load(conn)?;
-                Ok(rows.into_iter().map(Rescue::from).collect())
+                Ok(rows.into_iter().map(ReleasedClaim::from).collect())
             })
             .await?;
         for one in &rescued {
@@ -153,7 +153,7 @@ impl Store {
         Ok(rescued)
     }
 
-    fn tell_of(&self, one: &Rescue) {
+    fn tell_of(&self, one: &ReleasedClaim) {
         self.news.publish(match one.status.as_str() {
             "queued" => Notification::Queued,
             _ => Notification::Ended(one.execution.clone()),
@@ -162,19 +162,23 @@ impl Store {
     }
 
     /// Gives back what this worker owns though it knows of `known` alone. Only while no claim is under way.
-    pub async fn disown(&self, worker: &WorkerId, known: &[Claim]) -> Result<Vec<Rescue>, StoreError> {
+    pub async fn release_unknown(
+        &self,
+        worker: &WorkerId,
+        known: &[Claim],
+    ) -> Result<Vec<ReleasedClaim>, StoreError> {
         let (ids, _) = keys(known);
         let worker = worker.clone();
         self.run(move |conn| {
             let rows: Vec<RescueRow> =
                 sql_query(DISOWN).bind::<Text, _>(worker.as_str()).bind::<Array<Text>, _>(ids).load(conn)?;
-            Ok(rows.into_iter().map(Rescue::from).collect())
+            Ok(rows.into_iter().map(ReleasedClaim::from).collect())
         })
         .await
     }
 
     /// Lets the leases of workers end that are gone for certain; returns how many.
-    pub async fn expire(&self, workers: &[WorkerId]) -> Result<usize, StoreError> {
+    pub async fn expire_leases(&self, workers: &[WorkerId]) -> Result<usize, StoreError> {
         let workers: Vec<String> = workers.iter().map(|worker| worker.as_str().to_owned()).collect();
         self.run(move |conn| Ok(sql_query(EXPIRE).bind::<Array<Text>, _>(workers).execute(conn)?)).await
     }

@@ -6,8 +6,8 @@ use diesel::sql_types::{BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
 
 use crate::execution::{Claim, Claimed, EnvVars, ExecutionId, KeyId, WorkerId};
 use crate::store::StoreError;
-use crate::store::queue::claim::Pulse;
-use crate::store::queue::release::Rescue;
+use crate::store::queue::claim::ClaimStatus;
+use crate::store::queue::release::ReleasedClaim;
 
 #[derive(diesel::QueryableByName)]
 pub(crate) struct ClaimedRow {
@@ -85,7 +85,7 @@ pub(crate) struct PulseRow {
     cancel_requested: bool,
 }
 
-impl From<PulseRow> for Pulse {
+impl From<PulseRow> for ClaimStatus {
     fn from(row: PulseRow) -> Self {
         Self {
             execution: ExecutionId::from_stored(row.id),
@@ -105,7 +105,7 @@ pub(crate) struct RescueRow {
     status: String,
 }
 
-impl From<RescueRow> for Rescue {
+impl From<RescueRow> for ReleasedClaim {
     fn from(row: RescueRow) -> Self {
         Self { execution: ExecutionId::from_stored(row.id), attempt: row.attempt, status: row.status }
     }

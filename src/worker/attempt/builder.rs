@@ -128,7 +128,7 @@ async fn write_down(worker: &Worker, building: &EnvironmentBuild, size: u64) -> 
     loop {
         match worker.store.add_environment(&key, &building.volume, size).await {
             Ok(()) => return Ok(()),
-            Err(error) if error.is_passing() && since.elapsed() < DATABASE_PATIENCE => {
+            Err(error) if error.is_transient() && since.elapsed() < DATABASE_PATIENCE => {
                 tokio::time::sleep(PAUSE).await;
             }
             Err(error) => return Err(error.to_string()),
@@ -138,7 +138,7 @@ async fn write_down(worker: &Worker, building: &EnvironmentBuild, size: u64) -> 
 
 /// How large an environment becomes is known when it is whole: room is made for it then. The sweep does so again.
 async fn keep_budget(worker: &Worker) {
-    match tokio::time::timeout(DATABASE_PATIENCE, worker.budget.keep(&worker.store)).await {
+    match tokio::time::timeout(DATABASE_PATIENCE, worker.budget.enforce(&worker.store)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             warn!(worker.log, "the disk budget could not be kept; the next sweep does"; "error" => %error)

@@ -11,7 +11,7 @@ use crate::execution::{Claimed, ExecutionRecord, FailureKind, Outcome, PhaseTime
 use crate::failpoint;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::settings::Settings;
-use crate::store::Room;
+use crate::store::Reservation;
 use crate::worker::Worker;
 use crate::worker::attempt::Ending;
 use crate::worker::attempt::dispatch::concluded;
@@ -63,7 +63,7 @@ async fn exited(
     transcript: &OutputBuffer,
     exit: Exit,
     log: &Logger,
-) -> (ExecutionRecord, Option<Room>) {
+) -> (ExecutionRecord, Option<Reservation>) {
     let limit = worker.settings.execution.output_limit.0;
     let had = RunLimits { timeout: claimed.timeout, memory: claimed.memory_bytes };
     let mut outcome = map_exit(&exit, &had, &most(&worker.settings));
@@ -109,10 +109,10 @@ async fn as_room_allows(
     outputs: Vec<StoredOutput>,
     outcome: &mut Outcome,
     log: &Logger,
-) -> (Vec<StoredOutput>, Option<Room>) {
+) -> (Vec<StoredOutput>, Option<Reservation>) {
     let bytes = outputs.iter().map(|file| file.content.len() as u64).sum();
     // Without a database nothing can be counted; nor stored, until it is back.
-    let admitted = tokio::time::timeout(ROOM_PATIENCE, worker.budget.admit(&worker.store, bytes)).await;
+    let admitted = tokio::time::timeout(ROOM_PATIENCE, worker.budget.reserve(&worker.store, bytes)).await;
     let no_room = match admitted {
         Ok(Ok(Err(no_room))) if !outputs.is_empty() => no_room,
         Ok(room) => return (outputs, room.ok().and_then(Result::ok)),

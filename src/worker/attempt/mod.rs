@@ -20,7 +20,7 @@ use slog::{Logger, info, warn};
 use crate::execution::{Claimed, ExecutionRecord, PhaseTimes};
 use crate::failpoint;
 use crate::sandbox::{Profile, Sandbox};
-use crate::store::{Chunk, Recorded, Room};
+use crate::store::{Chunk, FinishReply, Reservation};
 use crate::worker::active_claims::ClaimHandle;
 use crate::worker::recorder::{Finish, Release};
 use crate::worker::{Signal, Worker};
@@ -54,7 +54,7 @@ pub(crate) enum Start {
 /// How an attempt left the hands of its Executor.
 enum Ending {
     /// There is a result, a sandbox to let go once it is stored, its last event, and the room that was taken for files.
-    Concluded(Box<ExecutionRecord>, Option<Box<Sandbox>>, u64, Option<Room>),
+    Concluded(Box<ExecutionRecord>, Option<Box<Sandbox>>, u64, Option<Reservation>),
     /// To be run again. `begun`: its script may have begun.
     Released {
         begun: bool,
@@ -218,11 +218,11 @@ async fn settle(worker: &Worker, held: &ClaimHandle, ending: Ending, log: &Logge
             failpoint::hit("run.concluded").await;
             let message = Finish { claim: held.claim.clone(), conclusion: Arc::new(*conclusion) };
             match worker.recorder.send(message).await {
-                Ok(Recorded::Stored) => {
+                Ok(FinishReply::Stored) => {
                     info!(log, "{}", status; "reason" => reason);
                     return sandbox.map(|sandbox| (*sandbox, last_event));
                 }
-                Ok(Recorded::ClaimLost) => {
+                Ok(FinishReply::ClaimLost) => {
                     warn!(log, "claim lost; its result is not this one's to write");
                     if let Some(sandbox) = sandbox {
                         monitor::forsake(worker, &held.claim, *sandbox, log).await;

@@ -207,7 +207,7 @@ impl Following<'_> {
 /// Stops a sandbox whose claim is lost, unless it is another worker's by now: one on the same host may have taken
 /// over the very run.
 pub(crate) async fn forsake(worker: &Worker, claim: &Claim, sandbox: Sandbox, log: &Logger) {
-    match worker.store.owner(&claim.execution, claim.attempt).await {
+    match worker.store.running_claim(&claim.execution, claim.attempt).await {
         Ok(None) => drop(sandbox),
         Ok(Some(owner)) => {
             info!(log, "another worker follows it in the same sandbox"; "owner" => %owner.worker);

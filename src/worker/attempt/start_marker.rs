@@ -19,7 +19,7 @@ impl Begun {
         let (store, log, claim) = (worker.store.clone(), worker.log.clone(), claim.clone());
         Self(actix_rt::spawn(async move {
             tokio::time::sleep(NOTED_AFTER).await;
-            if let Err(error) = store.script_began(&claim).await {
+            if let Err(error) = store.script_started(&claim).await {
                 debug!(log, "the script's begin was not noted"; "execution" => %claim.execution, "error" => %error);
             }
         }))

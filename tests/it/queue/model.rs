@@ -11,7 +11,7 @@ use rgridd::execution::{
     Claim, Claimed, EnvVars, ExecutionId, ExecutionRecord, FailureKind, FileContent, LabelSets, Limits,
     NewExecution, WorkerId,
 };
-use rgridd::store::{Chunk, Recorded, Store};
+use rgridd::store::{Chunk, FinishReply, Store};
 
 use crate::support::Database;
 
@@ -106,7 +106,7 @@ impl World {
             }
             Step::Disown(who) => {
                 let known = self.believed[who].clone();
-                let given_back = self.store.disown(&self.workers[who], &known).await.unwrap();
+                let given_back = self.store.release_unknown(&self.workers[who], &known).await.unwrap();
                 assert!(
                     given_back.iter().all(|one| known.iter().all(|claim| claim.execution != one.execution))
                 );
@@ -114,7 +114,7 @@ impl World {
             Step::Adopt(who) => self.adopt(who).await,
             Step::Bury(who) => {
                 self.believed[who].clear();
-                self.store.expire(&self.workers[who..=who]).await.unwrap();
+                self.store.expire_leases(&self.workers[who..=who]).await.unwrap();
             }
             Step::Heartbeat(who) => {
                 let pulses =
@@ -191,7 +191,7 @@ impl World {
         let text = format!("result {}", self.written);
         let conclusion = Arc::new(ExecutionRecord::failed(FailureKind::Exit, text.clone()));
         let recorded = self.store.finish(vec![(claim.clone(), conclusion)]).await.unwrap();
-        if recorded == [Recorded::Stored] {
+        if recorded == [FinishReply::Stored] {
             let before = self.stored.insert(claim.execution.clone(), text);
             assert_eq!(before, None, "{claim} was recorded twice");
         }
@@ -207,7 +207,7 @@ impl World {
             // Whoever was declared gone by mistake comes back late, and changes nothing.
             let late = Arc::new(ExecutionRecord::failed(FailureKind::Exit, "late"));
             let recorded = self.store.finish(vec![(abandoned, late)]).await.unwrap();
-            assert_eq!(recorded, [Recorded::ClaimLost]);
+            assert_eq!(recorded, [FinishReply::ClaimLost]);
         }
     }
 
