@@ -1,4 +1,4 @@
-//! One attached connection to a container's init.
+//! An attached connection to a container's init.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use rgrid_init::{Command, Decoder, Message, Received, Token, encode};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::sandbox::Docker;
-use crate::sandbox::error::answered;
+use crate::sandbox::error::with_timeout;
 
 /// A write that takes longer is stuck: Docker hangs, or the container is frozen.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
 
-pub(crate) struct Wire {
+pub(crate) struct Connection {
     output: Output,
     input: Pin<Box<dyn AsyncWrite + Send>>,
     decoder: Decoder<Message>,
 }
 
-impl Wire {
+impl Connection {
     pub async fn attach(docker: &Docker, container: &str, token: Token) -> Result<Self, String> {
         let options = AttachContainerOptions {
             stream: true,
@@ -32,13 +32,13 @@ impl Wire {
             stderr: true,
             ..Default::default()
         };
-        let attached = answered(docker.api.attach_container(container, Some(options))).await;
+        let attached = with_timeout(docker.api.attach_container(container, Some(options))).await;
         let AttachContainerResults { output, input } = attached.map_err(|error| error.to_string())?;
         Ok(Self { output, input, decoder: Decoder::new(token) })
     }
 
-    /// The token begins a connection, and `Resume` is its first frame.
-    pub async fn begin(&mut self, token: &Token, after: u64) -> Result<(), String> {
+    /// Opens the protocol: the token, then `Resume` as the first frame.
+    pub async fn open(&mut self, token: &Token, after: u64) -> Result<(), String> {
         self.write(token.as_bytes()).await?;
         self.send(&Command::Resume { after }).await
     }
@@ -55,11 +55,11 @@ impl Wire {
         };
         match tokio::time::timeout(WRITE_TIMEOUT, written).await {
             Ok(result) => result.map_err(|error| error.to_string()),
-            Err(_) => Err(format!("nothing was taken for {}s", WRITE_TIMEOUT.as_secs())),
+            Err(_) => Err(format!("no data was accepted for {}s", WRITE_TIMEOUT.as_secs())),
         }
     }
 
-    /// May be dropped at any time without losing anything.
+    /// Cancel-safe.
     pub async fn receive(&mut self) -> Result<Message, String> {
         loop {
             match self.decoder.next() {
@@ -70,7 +70,7 @@ impl Wire {
             }
             match self.output.next().await {
                 Some(Ok(LogOutput::StdOut { message })) => self.decoder.push(&message),
-                // The init has nothing to say there; a panic's words would come this way.
+                // The init writes to stderr only if it panics.
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(error.to_string()),
                 None => return Err("the stream ended".to_owned()),

@@ -1,30 +1,30 @@
-//! One container, and the conversation with its init about an attempt.
+//! One container and its connection to the init inside.
 
 use std::time::Duration;
 
-use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions};
 use rgrid_init::{Command, Event, Job, MAX_PIECE, Message, PROTOCOL_VERSION, State, Token};
 use slog::{debug, warn};
 use tokio::time::Instant;
 
 use crate::failpoint;
 use crate::metrics::docker_call;
-use crate::sandbox::connection::Wire;
-use crate::sandbox::error::answered;
+use crate::sandbox::connection::Connection;
+use crate::sandbox::docker::environments::EnvironmentBuild;
+use crate::sandbox::docker::volumes::Access;
 use crate::sandbox::network::holders::Lodging;
-use crate::sandbox::profile::Access;
-use crate::sandbox::reaper::Doomed;
+use crate::sandbox::profile::ContainerOptions;
+use crate::sandbox::reaper::RemovalRequest;
 use crate::sandbox::reuse::History;
-use crate::sandbox::{Docker, DockerError, EnvironmentBuild, ManagedContainer, Profile, SandboxError};
+use crate::sandbox::{Docker, DockerError, ManagedContainer, Profile, SandboxError};
 
-/// From the start of the container, or a new attach, to the init's hello.
+/// From the start of the container, or from an attach, to the init's hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
-/// From the job to its first event, which takes no time unless Docker hangs. Generous: what is in a connection that
-/// hangs may still get through.
-const BEGIN_TIMEOUT: Duration = Duration::from_secs(120);
-/// Between two tries to attach again; the executor's own deadline ends them.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// From sending the job to its first event, which is immediate unless Docker hangs. A hanging connection may still
+/// deliver its data, so this is generous.
+const FIRST_EVENT_TIMEOUT: Duration = Duration::from_secs(120);
+/// Pause between two reconnect attempts. The executor's own deadline ends them.
+const MIN_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// A numbered event of the job.
 #[derive(Debug)]
@@ -33,26 +33,26 @@ pub struct SandboxEvent {
     pub event: Event,
 }
 
-/// Dropping it removes the container.
+/// One container. Dropping it removes the container.
 pub struct Sandbox {
     docker: Docker,
     container: String,
     token: Token,
-    /// The environment that it builds, and that goes away with it.
+    /// The environment that it builds. The volume is removed with the container.
     builds: Option<EnvironmentBuild>,
-    /// None while the connection is broken.
-    pub(crate) wire: Option<Wire>,
-    /// What the init said of itself at the last hello.
+    /// `None` while the connection is broken.
+    pub(crate) connection: Option<Connection>,
+    /// The init's state at the last handshake.
     state: State,
-    /// The event that told that the job has begun.
+    /// The event that confirmed the start of the job.
     first: Option<SandboxEvent>,
-    /// Number of the last event that came in.
-    last: u64,
-    /// A cancel must not get lost with a connection.
+    /// Number of the last event received.
+    last_seq: u64,
+    /// Resent after a reconnect, because a cancellation must not be lost with a connection.
     cancelled: bool,
-    /// None once somebody else has it.
+    /// `None` once the removal or another process is responsible for it.
     lodging: Option<Lodging>,
-    /// Something may have gone through its network.
+    /// Whether something may have used the network. True whenever it is unknown.
     network_used: bool,
     pub(crate) history: History,
 }
@@ -63,77 +63,56 @@ struct Hello {
 }
 
 impl Docker {
-    /// A new container whose init waits for its job.
+    /// Creates a container whose init waits for a job.
     pub async fn create_sandbox(&self, profile: &Profile) -> Result<Sandbox, DockerError> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let lodging = self.holders.lodge(profile.network);
-        let joins = lodging.holder().map(str::to_owned);
-        let mut parked = self.try_create_sandbox(profile, lodging).await;
-        if let (Err(DockerError::Refused { reason, .. }), Some(holder)) = (&parked, joins) {
-            // Most likely the holder is gone.
+        let holder = lodging.holder().map(str::to_owned);
+        let mut created = self.try_create_sandbox(profile, lodging).await;
+        if let (Err(DockerError::Refused { reason, .. }), Some(holder)) = (&created, holder) {
+            // The most likely cause is that the holder is gone.
             warn!(self.log, "a sandbox could not join a network"; "holder" => holder, "reason" => reason);
-            self.holders.doubt(profile.network);
-            parked = self.try_create_sandbox(profile, self.holders.own(profile.network)).await;
+            self.holders.clear(profile.network);
+            created = self.try_create_sandbox(profile, self.holders.own(profile.network)).await;
         }
-        if let Err(DockerError::Refused { .. }) = &parked {
-            self.doubt().await;
+        if let Err(DockerError::Refused { .. }) = &created {
+            self.invalidate_caches().await;
         }
-        self.turns.note(parked.is_ok(), begun.elapsed());
-        parked
+        self.start_limiter.record(created.is_ok(), started.elapsed());
+        created
     }
 
     async fn try_create_sandbox(&self, profile: &Profile, lodging: Lodging) -> Result<Sandbox, DockerError> {
         let token = new_token()?;
-        let ground = self.ground(&profile.image).await?;
+        let infrastructure = self.infrastructure(&profile.image).await?;
         if let Some(volume) = &profile.environment {
-            self.must_be_there(volume).await?;
+            self.require_environment(volume).await?;
         }
-        let holder = lodging.holder();
-        let body = profile.container(&self.settings, &ground, token.as_str(), Access::ReadOnly, holder);
-        let made =
-            docker_call("create", answered(self.api.create_container(None::<CreateContainerOptions>, body)))
-                .await;
-        let container = made.map_err(|error| self.failed("make a sandbox", error))?.id;
-        // From here on dropping it removes it.
+        let options = ContainerOptions { token: &token, access: Access::ReadOnly, holder: lodging.holder() };
+        let body = profile.container(&self.settings, &infrastructure, &options);
+        let created = docker_call("create", self.create_container(None, body)).await;
+        let container = created.map_err(|error| self.failed("create a sandbox", error))?;
         failpoint::hit("park.made").await;
-        self.start(Sandbox::unconnected(self.clone(), container, token, None, lodging)).await
+        // From here on, dropping the sandbox removes the container.
+        Sandbox::new(self.clone(), container, token, lodging).start().await
     }
 
-    /// Starts a container that was made; returns when its init waits for a job.
-    pub(crate) async fn start(&self, mut sandbox: Sandbox) -> Result<Sandbox, DockerError> {
-        // What fails to start may have failed over its holder.
-        sandbox.network_used = true;
-        let wire = docker_call("attach", Wire::attach(self, &sandbox.container, sandbox.token.clone())).await;
-        let start = self.api.start_container(&sandbox.container, None::<StartContainerOptions>);
-        let started = docker_call("start", answered(start)).await;
-        started.map_err(|error| self.failed("start a sandbox", error))?;
-        let wire = wire.map_err(DockerError::NoHandshake)?;
-        let hello = docker_call("hello", sandbox.handshake(wire)).await.map_err(DockerError::NoHandshake)?;
-        match hello.state {
-            State::Parked => {
-                sandbox.network_used = false;
-                Ok(sandbox)
-            }
-            other => Err(DockerError::NoHandshake(format!("a new sandbox says that it is {other:?}"))),
-        }
-    }
-
-    /// Connects to a container that another worker left; also tells the job it runs, if any.
+    /// Connects to the sandbox of another worker. Also returns the init's state and its current job.
     pub async fn reattach(
         &self,
         found: &ManagedContainer,
     ) -> Result<(Sandbox, State, Option<String>), DockerError> {
         let token =
             Token::parse(&found.token).map_err(|error| DockerError::NoHandshake(error.to_string()))?;
-        let builds = found.builds.clone();
         let lodging = self.holders.inherited(found.joined.clone());
-        let mut sandbox = Sandbox::unconnected(self.clone(), found.container.clone(), token, builds, lodging);
-        // What it did before, nobody knows yet.
+        let mut sandbox = Sandbox::new(self.clone(), found.container.clone(), token, lodging);
+        sandbox.builds = found.builds.clone();
+        // What its jobs did so far is unknown.
         sandbox.network_used = true;
         match sandbox.connect().await {
             Ok(hello) => Ok((sandbox, hello.state, hello.job)),
             Err(reason) => {
-                // Not ours to remove: the caller decides.
+                // The caller decides whether to remove the container.
                 sandbox.detach();
                 Err(DockerError::NoHandshake(reason))
             }
@@ -142,23 +121,18 @@ impl Docker {
 }
 
 impl Sandbox {
-    pub(crate) fn unconnected(
-        docker: Docker,
-        container: String,
-        token: Token,
-        builds: Option<EnvironmentBuild>,
-        lodging: Lodging,
-    ) -> Self {
-        docker.reaper.note(&container);
+    /// A container that exists, without a connection.
+    pub(crate) fn new(docker: Docker, container: String, token: Token, lodging: Lodging) -> Self {
+        docker.reaper.track(&container);
         Self {
             docker,
             container,
             token,
-            builds,
-            wire: None,
+            builds: None,
+            connection: None,
             state: State::Parked,
             first: None,
-            last: 0,
+            last_seq: 0,
             cancelled: false,
             lodging: Some(lodging),
             network_used: false,
@@ -166,29 +140,57 @@ impl Sandbox {
         }
     }
 
+    /// Makes this sandbox the builder of an environment: the volume is removed with it.
+    pub(crate) fn building(mut self, environment: EnvironmentBuild) -> Self {
+        self.builds = Some(environment);
+        self
+    }
+
+    /// Starts the created container and waits until its init is ready for a job.
+    pub(crate) async fn start(mut self) -> Result<Self, DockerError> {
+        let docker = self.docker.clone();
+        // A start that fails may have failed because of the holder, which must not be lent again.
+        self.network_used = true;
+        // Attach first, so that nothing the init sends is missed.
+        let attach = Connection::attach(&docker, &self.container, self.token.clone());
+        let attached = docker_call("attach", attach).await;
+        let started = docker_call("start", docker.start_container(&self.container)).await;
+        started.map_err(|error| docker.failed("start a sandbox", error))?;
+        let connection = attached.map_err(DockerError::NoHandshake)?;
+        let hello =
+            docker_call("hello", self.handshake(connection)).await.map_err(DockerError::NoHandshake)?;
+        match hello.state {
+            State::Parked => {
+                self.network_used = false;
+                Ok(self)
+            }
+            other => Err(DockerError::NoHandshake(format!("a new init reports the state {other:?}"))),
+        }
+    }
+
     pub fn container(&self) -> &str {
         &self.container
     }
 
-    /// The environment that it builds, if it builds one.
+    /// The environment that it builds, if it is a builder.
     pub fn builds(&self) -> Option<&EnvironmentBuild> {
         self.builds.as_ref()
     }
 
-    /// The environment is whole and written down: it outlives the sandbox.
+    /// Keeps the environment's volume when the sandbox is removed. Call it once the environment is recorded.
     pub fn keep_environment(&mut self) {
         self.builds = None;
     }
 
-    /// Leaves the container to itself.
+    /// Drops the connection and leaves the container running.
     pub fn detach(mut self) {
-        self.docker.reaper.forget(&std::mem::take(&mut self.container));
+        self.docker.reaper.untrack(&std::mem::take(&mut self.container));
         if let Some(lodging) = self.lodging.take() {
             lodging.abandon();
         }
     }
 
-    /// Puts a read-only file into the workspace. Only before the start.
+    /// Uploads a read-only file into the workspace, before the job starts.
     pub async fn upload(&mut self, name: &str, content: &[u8]) -> Result<(), SandboxError> {
         let mut offset = 0;
         // An empty file is one empty piece.
@@ -201,59 +203,53 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Hands over the job; returns when the init has begun it. An error means that it has not.
+    /// Sends the job and waits until the init has started it. After an error it has not been started.
     ///
-    /// Takes as long as Docker hangs: only the init can tell whether it has the job.
+    /// Waits as long as Docker hangs, because only the init knows whether it received the job.
     pub async fn run(&mut self, job: Job) -> Result<(), SandboxError> {
-        // Until the init has told otherwise.
         self.network_used = true;
         self.send(&Command::Run(job)).await?;
         loop {
-            // A connection that says nothing is made anew: the next hello tells.
-            let Ok(incoming) = tokio::time::timeout(BEGIN_TIMEOUT, self.incoming()).await else {
-                self.wire = None;
+            // The hello of a new connection reports whether the job arrived.
+            let Ok(received) = tokio::time::timeout(FIRST_EVENT_TIMEOUT, self.receive()).await else {
+                self.connection = None;
                 continue;
             };
-            match incoming? {
+            match received? {
                 Some(Message::Event { seq, event }) => {
-                    self.last = seq;
-                    self.first = Some(self.step(seq, event));
+                    self.first = Some(self.observe(seq, event));
                     return Ok(());
                 }
                 Some(Message::Refused { reason }) => return Err(SandboxError::Refused(reason)),
                 Some(_) => {}
-                // Whether the job got through before the connection broke, only the init can tell.
                 None if self.state == State::Parked => {
-                    return Err(SandboxError::Disconnected("the job did not get through".to_owned()));
+                    return Err(SandboxError::Disconnected("the job was lost".to_owned()));
                 }
                 None => return Ok(()),
             }
         }
     }
 
-    /// The next event. A connection that breaks is mended as long as the container runs. May be dropped
-    /// at any time without losing anything.
+    /// Receives the next event. Reconnects as long as the container runs. Cancel-safe.
     pub async fn next_event(&mut self) -> Result<SandboxEvent, SandboxError> {
         if let Some(first) = self.first.take() {
             return Ok(first);
         }
         loop {
-            match self.incoming().await? {
-                Some(Message::Event { seq, event }) if seq > self.last => {
-                    self.last = seq;
-                    return Ok(self.step(seq, event));
+            match self.receive().await? {
+                Some(Message::Event { seq, event }) if seq > self.last_seq => {
+                    return Ok(self.observe(seq, event));
                 }
-                // Told once more after a new attach.
+                // After a reconnect, the init resends events that were not acknowledged.
                 Some(Message::Event { .. }) | None => {}
                 Some(Message::Refused { reason }) => return Err(SandboxError::Refused(reason)),
-                Some(other) => {
-                    debug!(self.docker.log, "unexpected message"; "message" => ?other)
-                }
+                Some(other) => debug!(self.docker.log, "unexpected message"; "message" => ?other),
             }
         }
     }
 
-    fn step(&mut self, seq: u64, event: Event) -> SandboxEvent {
+    fn observe(&mut self, seq: u64, event: Event) -> SandboxEvent {
+        self.last_seq = seq;
         self.history.note(&event);
         if let Event::Exit(exit) = &event {
             self.network_used = exit.network_used;
@@ -261,10 +257,10 @@ impl Sandbox {
         SandboxEvent { seq, event }
     }
 
-    /// These events are stored; the init may forget them. One that gets lost is made good by the next.
+    /// Confirms that these events are stored, so that the init may discard them. A lost ack is covered by the next one.
     pub async fn ack(&mut self, upto: u64) {
         if let Err(error) = self.send(&Command::Ack { upto }).await {
-            debug!(self.docker.log, "an ack got lost"; "error" => %error);
+            debug!(self.docker.log, "an ack was lost"; "error" => %error);
         }
     }
 
@@ -272,21 +268,21 @@ impl Sandbox {
         self.cancelled = true;
         self.history.spoil();
         if let Err(error) = self.send(&Command::Cancel).await {
-            debug!(self.docker.log, "the cancel is sent again after the next attach"; "error" => %error);
+            debug!(self.docker.log, "the cancellation is resent after the reconnect"; "error" => %error);
         }
     }
 
-    /// A file that the script left, number `output` of the exit's list.
+    /// Downloads an output file. `output` is its index in the list of the exit event.
     pub async fn download(&mut self, output: u32, size: u64) -> Result<Vec<u8>, SandboxError> {
         let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-        let mut asked = false;
+        let mut requested = false;
         loop {
-            if !asked {
+            if !requested {
                 let offset = content.len() as u64;
                 let max = u32::try_from(MAX_PIECE).unwrap_or(u32::MAX);
-                asked = self.send(&Command::Fetch { output, offset, max }).await.is_ok();
+                requested = self.send(&Command::Fetch { output, offset, max }).await.is_ok();
             }
-            match self.incoming().await? {
+            match self.receive().await? {
                 Some(Message::Piece { output: number, offset, content: piece, last })
                     if number == output && offset == content.len() as u64 =>
                 {
@@ -294,86 +290,85 @@ impl Sandbox {
                     if last {
                         return Ok(content);
                     }
-                    asked = false;
+                    requested = false;
                 }
                 Some(Message::Refused { reason }) => return Err(SandboxError::Refused(reason)),
-                // Somebody has attached, and the init has forgotten what it was asked before.
-                Some(Message::Hello { .. }) | None => asked = false,
+                // On a new connection the init does not answer earlier requests.
+                Some(Message::Hello { .. }) | None => requested = false,
                 Some(_) => {}
             }
         }
     }
 
-    /// The next message. None: the connection is another one now, so what was asked on the old one has to be
-    /// asked again.
-    async fn incoming(&mut self) -> Result<Option<Message>, SandboxError> {
-        let Some(wire) = self.wire.as_mut() else {
-            self.reconnect().await?;
-            return Ok(None);
-        };
-        match wire.receive().await {
-            Ok(message) => Ok(Some(message)),
-            Err(reason) => {
-                debug!(self.docker.log, "the connection broke"; "container" => &self.container, "reason" => reason);
-                self.wire = None;
-                self.reconnect().await?;
-                Ok(None)
+    /// Receives the next message. `None` after a reconnect: earlier requests must be sent again.
+    async fn receive(&mut self) -> Result<Option<Message>, SandboxError> {
+        if let Some(connection) = self.connection.as_mut() {
+            match connection.receive().await {
+                Ok(message) => return Ok(Some(message)),
+                Err(reason) => {
+                    debug!(self.docker.log, "the connection to a sandbox broke";
+                        "container" => &self.container, "reason" => reason);
+                    self.connection = None;
+                }
             }
         }
+        self.reconnect().await?;
+        Ok(None)
     }
 
-    /// Attaches again for as long as the container runs, or Docker does not say that it does not.
+    /// Retries until it is connected, or until Docker reports that the container has ended.
     async fn reconnect(&mut self) -> Result<(), SandboxError> {
-        let mut pause = FIRST_PAUSE;
+        let mut pause = MIN_PAUSE;
         loop {
-            match self.docker.how_it_ended(&self.container).await {
+            match self.docker.exit_state(&self.container).await {
                 Ok(Some(gone)) => return Err(gone),
                 Ok(None) => match self.connect().await {
                     Ok(_) => return Ok(()),
-                    Err(reason) => warn!(self.docker.log, "no attach yet"; "reason" => reason),
+                    Err(reason) => {
+                        warn!(self.docker.log, "cannot reconnect to a sandbox"; "reason" => reason)
+                    }
                 },
-                Err(error) => warn!(self.docker.log, "Docker is away"; "error" => %error),
+                Err(error) => warn!(self.docker.log, "cannot inspect a sandbox"; "error" => %error),
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
     async fn connect(&mut self) -> Result<Hello, String> {
-        // Bytes of the former connection may still come.
+        // Data of the previous connection may still arrive, which rules out another job.
         self.history.spoil();
-        let wire = Wire::attach(&self.docker, &self.container, self.token.clone()).await?;
-        let hello = self.handshake(wire).await?;
+        let connection = Connection::attach(&self.docker, &self.container, self.token.clone()).await?;
+        let hello = self.handshake(connection).await?;
         if self.cancelled {
             self.send(&Command::Cancel).await.map_err(|error| error.to_string())?;
         }
         Ok(hello)
     }
 
-    async fn handshake(&mut self, mut wire: Wire) -> Result<Hello, String> {
-        wire.begin(&self.token, self.last).await?;
-        let answered = tokio::time::timeout(HELLO_TIMEOUT, wire.receive()).await;
-        let message = answered.map_err(|_| format!("no hello within {}s", HELLO_TIMEOUT.as_secs()))??;
-        match message {
+    async fn handshake(&mut self, mut connection: Connection) -> Result<Hello, String> {
+        connection.open(&self.token, self.last_seq).await?;
+        let answer = tokio::time::timeout(HELLO_TIMEOUT, connection.receive()).await;
+        match answer.map_err(|_| format!("no hello within {}s", HELLO_TIMEOUT.as_secs()))?? {
             Message::Hello { version: PROTOCOL_VERSION, state, job } => {
-                self.wire = Some(wire);
+                self.connection = Some(connection);
                 self.state = state;
                 Ok(Hello { state, job })
             }
-            Message::Hello { version, .. } => {
-                Err(format!("it speaks version {version} of the protocol, this daemon {PROTOCOL_VERSION}"))
-            }
-            other => Err(format!("it said {other:?} instead of hello")),
+            Message::Hello { version, .. } => Err(format!(
+                "the init uses protocol version {version}, this daemon uses version {PROTOCOL_VERSION}"
+            )),
+            other => Err(format!("expected hello, received {other:?}")),
         }
     }
 
     pub(crate) async fn send(&mut self, command: &Command) -> Result<(), SandboxError> {
-        let Some(wire) = self.wire.as_mut() else {
+        let Some(connection) = self.connection.as_mut() else {
             return Err(SandboxError::Disconnected("there is no connection".to_owned()));
         };
-        let sent = wire.send(command).await;
+        let sent = connection.send(command).await;
         sent.map_err(|reason| {
-            self.wire = None;
+            self.connection = None;
             SandboxError::Disconnected(reason)
         })
     }
@@ -382,16 +377,23 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         if let Some(lodging) = self.lodging.take() {
-            let volume = self.builds.take().map(|building| building.volume);
-            let container = std::mem::take(&mut self.container);
-            self.docker.reaper.take(Doomed::with_lodging(container, volume, lodging, self.network_used));
+            self.docker.reaper.remove(RemovalRequest {
+                container: std::mem::take(&mut self.container),
+                volume: self.builds.take().map(|environment| environment.volume),
+                lodging: Some(lodging),
+                network_used: self.network_used,
+            });
         }
     }
 }
 
 pub(crate) fn new_token() -> Result<Token, DockerError> {
-    let mut random = [0u8; 16];
-    getrandom::fill(&mut random)
-        .map_err(|error| DockerError::NoHandshake(format!("no random numbers: {error}")))?;
-    Ok(Token::from_random(random))
+    Ok(Token::from_random(random::<16>()?))
+}
+
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], DockerError> {
+    let mut bytes = [0; N];
+    let filled = getrandom::fill(&mut bytes);
+    filled.map_err(|error| DockerError::NoHandshake(format!("no random numbers: {error}")))?;
+    Ok(bytes)
 }

@@ -1,7 +1,7 @@
-//! Sandboxes: containers, their profile, and the conversation with the init inside.
+//! Sandboxes: containers, their restrictions, and the connection to the init inside.
 //!
-//! The only place that knows bollard and Docker. A [`Sandbox`] is one container, used for one attempt
-//! (for several only where `sandbox.reuse` says so: `renewal`); dropping it removes it.
+//! Only this module uses bollard. A [`Sandbox`] is one container for one attempt (for several if `sandbox.reuse` allows
+//! it); dropping it removes the container.
 
 mod connection;
 mod container;
@@ -11,12 +11,10 @@ mod network;
 mod profile;
 mod reaper;
 mod reuse;
-
 mod start_limiter;
 
 pub use container::{Sandbox, SandboxEvent};
-pub use docker::diagnostics::Diagnostics;
-pub use docker::engine::{Docker, DockerSettings, EngineInfo, ManagedContainer};
+pub use docker::engine::{Diagnostics, Docker, DockerSettings, EngineInfo, ManagedContainer};
 pub use docker::environments::{
     ENVIRONMENT, ENVIRONMENT_PYTHON, ENVIRONMENT_TEMPORARY, EnvironmentBuild, EnvironmentVolumes,
 };

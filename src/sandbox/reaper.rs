@@ -1,33 +1,34 @@
-//! Removal of containers, and of volumes that go with them, behind everybody's back: nobody waits for it, and no
-//! error path skips it.
+//! Removes containers, and the volumes that go with them, in the background. Dropping a sandbox requests its removal, so
+//! no error path can skip it.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bollard::errors::Error as BollardError;
 use bollard::query_parameters::{RemoveContainerOptions, RemoveVolumeOptions};
 use slog::{Logger, warn};
 use tokio::sync::{Semaphore, watch};
 
 use crate::failpoint;
-use crate::sandbox::error::{answered, is_conflict, is_missing};
+use crate::sandbox::error::{is_conflict, is_missing, with_timeout};
 use crate::sandbox::network::holders::Lodging;
 
-/// Removals at once. More only makes Docker slower for those who wait for a sandbox.
-const AT_ONCE: usize = 2;
-/// Between two tries. They go on for as long as Docker is away: nothing new is made meanwhile, so what waits is
-/// bounded by what was there.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// More concurrent removals would slow down Docker for executions that wait for a sandbox.
+const CONCURRENT_REMOVALS: usize = 2;
+/// Pause between two attempts. They continue as long as Docker is unreachable; no containers are created meanwhile, so
+/// the number of pending removals is bounded.
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 pub(crate) struct Reaper {
     api: bollard::Docker,
-    places: Arc<Semaphore>,
-    /// Removals that are not done.
-    open: Arc<watch::Sender<usize>>,
-    /// Containers that have a sandbox in this process, or are being removed.
-    known: Arc<Mutex<HashSet<String>>>,
+    permits: Arc<Semaphore>,
+    /// Number of [`Pending`] guards.
+    pending: Arc<watch::Sender<usize>>,
+    /// Containers that a sandbox of this process owns, or that are being removed.
+    tracked: Arc<Mutex<HashSet<String>>>,
     log: Logger,
 }
 
@@ -35,53 +36,56 @@ impl Reaper {
     pub fn new(api: bollard::Docker, log: Logger) -> Self {
         Self {
             api,
-            places: Arc::new(Semaphore::new(AT_ONCE)),
-            open: Arc::new(watch::channel(0).0),
-            known: Arc::default(),
+            permits: Arc::new(Semaphore::new(CONCURRENT_REMOVALS)),
+            pending: Arc::new(watch::channel(0).0),
+            tracked: Arc::default(),
             log,
         }
     }
 
-    pub fn note(&self, container: &str) {
-        self.known().insert(container.to_owned());
+    pub fn track(&self, container: &str) {
+        self.lock().insert(container.to_owned());
     }
 
-    pub fn forget(&self, container: &str) {
-        self.known().remove(container);
+    pub fn untrack(&self, container: &str) {
+        self.lock().remove(container);
     }
 
-    pub fn is_known(&self, container: &str) -> bool {
-        self.known().contains(container)
+    pub fn is_tracked(&self, container: &str) -> bool {
+        self.lock().contains(container)
     }
 
-    pub fn all_known(&self) -> Vec<String> {
-        self.known().iter().cloned().collect()
+    pub fn tracked(&self) -> Vec<String> {
+        self.lock().iter().cloned().collect()
     }
 
-    /// Must be called within the async runtime; without one the next start sweeps.
-    pub fn take(&self, doomed: Doomed) {
+    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.tracked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a removal. Outside the async runtime it does nothing, and the recovery at the next start removes the container.
+    pub fn remove(&self, request: RemovalRequest) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let mut removal = Removal::new(self.clone(), doomed);
+        self.track(&request.container);
+        let mut removal = Removal { reaper: self.clone(), request, _pending: self.pending() };
         runtime.spawn(async move {
-            removal.insist().await;
-            removal.vacate();
+            removal.retry().await;
+            // The container is gone, so its network may be lent again.
+            if let Some(lodging) = removal.request.lodging.take() {
+                lodging.leave(removal.request.network_used);
+            }
         });
     }
 
-    /// Until it is dropped, things have not settled.
+    /// [`Reaper::finished`] waits until the guard is dropped.
     pub fn pending(&self) -> Pending {
-        self.open.send_modify(|open| *open += 1);
-        Pending(Arc::clone(&self.open))
+        self.pending.send_modify(|pending| *pending += 1);
+        Pending(Arc::clone(&self.pending))
     }
 
-    pub async fn settled(&self) {
-        let mut open = self.open.subscribe();
-        // The sender lives as long as this.
-        let _ = open.wait_for(|open| *open == 0).await;
-    }
-
-    fn known(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    pub async fn finished(&self) {
+        // Cannot fail, because `self` owns the sender.
+        let _ = self.pending.subscribe().wait_for(|pending| *pending == 0).await;
     }
 }
 
@@ -89,88 +93,63 @@ pub(crate) struct Pending(Arc<watch::Sender<usize>>);
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.0.send_modify(|open| *open -= 1);
+        self.0.send_modify(|pending| *pending -= 1);
     }
 }
 
-/// What is to be removed: first the container, then what goes with it.
-pub(crate) struct Doomed {
-    container: String,
-    volume: Option<String>,
-    lodging: Option<Lodging>,
-    /// Something may have gone through its network.
-    used: bool,
+/// A container to remove, and what is released afterwards.
+pub(crate) struct RemovalRequest {
+    pub container: String,
+    pub volume: Option<String>,
+    pub lodging: Option<Lodging>,
+    pub network_used: bool,
 }
 
-impl Doomed {
+impl RemovalRequest {
     pub fn container(container: String) -> Self {
-        Self { container, volume: None, lodging: None, used: true }
-    }
-
-    pub fn with_lodging(container: String, volume: Option<String>, lodging: Lodging, used: bool) -> Self {
-        Self { container, volume, lodging: Some(lodging), used }
+        Self { container, volume: None, lodging: None, network_used: true }
     }
 }
 
-/// A removal that is under way. However it ends, also by a panic, it is counted off, and the container is no longer
-/// known: if it is still there, the next sweep finds it.
+/// A removal in progress. Dropping it, even by a panic, untracks the container: if it still exists, the recovery finds it.
 struct Removal {
     reaper: Reaper,
-    doomed: Doomed,
+    request: RemovalRequest,
     _pending: Pending,
 }
 
 impl Removal {
-    fn new(reaper: Reaper, doomed: Doomed) -> Self {
-        let pending = reaper.pending();
-        reaper.note(&doomed.container);
-        Self { reaper, doomed, _pending: pending }
-    }
-
-    /// The container is gone: its place in a network is free.
-    fn vacate(&mut self) {
-        if let Some(lodging) = self.doomed.lodging.take() {
-            lodging.leave(self.doomed.used);
-        }
-    }
-
-    async fn insist(&self) {
-        let mut pause = FIRST_PAUSE;
+    async fn retry(&self) {
+        let mut pause = MIN_PAUSE;
         while let Err(error) = self.attempt().await {
-            warn!(self.reaper.log, "a container is not removed yet"; "container" => &self.doomed.container,
-                "volume" => self.doomed.volume.as_deref(), "error" => %error);
+            warn!(self.reaper.log, "a container could not be removed yet"; "container" => &self.request.container,
+                "volume" => self.request.volume.as_deref(), "error" => %error);
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
-    /// Has its place only for as long as it takes: what can't be removed keeps nothing else from going.
-    async fn attempt(&self) -> Result<(), bollard::errors::Error> {
-        // They are never closed.
-        let _place = self.reaper.places.acquire().await.ok();
+    /// Holds a permit only for one attempt, so that a container that cannot be removed does not block the others.
+    async fn attempt(&self) -> Result<(), BollardError> {
+        // The semaphore is never closed.
+        let _permit = self.reaper.permits.acquire().await.ok();
         failpoint::hit("reaper.removing").await;
         let api = &self.reaper.api;
         let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
-        missing_is_fine(answered(api.remove_container(&self.doomed.container, Some(options))).await)?;
-        let Some(volume) = &self.doomed.volume else { return Ok(()) };
-        match answered(api.remove_volume(volume, None::<RemoveVolumeOptions>)).await {
-            // Another sandbox has it, so it was written down after all; else the sweep of environments finds it.
-            Err(error) if is_conflict(&error) => Ok(()),
-            removed => missing_is_fine(removed),
+        let removed = with_timeout(api.remove_container(&self.request.container, Some(options))).await;
+        // A conflict is not success: another removal is in progress, and may fail.
+        removed.or_else(|error| if is_missing(&error) { Ok(()) } else { Err(error) })?;
+        let Some(volume) = &self.request.volume else { return Ok(()) };
+        match with_timeout(api.remove_volume(volume, None::<RemoveVolumeOptions>)).await {
+            // On a conflict, another sandbox uses the environment, so it was recorded after all.
+            Err(error) if !is_missing(&error) && !is_conflict(&error) => Err(error),
+            _ => Ok(()),
         }
     }
 }
 
 impl Drop for Removal {
     fn drop(&mut self) {
-        self.reaper.forget(&self.doomed.container);
-    }
-}
-
-/// But not a conflict: somebody else removes it at this moment, and it may not work for them.
-fn missing_is_fine(removed: Result<(), bollard::errors::Error>) -> Result<(), bollard::errors::Error> {
-    match removed {
-        Err(error) if is_missing(&error) => Ok(()),
-        other => other,
+        self.reaper.untrack(&self.request.container);
     }
 }

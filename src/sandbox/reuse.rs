@@ -1,6 +1,6 @@
-//! A sandbox that gets another job after its first, where the settings allow it.
+//! Reuse of a sandbox for another job, where the settings allow it.
 //!
-//! What may be used again is decided here as far as it is the sandbox's own history; for whom, the slot decides.
+//! This module decides by the sandbox's own history; the slot decides which executions may share a sandbox.
 
 use std::time::{Duration, Instant};
 
@@ -8,68 +8,67 @@ use rgrid_init::{Command, Ending, Event, Message};
 
 use crate::sandbox::{Sandbox, SandboxError};
 
-/// The init gives itself less.
+/// Longer than the init's own deadline for the cleanup.
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a sandbox has been through.
 pub(crate) struct History {
-    made: Instant,
-    /// Jobs that have ended in it and were cleaned up after.
+    created: Instant,
+    /// Jobs that ended and were cleaned up.
     jobs: u32,
-    /// The job that it has, or had last, ended by itself.
-    ended_well: bool,
-    /// For good.
+    /// Whether the last job exited by itself.
+    exited: bool,
+    /// Set once a further job is ruled out.
     spoilt: bool,
 }
 
 impl History {
     pub fn new() -> Self {
-        Self { made: Instant::now(), jobs: 0, ended_well: false, spoilt: false }
+        Self { created: Instant::now(), jobs: 0, exited: false, spoilt: false }
     }
 
-    /// An exit code, whatever it is, is the script's own end. What ended at its deadline, by a signal, by a cancel or
-    /// for its memory may have left more than is known.
+    /// Any exit code counts as a normal exit. After a timeout, a signal, a cancellation or an OOM kill, the script may have
+    /// left something behind that the cleanup does not know.
     pub fn note(&mut self, event: &Event) {
         if let Event::Exit(exit) = event {
-            self.ended_well = matches!(exit.ending, Ending::Exited { .. });
+            self.exited = matches!(exit.ending, Ending::Exited { .. });
         }
     }
 
-    /// It gets no further job.
+    /// Rules out a further job.
     pub fn spoil(&mut self) {
         self.spoilt = true;
     }
 }
 
 impl Sandbox {
-    /// Whether another job may follow the one that has ended.
-    pub fn is_renewable(&self, most_jobs: u32, max_age: Duration) -> bool {
-        let History { made, jobs, ended_well, spoilt } = &self.history;
-        let lasts = jobs + 1 < most_jobs && made.elapsed() < max_age;
-        lasts && *ended_well && !spoilt && self.builds().is_none() && self.wire.is_some()
+    /// Whether another job may run after the one that has ended.
+    pub fn is_renewable(&self, max_jobs: u32, max_age: Duration) -> bool {
+        let History { jobs, exited, spoilt, .. } = &self.history;
+        let within_limits = jobs + 1 < max_jobs && self.age() < max_age;
+        within_limits && *exited && !spoilt && self.builds().is_none() && self.connection.is_some()
     }
 
     pub fn age(&self) -> Duration {
-        self.history.made.elapsed()
+        self.history.created.elapsed()
     }
 
-    /// In place of the last ack: the init cleans up and waits for another job. `upto` is its last event, which must be
-    /// stored. After an error the container is being removed.
+    /// Replaces the last ack: the init cleans up and waits for another job. `upto` is its last event, which must be
+    /// stored. On an error the container is removed.
     pub async fn renew(mut self, upto: u64) -> Result<Self, SandboxError> {
-        self.history.ended_well = false;
+        self.history.exited = false;
         self.send(&Command::Renew { upto }).await?;
-        let Some(wire) = self.wire.as_mut() else {
+        let Some(connection) = self.connection.as_mut() else {
             return Err(SandboxError::Disconnected("there is no connection".to_owned()));
         };
-        let answered = tokio::time::timeout(RENEWAL_TIMEOUT, wire.receive()).await;
+        let answer = tokio::time::timeout(RENEWAL_TIMEOUT, connection.receive()).await;
         let late = |_| Err(format!("no answer within {}s", RENEWAL_TIMEOUT.as_secs()));
-        match answered.unwrap_or_else(late) {
+        match answer.unwrap_or_else(late) {
             Ok(Message::Renewed) => {
                 self.history.jobs += 1;
                 Ok(self)
             }
             Ok(Message::Refused { reason }) => Err(SandboxError::Refused(reason)),
-            Ok(other) => Err(SandboxError::Disconnected(format!("it said {other:?} instead"))),
+            Ok(other) => Err(SandboxError::Disconnected(format!("expected renewed, received {other:?}"))),
             Err(reason) => Err(SandboxError::Disconnected(reason)),
         }
     }
@@ -81,24 +80,21 @@ mod tests {
 
     use super::*;
 
-    fn after(ending: Ending) -> History {
-        let mut history = History::new();
-        history.note(&Event::Exit(Exit::of(ending)));
-        history
-    }
-
     #[test]
-    fn only_a_script_that_ended_by_itself_may_be_followed_by_another() {
-        assert!(after(Ending::Exited { code: 0 }).ended_well);
-        assert!(after(Ending::Exited { code: 3 }).ended_well);
-        for ending in [
-            Ending::Signalled { signal: 11 },
-            Ending::TimedOut,
-            Ending::OutOfMemory,
-            Ending::Cancelled,
-            Ending::CouldNotStart { reason: String::new() },
-        ] {
-            assert!(!after(ending.clone()).ended_well, "{ending:?}");
+    fn only_a_script_that_exited_by_itself_allows_another_job() {
+        let cases = [
+            (Ending::Exited { code: 0 }, true),
+            (Ending::Exited { code: 3 }, true),
+            (Ending::Signalled { signal: 11 }, false),
+            (Ending::TimedOut, false),
+            (Ending::OutOfMemory, false),
+            (Ending::Cancelled, false),
+            (Ending::CouldNotStart { reason: String::new() }, false),
+        ];
+        for (ending, expected) in cases {
+            let mut history = History::new();
+            history.note(&Event::Exit(Exit::of(ending.clone())));
+            assert_eq!(history.exited, expected, "{ending:?}");
         }
     }
 }

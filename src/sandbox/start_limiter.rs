@@ -1,6 +1,5 @@
-//! Who may ask Docker for a container now: runs that wait for one first, then what is made for later.
-//!
-//! Parking is limited in number at once, waits while a run waits, and rests when Docker fails or is slow.
+//! Limits when containers are created in advance. Executions that wait for a container come first; creation in advance
+//! is limited in number and backs off while Docker fails or is slow.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,43 +7,43 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
-/// Sandboxes that are parked at once.
-const AT_ONCE: usize = 2;
-/// After a failure; twice as long after each further one.
-const FIRST_REST: Duration = Duration::from_millis(500);
-const LONGEST_REST: Duration = Duration::from_secs(30);
-/// A Docker that needs longer for a sandbox has too much to do: it gets as long a rest.
-const SLOW: Duration = Duration::from_secs(3);
+/// Sandboxes that are created in advance at the same time.
+const MAX_BACKGROUND: usize = 2;
+/// Backoff after a failure; doubled after each further one.
+const MIN_BACKOFF: Duration = Duration::from_millis(500);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// A Docker that needs longer for a sandbox is overloaded, so the backoff is as long as the start took.
+const SLOW_START: Duration = Duration::from_secs(3);
 
-/// Cloning shares them.
+/// Clones share the same state.
 #[derive(Clone)]
-pub(crate) struct Turns(Arc<Inner>);
+pub(crate) struct StartLimiter(Arc<Inner>);
 
 struct Inner {
-    /// Runs that wait for their sandbox.
+    /// Number of [`Foreground`] guards.
     waiting: watch::Sender<usize>,
-    places: Arc<Semaphore>,
-    rest: Mutex<Rest>,
+    permits: Arc<Semaphore>,
+    backoff: Mutex<Backoff>,
 }
 
 #[derive(Default)]
-struct Rest {
+struct Backoff {
     failures: u32,
     until: Option<Instant>,
 }
 
-impl Default for Turns {
+impl Default for StartLimiter {
     fn default() -> Self {
-        let places = Arc::new(Semaphore::new(AT_ONCE));
-        Self(Arc::new(Inner { waiting: watch::channel(0).0, places, rest: Mutex::default() }))
+        let permits = Arc::new(Semaphore::new(MAX_BACKGROUND));
+        Self(Arc::new(Inner { waiting: watch::channel(0).0, permits, backoff: Mutex::default() }))
     }
 }
 
-/// Something is made for later until this is dropped.
-pub struct Background(#[expect(dead_code, reason = "it is held, not read")] Option<OwnedSemaphorePermit>);
+/// Permission to create a container in advance.
+pub struct Background(#[expect(dead_code, reason = "held until dropped")] Option<OwnedSemaphorePermit>);
 
-/// A run waits for its sandbox until this is dropped.
-pub struct Foreground(Turns);
+/// An execution waits for its sandbox until this is dropped.
+pub struct Foreground(StartLimiter);
 
 impl Drop for Foreground {
     fn drop(&mut self) {
@@ -52,102 +51,99 @@ impl Drop for Foreground {
     }
 }
 
-impl Turns {
-    pub fn first(&self) -> Foreground {
+impl StartLimiter {
+    pub fn foreground(&self) -> Foreground {
         self.0.waiting.send_modify(|waiting| *waiting += 1);
         Foreground(self.clone())
     }
 
-    /// Returns when something may be made for later; one of a few may until the answer is dropped.
-    pub async fn later(&self) -> Background {
-        // It is never closed.
-        let place = Arc::clone(&self.0.places).acquire_owned().await.ok();
-        self.calm().await;
-        Background(place)
+    /// Waits for permission to create a container in advance.
+    pub async fn background(&self) -> Background {
+        // The semaphore is never closed.
+        let permit = Arc::clone(&self.0.permits).acquire_owned().await.ok();
+        self.idle().await;
+        Background(permit)
     }
 
-    /// Returns when no run waits and Docker does not need a rest.
-    pub async fn calm(&self) {
+    /// Waits until no execution waits for a sandbox and the backoff is over.
+    pub async fn idle(&self) {
         let mut waiting = self.0.waiting.subscribe();
         loop {
-            // The sender lives as long as this.
+            // Cannot fail, because `self` owns the sender.
             let _ = waiting.wait_for(|waiting| *waiting == 0).await;
-            let Some(until) = self.rests_until() else { return };
+            let until = self.backoff().until.filter(|until| Instant::now() < *until);
+            let Some(until) = until else { return };
             tokio::time::sleep_until(until).await;
         }
     }
 
-    fn rests_until(&self) -> Option<Instant> {
-        self.rest().until.filter(|until| Instant::now() < *until)
-    }
-
-    /// How it went with a container that was asked for.
-    pub fn note(&self, fine: bool, took: Duration) {
-        let mut rest = self.rest();
-        rest.failures = if fine { 0 } else { rest.failures.saturating_add(1) };
-        let pause = match rest.failures {
-            0 if took < SLOW => Duration::ZERO,
+    /// Records whether a container could be created, and how long it took.
+    pub fn record(&self, succeeded: bool, took: Duration) {
+        let mut backoff = self.backoff();
+        backoff.failures = if succeeded { 0 } else { backoff.failures.saturating_add(1) };
+        let pause = match backoff.failures {
+            0 if took < SLOW_START => Duration::ZERO,
             0 => took,
-            failures => FIRST_REST * 2u32.saturating_pow(failures - 1).min(64),
+            failures => MIN_BACKOFF * 2u32.saturating_pow(failures - 1).min(64),
         };
-        rest.until = Instant::now().checked_add(pause.min(LONGEST_REST));
+        backoff.until = Instant::now().checked_add(pause.min(MAX_BACKOFF));
     }
 
-    fn rest(&self) -> MutexGuard<'_, Rest> {
-        self.0.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    fn backoff(&self) -> MutexGuard<'_, Backoff> {
+        self.0.backoff.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
-    fn is_calm(turns: &Turns) -> bool {
-        futures_util::FutureExt::now_or_never(turns.calm()).is_some()
+    fn is_idle(limiter: &StartLimiter) -> bool {
+        limiter.idle().now_or_never().is_some()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_is_made_for_later_while_a_run_waits() {
-        let turns = Turns::default();
-        let (one, two) = (turns.first(), turns.first());
+    async fn nothing_is_created_in_advance_while_an_execution_waits() {
+        let limiter = StartLimiter::default();
+        let (one, two) = (limiter.foreground(), limiter.foreground());
         drop(one);
-        assert!(!is_calm(&turns));
+        assert!(!is_idle(&limiter));
         drop(two);
-        assert!(is_calm(&turns));
+        assert!(is_idle(&limiter));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_so_many_are_made_at_once() {
-        let turns = Turns::default();
-        let held = [turns.later().await, turns.later().await];
-        assert!(futures_util::FutureExt::now_or_never(turns.later()).is_none());
-        drop(held);
-        assert!(futures_util::FutureExt::now_or_never(turns.later()).is_some());
+    async fn the_number_created_at_the_same_time_is_limited() {
+        let limiter = StartLimiter::default();
+        let permits = [limiter.background().await, limiter.background().await];
+        assert!(limiter.background().now_or_never().is_none());
+        drop(permits);
+        assert!(limiter.background().now_or_never().is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_docker_that_fails_gets_longer_and_longer_rests_until_it_works() {
-        let turns = Turns::default();
-        let begun = Instant::now();
-        for _ in 0..3 {
-            turns.note(false, Duration::ZERO);
-            turns.calm().await;
+    async fn the_backoff_follows_the_last_starts() {
+        let fast = (true, Duration::ZERO);
+        let slow = (true, SLOW_START * 2);
+        let failed = (false, Duration::ZERO);
+        let cases: [(&str, Vec<(bool, Duration)>, Duration); 8] = [
+            ("no start", vec![], Duration::ZERO),
+            ("a fast start", vec![fast], Duration::ZERO),
+            ("a slow start", vec![slow], SLOW_START * 2),
+            ("a very slow start", vec![(true, MAX_BACKOFF * 2)], MAX_BACKOFF),
+            ("a failure", vec![failed], MIN_BACKOFF),
+            ("three failures", vec![failed; 3], MIN_BACKOFF * 4),
+            ("a hundred failures", vec![failed; 100], MAX_BACKOFF),
+            ("a fast start after failures", vec![failed, failed, fast], Duration::ZERO),
+        ];
+        for (name, starts, expected) in cases {
+            let limiter = StartLimiter::default();
+            starts.into_iter().for_each(|(succeeded, took)| limiter.record(succeeded, took));
+            let since = Instant::now();
+            limiter.idle().await;
+            assert_eq!(since.elapsed(), expected, "{name}");
         }
-        assert_eq!(begun.elapsed().as_millis(), 500 + 1000 + 2000);
-        (0..100).for_each(|_| turns.note(false, Duration::ZERO));
-        let begun = Instant::now();
-        turns.calm().await;
-        assert_eq!(begun.elapsed().as_millis(), LONGEST_REST.as_millis());
-        turns.note(true, Duration::ZERO);
-        assert!(is_calm(&turns));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_docker_rests_as_long_as_it_took() {
-        let turns = Turns::default();
-        turns.note(true, SLOW * 2);
-        let begun = Instant::now();
-        turns.calm().await;
-        assert_eq!(begun.elapsed(), SLOW * 2);
     }
 }

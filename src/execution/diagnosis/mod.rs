@@ -1,127 +1,117 @@
-//! Why a script failed, read from the end of what it said: the cause, and what to do about it.
+//! Explains why a script failed, from the end of its error output: the cause, and what to do about it.
 //!
-//! Pure text in, text out. It says only what the words of an interpreter or of the kernel say; where it
-//! guesses, it says "probably". What it does not know it leaves alone.
+//! Pure functions on text. An explanation states only what the output of an interpreter or the kernel says; guesses
+//! contain "probably", and unknown errors get no explanation.
 
 mod install;
-mod other;
+mod node;
 mod packages;
 mod python;
+mod ruby;
 mod shell;
 
 pub use install::explain_install;
 
 use rgrid_api::units::format_size;
 
-/// How much of a stranger's words is repeated.
+/// Maximum length of quoted output, in characters.
 const QUOTE_MAX: usize = 200;
 
-/// What is known of a script that ended with a code other than 0, or by a signal.
+/// What is known about a script that ended with a nonzero exit code or by a signal.
 #[derive(Debug, Clone, Copy)]
 pub struct FailureContext<'a> {
-    /// None: a signal ended it.
+    /// `None` if a signal ended it.
     pub code: Option<i32>,
     pub signal: Option<i32>,
     pub stderr: &'a str,
     pub script: &'a str,
-    /// As in the table, such as `python:3.11`.
+    /// As in the runtime table, such as `python:3.11`.
     pub runtime: &'a str,
-    /// Names of the files that were handed over with it.
+    /// Names of its input files.
     pub inputs: &'a [String],
     pub args: &'a [String],
     pub network: bool,
     pub memory_bytes: u64,
 }
 
-/// Cause and advice, to follow on "the script ended with exit code 1: ". None when nothing is known.
-pub fn explain(facts: &FailureContext) -> Option<String> {
-    if let Some(signal) = facts.signal {
-        return by_signal(signal);
+/// Cause and advice, as the continuation of "the script ended with exit code 1: ".
+pub fn explain(context: &FailureContext) -> Option<String> {
+    if let Some(signal) = context.signal {
+        return explain_signal(signal).map(str::to_owned);
     }
-    python::explain(facts)
-        .or_else(|| shell::explain(facts))
-        .or_else(|| other::explain(facts))
-        .or_else(|| by_code(facts))
+    python::explain(context)
+        .or_else(|| shell::explain(context))
+        .or_else(|| node::explain(context))
+        .or_else(|| ruby::explain(context))
+        .or_else(|| shell::explain_program(context))
+        .or_else(|| explain_exit_code(context))
 }
 
-fn by_signal(signal: i32) -> Option<String> {
+fn explain_signal(signal: i32) -> Option<&'static str> {
     Some(match signal {
-        9 => "RGrid did not send it; probably the script itself did, or a program that it started".to_owned(),
-        11 | 7 | 4 | 8 => {
-            "it crashed, probably in a library that is not written in its own language".to_owned()
-        }
-        6 => "it gave up (abort); what it said last tells why: `rgrid logs ID --stderr`".to_owned(),
-        13 => "it wrote to a pipe that nobody read any more".to_owned(),
-        15 | 2 | 1 => {
-            "RGrid did not send it; probably the script itself did, or a program that it started".to_owned()
-        }
+        4 | 7 | 8 | 11 => "it crashed, probably in a native library",
+        6 => "it aborted; see its last output with `rgrid logs ID --stderr`",
+        13 => "it wrote to a pipe that no process was reading",
+        1 | 2 | 9 | 15 => "RGrid did not send it; probably the script or a program that it started did",
         _ => return None,
     })
 }
 
-fn by_code(facts: &FailureContext) -> Option<String> {
-    let code = facts.code?;
-    Some(match code {
-        124 => "probably a `timeout` of its own ran out".to_owned(),
-        126 => "probably a program that it called can't be executed".to_owned(),
-        127 => "probably a program that it called is not in its image".to_owned(),
-        137 => "probably a program that it started was killed (SIGKILL), perhaps for want of memory; ask for more with --memory".to_owned(),
-        139 => "probably a program that it started crashed (SIGSEGV)".to_owned(),
-        143 => "probably a program that it started was told to end (SIGTERM)".to_owned(),
-        _ => {
-            let said = last_line(facts.stderr)?;
-            format!("it last said {}", quoted(said))
+fn explain_exit_code(context: &FailureContext) -> Option<String> {
+    let cause = match context.code? {
+        124 => "probably its own `timeout` command expired",
+        126 => "probably a program that it called is not executable",
+        127 => "probably a program that it called is not in its image",
+        137 => {
+            "probably a program that it started was killed (SIGKILL), possibly because of its memory limit; raise the \
+             limit with --memory"
         }
-    })
+        139 => "probably a program that it started crashed (SIGSEGV)",
+        143 => "probably a program that it started was terminated (SIGTERM)",
+        _ => return Some(format!("its last output was {}", quoted(last_line(context.stderr)?))),
+    };
+    Some(cause.to_owned())
 }
 
-/// The kernel's own words, in whatever language a script repeats them. `subject` is the file or address, if known.
-fn by_errno(facts: &FailureContext, words: &str, subject: Option<&str>) -> Option<String> {
-    let has = |needle: &str| words.contains(needle);
-    let path = subject.map(quoted);
-    let what = path.as_deref().unwrap_or("a file");
+/// Explains the kernel's error messages, which every language repeats. `subject` is the file or address, if known.
+fn explain_errno(context: &FailureContext, message: &str, subject: Option<&str>) -> Option<String> {
+    let has = |needle: &str| message.contains(needle);
+    let quoted_subject = subject.map(quoted);
+    let file = quoted_subject.as_deref().unwrap_or("a file");
     if has("No space left on device") {
-        let half = format_size(facts.memory_bytes / 2);
+        let half = format_size(context.memory_bytes / 2);
         return Some(format!(
-            "no room is left in /workspace or /tmp, which hold {half} each, half of its memory; ask for more with --memory"
+            "/workspace or /tmp is full; each holds {half}, half of its memory; raise the limit with --memory"
         ));
     }
     if has("Read-only file system") {
-        return Some(format!("{what} lies outside of /workspace and /tmp, and only those can be written to"));
+        return Some(format!("{file} is outside /workspace and /tmp, and only these are writable"));
     }
     if has("Too many open files") {
-        return Some(
-            "it has 1,024 files open, which is the limit; close those that are done with".to_owned(),
-        );
+        return Some("it has reached the limit of 1,024 open files; close files after use".to_owned());
     }
     if has("Resource temporarily unavailable") || has("can't start new thread") {
         return Some(
-            "it has as many processes and threads as a sandbox may have (sandbox.pids); start fewer"
+            "it has reached the limit of processes and threads (sandbox.pids); start fewer of them"
                 .to_owned(),
         );
     }
     if has("Permission denied") || has("Operation not permitted") {
-        return Some(denied(facts, what, subject));
+        let name = subject.map(base_name).unwrap_or_default();
+        if name == context.script || context.inputs.iter().any(|input| input == name) {
+            return Some(format!(
+                "{file} is an input file and read-only; write to a file with another name, which becomes an output"
+            ));
+        }
+        return Some(format!(
+            "the script may not access {file}: it runs as an unprivileged user, and may write only to /workspace and \
+             /tmp"
+        ));
     }
-    if is_network(words) {
-        return Some(network(facts));
-    }
-    None
+    is_network_error(message).then(|| network_unreachable(context))
 }
 
-fn denied(facts: &FailureContext, what: &str, subject: Option<&str>) -> String {
-    let name = subject.map(base_name).unwrap_or_default();
-    if name == facts.script || facts.inputs.iter().any(|input| input == name) {
-        return format!(
-            "{what} was handed over and is read-only; write to a file of another name, it becomes an output"
-        );
-    }
-    format!(
-        "{what} is not the script's to use: it runs as an ordinary user without privileges, and may write below /workspace and /tmp"
-    )
-}
-
-fn is_network(words: &str) -> bool {
+fn is_network_error(message: &str) -> bool {
     [
         "Temporary failure in name resolution",
         "Name or service not known",
@@ -135,76 +125,58 @@ fn is_network(words: &str) -> bool {
         "getaddrinfo",
     ]
     .iter()
-    .any(|needle| words.contains(needle))
+    .any(|needle| message.contains(needle))
 }
 
-fn network(facts: &FailureContext) -> String {
-    if facts.network {
-        "a host could not be reached: probably its name is wrong, or it can't be reached from this server's sandboxes".to_owned()
-    } else {
-        "it needs the network, which this execution does not have; submit it without --no-network (the server's \
-         sandbox.network may forbid it too)"
-            .to_owned()
+fn network_unreachable(context: &FailureContext) -> String {
+    match context.network {
+        true => {
+            "a host could not be reached: probably its name is wrong, or this server's sandboxes cannot reach it"
+        }
+        false => {
+            "it needs the network, which this execution does not have; submit it without --no-network (the server's \
+             sandbox.network may disable it, too)"
+        }
     }
+    .to_owned()
 }
 
-/// A file that is not there: what to hand over, or what it is called.
-fn no_such_file(facts: &FailureContext, path: &str) -> String {
-    let name = base_name(path);
-    if facts.inputs.iter().any(|known| known == name) {
-        return format!(
-            "there is no file {}; what was handed over lies in /workspace under its plain name, {}",
-            quoted(path),
-            quoted(name)
-        );
-    }
-    let mut names = facts.inputs.iter().map(String::as_str).filter(|known| alike(known, name));
-    if let Some(near) = names.next() {
-        return format!(
-            "there is no file {}; the one that was handed over is called {}",
-            quoted(path),
-            quoted(near)
-        );
-    }
-    let in_a_folder = path.trim_start_matches("./").contains('/');
-    if facts.args.iter().any(|argument| argument == path) {
-        let made =
-            if in_a_folder { "; a folder that the script is to write in must be made first" } else { "" };
-        return format!(
-            "there is no file {}; it was named as an argument, but where you submitted it there was no such file to hand \
-             over{made}",
-            quoted(path)
-        );
-    }
+/// Explains a missing file: whether to upload it, or under which name it was uploaded.
+fn no_such_file(context: &FailureContext, path: &str) -> String {
+    let (name, script) = (base_name(path), context.script);
+    let in_folder = path.trim_start_matches("./").contains('/');
     let outside = path.starts_with('/') && !path.starts_with("/workspace/") && !path.starts_with("/tmp/");
-    if outside {
-        return format!(
-            "there is no file {} in the sandbox, which sees none of your machine's folders; hand the file over and open it \
-             by its plain name: `rgrid run {} {name}`",
-            quoted(path),
-            facts.script
-        );
-    }
-    if in_a_folder {
-        return format!(
-            "there is no file {}; files that are handed over lie in /workspace under their plain names, without a folder, and \
-             folders must be made first",
-            quoted(path)
-        );
-    }
-    format!(
-        "there is no file {}; hand it over with the script: `rgrid run {} {name}`",
-        quoted(path),
-        facts.script
-    )
+    let advice = if context.inputs.iter().any(|input| input == name) {
+        format!("input files are in /workspace under their plain names: open {}", quoted(name))
+    } else if let Some(input) = context.inputs.iter().find(|input| is_similar(input, name)) {
+        format!("there is an input file {}", quoted(input))
+    } else if context.args.iter().any(|argument| argument == path) {
+        let create = if in_folder { "; create the folder of an output file first" } else { "" };
+        format!(
+            "it was named as an argument, but did not exist where you submitted the script, so it was not \
+             uploaded{create}"
+        )
+    } else if outside {
+        format!(
+            "the sandbox cannot access your machine's folders; upload the file and open it by its plain name: \
+             `rgrid run {script} {name}`"
+        )
+    } else if in_folder {
+        "input files are in /workspace under their plain names, without a folder, and output folders must be created \
+         first"
+            .to_owned()
+    } else {
+        format!("upload it with the script: `rgrid run {script} {name}`")
+    };
+    format!("there is no file {}; {advice}", quoted(path))
 }
 
-/// The same but for case, ending, or a letter or two of a name that is long enough to tell.
-fn alike(known: &str, asked: &str) -> bool {
-    let (known, asked) = (known.to_lowercase(), asked.to_lowercase());
+/// Whether the names differ only in case, in the extension, or in one or two letters.
+fn is_similar(input: &str, name: &str) -> bool {
+    let (input, name) = (input.to_lowercase(), name.to_lowercase());
     let stem = |name: &str| name.rsplit_once('.').map_or(name.to_owned(), |(stem, _)| stem.to_owned());
-    let beginning: String = asked.chars().take(64).collect();
-    stem(&known) == stem(&asked) || (asked.len() > 5 && rgrid_api::names::edits(&known, &beginning) <= 2)
+    let start: String = name.chars().take(64).collect();
+    stem(&input) == stem(&name) || (name.len() > 5 && rgrid_api::names::edits(&input, &start) <= 2)
 }
 
 fn base_name(path: &str) -> &str {
@@ -215,20 +187,20 @@ fn last_line(text: &str) -> Option<&str> {
     text.lines().rev().map(str::trim).find(|line| !line.is_empty())
 }
 
-/// Somebody's words, short, and without what a terminal would act on.
+/// Quotes a script's output: shortened, and without control characters.
 fn quoted(text: &str) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(QUOTE_MAX).collect();
-    let dots = if text.chars().count() > QUOTE_MAX { "…" } else { "" };
-    format!("`{clean}{dots}`")
+    let ellipsis = if text.chars().count() > QUOTE_MAX { "…" } else { "" };
+    format!("`{clean}{ellipsis}`")
 }
 
-/// What stands between the first two of a quotation mark.
+/// The text between the first two occurrences of a quotation mark.
 fn within(text: &str, mark: char) -> Option<&str> {
     text.split(mark).nth(1)
 }
 
 #[cfg(test)]
-pub(crate) fn facts<'a>(stderr: &'a str, inputs: &'a [String]) -> FailureContext<'a> {
+pub(crate) fn context<'a>(stderr: &'a str, inputs: &'a [String]) -> FailureContext<'a> {
     FailureContext {
         code: Some(1),
         signal: None,
@@ -247,25 +219,56 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_known_is_left_alone() {
-        assert_eq!(explain(&facts("", &[])), None);
-        let said = explain(&facts("something odd\n\n", &[])).unwrap();
-        assert_eq!(said, "it last said `something odd`");
+    fn an_unknown_error_is_only_quoted() {
+        assert_eq!(explain(&context("", &[])), None);
+        let cause = explain(&context("something odd\n\n", &[])).unwrap();
+        assert_eq!(cause, "its last output was `something odd`");
     }
 
     #[test]
-    fn a_name_that_is_nearly_right_is_told() {
+    fn exit_codes_and_signals_have_conventional_meanings() {
+        let cases = [
+            (Some(124), None, "`timeout` command expired"),
+            (Some(126), None, "not executable"),
+            (Some(127), None, "not in its image"),
+            (Some(137), None, "--memory"),
+            (Some(139), None, "SIGSEGV"),
+            (Some(143), None, "SIGTERM"),
+            (None, Some(9), "RGrid did not send it"),
+            (None, Some(15), "RGrid did not send it"),
+            (None, Some(11), "native library"),
+            (None, Some(6), "aborted"),
+            (None, Some(13), "pipe"),
+        ];
+        for (code, signal, expected) in cases {
+            let cause = explain(&FailureContext { code, signal, ..context("", &[]) }).unwrap();
+            assert!(cause.contains(expected), "{code:?} {signal:?}: {cause}");
+        }
+        assert_eq!(explain(&FailureContext { code: None, signal: Some(64), ..context("", &[]) }), None);
+    }
+
+    #[test]
+    fn a_missing_file_leads_to_the_file_that_was_meant() {
         let inputs = ["Data.csv".to_owned()];
-        assert!(no_such_file(&facts("", &inputs), "data.csv").contains("called `Data.csv`"));
-        assert!(no_such_file(&facts("", &inputs), "data.txt").contains("called `Data.csv`"));
-        assert!(
-            no_such_file(&facts("", &inputs), "/data/Data.csv").contains("under its plain name, `Data.csv`")
-        );
-        assert!(no_such_file(&facts("", &inputs), "other.xml").contains("rgrid run script.py other.xml"));
+        let args = ["out/result.csv".to_owned()];
+        let context = FailureContext { args: &args, ..context("", &inputs) };
+        let cases = [
+            ("data.csv", "there is an input file `Data.csv`"),
+            ("data.txt", "there is an input file `Data.csv`"),
+            ("/data/Data.csv", "under their plain names: open `Data.csv`"),
+            ("other.xml", "rgrid run script.py other.xml"),
+            ("out/result.csv", "create the folder of an output file first"),
+            ("/home/me/report.xlsx", "cannot access your machine's folders"),
+            ("plots/x.png", "output folders must be created first"),
+        ];
+        for (path, expected) in cases {
+            let cause = no_such_file(&context, path);
+            assert!(cause.contains(expected), "{cause}");
+        }
     }
 
     #[test]
-    fn words_of_a_script_cannot_act_on_a_terminal() {
+    fn quoted_output_is_short_and_cannot_control_a_terminal() {
         assert_eq!(quoted("\u{1b}[2Jx"), "` [2Jx`");
         assert!(quoted(&"x".repeat(500)).len() < 210);
     }

@@ -1,8 +1,8 @@
-//! Import names and the packages that provide them.
+//! Maps names of Python modules to the packages that provide them.
 
 use crate::execution::diagnosis::{FailureContext, quoted};
 
-/// Names under which packages are imported that are not their own. From their pages on PyPI.
+/// Modules whose package has another name, according to PyPI.
 const PROVIDED_BY: [(&str, &str); 36] = [
     ("Crypto", "pycryptodome"),
     ("MySQLdb", "mysqlclient"),
@@ -42,105 +42,63 @@ const PROVIDED_BY: [(&str, &str); 36] = [
     ("zmq", "pyzmq"),
 ];
 
-/// Imported under their own names, and known to everybody.
-const WELL_KNOWN: [&str; 40] = [
-    "aiohttp",
-    "altair",
-    "anthropic",
-    "arrow",
-    "black",
-    "boto3",
-    "celery",
-    "click",
-    "django",
-    "fastapi",
-    "flask",
-    "httpx",
-    "jinja2",
-    "keras",
-    "lxml",
-    "matplotlib",
-    "networkx",
-    "nltk",
-    "numpy",
-    "openai",
-    "openpyxl",
-    "pandas",
-    "plotly",
-    "polars",
-    "pyarrow",
-    "pydantic",
-    "pymongo",
-    "pytest",
-    "redis",
-    "requests",
-    "rich",
-    "scipy",
-    "seaborn",
-    "spacy",
-    "sqlalchemy",
-    "statsmodels",
-    "sympy",
-    "tensorflow",
-    "torch",
-    "tqdm",
-];
+/// Modules of well-known packages with the same name.
+const WELL_KNOWN: &str = "aiohttp altair anthropic arrow black boto3 celery click django fastapi flask httpx jinja2 keras lxml \
+    matplotlib networkx nltk numpy openai openpyxl pandas plotly polars pyarrow pydantic pymongo pytest \
+    redis requests rich scipy seaborn spacy sqlalchemy statsmodels sympy tensorflow torch tqdm";
 
-/// Once of the standard library: until which version, and what to do.
+/// Modules that were removed from the standard library, with the replacement.
 const REMOVED: [(&str, &str); 3] = [
-    (
-        "distutils",
-        "was part of Python until 3.11; add the line `setuptools` to requirements.txt, or choose an older runtime with -r",
-    ),
-    ("imp", "was part of Python until 3.11; use importlib, or choose an older runtime with -r"),
-    ("asyncore", "was part of Python until 3.11; use asyncio, or choose an older runtime with -r"),
+    ("asyncore", "use asyncio"),
+    ("distutils", "add the line `setuptools` to requirements.txt"),
+    ("imp", "use importlib"),
 ];
 
-pub(crate) fn missing_module(facts: &FailureContext, module: &str) -> String {
+pub(crate) fn missing_module(context: &FailureContext, module: &str) -> String {
     let top = module.split('.').next().unwrap_or(module);
-    if let Some((_, words)) = REMOVED.iter().find(|(name, _)| *name == top) {
-        return format!("the module {} {words}", quoted(top));
-    }
-    if let Some((_, package)) = PROVIDED_BY.iter().find(|(name, _)| *name == top) {
+    let quoted = quoted(top);
+    if let Some((_, advice)) = REMOVED.iter().find(|(name, _)| *name == top) {
         return format!(
-            "the module {} is not installed; add the line `{package}` to requirements.txt",
-            quoted(top)
+            "the module {quoted} was removed from Python in 3.12; {advice}, or choose an older runtime with -r"
         );
     }
-    if WELL_KNOWN.contains(&top) {
-        return format!(
-            "the module {} is not installed; add the line `{top}` to requirements.txt",
-            quoted(top)
-        );
+    let renamed = PROVIDED_BY.iter().find(|(name, _)| *name == top).map(|(_, package)| *package);
+    match renamed.or_else(|| WELL_KNOWN.split(' ').find(|name| *name == top)) {
+        Some(package) => {
+            format!("the module {quoted} is not installed; add the line `{package}` to requirements.txt")
+        }
+        None => format!(
+            "the module {quoted} is not installed; if it is your own file, upload it with \
+             `rgrid run {} {top}.py`, otherwise add its package, probably `{top}`, to requirements.txt",
+            context.script
+        ),
     }
-    format!(
-        "the module {} is not installed; if it is a file of yours, hand it over: `rgrid run {} {top}.py`, else add its package, \
-         probably `{top}`, to requirements.txt",
-        quoted(top),
-        facts.script
-    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::execution::diagnosis::facts;
+    use crate::execution::diagnosis::context;
 
     #[test]
-    fn names_that_differ_lead_to_their_package() {
-        let said = |module| missing_module(&facts("", &[]), module);
-        assert!(said("yaml").ends_with("add the line `PyYAML` to requirements.txt"));
-        assert!(said("sklearn.linear_model").contains("`scikit-learn`"));
-        assert!(said("requests").contains("the line `requests`"));
-        assert!(
-            said("helpers").contains("rgrid run script.py helpers.py")
-                && said("helpers").contains("probably `helpers`")
-        );
-        assert!(said("distutils").contains("setuptools"));
+    fn a_missing_module_leads_to_its_package() {
+        let cases = [
+            ("yaml", "add the line `PyYAML` to requirements.txt"),
+            ("sklearn.linear_model", "the line `scikit-learn`"),
+            ("requests", "the line `requests`"),
+            ("tqdm", "the line `tqdm`"),
+            ("helpers", "`rgrid run script.py helpers.py`, otherwise add its package, probably `helpers`"),
+            ("distutils", "`setuptools`"),
+            ("imp", "removed from Python in 3.12; use importlib"),
+        ];
+        for (module, expected) in cases {
+            let cause = missing_module(&context("", &[]), module);
+            assert!(cause.contains(expected), "{cause}");
+        }
     }
 
     #[test]
-    fn the_tables_are_sorted_so_that_a_double_is_seen() {
-        assert!(PROVIDED_BY.is_sorted() && WELL_KNOWN.is_sorted());
+    fn the_tables_are_sorted_so_that_duplicates_are_visible() {
+        assert!(PROVIDED_BY.is_sorted() && WELL_KNOWN.split(' ').is_sorted() && REMOVED.is_sorted());
     }
 }

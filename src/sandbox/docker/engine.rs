@@ -1,49 +1,54 @@
-//! The Docker engine of this worker: found, asked whether it lives, and searched for containers.
+//! The Docker engine of this worker: connection, health, diagnostics, and the containers of this deployment.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions};
+use bollard::models::{ContainerCreateBody, ContainerSummary, SystemInfo};
+use bollard::query_parameters::{
+    CreateContainerOptions, InspectContainerOptions, ListContainersOptions, StartContainerOptions,
+};
 use slog::Logger;
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::metrics::docker_call;
 use crate::sandbox::docker::environments::EnvironmentBuild;
 use crate::sandbox::docker::images::Images;
-use crate::sandbox::docker::infra::KnownGround;
-use crate::sandbox::error::{CALL_TIMEOUT_SECONDS, answered, is_missing};
+use crate::sandbox::error::{CALL_TIMEOUT_SECONDS, is_missing, with_timeout};
 use crate::sandbox::network::holders::Holders;
-use crate::sandbox::reaper::{Doomed, Reaper};
-use crate::sandbox::start_limiter::Turns;
-use crate::sandbox::{Background, DockerError, Foreground, HolderLimits, SandboxError};
+use crate::sandbox::reaper::{Reaper, RemovalRequest};
+use crate::sandbox::start_limiter::StartLimiter;
+use crate::sandbox::{
+    Background, DockerError, Foreground, HolderLimits, ImageId, NetworkMode, Profile, SandboxError,
+};
 
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) const CLUSTER_LABEL: &str = "rgrid.cluster";
 pub(crate) const WORKER_LABEL: &str = "rgrid.worker";
 pub(crate) const TOKEN_LABEL: &str = "rgrid.token";
-/// Of a holder: its kind of network.
+/// Marks a holder; the value is its network mode.
 pub(crate) const HOLDER_LABEL: &str = "rgrid.holder";
 
-/// What is the same for all sandboxes of a worker.
+/// Settings that all sandboxes of a worker share.
 #[derive(Debug, Clone)]
 pub struct DockerSettings {
-    /// None: `DOCKER_HOST`, then the usual sockets.
+    /// `None`: `DOCKER_HOST`, then the usual sockets.
     pub host: Option<String>,
-    /// Name of the sandboxes' network.
+    /// Name of the bridge network.
     pub network: String,
-    /// Such as `runsc`; none: Docker's default.
+    /// A runtime such as `runsc`; `None`: Docker's default.
     pub runtime: Option<String>,
-    /// Processes and threads of a sandbox.
+    /// Maximum number of processes and threads of a sandbox.
     pub pids: i64,
-    /// Id of this deployment.
+    /// ID of this deployment.
     pub cluster: String,
-    /// Id of this worker.
+    /// ID of this worker.
     pub worker: String,
     pub park_ttl: Duration,
     pub orphan_ttl: Duration,
-    /// A sandbox may get another job after its first.
+    /// Whether a sandbox may run several jobs.
     pub reuse: bool,
     pub holders: HolderLimits,
 }
@@ -53,49 +58,64 @@ pub struct EngineInfo {
     pub version: String,
 }
 
-/// A container of this deployment, whoever made it.
+/// What `rgridd doctor` reports about the engine. Each problem includes its fix.
+#[derive(Debug, Clone, Default)]
+pub struct Diagnostics {
+    pub summary: String,
+    pub problems: Vec<String>,
+}
+
+/// A container of this deployment; any worker may have created it.
 #[derive(Debug, Clone)]
 pub struct ManagedContainer {
     pub container: String,
-    /// Id of the worker that made it.
+    /// ID of the worker that created it.
     pub worker: String,
     pub token: String,
     pub running: bool,
-    /// Of one that installs.
+    /// The environment that it builds, if it is a builder.
     pub builds: Option<EnvironmentBuild>,
-    /// It is a holder.
     pub is_holder: bool,
-    /// The holder whose network it has joined.
+    /// The holder whose network namespace it joined.
     pub joined: Option<String>,
 }
 
-/// A handle on the engine; cloning it is cheap.
+/// Objects that every sandbox needs. They are created on first use, and looked up again after a start failed, because
+/// an operator may have pruned them.
+#[derive(Debug, Clone)]
+pub(crate) struct Infrastructure {
+    pub init_volume: String,
+    /// ID of the bridge network.
+    pub bridge: String,
+}
+
+/// A handle to the engine; cheap to clone.
 #[derive(Clone)]
 pub struct Docker {
     pub(crate) api: bollard::Docker,
     pub(crate) address: Arc<str>,
     pub(crate) settings: Arc<DockerSettings>,
     pub(crate) images: Arc<Images>,
-    pub(crate) ground: KnownGround,
+    /// Locked while it is created, so that concurrent starts create it once.
+    infrastructure: Arc<Mutex<Option<Infrastructure>>>,
     pub(crate) reaper: Reaper,
     pub(crate) holders: Holders,
-    pub(crate) turns: Turns,
-    /// Asked once.
-    pub(crate) engine_id: Arc<tokio::sync::OnceCell<String>>,
+    pub(crate) start_limiter: StartLimiter,
+    engine_id: Arc<OnceCell<String>>,
     pub(crate) log: Logger,
 }
 
 impl Docker {
-    /// Asks nothing of the engine but its version. Must be called within the async runtime.
+    /// Connects and negotiates the API version. Must be called within the async runtime.
     pub async fn connect(settings: DockerSettings, log: Logger) -> Result<Self, DockerError> {
         let address = address(settings.host.as_deref());
-        let away = |error: bollard::errors::Error| DockerError::Unreachable {
+        let unreachable = |error: bollard::errors::Error| DockerError::Unreachable {
             address: address.clone(),
             reason: error.to_string(),
         };
-        let api = client(&address).map_err(away)?;
-        let asked = tokio::time::timeout(PING_TIMEOUT, api.negotiate_version()).await;
-        let api = asked.map_err(|_| silent(&address))?.map_err(away)?;
+        let api = client(&address).map_err(unreachable)?;
+        let negotiated = tokio::time::timeout(PING_TIMEOUT, api.negotiate_version()).await;
+        let api = negotiated.map_err(|_| no_answer(&address))?.map_err(unreachable)?;
         let reaper = Reaper::new(api.clone(), log.clone());
         let holders = Holders::new(settings.holders, reaper.clone());
         Ok(Self {
@@ -103,107 +123,192 @@ impl Docker {
             address: address.into(),
             settings: Arc::new(settings),
             images: Arc::default(),
-            ground: KnownGround::default(),
+            infrastructure: Arc::default(),
             reaper,
             holders,
-            turns: Turns::default(),
+            start_limiter: StartLimiter::default(),
             engine_id: Arc::default(),
             log,
         })
     }
 
-    /// Whether the engine answers, within seconds.
+    /// Checks within seconds that the engine answers.
     pub async fn ping(&self) -> Result<EngineInfo, DockerError> {
-        let asked = tokio::time::timeout(PING_TIMEOUT, docker_call("version", self.api.version())).await;
-        let version = asked
-            .map_err(|_| silent(&self.address))?
-            .map_err(|error| self.failed("tell its version", error))?;
-        Ok(EngineInfo { version: version.version.unwrap_or_else(|| "of unknown version".to_owned()) })
+        let answer = tokio::time::timeout(PING_TIMEOUT, docker_call("version", self.api.version())).await;
+        let version = answer
+            .map_err(|_| no_answer(&self.address))?
+            .map_err(|error| self.failed("report its version", error))?;
+        Ok(EngineInfo { version: version.version.unwrap_or_else(|| "unknown".to_owned()) })
     }
 
-    /// Whether the engine has the runtime that sandboxes are to run in.
+    async fn info(&self) -> Result<SystemInfo, DockerError> {
+        self.call("report its configuration", self.api.info()).await
+    }
+
+    /// Checks that the engine has the configured runtime.
     pub async fn check_runtime(&self) -> Result<(), DockerError> {
         let Some(wanted) = &self.settings.runtime else { return Ok(()) };
-        let info = self.api.info().await.map_err(|error| self.failed("tell its runtimes", error))?;
-        let mut known: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
+        let mut known: Vec<String> = self.info().await?.runtimes.unwrap_or_default().into_keys().collect();
         known.sort_unstable();
         if known.contains(wanted) {
             return Ok(());
         }
-        Err(DockerError::NoRuntime { wanted: wanted.clone(), known: known.join(", ") })
+        Err(DockerError::UnknownRuntime { wanted: wanted.clone(), known: known.join(", ") })
+    }
+
+    /// The host name of the engine's machine.
+    pub async fn host_name(&self) -> Result<String, DockerError> {
+        Ok(self.info().await?.name.unwrap_or_default())
+    }
+
+    /// Identifies the engine. Volumes and images belong to one engine.
+    pub async fn engine_id(&self) -> Result<String, DockerError> {
+        let id = self.engine_id.get_or_try_init(async || {
+            let id = self.info().await?.id;
+            Ok(id.filter(|id| !id.is_empty()).unwrap_or_else(|| self.address.to_string()))
+        });
+        id.await.cloned()
+    }
+
+    /// Checks what sandboxes need from the engine and its kernel.
+    pub async fn diagnose(&self) -> Result<Diagnostics, DockerError> {
+        let info = self.info().await?;
+        let features = [
+            (info.memory_limit, "the kernel does not limit memory: boot it with cgroup_enable=memory"),
+            (info.swap_limit, "the kernel does not limit swap: boot it with swapaccount=1 or turn swap off"),
+            (info.pids_limit, "the kernel does not limit processes: use a newer kernel"),
+            (info.cpu_cfs_quota, "the kernel does not limit CPU time: use one with CONFIG_CFS_BANDWIDTH"),
+            (info.ipv4_forwarding, "containers cannot reach the network: sysctl -w net.ipv4.ip_forward=1"),
+        ];
+        let missing = features.into_iter().filter(|(available, _)| *available == Some(false));
+        let mut problems: Vec<String> = missing.map(|(_, problem)| problem.to_owned()).collect();
+        if let Err(error) = self.check_runtime().await {
+            problems.push(error.to_string());
+        }
+        let security = info.security_options.unwrap_or_default();
+        if !security.iter().any(|option| option.contains("seccomp")) {
+            problems
+                .push("Docker runs without seccomp: use a kernel and a Docker that support it".to_owned());
+        }
+        let driver = info.driver.unwrap_or_else(|| "unknown".to_owned());
+        let cgroup = info.cgroup_version.map_or_else(|| "unknown".to_owned(), |version| version.to_string());
+        Ok(Diagnostics { summary: format!("storage {driver}, cgroup v{cgroup}"), problems })
+    }
+
+    /// Creates a sandbox, waits for the handshake and removes it; returns how long the start took.
+    pub async fn test_sandbox(&self, image: &ImageId, memory_bytes: u64) -> Result<Duration, DockerError> {
+        self.prepare(image).await?;
+        let profile = Profile {
+            image: image.clone(),
+            memory_bytes,
+            cpus_milli: 1000,
+            network: NetworkMode::Internet,
+            environment: None,
+        };
+        let started = Instant::now();
+        let sandbox = self.create_sandbox(&profile).await?;
+        let took = started.elapsed();
+        drop(sandbox);
+        self.removals_finished().await;
+        Ok(took)
+    }
+
+    /// Creates the shared infrastructure. `image` is any local image.
+    pub async fn prepare(&self, image: &str) -> Result<(), DockerError> {
+        self.infrastructure(image).await.map(drop)
+    }
+
+    pub(crate) async fn infrastructure(&self, image: &str) -> Result<Infrastructure, DockerError> {
+        let mut cached = self.infrastructure.lock().await;
+        if let Some(infrastructure) = cached.as_ref() {
+            return Ok(infrastructure.clone());
+        }
+        let infrastructure =
+            Infrastructure { init_volume: self.install_init(image).await?, bridge: self.bridge().await? };
+        *cached = Some(infrastructure.clone());
+        Ok(infrastructure)
+    }
+
+    /// Drops what is cached about images, the init volume and the network: any of them may have been removed.
+    pub(crate) async fn invalidate_caches(&self) {
+        self.images.forget();
+        *self.infrastructure.lock().await = None;
     }
 
     /// All containers of this deployment on this engine.
     pub async fn list_containers(&self) -> Result<Vec<ManagedContainer>, DockerError> {
         let filter = format!("{CLUSTER_LABEL}={}", self.settings.cluster);
-        let options = ListContainersOptions {
-            all: true,
-            filters: Some(HashMap::from([("label".to_owned(), vec![filter])])),
-            ..Default::default()
-        };
-        let listed = answered(self.api.list_containers(Some(options))).await;
-        let listed = listed.map_err(|error| self.failed("list containers", error))?;
-        let found = |one: bollard::models::ContainerSummary| {
-            let labels = one.labels.unwrap_or_default();
-            let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
-            let state = one.state.map(|state| state.to_string());
-            let mode = one.host_config.and_then(|config| config.network_mode);
-            let running = matches!(state.as_deref(), Some("running" | "paused"));
-            Some(ManagedContainer {
-                container: one.id?,
-                worker: label(WORKER_LABEL),
-                token: label(TOKEN_LABEL),
-                running,
-                builds: EnvironmentBuild::in_labels(&labels),
-                is_holder: labels.contains_key(HOLDER_LABEL),
-                joined: mode.and_then(|mode| mode.strip_prefix("container:").map(str::to_owned)),
-            })
-        };
-        Ok(listed.into_iter().filter_map(found).collect())
+        let filters = HashMap::from([("label".to_owned(), vec![filter])]);
+        let containers = self.all_containers(Some(filters)).await?;
+        Ok(containers.into_iter().filter_map(ManagedContainer::from_summary).collect())
     }
 
-    /// Whether a sandbox of this process is in that container, or its removal is under way.
+    /// Running or not.
+    pub(crate) async fn all_containers(
+        &self,
+        filters: Option<HashMap<String, Vec<String>>>,
+    ) -> Result<Vec<ContainerSummary>, DockerError> {
+        let options = ListContainersOptions { all: true, filters, ..Default::default() };
+        self.call("list containers", self.api.list_containers(Some(options))).await
+    }
+
+    /// Returns the new container's ID.
+    pub(crate) async fn create_container(
+        &self,
+        name: Option<String>,
+        body: ContainerCreateBody,
+    ) -> Result<String, bollard::errors::Error> {
+        let options = CreateContainerOptions { name, ..Default::default() };
+        Ok(with_timeout(self.api.create_container(Some(options), body)).await?.id)
+    }
+
+    pub(crate) async fn start_container(&self, container: &str) -> Result<(), bollard::errors::Error> {
+        with_timeout(self.api.start_container(container, None::<StartContainerOptions>)).await
+    }
+
+    /// Whether a sandbox of this process owns the container, or its removal is in progress.
     pub fn is_tracked(&self, container: &str) -> bool {
-        self.reaper.is_known(container)
+        self.reaper.is_tracked(container)
     }
 
-    /// Removes a container that is nobody's any more, and the holder that it has joined.
-    pub fn remove(&self, found: &ManagedContainer) {
-        let lodging = self.holders.inherited(found.joined.clone());
-        self.reaper.take(Doomed::with_lodging(found.container.clone(), None, lodging, true));
+    /// Removes a container that no worker owns any more, and the holder that it joined.
+    pub fn remove(&self, container: &ManagedContainer) {
+        let lodging = self.holders.inherited(container.joined.clone());
+        let request = RemovalRequest::container(container.container.clone());
+        self.reaper.remove(RemovalRequest { lodging: Some(lodging), ..request });
     }
 
-    /// Says that a run waits for its sandbox, until the answer is dropped.
+    /// Announces that an execution waits for its sandbox, until the guard is dropped.
     pub fn foreground(&self) -> Foreground {
-        self.turns.first()
+        self.start_limiter.foreground()
     }
 
-    /// Returns when it is time to make a sandbox for later; the answer is kept while that is done.
+    /// Waits until a sandbox may be created in advance. Keep the guard while creating it.
     pub async fn background(&self) -> Background {
-        self.turns.later().await
+        self.start_limiter.background().await
     }
 
-    /// The containers of sandboxes of this process, and those whose removal is under way.
+    /// The containers of this process's sandboxes, and those whose removal is in progress.
     pub fn remaining_containers(&self) -> Vec<String> {
-        self.reaper.all_known()
+        self.reaper.tracked()
     }
 
-    /// Returns when all removals are done.
+    /// Waits until all removals are finished.
     pub async fn removals_finished(&self) {
-        self.reaper.settled().await;
+        self.reaper.finished().await;
     }
 
-    /// Docker's own word on a container that ended.
-    pub(crate) async fn how_it_ended(&self, container: &str) -> Result<Option<SandboxError>, DockerError> {
-        let asked = self.api.inspect_container(container, None::<InspectContainerOptions>);
-        match answered(asked).await {
+    /// How a container ended according to Docker; `None` while it runs.
+    pub(crate) async fn exit_state(&self, container: &str) -> Result<Option<SandboxError>, DockerError> {
+        let inspected = self.api.inspect_container(container, None::<InspectContainerOptions>);
+        match with_timeout(inspected).await {
             Ok(inspected) => {
                 let state = inspected.state.unwrap_or_default();
-                if state.running == Some(true) {
-                    return Ok(None);
-                }
-                let oom_killed = state.oom_killed == Some(true);
-                Ok(Some(SandboxError::Gone { exit_code: state.exit_code, oom_killed }))
+                let gone = SandboxError::Gone {
+                    exit_code: state.exit_code,
+                    oom_killed: state.oom_killed == Some(true),
+                };
+                Ok((state.running != Some(true)).then_some(gone))
             }
             Err(error) if is_missing(&error) => {
                 Ok(Some(SandboxError::Gone { exit_code: None, oom_killed: false }))
@@ -212,19 +317,64 @@ impl Docker {
         }
     }
 
-    pub(crate) fn failed(&self, what: &'static str, error: bollard::errors::Error) -> DockerError {
-        DockerError::from_bollard(what, &self.address, error)
+    /// Runs a call with the usual deadline. `action` completes "Docker failed to …".
+    pub(crate) async fn call<T>(
+        &self,
+        action: &'static str,
+        call: impl Future<Output = Result<T, bollard::errors::Error>>,
+    ) -> Result<T, DockerError> {
+        with_timeout(call).await.map_err(|error| self.failed(action, error))
+    }
+
+    pub(crate) fn failed(&self, action: &'static str, error: bollard::errors::Error) -> DockerError {
+        DockerError::from_bollard(action, &self.address, error)
     }
 }
 
-fn silent(address: &str) -> DockerError {
+impl ManagedContainer {
+    fn from_summary(summary: ContainerSummary) -> Option<Self> {
+        let labels = summary.labels.unwrap_or_default();
+        let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+        let state = summary.state.map(|state| state.to_string());
+        let mode = summary.host_config.and_then(|config| config.network_mode);
+        Some(Self {
+            container: summary.id?,
+            worker: label(WORKER_LABEL),
+            token: label(TOKEN_LABEL),
+            running: matches!(state.as_deref(), Some("running" | "paused")),
+            builds: EnvironmentBuild::from_labels(&labels),
+            is_holder: labels.contains_key(HOLDER_LABEL),
+            joined: mode.and_then(|mode| mode.strip_prefix("container:").map(str::to_owned)),
+        })
+    }
+}
+
+impl Infrastructure {
+    /// The name by which Docker knows the network.
+    pub fn network(&self, mode: NetworkMode) -> &str {
+        match mode {
+            NetworkMode::Internet => &self.bridge,
+            NetworkMode::None => "none",
+        }
+    }
+}
+
+impl DockerSettings {
+    /// The labels of every container of this worker.
+    pub(crate) fn labels<const N: usize>(&self, more: [(&str, &str); N]) -> HashMap<String, String> {
+        let own = [(CLUSTER_LABEL, self.cluster.as_str()), (WORKER_LABEL, self.worker.as_str())];
+        own.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+}
+
+fn no_answer(address: &str) -> DockerError {
     let reason = format!("no answer within {}s", PING_TIMEOUT.as_secs());
     DockerError::Unreachable { address: address.to_owned(), reason }
 }
 
-/// The given address, `DOCKER_HOST`, or the first of the usual sockets that exists.
-fn address(given: Option<&str>) -> String {
-    if let Some(host) = given {
+/// The configured address, `DOCKER_HOST`, or the first of the usual sockets that exists.
+fn address(configured: Option<&str>) -> String {
+    if let Some(host) = configured {
         return host.to_owned();
     }
     if let Ok(host) = std::env::var("DOCKER_HOST")
@@ -234,13 +384,13 @@ fn address(given: Option<&str>) -> String {
     }
     let below =
         |variable: &str, rest: &str| std::env::var_os(variable).map(|base| PathBuf::from(base).join(rest));
-    let usual = [
+    let candidates = [
         Some(PathBuf::from("/var/run/docker.sock")),
         below("XDG_RUNTIME_DIR", "docker.sock"),
         below("HOME", ".docker/run/docker.sock"),
     ];
-    let there = usual.into_iter().flatten().find(|path| path.exists());
-    let path = there.unwrap_or_else(|| Path::new("/var/run/docker.sock").to_owned());
+    let existing = candidates.into_iter().flatten().find(|path| path.exists());
+    let path = existing.unwrap_or_else(|| Path::new("/var/run/docker.sock").to_owned());
     format!("unix://{}", path.display())
 }
 

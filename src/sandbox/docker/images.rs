@@ -1,5 +1,5 @@
-//! Images: only those of the runtime table, by their content once they are here; and which of them came by a pull
-//! of ours, since only those are ours to remove.
+//! Images: only those of the runtime table, identified by their content once they are local. Remembers which images
+//! RGrid pulled, because it may remove only those.
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
@@ -7,96 +7,90 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bollard::models::ImageInspect;
-use bollard::query_parameters::{
-    CreateImageOptions, ListContainersOptions, ListImagesOptions, RemoveImageOptions,
-};
+use bollard::query_parameters::{CreateImageOptions, ListImagesOptions, RemoveImageOptions};
 use futures_util::TryStreamExt;
 use slog::info;
 use tokio::sync::Notify;
 
-use crate::sandbox::error::{answered, is_conflict, is_missing};
+use crate::sandbox::error::{is_conflict, is_missing, with_timeout};
 use crate::sandbox::{Docker, DockerError};
 use crate::settings::PullPolicy;
 
-/// The content's digest, `sha256:…`: the same name later is another image.
+/// The digest of the content, `sha256:…`. A tag may refer to another image later.
 pub type ImageId = String;
 
-/// A pull may take long, but Docker tells how far it is.
-const PULL_SILENCE: Duration = Duration::from_secs(120);
+/// A pull may take long, but it must report progress this often.
+const PULL_PROGRESS_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// An image that was not on this host before a pull of ours.
+/// An image that RGrid pulled and that was not on this host before.
 #[derive(Debug, Clone)]
 pub struct PulledImage {
     pub id: ImageId,
-    /// What it was pulled by.
+    /// The reference that was pulled.
     pub name: String,
-    /// With the layers that it shares with others.
+    /// Includes layers that other images share.
     pub size: u64,
 }
 
-/// What came of the removal of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageRemoval {
-    /// Also when it was gone before.
+    /// Removed, or already gone.
     Removed,
-    /// A container has it, or it has got another name: why it stays.
+    /// Kept, with the reason: a container uses it, or it has another tag.
     InUse(String),
 }
 
-/// What each name stands for, asked once.
+/// The cache of image references.
 #[derive(Default)]
 pub(crate) struct Images {
-    seen: Mutex<Seen>,
+    state: Mutex<ImageState>,
     pulled: Notify,
 }
 
 #[derive(Default)]
-struct Seen {
-    known: HashMap<String, ImageId>,
-    /// Since somebody last asked.
+struct ImageState {
+    ids: HashMap<String, ImageId>,
+    /// Pulled since [`Docker::take_pulled_images`].
     pulled: Vec<PulledImage>,
+    /// Requested since [`Docker::images_in_use`].
     used: HashSet<ImageId>,
 }
 
 impl Images {
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, ImageState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn get(&self, reference: &str) -> Option<ImageId> {
-        let mut seen = self.seen();
-        let id = seen.known.get(reference).cloned()?;
-        if !seen.used.contains(&id) {
-            seen.used.insert(id.clone());
-        }
+        let mut state = self.state();
+        let id = state.ids.get(reference).cloned()?;
+        state.used.insert(id.clone());
         Some(id)
     }
 
     fn put(&self, reference: &str, id: &ImageId) {
-        let mut seen = self.seen();
-        seen.known.insert(reference.to_owned(), id.clone());
-        seen.used.insert(id.clone());
+        let mut state = self.state();
+        state.ids.insert(reference.to_owned(), id.clone());
+        state.used.insert(id.clone());
     }
 
-    /// An image went away under our feet; ask again.
+    /// Clears the cache, because an image may have been removed.
     pub fn forget(&self) {
-        self.seen().known.clear();
+        self.state().ids.clear();
     }
 }
 
 impl Docker {
-    /// The image's content id; pulls it where the policy says so.
+    /// The ID of an image. Pulls it if the policy allows it.
     pub async fn image(&self, reference: &str, policy: PullPolicy) -> Result<ImageId, DockerError> {
         if let Some(id) = self.images.get(reference) {
             return Ok(id);
         }
-        let here = match policy {
+        let local = match policy {
             PullPolicy::Always => None,
-            PullPolicy::Missing | PullPolicy::Never => {
-                self.local(reference).await?.and_then(|image| image.id)
-            }
+            PullPolicy::Missing | PullPolicy::Never => self.local_image(reference).await?,
         };
-        let id = match here {
+        let id = match local.and_then(|image| image.id) {
             Some(id) => id,
             None if policy == PullPolicy::Never => {
                 return Err(missing(reference, "its pull policy is `never`"));
@@ -108,44 +102,42 @@ impl Docker {
     }
 
     pub async fn has_image(&self, reference: &str) -> Result<bool, DockerError> {
-        Ok(self.local(reference).await?.is_some())
+        Ok(self.local_image(reference).await?.is_some())
     }
 
-    async fn local(&self, reference: &str) -> Result<Option<ImageInspect>, DockerError> {
-        match answered(self.api.inspect_image(reference)).await {
+    async fn local_image(&self, reference: &str) -> Result<Option<ImageInspect>, DockerError> {
+        match with_timeout(self.api.inspect_image(reference)).await {
             Ok(image) => Ok(Some(image)),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(self.failed("inspect an image", error)),
         }
     }
 
-    /// Those that this process has pulled since this was asked last.
+    /// Images that this process has pulled since the last call.
     pub fn take_pulled_images(&self) -> Vec<PulledImage> {
-        mem::take(&mut self.images.seen().pulled)
+        mem::take(&mut self.images.state().pulled)
     }
 
-    /// Returns when there is one.
+    /// Waits for a pulled image.
     pub async fn image_pulled(&self) {
         self.images.pulled.notified().await;
     }
 
-    /// Those that a container of this engine has, whoever's, or that a run has asked for since this was asked last.
+    /// Images that any container of this engine uses, or that were requested since the last call.
     pub async fn images_in_use(&self) -> Result<HashSet<ImageId>, DockerError> {
-        let options = ListContainersOptions { all: true, ..Default::default() };
-        let containers = answered(self.api.list_containers(Some(options))).await;
-        let containers = containers.map_err(|error| self.failed("list containers", error))?;
-        let mut used = mem::take(&mut self.images.seen().used);
+        let containers = self.all_containers(None).await?;
+        let mut used = mem::take(&mut self.images.state().used);
         used.extend(containers.into_iter().filter_map(|container| container.image_id));
         Ok(used)
     }
 
-    /// Removes it if nobody needs it.
+    /// Removes an image unless it is in use.
     pub async fn remove_image(&self, id: &ImageId) -> Result<ImageRemoval, DockerError> {
-        if self.images.seen().used.contains(id) {
-            return Ok(ImageRemoval::InUse("a run has just asked for it".to_owned()));
+        if self.images.state().used.contains(id) {
+            return Ok(ImageRemoval::InUse("an execution has just requested it".to_owned()));
         }
-        let removed = self.api.remove_image(id, None::<RemoveImageOptions>, None);
-        let removal = match answered(removed).await {
+        let removed = with_timeout(self.api.remove_image(id, None::<RemoveImageOptions>, None)).await;
+        let removal = match removed {
             Ok(_) => ImageRemoval::Removed,
             Err(error) if is_missing(&error) => ImageRemoval::Removed,
             Err(error) if is_conflict(&error) => ImageRemoval::InUse(error.to_string()),
@@ -155,38 +147,34 @@ impl Docker {
         Ok(removal)
     }
 
-    /// Makes the image known as ours, if it was not here before.
+    /// Records the image as pulled by RGrid if it was not local before.
     async fn pull(&self, reference: &str) -> Result<ImageId, DockerError> {
         let options = ListImagesOptions { all: true, ..Default::default() };
-        let before = answered(self.api.list_images(Some(options))).await;
-        let before = before.map_err(|error| self.failed("list images", error))?;
-        self.fetch(reference).await?;
-        let not_here = || missing(reference, "it is not here after the pull");
-        let pulled = self.local(reference).await?.ok_or_else(not_here)?;
-        let id = pulled.id.ok_or_else(not_here)?;
-        if before.iter().all(|image| image.id != id) {
-            let size = pulled.size.unwrap_or_default().unsigned_abs();
-            self.images.seen().pulled.push(PulledImage { id: id.clone(), name: reference.to_owned(), size });
-            self.images.pulled.notify_one();
-        }
-        Ok(id)
-    }
-
-    async fn fetch(&self, reference: &str) -> Result<(), DockerError> {
+        let before = self.call("list images", self.api.list_images(Some(options))).await?;
         info!(self.log, "pulling an image"; "image" => reference);
         let options = CreateImageOptions { from_image: Some(reference.to_owned()), ..Default::default() };
         let mut progress = self.api.create_image(Some(options), None, None);
         loop {
-            match tokio::time::timeout(PULL_SILENCE, progress.try_next()).await {
+            match tokio::time::timeout(PULL_PROGRESS_TIMEOUT, progress.try_next()).await {
                 Ok(Ok(Some(_))) => {}
-                Ok(Ok(None)) => return Ok(()),
+                Ok(Ok(None)) => break,
                 Ok(Err(error)) => return Err(missing(reference, &error.to_string())),
                 Err(_) => {
-                    let words = format!("nothing was heard of the pull for {}s", PULL_SILENCE.as_secs());
-                    return Err(missing(reference, &words));
+                    let seconds = PULL_PROGRESS_TIMEOUT.as_secs();
+                    return Err(missing(reference, &format!("the pull made no progress for {seconds}s")));
                 }
             }
         }
+        let not_found = || missing(reference, "it was not found after the pull");
+        let pulled = self.local_image(reference).await?.ok_or_else(not_found)?;
+        let id = pulled.id.ok_or_else(not_found)?;
+        if before.iter().all(|image| image.id != id) {
+            let size = pulled.size.unwrap_or_default().unsigned_abs();
+            let image = PulledImage { id: id.clone(), name: reference.to_owned(), size };
+            self.images.state().pulled.push(image);
+            self.images.pulled.notify_one();
+        }
+        Ok(id)
     }
 }
 

@@ -1,184 +1,170 @@
-//! What keeps sandboxes with a network from this host's own services and from addresses such as a cloud's
-//! metadata service: rules of iptables on the Docker host, for everything that comes from their bridge.
+//! The firewall: iptables rules on the Docker host that keep sandboxes with a network away from the host's own services
+//! and from addresses such as a cloud's metadata service. They apply to all traffic from the sandboxes' bridge.
 //!
-//! A container can't do that for itself without rights that it must not have. So the daemon does it when it is
-//! root on the Docker host; otherwise it says what can't be ensured, and `rgridd firewall` is for root to run.
+//! A container could install them only with privileges that it must not have. So the daemon installs them if it is root
+//! on the Docker host. Otherwise it reports that it cannot, and root runs `rgridd firewall`.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
 use bollard::query_parameters::InspectNetworkOptions;
 
-use crate::sandbox::error::answered;
 use crate::sandbox::{Docker, DockerError};
 use crate::settings::Network;
 
-/// What may go to the host itself, and what may be forwarded.
-const TO_HOST: &str = "RGRID-HOST";
-const FORWARDED: &str = "RGRID-FORWARD";
-/// Where the chains are hung in; Docker keeps DOCKER-USER for others, and never touches INPUT.
-const HOOKS: [(&str, &str); 2] = [("INPUT", TO_HOST), ("DOCKER-USER", FORWARDED)];
-/// A name server may be the host, or (in some clouds) a link-local address.
-const DNS: u16 = 53;
-const PLACES: [&str; 4] = ["", "/usr/sbin/", "/sbin/", "/usr/local/sbin/"];
+/// The chain for traffic to the host itself, and the one for forwarded traffic.
+const HOST_CHAIN: &str = "RGRID-HOST";
+const FORWARD_CHAIN: &str = "RGRID-FORWARD";
+/// The chains that jump to them. Docker reserves DOCKER-USER for such rules and never changes INPUT.
+const HOOKS: [(&str, &str); 2] = [("INPUT", HOST_CHAIN), ("DOCKER-USER", FORWARD_CHAIN)];
+/// The name server may be the host or, in some clouds, a link-local address.
+const DNS_PORT: u16 = 53;
+const PROGRAM_FOLDERS: [&str; 4] = ["", "/usr/sbin/", "/sbin/", "/usr/local/sbin/"];
 
-/// Where the sandboxes' network meets the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Firewall {
     bridge: String,
-    /// Besides this host.
+    /// Networks that are blocked besides this host.
     blocked: Vec<Network>,
-    /// TCP ports of this host that may be reached.
+    /// TCP ports of this host that sandboxes may reach.
     host_ports: Vec<u16>,
 }
 
-/// Whether the fence stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FirewallState {
     Active,
-    /// It can't be told or made from here, and why.
+    /// The rules are missing or could not be verified or changed, with the reason.
     Unverified(String),
 }
 
 impl Docker {
-    /// The fence around the network that sandboxes are in.
+    /// The firewall around the sandboxes' bridge network.
     pub async fn firewall(&self, blocked: &[Network], host_ports: &[u16]) -> Result<Firewall, DockerError> {
-        let network = self.internet().await?;
-        let inspected = answered(self.api.inspect_network(&network, None::<InspectNetworkOptions>)).await;
-        let inspected = inspected.map_err(|error| self.failed("inspect a network", error))?;
-        let named = inspected.options.unwrap_or_default().remove("com.docker.network.bridge.name");
-        let usual = || format!("br-{}", network.get(..12).unwrap_or(&network));
-        let (blocked, host_ports) = (blocked.to_vec(), host_ports.to_vec());
-        Ok(Firewall { bridge: named.unwrap_or_else(usual), blocked, host_ports })
+        let network = self.bridge().await?;
+        let inspect = self.api.inspect_network(&network, None::<InspectNetworkOptions>);
+        let inspected = self.call("inspect a network", inspect).await?;
+        let name = inspected.options.unwrap_or_default().remove("com.docker.network.bridge.name");
+        let default = || format!("br-{}", network.get(..12).unwrap_or(&network));
+        Ok(Firewall {
+            bridge: name.unwrap_or_else(default),
+            blocked: blocked.to_vec(),
+            host_ports: host_ports.to_vec(),
+        })
     }
 }
 
+/// All methods except [`Firewall::commands`] run iptables and block.
 impl Firewall {
-    /// Blocking. Makes what is missing, changes nothing when it stands.
+    /// Installs missing rules. Idempotent.
     pub fn apply(&self) -> FirewallState {
-        self.attempt(|| {
-            run_with_input("iptables-restore", &["--wait", "5", "--noflush"], &self.chains())?;
-            for (hook, chain) in HOOKS {
-                if !self.has_jump(hook, chain)? {
-                    let jump = self.jump(hook, chain);
-                    run("iptables", &[&["--wait", "5", "--insert"], jump.as_slice()].concat())?;
-                }
-            }
-            Ok(())
+        self.on_host(|| {
+            iptables_program("iptables-restore", &["--wait", "5", "--noflush"], &self.chains())?;
+            self.edit_jumps("--insert", |exists| !exists)
         })
     }
 
-    /// Blocking. Changes nothing.
+    /// Checks the rules without changing them.
     pub fn check(&self) -> FirewallState {
-        self.attempt(|| {
+        self.on_host(|| {
             for (hook, chain) in HOOKS {
                 if !self.has_jump(hook, chain)? {
-                    return Err(format!("there is no rule for the bridge {} in {hook}", self.bridge));
+                    return Err(format!("{hook} has no rule for the bridge {}", self.bridge));
                 }
             }
             Ok(())
         })
     }
 
-    /// Blocking.
+    /// Removes the rules. Idempotent.
     pub fn remove(&self) -> FirewallState {
-        self.attempt(|| {
-            for (hook, chain) in HOOKS {
-                if self.has_jump(hook, chain)? {
-                    let jump = self.jump(hook, chain);
-                    run("iptables", &[&["--wait", "5", "--delete"], jump.as_slice()].concat())?;
-                }
-            }
-            Ok(())
-        })
+        self.on_host(|| self.edit_jumps("--delete", |exists| exists))
     }
 
-    /// The same for a shell on the Docker host.
+    /// The shell commands that do the same as [`Firewall::apply`] on the Docker host.
     pub fn commands(&self) -> String {
-        let mut lines = format!("iptables-restore --wait 5 --noflush <<'RULES'\n{}RULES\n", self.chains());
+        let mut commands = format!("iptables-restore --wait 5 --noflush <<'RULES'\n{}RULES\n", self.chains());
         for (hook, chain) in HOOKS {
             let jump = self.jump(hook, chain).join(" ");
-            lines += &format!(
+            commands += &format!(
                 "iptables --wait 5 --check {jump} 2>/dev/null || iptables --wait 5 --insert {jump}\n"
             );
         }
-        lines
+        commands
     }
 
-    fn attempt(&self, work: impl FnOnce() -> Result<(), String>) -> FirewallState {
-        if !self.is_here() {
+    fn on_host(&self, work: impl FnOnce() -> Result<(), String>) -> FirewallState {
+        // `/proc/net` shows the network namespace of this process; `/sys` may show another one.
+        let devices = std::fs::read_to_string("/proc/net/dev").unwrap_or_default();
+        if !devices.lines().any(|line| line.trim_start().split(':').next() == Some(&self.bridge)) {
             return FirewallState::Unverified(format!(
-                "the bridge {} is not on this machine (a remote Docker, or the daemon is in a container)",
+                "the bridge {} is not on this machine (Docker is remote, or the daemon runs in a container)",
                 self.bridge
             ));
         }
         work().map_or_else(FirewallState::Unverified, |()| FirewallState::Active)
     }
 
-    /// `/proc/net` is of this process's own network namespace; `/sys` need not be.
-    fn is_here(&self) -> bool {
-        let devices = std::fs::read_to_string("/proc/net/dev").unwrap_or_default();
-        devices.lines().any(|line| line.trim_start().split(':').next() == Some(&self.bridge))
-    }
-
-    /// Both chains, emptied and filled in one step.
+    /// Both chains in the format of iptables-restore, which replaces them atomically.
     fn chains(&self) -> String {
-        let mut rules = format!("*filter\n:{TO_HOST} - [0:0]\n:{FORWARDED} - [0:0]\n");
-        rules += &format!("-A {TO_HOST} -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN\n");
-        for chain in [TO_HOST, FORWARDED] {
+        let mut rules = format!("*filter\n:{HOST_CHAIN} - [0:0]\n:{FORWARD_CHAIN} - [0:0]\n");
+        rules += &format!("-A {HOST_CHAIN} -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN\n");
+        for chain in [HOST_CHAIN, FORWARD_CHAIN] {
             for protocol in ["udp", "tcp"] {
-                rules += &format!("-A {chain} -p {protocol} --dport {DNS} -j RETURN\n");
+                rules += &format!("-A {chain} -p {protocol} --dport {DNS_PORT} -j RETURN\n");
             }
         }
         for port in &self.host_ports {
-            rules += &format!("-A {TO_HOST} -p tcp --dport {port} -j RETURN\n");
+            rules += &format!("-A {HOST_CHAIN} -p tcp --dport {port} -j RETURN\n");
         }
-        rules += &format!("-A {TO_HOST} -j REJECT\n");
+        rules += &format!("-A {HOST_CHAIN} -j REJECT\n");
         for network in &self.blocked {
-            rules += &format!("-A {FORWARDED} -d {network} -j REJECT\n");
+            rules += &format!("-A {FORWARD_CHAIN} -d {network} -j REJECT\n");
         }
         rules + "COMMIT\n"
     }
 
-    fn jump<'a>(&'a self, hook: &'a str, chain: &'a str) -> Vec<&'a str> {
-        vec![hook, "--in-interface", &self.bridge, "--jump", chain]
+    fn jump<'a>(&'a self, hook: &'a str, chain: &'a str) -> [&'a str; 5] {
+        [hook, "--in-interface", &self.bridge, "--jump", chain]
+    }
+
+    /// Runs iptables with `action` for each jump that `applies_to` selects by its existence.
+    fn edit_jumps(&self, action: &str, applies_to: impl Fn(bool) -> bool) -> Result<(), String> {
+        for (hook, chain) in HOOKS {
+            if applies_to(self.has_jump(hook, chain)?) {
+                let jump = self.jump(hook, chain);
+                iptables_program("iptables", &[&["--wait", "5", action], jump.as_slice()].concat(), "")?;
+            }
+        }
+        Ok(())
     }
 
     fn has_jump(&self, hook: &str, chain: &str) -> Result<bool, String> {
         let jump = self.jump(hook, chain);
-        let output = output("iptables", &[&["--wait", "5", "--check"], jump.as_slice()].concat(), "")?;
-        // 1: there is no such rule. Anything else is no answer.
+        let arguments = [&["--wait", "5", "--check"], jump.as_slice()].concat();
+        let output = output("iptables", &arguments, "")?;
+        // Exit code 1 means that there is no such rule.
         match output.status.code() {
             Some(0) => Ok(true),
             Some(1) => Ok(false),
-            _ => Err(said("iptables", &output)),
+            _ => Err(failure("iptables", &output)),
         }
     }
 }
 
-fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
-    run_with_input(program, arguments, "")
-}
-
-fn run_with_input(program: &str, arguments: &[&str], input: &str) -> Result<(), String> {
+fn iptables_program(program: &str, arguments: &[&str], input: &str) -> Result<(), String> {
     let output = output(program, arguments, input)?;
-    if output.status.success() { Ok(()) } else { Err(said(program, &output)) }
+    if output.status.success() { Ok(()) } else { Err(failure(program, &output)) }
 }
 
 fn output(program: &str, arguments: &[&str], input: &str) -> Result<Output, String> {
     let failed = |error: std::io::Error| format!("{program} could not be run: {error}");
-    let start = |place: &&str| {
-        let mut command = Command::new(format!("{place}{program}"));
-        command
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .ok()
+    let spawn = |folder: &&str| {
+        let mut command = Command::new(format!("{folder}{program}"));
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().ok()
     };
-    let Some(mut child) = PLACES.iter().find_map(start) else {
-        return Err(format!("there is no {program} on this machine"));
+    let Some(mut child) = PROGRAM_FOLDERS.iter().find_map(spawn) else {
+        return Err(format!("{program} is not installed on this machine"));
     };
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(input.as_bytes()).map_err(failed)?;
@@ -186,9 +172,9 @@ fn output(program: &str, arguments: &[&str], input: &str) -> Result<Output, Stri
     child.wait_with_output().map_err(failed)
 }
 
-fn said(program: &str, output: &Output) -> String {
+fn failure(program: &str, output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
-    let first = text.lines().next().unwrap_or("it said nothing");
+    let first = text.lines().next().unwrap_or("no error message");
     format!("{program} failed ({}): {first}", output.status)
 }
 
@@ -196,11 +182,25 @@ fn said(program: &str, output: &Output) -> String {
 mod tests {
     use super::*;
 
+    fn firewall(bridge: &str, blocked: &[&str], host_ports: &[u16]) -> Firewall {
+        let blocked = blocked.iter().map(|network| network.parse().unwrap()).collect();
+        Firewall { bridge: bridge.to_owned(), blocked, host_ports: host_ports.to_vec() }
+    }
+
     #[test]
-    fn the_rules_let_dns_through_and_nothing_else_to_the_host() {
-        let blocked = vec!["169.254.0.0/16".parse().unwrap()];
-        let fence = Firewall { bridge: "br-0".to_owned(), blocked, host_ports: vec![3141] };
-        let expected = "\
+    fn the_rules_allow_dns_and_the_configured_ports_and_reject_the_rest() {
+        let metadata = "-A RGRID-FORWARD -d 169.254.0.0/16 -j REJECT\n";
+        let private = "-A RGRID-FORWARD -d 10.0.0.0/8 -j REJECT\n";
+        let port = "-A RGRID-HOST -p tcp --dport 3141 -j RETURN\n";
+        let cases: [(&[&str], &[u16], &str, String); 4] = [
+            (&[], &[], "", String::new()),
+            (&["169.254.0.0/16"], &[], "", metadata.to_owned()),
+            (&[], &[3141], port, String::new()),
+            (&["169.254.0.0/16", "10.0.0.0/8"], &[3141], port, format!("{metadata}{private}")),
+        ];
+        for (blocked, host_ports, allowed, rejected) in cases {
+            let expected = format!(
+                "\
 *filter
 :RGRID-HOST - [0:0]
 :RGRID-FORWARD - [0:0]
@@ -209,18 +209,32 @@ mod tests {
 -A RGRID-HOST -p tcp --dport 53 -j RETURN
 -A RGRID-FORWARD -p udp --dport 53 -j RETURN
 -A RGRID-FORWARD -p tcp --dport 53 -j RETURN
--A RGRID-HOST -p tcp --dport 3141 -j RETURN
--A RGRID-HOST -j REJECT
--A RGRID-FORWARD -d 169.254.0.0/16 -j REJECT
-COMMIT
-";
-        assert_eq!(fence.chains(), expected);
-        assert!(fence.commands().contains("--insert DOCKER-USER --in-interface br-0 --jump RGRID-FORWARD\n"));
+{allowed}-A RGRID-HOST -j REJECT
+{rejected}COMMIT
+"
+            );
+            assert_eq!(firewall("br-0", blocked, host_ports).chains(), expected);
+        }
     }
 
     #[test]
-    fn a_bridge_that_is_elsewhere_is_told() {
-        let fence = Firewall { bridge: "br-nowhere".to_owned(), blocked: Vec::new(), host_ports: Vec::new() };
-        assert!(matches!(fence.apply(), FirewallState::Unverified(reason) if reason.contains("br-nowhere")));
+    fn the_printed_commands_install_both_chains_and_each_jump_once() {
+        let commands = firewall("br-0", &["169.254.0.0/16"], &[]).commands();
+        assert!(commands.contains(":RGRID-HOST - [0:0]\n:RGRID-FORWARD - [0:0]\n"), "{commands}");
+        for (hook, chain) in HOOKS {
+            let jump = format!("{hook} --in-interface br-0 --jump {chain}");
+            let line = format!(
+                "iptables --wait 5 --check {jump} 2>/dev/null || iptables --wait 5 --insert {jump}\n"
+            );
+            assert!(commands.contains(&line), "{commands}");
+        }
+    }
+
+    #[test]
+    fn a_bridge_on_another_machine_is_reported() {
+        let firewall = firewall("br-nowhere", &[], &[]);
+        for state in [firewall.apply(), firewall.check(), firewall.remove()] {
+            assert!(matches!(state, FirewallState::Unverified(reason) if reason.contains("br-nowhere")));
+        }
     }
 }

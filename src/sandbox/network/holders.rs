@@ -1,46 +1,42 @@
-//! Holders: containers that do nothing but have a network namespace, which sandboxes join one after another.
+//! Holders: containers that only own a network namespace, which sandboxes join one after another.
 //!
-//! A namespace of its own is the larger part of what Docker does for a container. So one is *lent* to a sandbox, from
-//! before it is made until its container is known to be gone; never to two at once. It is lent again only when nothing
-//! has gone through it, by the kernel's counters, which the sandbox's init reads (`network_used`); otherwise it is
-//! removed. So whoever gets one finds it as Docker made it. Who finds none free gets a namespace of its own: nobody
-//! waits for a holder to be made.
+//! Creating the namespace is most of the work that Docker does for a container. So a namespace is *lent* to one sandbox
+//! at a time, from before the sandbox is created until its container is known to be gone. It is lent again only if the
+//! kernel's counters, which the sandbox's init reads, show no traffic (`network_used`); otherwise the holder is removed.
+//! So every sandbox finds the namespace as Docker created it. If no holder is free, the sandbox gets its own namespace
+//! instead of waiting.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, HostConfig};
-use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions};
 use slog::debug;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::failpoint;
 use crate::metrics::{METRICS, docker_call};
-use crate::sandbox::docker::engine::{CLUSTER_LABEL, HOLDER_LABEL, WORKER_LABEL};
-use crate::sandbox::docker::infra::Ground;
+use crate::sandbox::docker::engine::{HOLDER_LABEL, Infrastructure};
 use crate::sandbox::docker::init_volume;
-use crate::sandbox::error::answered;
-use crate::sandbox::reaper::{Doomed, Pending, Reaper};
+use crate::sandbox::docker::volumes::Access;
+use crate::sandbox::reaper::{Pending, Reaper, RemovalRequest};
 use crate::sandbox::{Docker, DockerError, ImageId, NetworkMode, profile};
 
-/// runc needs most of it, for a moment.
+/// runc needs most of it for a moment.
 const MEMORY_BYTES: i64 = 32 * 1024 * 1024;
 const PROCESSES: i64 = 16;
 
-/// How many there may be, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct HolderLimits {
-    /// Of each network, free and lent; 0: each sandbox gets a namespace of its own.
+    /// Maximum number per network mode; 0: every sandbox gets its own namespace.
     pub most: usize,
-    /// One that is older is not lent any more.
+    /// Older holders are not lent any more.
     pub lend_for: Duration,
-    /// Then it ends by itself: longer than anything that it may have been lent to.
+    /// A holder exits after this time, which is longer than any execution that it may be lent to.
     pub lives_for: Duration,
 }
 
-/// Cloning shares them.
+/// Clones share the same holders.
 #[derive(Clone)]
 pub(crate) struct Holders(Arc<Inner>);
 
@@ -48,8 +44,8 @@ struct Inner {
     limits: HolderLimits,
     reaper: Reaper,
     shelves: Mutex<Shelves>,
-    /// Somebody has found none, or may have one made.
-    wanted: Notify,
+    /// Notified when a holder may be missing and may be created.
+    needed: Notify,
     closed: watch::Sender<bool>,
 }
 
@@ -58,14 +54,15 @@ struct Shelves {
     none: Shelf,
 }
 
+/// The holders of one network mode.
 struct Shelf {
     free: Vec<Holder>,
-    /// Free, lent and on their way.
-    all: usize,
-    /// How often none was free, and none has been made for it yet.
-    missed: usize,
-    /// How many may be made. Each run that left its network alone earns one: where scripts use theirs, a holder serves
-    /// one run and only costs.
+    /// Number of holders that are free, lent or being created.
+    total: usize,
+    /// How often none was free and no replacement has been created yet.
+    missing: usize,
+    /// How many may be created. Each execution that left its network unused earns one: where scripts use the network, a
+    /// holder serves only one execution and saves nothing.
     credit: usize,
 }
 
@@ -85,36 +82,39 @@ impl Shelves {
 
 impl Holders {
     pub fn new(limits: HolderLimits, reaper: Reaper) -> Self {
-        let shelf = || Shelf { free: Vec::new(), all: 0, missed: 0, credit: limits.most };
+        let shelf = || Shelf { free: Vec::new(), total: 0, missing: 0, credit: limits.most };
         let shelves = Mutex::new(Shelves { internet: shelf(), none: shelf() });
         let closed = watch::channel(false).0;
-        Self(Arc::new(Inner { limits, reaper, shelves, wanted: Notify::new(), closed }))
+        Self(Arc::new(Inner { limits, reaper, shelves, needed: Notify::new(), closed }))
     }
 
-    /// In a holder's namespace, if one is free.
+    fn lock(&self) -> MutexGuard<'_, Shelves> {
+        self.0.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A lent namespace if a holder is free, otherwise an own one.
     pub fn lodge(&self, network: NetworkMode) -> Lodging {
         self.retire(network);
         let mut shelves = self.lock();
-        let most = self.0.limits.most;
         let shelf = shelves.of(network);
         let holder = shelf.free.pop();
         METRICS.networks.add(&[if holder.is_some() { "joined" } else { "own" }], 1);
         if holder.is_none() {
-            shelf.missed = (shelf.missed + 1).min(most);
-            self.0.wanted.notify_one();
+            shelf.missing = (shelf.missing + 1).min(self.0.limits.most);
+            self.0.needed.notify_one();
         }
         self.lodging(network, holder, true)
     }
 
-    /// In a namespace of its own.
+    /// An own namespace.
     pub fn own(&self, network: NetworkMode) -> Lodging {
         self.lodging(network, None, true)
     }
 
-    /// In the namespace of a holder that another worker made.
+    /// The namespace of a holder that another worker created.
     pub fn inherited(&self, holder: Option<String>) -> Lodging {
         if let Some(container) = &holder {
-            self.0.reaper.note(container);
+            self.0.reaper.track(container);
         }
         let holder = holder.map(|container| Holder { container, since: Instant::now() });
         self.lodging(NetworkMode::Internet, holder, false)
@@ -125,122 +125,114 @@ impl Holders {
         Lodging { holders: self.clone(), network, holder, counted, _pending: pending }
     }
 
-    /// None is lent or made any more; those that are lent go when they come back.
+    /// Stops lending and creating. Lent holders are removed when they are returned.
     pub fn close(&self) {
         self.0.closed.send_replace(true);
-        [NetworkMode::Internet, NetworkMode::None].into_iter().for_each(|network| self.doubt(network));
+        NetworkMode::ALL.into_iter().for_each(|network| self.clear(network));
     }
 
-    /// Returns when none may be made any more.
     async fn closed(&self) {
-        // The sender lives as long as this.
+        // Cannot fail, because `self` owns the sender.
         let _ = self.0.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
-    /// Something is wrong with one of them, so most likely with all: Docker was restarted, or somebody cleared up.
-    pub fn doubt(&self, network: NetworkMode) {
-        self.clear_out(network, |_| true);
+    /// Removes all free holders. If one is unusable, probably all are: Docker was restarted or someone removed them.
+    pub fn clear(&self, network: NetworkMode) {
+        self.remove_free(network, |_| true);
     }
 
-    /// Those that are too old.
+    /// Removes the free holders that are too old to be lent.
     fn retire(&self, network: NetworkMode) {
         let lend_for = self.0.limits.lend_for;
-        self.clear_out(network, |holder| holder.since.elapsed() > lend_for);
+        self.remove_free(network, |holder| holder.since.elapsed() > lend_for);
     }
 
-    /// Removes the free ones that are no good.
-    fn clear_out(&self, network: NetworkMode, is_bad: impl Fn(&Holder) -> bool) {
-        let bad: Vec<Holder> = {
+    fn remove_free(&self, network: NetworkMode, selected: impl Fn(&Holder) -> bool) {
+        let removed: Vec<Holder> = {
             let mut shelves = self.lock();
             let shelf = shelves.of(network);
-            let bad: Vec<Holder> = shelf.free.extract_if(.., |holder| is_bad(holder)).collect();
-            shelf.all -= bad.len();
-            bad
+            let removed: Vec<Holder> = shelf.free.extract_if(.., |holder| selected(holder)).collect();
+            shelf.total -= removed.len();
+            removed
         };
-        bad.into_iter().for_each(|holder| self.remove(holder));
+        removed.into_iter().for_each(|holder| self.remove(holder));
     }
 
-    /// A place for one more, where one is missed and may be made.
-    fn place(&self, network: NetworkMode) -> Option<Place> {
+    /// Reserves the place of a new holder, if one is missing and may be created.
+    fn reserve(&self, network: NetworkMode) -> Option<Place> {
         let mut shelves = self.lock();
-        if *self.0.closed.borrow() {
-            return None;
-        }
         let shelf = shelves.of(network);
-        if shelf.missed == 0 || shelf.credit == 0 || shelf.all >= self.0.limits.most {
+        let closed = *self.0.closed.borrow();
+        if closed || shelf.missing == 0 || shelf.credit == 0 || shelf.total >= self.0.limits.most {
             return None;
         }
-        shelf.missed -= 1;
+        shelf.missing -= 1;
         shelf.credit -= 1;
-        shelf.all += 1;
+        shelf.total += 1;
         let pending = self.0.reaper.pending();
-        Some(Place { holders: self.clone(), network, taken: false, _pending: pending })
+        Some(Place { holders: self.clone(), network, filled: false, _pending: pending })
     }
 
     fn put_back(&self, network: NetworkMode, holder: Holder) {
         let mut shelves = self.lock();
         if *self.0.closed.borrow() {
-            shelves.of(network).all -= 1;
+            shelves.of(network).total -= 1;
             drop(shelves);
             return self.remove(holder);
         }
         shelves.of(network).free.push(holder);
     }
 
-    fn earn(&self, network: NetworkMode) {
+    fn earn_credit(&self, network: NetworkMode) {
         let mut shelves = self.lock();
         let shelf = shelves.of(network);
         shelf.credit = (shelf.credit + 1).min(self.0.limits.most);
-        self.0.wanted.notify_one();
+        self.0.needed.notify_one();
     }
 
     fn uncount(&self, network: NetworkMode) {
-        self.lock().of(network).all -= 1;
+        self.lock().of(network).total -= 1;
     }
 
     fn remove(&self, holder: Holder) {
         METRICS.networks.add(&["removed"], 1);
-        self.0.reaper.take(Doomed::container(holder.container));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Shelves> {
-        self.0.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.reaper.remove(RemovalRequest::container(holder.container));
     }
 }
 
-/// Where a sandbox has its network, from before it is made until it is gone: whoever waits for everything to settle
-/// waits for it. Dropping it removes the holder, if it is in one's namespace.
+/// The network namespace of a sandbox, from before the sandbox is created until it is gone. Shutdown waits until every
+/// lodging has been returned. Dropping it removes the holder, if there is one.
 pub(crate) struct Lodging {
     holders: Holders,
     network: NetworkMode,
-    /// None: a namespace of its own.
+    /// `None`: an own namespace.
     holder: Option<Holder>,
-    /// The holder is one of this process's.
+    /// Whether this process created the holder.
     counted: bool,
     _pending: Pending,
 }
 
 impl Lodging {
-    /// The container to join.
+    /// The container whose namespace the sandbox joins.
     pub fn holder(&self) -> Option<&str> {
         self.holder.as_ref().map(|holder| holder.container.as_str())
     }
 
-    /// The sandbox is gone for certain. `used`: something may have gone through its network.
+    /// Call it only when the sandbox is certainly gone. `used`: something may have used its network.
     pub fn leave(mut self, used: bool) {
         if used || !self.counted {
             return;
         }
-        self.holders.earn(self.network);
+        self.holders.earn_credit(self.network);
         if let Some(holder) = self.holder.take() {
             self.holders.put_back(self.network, holder);
         }
     }
 
-    /// Somebody else looks after the sandbox, and its holder.
+    /// Leaves the sandbox and its holder to another worker.
     pub fn abandon(mut self) {
         if let Some(holder) = self.holder.take() {
-            self.holders.0.reaper.forget(&holder.container);
+            self.holders.0.reaper.untrack(&holder.container);
             if self.counted {
                 self.holders.uncount(self.network);
             }
@@ -259,103 +251,96 @@ impl Drop for Lodging {
     }
 }
 
-/// For a holder that is on its way; whoever waits for everything to settle waits for it too.
+/// The reserved place of a holder that is being created. Shutdown waits for it, too.
 struct Place {
     holders: Holders,
     network: NetworkMode,
-    taken: bool,
+    filled: bool,
     _pending: Pending,
 }
 
 impl Place {
-    fn take(mut self, holder: Holder) {
+    fn fill(mut self, holder: Holder) {
         METRICS.networks.add(&["made"], 1);
-        self.taken = true;
+        self.filled = true;
         self.holders.put_back(self.network, holder);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if !self.taken {
+        if !self.filled {
             self.holders.uncount(self.network);
         }
     }
 }
 
 impl Docker {
-    /// Removes old holders and makes those that are missed, one at a time, while no run waits for its sandbox.
-    /// `image` is any image that is there.
+    /// Removes old holders and creates missing ones, one at a time, while no execution waits for its sandbox. `image` is
+    /// any local image.
     pub async fn maintain_holders(&self, image: &ImageId) -> Result<(), DockerError> {
-        for network in [NetworkMode::Internet, NetworkMode::None] {
+        for network in NetworkMode::ALL {
             self.holders.retire(network);
-            while let Some(place) = self.holders.place(network) {
+            while let Some(place) = self.holders.reserve(network) {
                 tokio::select! {
                     biased;
                     () = self.holders.closed() => return Ok(()),
-                    () = self.turns.calm() => {}
+                    () = self.start_limiter.idle() => {}
                 }
-                let holder = self.make_holder(network, image).await?;
-                place.take(holder);
+                place.fill(self.create_holder(network, image).await?);
             }
         }
         Ok(())
     }
 
-    /// Returns when one may be missing.
+    /// Waits until a holder may be missing.
     pub async fn holder_needed(&self) {
-        self.holders.0.wanted.notified().await;
+        self.holders.0.needed.notified().await;
     }
 
-    /// Removes those that are free; the others go with their sandboxes.
+    /// Removes the free holders; the lent ones are removed with their sandboxes.
     pub fn close_holders(&self) {
         self.holders.close();
     }
 
-    async fn make_holder(&self, network: NetworkMode, image: &ImageId) -> Result<Holder, DockerError> {
-        let ground = self.ground(image).await?;
-        let body = self.holder_body(network, image, &ground);
-        let made = answered(self.api.create_container(None::<CreateContainerOptions>, body));
-        let made = docker_call("create_holder", made).await;
-        let container = made.map_err(|error| self.failed("make a holder", error))?.id;
+    async fn create_holder(&self, network: NetworkMode, image: &ImageId) -> Result<Holder, DockerError> {
+        let infrastructure = self.infrastructure(image).await?;
+        let body = self.holder_body(network, image, &infrastructure);
+        let created = docker_call("create_holder", self.create_container(None, body)).await;
+        let container = created.map_err(|error| self.failed("create a holder", error))?;
         failpoint::hit("holder.made").await;
-        self.reaper.note(&container);
-        let started = answered(self.api.start_container(&container, None::<StartContainerOptions>));
-        match docker_call("start_holder", started).await {
-            Ok(()) => {
-                failpoint::hit("holder.ready").await;
-                debug!(self.log, "a holder is ready"; "container" => &container, "network" => ?network);
-                Ok(Holder { container, since: Instant::now() })
-            }
-            Err(error) => {
-                self.reaper.take(Doomed::container(container));
-                self.doubt().await;
-                Err(self.failed("start a holder", error))
-            }
+        self.reaper.track(&container);
+        if let Err(error) = docker_call("start_holder", self.start_container(&container)).await {
+            self.reaper.remove(RemovalRequest::container(container));
+            self.invalidate_caches().await;
+            return Err(self.failed("start a holder", error));
         }
+        failpoint::hit("holder.ready").await;
+        debug!(self.log, "holder ready"; "container" => &container, "network" => network.as_str());
+        Ok(Holder { container, since: Instant::now() })
     }
 
-    /// As locked down as a sandbox, and without the rights that a sandbox's init has. No script ever runs in it.
-    fn holder_body(&self, network: NetworkMode, image: &ImageId, ground: &Ground) -> ContainerCreateBody {
-        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    /// As restricted as a sandbox, without the capabilities of a sandbox's init. It never runs a script.
+    fn holder_body(
+        &self,
+        network: NetworkMode,
+        image: &ImageId,
+        infrastructure: &Infrastructure,
+    ) -> ContainerCreateBody {
         let ttl = self.holders.0.limits.lives_for.as_millis();
         ContainerCreateBody {
             image: Some(image.clone()),
             entrypoint: Some(vec![format!("{}/init", init_volume::FOLDER), "hold".to_owned()]),
             cmd: Some(Vec::new()),
-            // Its sandboxes have its name, its hosts and its name servers.
+            // Its sandboxes share its host name, hosts file and name servers.
             hostname: Some(profile::HOSTNAME.to_owned()),
             user: Some("65534:65534".to_owned()),
             env: Some(vec![format!("RGRID_HOLD_TTL_MS={ttl}")]),
-            labels: Some(HashMap::from([
-                label(CLUSTER_LABEL, &self.settings.cluster),
-                label(WORKER_LABEL, &self.settings.worker),
-                label(HOLDER_LABEL, network.word()),
-            ])),
+            labels: Some(self.settings.labels([(HOLDER_LABEL, network.as_str())])),
             host_config: Some(HostConfig {
                 pids_limit: Some(PROCESSES),
-                network_mode: Some(ground.network(network).to_owned()),
-                mounts: Some(vec![init_volume::mount(&ground.init_volume, true)]),
+                network_mode: Some(infrastructure.network(network).to_owned()),
+                mounts: Some(vec![init_volume::mount(&infrastructure.init_volume, Access::ReadOnly)]),
                 ..profile::locked_down(&self.settings, MEMORY_BYTES)
             }),
             ..Default::default()

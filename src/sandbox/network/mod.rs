@@ -1,5 +1,5 @@
-//! The sandboxes' networks and the firewall around them.
+//! The networks of sandboxes and the firewall around them.
 
+mod bridge;
 pub(crate) mod firewall;
 pub(crate) mod holders;
-pub(crate) mod networks;

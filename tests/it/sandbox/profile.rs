@@ -228,7 +228,7 @@ fn a_runtime_that_docker_does_not_know_is_told_with_those_it_knows() {
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success(), "{said}");
     assert!(
-        said.contains("sandbox.runtime: Docker knows no runtime \"runsc\"; it has") && said.contains("runc"),
+        said.contains("sandbox.runtime: Docker has no runtime \"runsc\", only") && said.contains("runc"),
         "{said}"
     );
     let daemon = builder("runc").slots(1).start();

@@ -139,7 +139,7 @@ pub fn make_up_an_hour(database: &Database) {
             jsonb_build_object('team', (ARRAY['data', 'web'])[1 + n % 2]), 600000, 536870912, 1000, 2, 1,
             ended - took - waited, ended - took, ended, CASE WHEN n % 17 = 0 THEN 1 ELSE 0 END,
             CASE WHEN n % 17 = 0 THEN 'exit' END,
-            CASE WHEN n % 17 = 0 THEN 'the script ended with exit code 1: it did not catch a ValueError (`no orders`), line 7 of sync_orders.py' END
+            CASE WHEN n % 17 = 0 THEN 'the script ended with exit code 1: uncaught ValueError (`no orders`) in line 7 of sync_orders.py' END
         FROM (SELECT n, clock_timestamp() - interval '58 min' * (1 - n / 400.0) * (0.9 + 0.1 * sin(n)) AS ended,
                 interval '1 s' * (0.6 + abs(sin(n * 0.7)) * 1.5 + (n % 23 = 0)::int * 4) AS took,
                 interval '1 ms' * (n % 300) AS waited
