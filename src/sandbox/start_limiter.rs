@@ -128,7 +128,8 @@ mod tests {
         let fast = (true, Duration::ZERO);
         let slow = (true, SLOW_START * 2);
         let failed = (false, Duration::ZERO);
-        let cases: [(&str, Vec<(bool, Duration)>, Duration); 8] = [
+        type Starts = Vec<(bool, Duration)>;
+        let cases: [(&str, Starts, Duration); 8] = [
             ("no start", vec![], Duration::ZERO),
             ("a fast start", vec![fast], Duration::ZERO),
             ("a slow start", vec![slow], SLOW_START * 2),
