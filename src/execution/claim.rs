@@ -1,12 +1,12 @@
-//! A claim on an execution, and what a worker needs to run it.
+//! A claim on an execution, and the data that a worker needs to run it.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::execution::{EnvVars, ExecutionId, KeyId, WorkerId};
 
-/// An attempt that a worker owns. The attempt is the fencing token: whoever comes back late with
-/// an older one, or from another worker, must not match.
+/// An attempt that a worker owns. The attempt is the fencing token: a worker that comes back late with an older attempt
+/// must not match.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Claim {
     pub execution: ExecutionId,
@@ -15,12 +15,12 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// The name that the sandbox knows its job by.
+    /// The job ID that the sandbox's init reports.
     pub fn job_id(&self) -> String {
         format!("{}/{}", self.execution, self.attempt)
     }
 
-    /// The opposite of [`Claim::job_id`], for a sandbox that was found again.
+    /// The inverse of [`Claim::job_id`], to recover the sandbox of another worker.
     pub fn parse_job_id(job: &str) -> Option<(ExecutionId, i32)> {
         let (id, attempt) = job.split_once('/')?;
         Some((ExecutionId::from_stored(id.to_owned()), attempt.parse().ok()?))
@@ -33,8 +33,7 @@ impl fmt::Display for Claim {
     }
 }
 
-/// Everything about a claimed execution but the contents of its input files, which are read one by
-/// one when they are handed over.
+/// A claimed execution without the contents of its input files, which are read one by one during the upload.
 #[derive(Debug, Clone)]
 pub struct Claimed {
     pub claim: Claim,
@@ -50,17 +49,17 @@ pub struct Claimed {
     pub cpus_milli: u32,
     pub network: bool,
     pub has_inputs: bool,
-    /// The key that submitted it; none: somebody on a server that asked for none.
+    /// The API key that submitted it; `None` if the server requires no keys.
     pub owner: Option<KeyId>,
-    /// When the execution was submitted until now, by the database's clock.
+    /// Time since the submission, by the database's clock.
     pub waited: Duration,
 }
 
-/// The Recorder's answer; it steers the run.
+/// The Recorder's answer to an append. It controls what the attempt does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppendReply {
     Continue,
     CancelRequested,
-    /// Somebody else owns the execution now, or it has ended: stop the sandbox, write nothing.
+    /// Another worker owns the execution, or it has ended: stop the sandbox and write nothing.
     ClaimLost,
 }

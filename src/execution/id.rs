@@ -1,14 +1,13 @@
-//! Names of executions and workers.
+//! IDs of executions and workers.
 
 use std::fmt;
 
-/// `exec_` and a ULID in lower case: sorts by time of submission, guesses badly.
+/// `exec_` and a lowercase ULID: sorts by submission time and is hard to guess.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExecutionId(String);
 
 impl ExecutionId {
     pub const PREFIX: &'static str = "exec_";
-    /// `exec_` and 26 letters.
     pub const LENGTH: usize = 31;
 
     pub fn generate() -> Self {
@@ -16,7 +15,7 @@ impl ExecutionId {
         Self(format!("{}{ulid}", Self::PREFIX))
     }
 
-    /// An id that the database holds.
+    /// For IDs from the database, which are valid.
     pub fn from_stored(text: String) -> Self {
         Self(text)
     }
@@ -25,7 +24,7 @@ impl ExecutionId {
         &self.0
     }
 
-    /// Whether `text` can be an id or the beginning of one; a user may leave out `exec_`.
+    /// Completes a user's prefix of an ID, which may lack `exec_`; `None` if no ID can begin with it.
     pub fn normalise_prefix(text: &str) -> Option<String> {
         let bare = text.strip_prefix(Self::PREFIX).unwrap_or(text);
         let fits = !bare.is_empty()
@@ -41,7 +40,7 @@ impl fmt::Display for ExecutionId {
     }
 }
 
-/// One process that executes. New at each start, so that nothing of a former life matches.
+/// A worker process. Generated at each start, so that claims of an earlier process do not match.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WorkerId(String);
 
@@ -70,14 +69,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_id_has_its_form() {
+    fn a_generated_id_is_a_valid_prefix_of_itself() {
         let id = ExecutionId::generate();
         assert_eq!(id.as_str().len(), ExecutionId::LENGTH);
         assert_eq!(ExecutionId::normalise_prefix(id.as_str()).as_deref(), Some(id.as_str()));
     }
 
     #[test]
-    fn a_prefix_may_leave_out_its_beginning() {
+    fn a_prefix_may_omit_exec_and_invalid_prefixes_are_rejected() {
         assert_eq!(ExecutionId::normalise_prefix("01jd3k").as_deref(), Some("exec_01jd3k"));
         for bad in ["", "exec_", "exec_%", "../x", "EXEC_01", "exec_\0", &"0".repeat(500)] {
             assert_eq!(ExecutionId::normalise_prefix(bad), None, "{bad}");

@@ -1,4 +1,4 @@
-//! API keys: what they look like, and what whoever has one may see and do.
+//! API keys and the permissions of their holders.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,17 +12,17 @@ const ID_LENGTH: usize = 12;
 /// Hexadecimal digits of 32 random bytes.
 const SECRET_LENGTH: usize = 64;
 
-/// The part of a key that may be shown: names it in lists, logs and `rgridd keys revoke`.
+/// The public part of a key. It identifies the key in lists, logs and `rgridd keys revoke`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(String);
 
 impl KeyId {
-    /// An id that the database holds.
+    /// For IDs from the database, which are valid.
     pub fn from_stored(text: String) -> Self {
         Self(text)
     }
 
-    /// The id itself, or a whole key, of which the secret part is dropped.
+    /// Accepts the ID or a whole key, whose secret is dropped.
     pub fn parse(text: &str) -> Option<Self> {
         let bare = text.strip_prefix(PREFIX).unwrap_or(text);
         let id = bare.split('_').next().unwrap_or_default();
@@ -41,7 +41,7 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// A whole key, `rg_<id>_<secret>`. Neither Debug nor Display show its secret.
+/// A whole key, `rg_<id>_<secret>`. `Debug` and `Display` hide the secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
     id: KeyId,
@@ -49,12 +49,12 @@ pub struct Key {
 }
 
 impl Key {
-    /// The bytes must come from the operating system's random source.
+    /// The bytes must come from a cryptographic random source.
     pub fn from_random(id: [u8; 6], secret: [u8; 32]) -> Self {
         Self { id: KeyId(hex::encode(id)), secret: hex::encode(secret) }
     }
 
-    /// None: it has not the form of a key, so nobody need be asked about it.
+    /// `None` if it does not have the form of a key, so that it need not be looked up.
     pub fn parse(text: &str) -> Option<Self> {
         let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
         let id = KeyId::parse(id).filter(|known| known.as_str() == id)?;
@@ -67,17 +67,17 @@ impl Key {
         &self.id
     }
 
-    /// What is stored of it. Without salt or stretching: 32 random bytes cannot be guessed.
+    /// The stored digest. It needs no salt or stretching, because 32 random bytes cannot be guessed.
     pub fn digest(&self) -> [u8; 32] {
         Sha256::digest(self.secret.as_bytes()).into()
     }
 
-    /// In a time that says nothing about where they differ.
+    /// Compares in constant time.
     pub fn matches(&self, stored: &[u8]) -> bool {
         self.digest().ct_eq(stored).into()
     }
 
-    /// The whole key, for the one time it is shown.
+    /// The whole key. It is shown only once.
     pub fn reveal(&self) -> String {
         format!("{PREFIX}{}_{}", self.id, self.secret)
     }
@@ -95,14 +95,14 @@ impl fmt::Display for Key {
     }
 }
 
-/// What a key may be used for.
+/// A permission of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// Look at its own executions, and at what can run.
+    /// Read its own executions and the server's information.
     Read,
-    /// Submit, cancel and retry.
+    /// Submit, cancel and retry executions.
     Run,
-    /// Everything, and the executions of all.
+    /// Everything, for the executions of all keys.
     Admin,
 }
 
@@ -126,25 +126,21 @@ impl FromStr for Scope {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "read" => Ok(Scope::Read),
-            "run" => Ok(Scope::Run),
-            "admin" => Ok(Scope::Admin),
-            _ => Err(format!("{text:?} is no scope; there are read, run and admin")),
-        }
+        let scope = [Scope::Read, Scope::Run, Scope::Admin].into_iter().find(|scope| scope.as_str() == text);
+        scope.ok_or_else(|| format!("unknown scope {text:?}: expected read, run or admin"))
     }
 }
 
-/// Who asks.
+/// The authenticated sender of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// None: the server takes requests without keys.
+    /// `None` if the server requires no keys.
     key: Option<KeyId>,
     scopes: BTreeSet<Scope>,
 }
 
 impl Caller {
-    /// Whoever reaches a server that asks for no keys.
+    /// Any client of a server that requires no keys.
     pub fn unauthenticated() -> Self {
         Self { key: None, scopes: BTreeSet::from([Scope::Admin]) }
     }
@@ -161,7 +157,7 @@ impl Caller {
         self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
     }
 
-    /// Whose executions it sees; none means all.
+    /// The only key whose executions it may access; `None` means all.
     pub fn restricted_to(&self) -> Option<&KeyId> {
         self.key.as_ref().filter(|_| !self.may(Scope::Admin))
     }
@@ -176,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_reads_back_and_matches_what_is_stored_of_it() {
+    fn a_parsed_key_matches_its_stored_digest() {
         let text = key().reveal();
         assert!(text.starts_with("rg_0102030405ff_0707") && text.len() == 3 + 12 + 1 + 64, "{text}");
         let read = Key::parse(&text).unwrap();
@@ -186,14 +182,14 @@ mod tests {
     }
 
     #[test]
-    fn neither_debug_nor_display_shows_the_secret() {
+    fn debug_and_display_hide_the_secret() {
         for shown in [format!("{:?}", key()), key().to_string()] {
             assert_eq!(shown, "rg_0102030405ff_***");
         }
     }
 
     #[test]
-    fn what_is_no_key_is_known_without_asking() {
+    fn malformed_keys_are_rejected_without_a_lookup() {
         let good = key().reveal();
         let upper = good.to_uppercase();
         for bad in
@@ -204,14 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_found_in_a_whole_key_too() {
+    fn the_id_is_parsed_from_a_whole_key() {
         assert_eq!(KeyId::parse(&key().reveal()).as_ref(), Some(key().id()));
         assert_eq!(KeyId::parse("0102030405ff").as_ref(), Some(key().id()));
         assert_eq!(KeyId::parse("0102"), None);
     }
 
     #[test]
-    fn only_admin_sees_what_others_submitted() {
+    fn only_an_admin_may_access_executions_of_other_keys() {
         let caller =
             |scopes: &[Scope]| Caller::with_key(key().id().clone(), scopes.iter().copied().collect());
         let user = caller(&[Scope::Read, Scope::Run]);

@@ -1,9 +1,9 @@
-//! What a worker fits.
+//! Label sets: which executions a worker may claim.
 
 use std::collections::BTreeMap;
 
-/// Every set of labels that an execution may ask for to run on this worker: all that its own labels contain. The
-/// queue is looked at once for each, so labels are few (`rgrid_api::names::WORKER_LABELS_MAX`).
+/// All subsets of a worker's labels, which are the label sets of the executions that it may claim. The queue is queried
+/// once for each, so the number of labels is limited (`rgrid_api::names::WORKER_LABELS_MAX`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelSets(Vec<BTreeMap<String, String>>);
 
@@ -21,12 +21,12 @@ impl LabelSets {
         Self(sets)
     }
 
-    /// The one without any label is among them.
+    /// Includes the empty set.
     pub fn sets(&self) -> &[BTreeMap<String, String>] {
         &self.0
     }
 
-    /// Only what asks for no label.
+    /// Whether the worker has no labels.
     pub fn is_plain(&self) -> bool {
         self.0.len() == 1
     }
@@ -41,22 +41,22 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_without_labels_fits_what_asks_for_none() {
-        let offer = LabelSets::of(&labels(&[]));
-        assert!(offer.is_plain());
-        assert_eq!(offer.sets(), [labels(&[])]);
+    fn a_worker_without_labels_claims_only_executions_without_labels() {
+        let label_sets = LabelSets::of(&labels(&[]));
+        assert!(label_sets.is_plain());
+        assert_eq!(label_sets.sets(), [labels(&[])]);
     }
 
     #[test]
-    fn a_worker_fits_each_part_of_its_labels() {
-        let offer = LabelSets::of(&labels(&[("gpu", "true"), ("zone", "eu")]));
+    fn a_worker_claims_executions_with_any_subset_of_its_labels() {
+        let label_sets = LabelSets::of(&labels(&[("gpu", "true"), ("zone", "eu")]));
         let expected = [
             labels(&[]),
             labels(&[("gpu", "true")]),
             labels(&[("zone", "eu")]),
             labels(&[("gpu", "true"), ("zone", "eu")]),
         ];
-        assert_eq!(offer.sets(), expected);
-        assert!(!offer.is_plain());
+        assert_eq!(label_sets.sets(), expected);
+        assert!(!label_sets.is_plain());
     }
 }

@@ -1,4 +1,4 @@
-//! What an execution is and what may become of it. Plain types and rules: no I/O, no framework.
+//! The domain: executions and their rules. Plain types without I/O or a framework.
 
 mod claim;
 pub mod diagnosis;

@@ -1,10 +1,10 @@
-//! How an attempt ended and what is kept of it.
+//! How an execution ended, and the record that is stored.
 
 use std::time::Duration;
 
 use rgrid_api::{FailureKind, Status, Usage};
 
-/// How an attempt ended, as it is told to users.
+/// How an execution ended, as users see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Completed,
@@ -28,7 +28,7 @@ impl Outcome {
         }
     }
 
-    /// One sentence that a person can act on.
+    /// A sentence with the cause and, if possible, the fix.
     pub fn error(&self) -> Option<&str> {
         match self {
             Outcome::Failed { error, .. } => Some(error),
@@ -37,25 +37,25 @@ impl Outcome {
     }
 }
 
-/// One text stream as it is kept: whole, or its first and last half.
+/// The stored text of a stream: the whole text, or its beginning and end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoredText {
     pub text: String,
-    /// Bytes of text that were written in all.
+    /// Bytes that were written in total.
     pub total: u64,
     pub truncated: bool,
-    /// Where it was cut; none when it is whole.
+    /// `None` if the text is complete.
     pub cut: Option<Cut>,
 }
 
-/// Bytes that were kept of the beginning and of the end of a text; a line between them says so.
+/// Number of bytes kept of the beginning and the end of a text; a line between them marks the gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
     pub head: u64,
     pub tail: u64,
 }
 
-/// How long the parts of an attempt took, as far as they were there and are known.
+/// How long the phases of an attempt took; `None` if unknown or skipped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PhaseTimes {
     pub environment: Option<Duration>,
@@ -63,7 +63,7 @@ pub struct PhaseTimes {
     pub script: Option<Duration>,
 }
 
-/// An output file whose content is at hand.
+/// An output file with its content.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredOutput {
     pub name: String,
@@ -76,7 +76,7 @@ impl std::fmt::Debug for StoredOutput {
     }
 }
 
-/// Everything that the final write records.
+/// Everything that is stored when an execution ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecutionRecord {
     pub outcome: Outcome,
@@ -86,15 +86,15 @@ pub struct ExecutionRecord {
     pub install: StoredText,
     pub usage: Option<Usage>,
     pub outputs: Vec<StoredOutput>,
-    /// What of the files was not kept, a sentence each.
+    /// Why output files were left out, one sentence each.
     pub outputs_left_out: Vec<String>,
     pub phases: PhaseTimes,
-    /// Content id of the image that it ran in.
+    /// ID of the image.
     pub image: Option<String>,
 }
 
 impl ExecutionRecord {
-    /// An attempt of which there is nothing but the reason.
+    /// A record without output.
     pub fn failed(kind: FailureKind, error: impl Into<String>) -> Self {
         Self {
             outcome: Outcome::Failed { kind, error: error.into() },

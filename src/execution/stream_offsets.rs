@@ -1,27 +1,26 @@
-//! How far a follower has come: the id of a Server-Sent Event.
+//! The position of a client in the output of an execution, which is the ID of a Server-Sent Event.
 
 use std::fmt;
 use std::str::FromStr;
 
 use rgrid_api::Stream;
 
-/// The attempt, and how many bytes of each of its streams are behind.
+/// An attempt, and the number of bytes received of each of its streams.
 ///
-/// Bytes, not numbers of chunks: chunks are folded into the row when the run ends, and a byte of a stream
-/// stays at its place. Bytes that were not kept count too, so a place is the same before and after the cut.
+/// Offsets count bytes instead of chunks, because chunks are merged into the row when the execution ends. They include
+/// bytes that were not stored, so an offset stays valid when the text is truncated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StreamOffsets {
-    /// 0: nothing of any attempt.
+    /// 0: before the first attempt.
     pub attempt: i32,
     pub install: u64,
     pub stdout: u64,
     pub stderr: u64,
-    /// Everything was told, the end too.
+    /// The end was received, too.
     pub ended: bool,
 }
 
 impl StreamOffsets {
-    /// Before the first byte of an attempt.
     pub fn start_of(attempt: i32) -> Self {
         Self { attempt, ..Self::default() }
     }
@@ -43,7 +42,7 @@ impl StreamOffsets {
     }
 }
 
-/// `1-0-4096-12`, at the end `1-0-4096-12-end`.
+/// Formats as `1-0-4096-12`, or `1-0-4096-12-end` after the end.
 impl fmt::Display for StreamOffsets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}-{}-{}", self.attempt, self.install, self.stdout, self.stderr)?;
@@ -55,23 +54,23 @@ impl FromStr for StreamOffsets {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let read = || -> Option<Self> {
-            let (numbers, ended) = match text.strip_suffix("-end") {
-                Some(numbers) => (numbers, true),
-                None => (text, false),
-            };
-            let mut parts = numbers.split('-');
-            let mut next = || -> Option<u64> {
-                let part = parts.next()?;
-                let plain = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-                // Offsets travel to the database as signed numbers.
-                part.parse::<i64>().ok().filter(|_| plain)?.try_into().ok()
-            };
-            let attempt = i32::try_from(next()?).ok()?;
-            let (install, stdout, stderr) = (next()?, next()?, next()?);
-            parts.next().is_none().then_some(Self { attempt, install, stdout, stderr, ended })
+        let (numbers, ended) = match text.strip_suffix("-end") {
+            Some(numbers) => (numbers, true),
+            None => (text, false),
         };
-        read().ok_or_else(|| "is not an id that this server gave".to_owned())
+        // The database's integers are signed, so larger numbers are invalid.
+        let number = |part: &str| {
+            let digits = part.bytes().all(|byte| byte.is_ascii_digit());
+            part.parse::<i64>().ok().filter(|_| digits)?.try_into().ok()
+        };
+        let numbers: Option<Vec<u64>> = numbers.split('-').map(number).collect();
+        let offsets = match numbers.as_deref() {
+            Some(&[attempt, install, stdout, stderr]) => {
+                i32::try_from(attempt).ok().map(|attempt| Self { attempt, install, stdout, stderr, ended })
+            }
+            _ => None,
+        };
+        offsets.ok_or_else(|| "is not an event ID of this server".to_owned())
     }
 }
 
@@ -80,16 +79,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_reads_back_as_it_was_written() {
-        let position = StreamOffsets { attempt: 2, install: 7, stdout: 102_400, stderr: 0, ended: false };
-        assert_eq!(position.to_string(), "2-7-102400-0");
-        for position in [position, StreamOffsets { ended: true, ..position }, StreamOffsets::default()] {
-            assert_eq!(position.to_string().parse(), Ok(position));
+    fn a_formatted_id_parses_to_the_same_offsets() {
+        let offsets = StreamOffsets { attempt: 2, install: 7, stdout: 102_400, stderr: 0, ended: false };
+        assert_eq!(offsets.to_string(), "2-7-102400-0");
+        for offsets in [offsets, StreamOffsets { ended: true, ..offsets }, StreamOffsets::default()] {
+            assert_eq!(offsets.to_string().parse(), Ok(offsets));
         }
     }
 
     #[test]
-    fn garbage_is_refused() {
+    fn malformed_ids_are_rejected() {
         let bad =
             ["", "1", "1-2-3", "1-2-3-4-5", "1-2-3-4-End", "-1-2-3-4", "1-+2-3-4", "1- 2-3-4", "a-b-c-d"];
         for bad in

@@ -1,4 +1,4 @@
-//! A submission that has been checked: what is in here can be run.
+//! A validated submission, which can be run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::execution::{ExecutionId, KeyId};
 
-/// Names and values of environment variables. The values never show in a log.
+/// Environment variables. `Debug` hides the values.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct EnvVars(pub BTreeMap<String, String>);
 
@@ -22,7 +22,7 @@ impl fmt::Debug for EnvVars {
     }
 }
 
-/// A file of the submission.
+/// An uploaded file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct FileContent {
     pub name: String,
@@ -35,7 +35,7 @@ impl fmt::Debug for FileContent {
     }
 }
 
-/// What a run may use at most.
+/// The limits of an attempt, and of the number of attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     pub timeout: Duration,
@@ -46,7 +46,7 @@ pub struct Limits {
     pub max_attempts: u32,
 }
 
-/// The caller's word for "this is the same submission", and a digest of what it stood for.
+/// The client's idempotency key, and the digest of the request that first used it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey {
     pub key: String,
@@ -56,24 +56,24 @@ pub struct IdempotencyKey {
 #[derive(Debug, Clone)]
 pub struct NewExecution {
     pub id: ExecutionId,
-    /// The name in the runtime table, not what the user called it.
+    /// The name in the runtime table, which may differ from the name in the request.
     pub runtime: String,
     pub script: FileContent,
     pub args: Vec<String>,
     pub env: EnvVars,
-    /// Like `env`, but kept only until the execution has ended, and masked in its output.
+    /// Like `env`, but deleted when the execution ends and masked in its output.
     pub secrets: EnvVars,
     pub requirements: Option<String>,
     pub inputs: Vec<FileContent>,
     pub limits: Limits,
     pub labels: BTreeMap<String, String>,
-    /// Labels that its worker must have.
+    /// Labels that the worker must have.
     pub on: BTreeMap<String, String>,
     /// Within `rgrid_api::names::PRIORITIES`.
     pub priority: i16,
     pub idempotency: Option<IdempotencyKey>,
-    /// Whose it is.
+    /// The key that submitted it.
     pub key: Option<KeyId>,
-    /// Whom to tell when it has ended.
+    /// The URL to call when it has ended.
     pub webhook: Option<String>,
 }

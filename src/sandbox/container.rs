@@ -39,7 +39,7 @@ pub struct Sandbox {
     container: String,
     token: Token,
     /// The environment that it builds. The volume is removed with the container.
-    builds: Option<EnvironmentBuild>,
+    pub(crate) builds: Option<EnvironmentBuild>,
     /// `None` while the connection is broken.
     pub(crate) connection: Option<Connection>,
     /// The init's state at the last handshake.
@@ -55,11 +55,6 @@ pub struct Sandbox {
     /// Whether something may have used the network. True whenever it is unknown.
     network_used: bool,
     pub(crate) history: History,
-}
-
-struct Hello {
-    state: State,
-    job: Option<String>,
 }
 
 impl Docker {
@@ -83,7 +78,7 @@ impl Docker {
     }
 
     async fn try_create_sandbox(&self, profile: &Profile, lodging: Lodging) -> Result<Sandbox, DockerError> {
-        let token = new_token()?;
+        let token = Token::from_random(random()?);
         let infrastructure = self.infrastructure(&profile.image).await?;
         if let Some(volume) = &profile.environment {
             self.require_environment(volume).await?;
@@ -110,7 +105,10 @@ impl Docker {
         // What its jobs did so far is unknown.
         sandbox.network_used = true;
         match sandbox.connect().await {
-            Ok(hello) => Ok((sandbox, hello.state, hello.job)),
+            Ok(job) => {
+                let state = sandbox.state;
+                Ok((sandbox, state, job))
+            }
             Err(reason) => {
                 // The caller decides whether to remove the container.
                 sandbox.detach();
@@ -140,12 +138,6 @@ impl Sandbox {
         }
     }
 
-    /// Makes this sandbox the builder of an environment: the volume is removed with it.
-    pub(crate) fn building(mut self, environment: EnvironmentBuild) -> Self {
-        self.builds = Some(environment);
-        self
-    }
-
     /// Starts the created container and waits until its init is ready for a job.
     pub(crate) async fn start(mut self) -> Result<Self, DockerError> {
         let docker = self.docker.clone();
@@ -157,9 +149,8 @@ impl Sandbox {
         let started = docker_call("start", docker.start_container(&self.container)).await;
         started.map_err(|error| docker.failed("start a sandbox", error))?;
         let connection = attached.map_err(DockerError::NoHandshake)?;
-        let hello =
-            docker_call("hello", self.handshake(connection)).await.map_err(DockerError::NoHandshake)?;
-        match hello.state {
+        docker_call("hello", self.handshake(connection)).await.map_err(DockerError::NoHandshake)?;
+        match self.state {
             State::Parked => {
                 self.network_used = false;
                 Ok(self)
@@ -335,25 +326,26 @@ impl Sandbox {
         }
     }
 
-    async fn connect(&mut self) -> Result<Hello, String> {
+    /// Returns the ID of the init's current job.
+    async fn connect(&mut self) -> Result<Option<String>, String> {
         // Data of the previous connection may still arrive, which rules out another job.
         self.history.spoil();
         let connection = Connection::attach(&self.docker, &self.container, self.token.clone()).await?;
-        let hello = self.handshake(connection).await?;
+        let job = self.handshake(connection).await?;
         if self.cancelled {
             self.send(&Command::Cancel).await.map_err(|error| error.to_string())?;
         }
-        Ok(hello)
+        Ok(job)
     }
 
-    async fn handshake(&mut self, mut connection: Connection) -> Result<Hello, String> {
+    async fn handshake(&mut self, mut connection: Connection) -> Result<Option<String>, String> {
         connection.open(&self.token, self.last_seq).await?;
         let answer = tokio::time::timeout(HELLO_TIMEOUT, connection.receive()).await;
         match answer.map_err(|_| format!("no hello within {}s", HELLO_TIMEOUT.as_secs()))?? {
             Message::Hello { version: PROTOCOL_VERSION, state, job } => {
                 self.connection = Some(connection);
                 self.state = state;
-                Ok(Hello { state, job })
+                Ok(job)
             }
             Message::Hello { version, .. } => Err(format!(
                 "the init uses protocol version {version}, this daemon uses version {PROTOCOL_VERSION}"
@@ -385,10 +377,6 @@ impl Drop for Sandbox {
             });
         }
     }
-}
-
-pub(crate) fn new_token() -> Result<Token, DockerError> {
-    Ok(Token::from_random(random::<16>()?))
 }
 
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], DockerError> {

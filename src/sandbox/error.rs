@@ -52,15 +52,6 @@ impl DockerError {
     pub fn is_transient(&self) -> bool {
         !matches!(self, Self::ImageMissing { .. } | Self::EnvironmentMissing(_) | Self::UnknownRuntime { .. })
     }
-
-    pub(crate) fn from_bollard(action: &'static str, address: &str, error: BollardError) -> Self {
-        match error {
-            BollardError::DockerResponseServerError { message, .. } => {
-                DockerError::Refused { action, reason: message }
-            }
-            other => DockerError::Unreachable { address: address.to_owned(), reason: other.to_string() },
-        }
-    }
 }
 
 /// Applies the deadline to a call. bollard's own deadline ends with the response head, but a Docker that hangs may do

@@ -327,7 +327,14 @@ impl Docker {
     }
 
     pub(crate) fn failed(&self, action: &'static str, error: bollard::errors::Error) -> DockerError {
-        DockerError::from_bollard(action, &self.address, error)
+        match error {
+            bollard::errors::Error::DockerResponseServerError { message, .. } => {
+                DockerError::Refused { action, reason: message }
+            }
+            other => {
+                DockerError::Unreachable { address: self.address.to_string(), reason: other.to_string() }
+            }
+        }
     }
 }
 

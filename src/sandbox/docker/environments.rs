@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::{InspectContainerOptions, ListVolumesOptions, RemoveVolumeOptions};
+use rgrid_init::Token;
 use slog::{debug, info, warn};
 
 use crate::sandbox::container;
@@ -83,7 +84,7 @@ impl Docker {
         // An installation uses its network, so a lent one would not be reusable. The lodging comes first, so that
         // a shutdown waits for everything that follows.
         let lodging = self.holders.own(profile.network);
-        let token = container::new_token()?;
+        let token = Token::from_random(container::random()?);
         let infrastructure = self.infrastructure(&profile.image).await?;
         let environment = self.create_environment_volume(key).await?;
         let profile = Profile { environment: Some(environment.volume.clone()), ..profile.clone() };
@@ -101,7 +102,8 @@ impl Docker {
             }
         };
         // From here on, dropping the sandbox removes the container and the volume.
-        let sandbox = Sandbox::new(self.clone(), container, token, lodging).building(environment);
+        let mut sandbox = Sandbox::new(self.clone(), container, token, lodging);
+        sandbox.builds = Some(environment);
         // The volume's root belongs to root, so the installing user gets folders of its own.
         let folders = [ENVIRONMENT_PYTHON, ENVIRONMENT_TEMPORARY];
         let folders = folders.map(|name| Entry { name, owner: SCRIPT_USER, content: None });

@@ -61,19 +61,6 @@ impl Images {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn get(&self, reference: &str) -> Option<ImageId> {
-        let mut state = self.state();
-        let id = state.ids.get(reference).cloned()?;
-        state.used.insert(id.clone());
-        Some(id)
-    }
-
-    fn put(&self, reference: &str, id: &ImageId) {
-        let mut state = self.state();
-        state.ids.insert(reference.to_owned(), id.clone());
-        state.used.insert(id.clone());
-    }
-
     /// Clears the cache, because an image may have been removed.
     pub fn forget(&self) {
         self.state().ids.clear();
@@ -83,21 +70,21 @@ impl Images {
 impl Docker {
     /// The ID of an image. Pulls it if the policy allows it.
     pub async fn image(&self, reference: &str, policy: PullPolicy) -> Result<ImageId, DockerError> {
-        if let Some(id) = self.images.get(reference) {
-            return Ok(id);
-        }
-        let local = match policy {
-            PullPolicy::Always => None,
-            PullPolicy::Missing | PullPolicy::Never => self.local_image(reference).await?,
-        };
-        let id = match local.and_then(|image| image.id) {
-            Some(id) => id,
-            None if policy == PullPolicy::Never => {
-                return Err(missing(reference, "its pull policy is `never`"));
+        let cached = self.images.state().ids.get(reference).cloned();
+        let id = match (cached, policy) {
+            (Some(id), _) => id,
+            (None, PullPolicy::Always) => self.pull(reference).await?,
+            (None, PullPolicy::Missing | PullPolicy::Never) => {
+                match self.local_image(reference).await?.and_then(|image| image.id) {
+                    Some(id) => id,
+                    None if policy == PullPolicy::Missing => self.pull(reference).await?,
+                    None => return Err(missing(reference, "its pull policy is `never`")),
+                }
             }
-            None => self.pull(reference).await?,
         };
-        self.images.put(reference, &id);
+        let mut state = self.images.state();
+        state.ids.insert(reference.to_owned(), id.clone());
+        state.used.insert(id.clone());
         Ok(id)
     }
 

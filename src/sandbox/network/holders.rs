@@ -6,7 +6,8 @@
 //! So every sandbox finds the namespace as Docker created it. If no holder is free, the sandbox gets its own namespace
 //! instead of waiting.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, HostConfig};
@@ -43,15 +44,10 @@ pub(crate) struct Holders(Arc<Inner>);
 struct Inner {
     limits: HolderLimits,
     reaper: Reaper,
-    shelves: Mutex<Shelves>,
+    shelves: Mutex<HashMap<NetworkMode, Shelf>>,
     /// Notified when a holder may be missing and may be created.
     needed: Notify,
     closed: watch::Sender<bool>,
-}
-
-struct Shelves {
-    internet: Shelf,
-    none: Shelf,
 }
 
 /// The holders of one network mode.
@@ -71,38 +67,30 @@ struct Holder {
     since: Instant,
 }
 
-impl Shelves {
-    fn of(&mut self, network: NetworkMode) -> &mut Shelf {
-        match network {
-            NetworkMode::Internet => &mut self.internet,
-            NetworkMode::None => &mut self.none,
-        }
-    }
-}
-
 impl Holders {
     pub fn new(limits: HolderLimits, reaper: Reaper) -> Self {
-        let shelf = || Shelf { free: Vec::new(), total: 0, missing: 0, credit: limits.most };
-        let shelves = Mutex::new(Shelves { internet: shelf(), none: shelf() });
         let closed = watch::channel(false).0;
-        Self(Arc::new(Inner { limits, reaper, shelves, needed: Notify::new(), closed }))
+        Self(Arc::new(Inner { limits, reaper, shelves: Mutex::default(), needed: Notify::new(), closed }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shelves> {
-        self.0.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    fn with_shelf<T>(&self, network: NetworkMode, work: impl FnOnce(&mut Shelf) -> T) -> T {
+        let mut shelves = self.0.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let credit = self.0.limits.most;
+        work(shelves.entry(network).or_insert(Shelf { free: Vec::new(), total: 0, missing: 0, credit }))
     }
 
     /// A lent namespace if a holder is free, otherwise an own one.
     pub fn lodge(&self, network: NetworkMode) -> Lodging {
         self.retire(network);
-        let mut shelves = self.lock();
-        let shelf = shelves.of(network);
-        let holder = shelf.free.pop();
+        let holder = self.with_shelf(network, |shelf| {
+            let holder = shelf.free.pop();
+            if holder.is_none() {
+                shelf.missing = (shelf.missing + 1).min(self.0.limits.most);
+                self.0.needed.notify_one();
+            }
+            holder
+        });
         METRICS.networks.add(&[if holder.is_some() { "joined" } else { "own" }], 1);
-        if holder.is_none() {
-            shelf.missing = (shelf.missing + 1).min(self.0.limits.most);
-            self.0.needed.notify_one();
-        }
         self.lodging(network, holder, true)
     }
 
@@ -148,50 +136,49 @@ impl Holders {
     }
 
     fn remove_free(&self, network: NetworkMode, selected: impl Fn(&Holder) -> bool) {
-        let removed: Vec<Holder> = {
-            let mut shelves = self.lock();
-            let shelf = shelves.of(network);
+        let removed: Vec<Holder> = self.with_shelf(network, |shelf| {
             let removed: Vec<Holder> = shelf.free.extract_if(.., |holder| selected(holder)).collect();
             shelf.total -= removed.len();
             removed
-        };
+        });
         removed.into_iter().for_each(|holder| self.remove(holder));
     }
 
     /// Reserves the place of a new holder, if one is missing and may be created.
     fn reserve(&self, network: NetworkMode) -> Option<Place> {
-        let mut shelves = self.lock();
-        let shelf = shelves.of(network);
-        let closed = *self.0.closed.borrow();
-        if closed || shelf.missing == 0 || shelf.credit == 0 || shelf.total >= self.0.limits.most {
-            return None;
-        }
-        shelf.missing -= 1;
-        shelf.credit -= 1;
-        shelf.total += 1;
-        let pending = self.0.reaper.pending();
-        Some(Place { holders: self.clone(), network, filled: false, _pending: pending })
+        self.with_shelf(network, |shelf| {
+            let closed = *self.0.closed.borrow();
+            if closed || shelf.missing == 0 || shelf.credit == 0 || shelf.total >= self.0.limits.most {
+                return None;
+            }
+            shelf.missing -= 1;
+            shelf.credit -= 1;
+            shelf.total += 1;
+            let pending = self.0.reaper.pending();
+            Some(Place { holders: self.clone(), network, filled: false, _pending: pending })
+        })
     }
 
     fn put_back(&self, network: NetworkMode, holder: Holder) {
-        let mut shelves = self.lock();
-        if *self.0.closed.borrow() {
-            shelves.of(network).total -= 1;
-            drop(shelves);
-            return self.remove(holder);
-        }
-        shelves.of(network).free.push(holder);
+        let rejected = self.with_shelf(network, |shelf| {
+            if *self.0.closed.borrow() {
+                shelf.total -= 1;
+                return Some(holder);
+            }
+            shelf.free.push(holder);
+            None
+        });
+        rejected.into_iter().for_each(|holder| self.remove(holder));
     }
 
     fn earn_credit(&self, network: NetworkMode) {
-        let mut shelves = self.lock();
-        let shelf = shelves.of(network);
-        shelf.credit = (shelf.credit + 1).min(self.0.limits.most);
+        let most = self.0.limits.most;
+        self.with_shelf(network, |shelf| shelf.credit = (shelf.credit + 1).min(most));
         self.0.needed.notify_one();
     }
 
     fn uncount(&self, network: NetworkMode) {
-        self.lock().of(network).total -= 1;
+        self.with_shelf(network, |shelf| shelf.total -= 1);
     }
 
     fn remove(&self, holder: Holder) {

@@ -1,4 +1,4 @@
-//! Story 2-4: what a script requires is installed before it runs, once for all that need the same.
+//! Requirements are installed before a script runs, once for all executions that need the same.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::{
 };
 
 const SHOW: &str = "import hello; print(hello.VERSION)";
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 fn daemon() -> (Database, Daemon) {
     let database = Database::new();
@@ -42,7 +42,7 @@ fn assert_install_failed(end: &Value, reason: &str) {
 }
 
 #[test]
-fn the_second_run_with_the_same_requirements_installs_nothing() {
+fn a_second_execution_with_the_same_requirements_installs_nothing() {
     let index = Index::new().with_module("hello", "1.0");
     let (database, daemon) = daemon();
     let http = daemon.http();
@@ -68,7 +68,7 @@ fn the_second_run_with_the_same_requirements_installs_nothing() {
 }
 
 #[test]
-fn the_parked_sandbox_has_what_the_slot_needed_last() {
+fn the_parked_sandbox_has_the_environment_of_the_last_execution() {
     let index = Index::new().with_module("hello", "1.0");
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).start();
@@ -76,10 +76,10 @@ fn the_parked_sandbox_has_what_the_slot_needed_last() {
     daemon.http().wait(&first);
     daemon.wait_until_logged(&first);
     let volume = environments_of(&database.cluster()).remove(0);
-    let parked = wait_until("a parked sandbox with the environment", PATIENCE, || {
+    let parked = wait_until("a parked sandbox with the environment", DEADLINE, || {
         let state = "{{.State.Running}} {{range .Mounts}}{{.Name}} {{.RW}} {{end}}";
         sandboxes_of(&database.cluster()).into_iter().find(|one| {
-            // Not the one of the run before, which is about to go.
+            // The sandbox of the last execution may not have been removed yet.
             let told = try_docker(&["inspect", "-f", state, one]).unwrap_or_default();
             !daemon.ran_in(one) && told.starts_with("true ") && told.contains(&format!("{volume} false"))
         })
@@ -91,11 +91,15 @@ fn the_parked_sandbox_has_what_the_slot_needed_last() {
     );
     daemon.http().wait(&id);
     daemon.wait_until_logged(&id);
-    assert!(daemon.ran_in(&parked), "the run did not take the parked sandbox:\n{}", daemon.log().join("\n"));
+    assert!(
+        daemon.ran_in(&parked),
+        "the execution did not use the parked sandbox:\n{}",
+        daemon.log().join("\n")
+    );
 }
 
 #[test]
-fn two_runs_at_once_install_once() {
+fn two_concurrent_executions_install_once() {
     let index = Index::new().with_module("hello", "1.0").closed();
     let (database, daemon) = daemon();
     two_at_once(&database, [&daemon, &daemon], &index);
@@ -120,7 +124,7 @@ fn two_at_once(database: &Database, daemons: [&Daemon; 2], index: &Index) {
     let ids = daemons.map(|daemon| submit(&daemon.http(), SHOW, &index.requirements("hello")));
     let waits =
         |id: &String| installed(&http, id).contains("Another run is installing the same requirements");
-    wait_until("one installs and the other waits", PATIENCE, || {
+    wait_until("one installs and the other waits", DEADLINE, || {
         (index.asked_for("hello") == 1 && ids.iter().filter(|id| waits(id)).count() == 1).then_some(())
     });
     index.open();
@@ -133,14 +137,14 @@ fn two_at_once(database: &Database, daemons: [&Daemon; 2], index: &Index) {
 }
 
 #[test]
-fn who_waits_for_an_install_that_fails_fails_with_it_and_who_comes_later_tries_again() {
+fn a_failed_install_fails_all_waiting_executions_and_is_retried_by_the_next() {
     let index = Index::new().closed();
     let (database, daemon) = daemon();
     let http = daemon.http();
     let requirements = index.requirements("hello");
     let ids = [(); 2].map(|()| submit(&http, SHOW, &requirements));
     let waits = |id: &String| installed(&http, id).contains("this one waits");
-    wait_until("one waits", PATIENCE, || {
+    wait_until("one waits", DEADLINE, || {
         (index.asked_for("hello") == 1 && ids.iter().any(waits)).then_some(())
     });
     index.open();
@@ -152,13 +156,13 @@ fn who_waits_for_an_install_that_fails_fails_with_it_and_who_comes_later_tries_a
     assert_install_failed(&run(&http, SHOW, &requirements).0, "No matching distribution");
     assert_eq!(index.asked_for("hello"), 2);
     assert_eq!(database.number("SELECT count(*) FROM environments"), 0);
-    wait_until("nothing is left of it", PATIENCE, || {
+    wait_until("no volume is left", DEADLINE, || {
         environments_of(&database.cluster()).is_empty().then_some(())
     });
 }
 
 #[test]
-fn a_wrong_hash_ends_the_install_with_pips_reason() {
+fn a_wrong_hash_fails_the_install_with_the_reason_of_pip() {
     let index = Index::new().with_module("hello", "1.0");
     let (_database, daemon) = daemon();
     let wrong = format!("--require-hashes\nhello==1.0 \\\n    --hash=sha256:{}", "0".repeat(64));
@@ -169,7 +173,7 @@ fn a_wrong_hash_ends_the_install_with_pips_reason() {
 }
 
 #[test]
-fn an_index_that_never_answers_ends_at_the_installs_time_limit() {
+fn an_index_that_never_answers_fails_at_the_time_limit_of_the_install() {
     let index = Index::new().closed();
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).with("RGRID_INSTALL__TIMEOUT", "3s").start();
@@ -179,7 +183,7 @@ fn an_index_that_never_answers_ends_at_the_installs_time_limit() {
 }
 
 #[test]
-fn what_needs_a_compiler_says_so() {
+fn a_missing_compiler_is_reported() {
     let (_database, daemon) = daemon();
     let (end, _) = run(&daemon.http(), "import ujson", "ujson==1.35");
     assert_install_failed(&end, "error: command '");
@@ -199,7 +203,7 @@ fn a_build_that_fills_the_disk_is_stopped() {
 }
 
 #[test]
-fn what_is_larger_than_it_may_be_is_not_kept() {
+fn an_environment_above_the_size_limit_is_not_kept() {
     let index = Index::new().with_module("hello", "1.0");
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).with("RGRID_INSTALL__MAX_SIZE", "8KiB").start();
@@ -211,30 +215,30 @@ fn what_is_larger_than_it_may_be_is_not_kept() {
 }
 
 #[test]
-fn the_install_does_not_count_for_the_scripts_time() {
+fn the_install_does_not_count_towards_the_timeout_of_the_script() {
     let index = Index::new().with_module("hello", "1.0").closed();
     let (_database, daemon) = daemon();
     let http = daemon.http();
     let more = json!({ "requirements": index.requirements("hello"), "timeout_seconds": 2 });
     let id = http.submit_with(SHOW, more);
-    wait_until("the install has begun", PATIENCE, || (index.asked_for("hello") > 0).then_some(()));
+    wait_until("the install has started", DEADLINE, || (index.asked_for("hello") > 0).then_some(()));
     let begun = std::time::Instant::now();
-    wait_until("the script's time has passed", PATIENCE, || (begun.elapsed().as_secs() >= 3).then_some(()));
+    wait_until("the script's time has passed", DEADLINE, || (begun.elapsed().as_secs() >= 3).then_some(()));
     index.open();
     assert_eq!(http.wait(&id)["status"], "completed");
 }
 
 #[test]
-fn a_cancelled_install_leaves_nothing() {
+fn a_cancelled_install_leaves_no_volume() {
     let index = Index::new().with_module("hello", "1.0").closed();
     let (database, daemon) = daemon();
     let http = daemon.http();
     let id = submit(&http, SHOW, &index.requirements("hello"));
-    wait_until("the install has begun", PATIENCE, || (index.asked_for("hello") > 0).then_some(()));
+    wait_until("the install has started", DEADLINE, || (index.asked_for("hello") > 0).then_some(()));
     http.post(&format!("/api/v1/executions/{id}/cancel"), &Value::Null);
     assert_eq!(http.wait(&id)["status"], "cancelled");
     assert!(installed(&http, &id).contains("Looking in indexes"));
-    wait_until("its volume is gone", PATIENCE, || {
+    wait_until("its volume is gone", DEADLINE, || {
         environments_of(&database.cluster()).is_empty().then_some(())
     });
 }
@@ -253,17 +257,17 @@ print(hello.VERSION, [name for _, name in socket.if_nameindex()])
 }
 
 #[test]
-fn large_wheels_need_none_of_the_scripts_memory() {
+fn an_install_does_not_use_the_memory_of_the_script() {
     let (_database, daemon) = daemon();
     let script = "import pandas; print(pandas.DataFrame({'a': [1, 2]}).a.sum())";
     let more = json!({ "requirements": "pandas\n", "memory_mb": 200 });
     let end = daemon.http().wait(&daemon.http().submit_with(script, more));
-    // Installed it is larger than the half of that memory which a script has for its files.
+    // The installed package is larger than the workspace, which may use half of the memory.
     assert_eq!(end["stdout"], "3\n", "{end}");
 }
 
 #[test]
-fn the_servers_constraints_hold_for_each_install() {
+fn the_constraints_of_the_server_apply_to_every_install() {
     let index = Index::new().with_module("hello", "1.0").with_module("hello", "2.0");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("constraints.txt");
@@ -273,14 +277,14 @@ fn the_servers_constraints_hold_for_each_install() {
         DaemonBuilder::plain(&database).with("RGRID_INSTALL__CONSTRAINTS", file.to_str().unwrap()).start();
     assert_eq!(run(&daemon.http(), SHOW, &index.requirements("hello")).0["stdout"], "1.0\n");
 
-    // Another environment from now on: other constraints may give another result.
+    // Changed constraints lead to another environment.
     std::fs::write(&file, "hello>=2\n").unwrap();
     assert_eq!(run(&daemon.http(), SHOW, &index.requirements("hello")).0["stdout"], "2.0\n");
     assert_install_failed(&run(&daemon.http(), SHOW, &index.requirements("hello==1.0")).0, "ERROR: ");
 }
 
 #[test]
-fn the_servers_index_is_used_when_the_requirements_name_none() {
+fn the_index_of_the_server_is_used_if_the_requirements_name_none() {
     let index = Index::new().with_module("hello", "3.0");
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).with("RGRID_INSTALL__INDEX_URL", &index.url()).start();
@@ -290,7 +294,7 @@ fn the_servers_index_is_used_when_the_requirements_name_none() {
 }
 
 #[test]
-fn what_names_a_file_is_refused_with_its_line() {
+fn a_requirement_that_names_a_file_is_rejected_with_its_line() {
     let (_database, daemon) = daemon();
     for (line, words) in [
         ("-r more.txt", "line 2: -r names a file"),

@@ -1,4 +1,4 @@
-//! What was installed: read-only for scripts, whole or not there at all, removed when it is old.
+//! Environments: read-only for scripts, complete or not used at all, removed when they are old.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::support::{
 };
 
 const SHOW: &str = "import hello; print(hello.VERSION)";
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Nothing is parked, so nothing is in use but by what runs.
-fn sweeping(database: &Database, settings: &[(&str, &str)]) -> DaemonBuilder {
+/// Frequent maintenance, and no parked sandboxes that would use an environment.
+fn with_maintenance(database: &Database, settings: &[(&str, &str)]) -> DaemonBuilder {
     let builder = DaemonBuilder::plain(database)
         .with("RGRID_SANDBOX__PARKED", "0")
-        // Long enough for Docker to make what a volume was made for: who finds one unused twice removes it.
+        // A volume that is unused twice in a row is removed, so leave Docker time to create its container.
         .with("RGRID_ENVIRONMENTS__SWEEP_INTERVAL", "2s");
     settings.iter().fold(builder, |builder, (name, value)| builder.with(name, value))
 }
@@ -25,21 +25,21 @@ fn run(http: &Http, script: &str, requirements: &str) -> Value {
     http.wait(&http.submit_with(script, json!({ "requirements": requirements })))
 }
 
-fn begin_install(http: &Http, index: &Index, more: Value) -> String {
+fn start_install(http: &Http, index: &Index, more: Value) -> String {
     let mut job = json!({ "requirements": index.requirements("hello") });
     job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let id = http.submit_with(SHOW, job);
-    wait_until("the install has begun", PATIENCE, || (index.asked_for("hello") > 0).then_some(()));
+    wait_until("the install has started", DEADLINE, || (index.asked_for("hello") > 0).then_some(()));
     id
 }
 
-/// A filter for the containers that install.
-fn builder_of(cluster: &str) -> String {
+/// A filter for builder containers.
+fn builder_filter(cluster: &str) -> String {
     format!("name=rgrid-build-{}", &cluster.replace('-', "")[..16])
 }
 
 #[test]
-fn a_script_can_not_write_into_its_environment() {
+fn a_script_cannot_write_into_its_environment() {
     let index = Index::new().with_module("hello", "1.0");
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).start();
@@ -58,22 +58,22 @@ print(hello.__file__.startswith(sys.prefix), sys.prefix == os.environ['VIRTUAL_E
 }
 
 #[test]
-fn an_install_is_locked_down_like_a_script() {
+fn an_install_has_the_same_restrictions_as_a_script() {
     let index = Index::new().with_module("hello", "1.0").closed();
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).start();
-    begin_install(&daemon.http(), &index, json!({ "memory_mb": 64 }));
+    start_install(&daemon.http(), &index, json!({ "memory_mb": 64 }));
     let cluster = database.cluster();
     let inspected: Value = serde_json::from_str(&docker(&[
         "inspect",
-        &docker(&["ps", "-q", "--filter", &builder_of(&cluster)]),
+        &docker(&["ps", "-q", "--filter", &builder_filter(&cluster)]),
     ]))
     .unwrap();
     let (host, mounts) = (&inspected[0]["HostConfig"], inspected[0]["Mounts"].as_array().unwrap());
     assert_eq!((&host["CapDrop"], &host["ReadonlyRootfs"]), (&json!(["ALL"]), &json!(true)));
     assert!(host["SecurityOpt"].to_string().contains("no-new-privileges"), "{host}");
     assert_eq!((&host["PidsLimit"], &host["Privileged"]), (&json!(256), &json!(false)));
-    // Its own memory, not the script's.
+    // install.memory applies, not the script's limit.
     assert_eq!(host["Memory"], 1 << 30);
     let writable: Vec<_> = mounts.iter().filter(|mount| mount["RW"] == true).collect();
     assert_eq!((writable.len(), writable[0]["Destination"].as_str()), (1, Some("/rgrid-env")), "{mounts:?}");
@@ -84,7 +84,7 @@ fn an_install_is_locked_down_like_a_script() {
 }
 
 #[test]
-fn programs_that_come_with_requirements_are_on_the_path() {
+fn programs_of_the_environment_are_on_the_path() {
     let index = Index::new().with_module("hello", "1.0");
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).start();
@@ -97,12 +97,12 @@ print(subprocess.run(['python3', '-c', 'import hello; print(hello.VERSION)'], ca
 }
 
 #[test]
-fn a_daemon_killed_over_an_install_goes_on_with_it() {
+fn a_restarted_daemon_adopts_a_running_install() {
     let index = Index::new().with_module("hello", "1.0").closed();
     let database = Database::new();
     let builder = DaemonBuilder::plain(&database);
     let daemon = builder.start();
-    let id = begin_install(&daemon.http(), &index, json!({ "max_attempts": 1 }));
+    let id = start_install(&daemon.http(), &index, json!({ "max_attempts": 1 }));
     daemon.kill_9();
 
     let again = builder.start();
@@ -116,17 +116,17 @@ fn a_daemon_killed_over_an_install_goes_on_with_it() {
 }
 
 #[test]
-fn an_install_that_ended_while_no_daemon_was_there_is_used_by_the_next() {
+fn an_install_that_ends_without_a_daemon_is_used_by_the_next_one() {
     let index = Index::new().with_module("hello", "1.0").closed();
     let database = Database::new();
     let builder = DaemonBuilder::plain(&database);
     let daemon = builder.start();
-    let id = begin_install(&daemon.http(), &index, json!({ "max_attempts": 1 }));
+    let id = start_install(&daemon.http(), &index, json!({ "max_attempts": 1 }));
     let cluster = database.cluster();
     daemon.kill_9();
     index.open();
-    wait_until("pip is done", PATIENCE, || {
-        let builder = docker(&["ps", "-q", "--filter", &builder_of(&cluster)]);
+    wait_until("pip has exited", DEADLINE, || {
+        let builder = docker(&["ps", "-q", "--filter", &builder_filter(&cluster)]);
         (docker(&["top", &builder]).lines().count() == 2).then_some(())
     });
     assert_eq!(database.number("SELECT count(*) FROM environments"), 0);
@@ -138,14 +138,14 @@ fn an_install_that_ended_while_no_daemon_was_there_is_used_by_the_next() {
 }
 
 #[test]
-fn a_half_installed_environment_is_never_used_and_costs_no_attempt() {
+fn an_incomplete_environment_is_never_used_and_costs_no_attempt() {
     let index = Index::new().with_module("hello", "1.0").closed();
     let database = Database::new();
-    let builder = sweeping(&database, &[("RGRID_WORKER__LEASE", "2s")]);
+    let builder = with_maintenance(&database, &[("RGRID_WORKER__LEASE", "2s")]);
     let daemon = builder.start();
-    let id = begin_install(&daemon.http(), &index, json!({ "max_attempts": 1 }));
+    let id = start_install(&daemon.http(), &index, json!({ "max_attempts": 1 }));
     let cluster = database.cluster();
-    let half = environments_of(&cluster).remove(0);
+    let incomplete = environments_of(&cluster).remove(0);
     daemon.kill_9();
     remove_containers_of(&cluster);
     index.open();
@@ -153,22 +153,22 @@ fn a_half_installed_environment_is_never_used_and_costs_no_attempt() {
     let again = builder.start();
     let end = again.http().wait(&id);
     assert_eq!((end["status"].as_str(), end["stdout"].as_str()), (Some("completed"), Some("1.0\n")), "{end}");
-    assert_ne!(database.text("SELECT volume FROM environments"), half);
-    wait_until("the half one is removed", PATIENCE, || {
-        (!environments_of(&cluster).contains(&half)).then_some(())
+    assert_ne!(database.text("SELECT volume FROM environments"), incomplete);
+    wait_until("the incomplete environment is removed", DEADLINE, || {
+        (!environments_of(&cluster).contains(&incomplete)).then_some(())
     });
     assert_eq!(environments_of(&cluster).len(), 1);
 }
 
 #[test]
-fn a_volume_that_somebody_removed_is_made_anew() {
+fn a_removed_volume_is_installed_again() {
     let index = Index::new().with_module("hello", "1.0");
     let database = Database::new();
-    let daemon = sweeping(&database, &[("RGRID_ENVIRONMENTS__SWEEP_INTERVAL", "1h")]).start();
+    let daemon = with_maintenance(&database, &[("RGRID_ENVIRONMENTS__SWEEP_INTERVAL", "1h")]).start();
     let requirements = index.requirements("hello");
     run(&daemon.http(), SHOW, &requirements);
     let volume = environments_of(&database.cluster()).remove(0);
-    wait_until("it can be removed", PATIENCE, || sandboxes_of(&database.cluster()).is_empty().then_some(()));
+    wait_until("it can be removed", DEADLINE, || sandboxes_of(&database.cluster()).is_empty().then_some(()));
     remove_volume(&volume);
     assert_eq!(run(&daemon.http(), SHOW, &requirements)["stdout"], "1.0\n");
     assert_eq!(index.asked_for("hello"), 2);
@@ -176,26 +176,26 @@ fn a_volume_that_somebody_removed_is_made_anew() {
 }
 
 #[test]
-fn an_environment_that_nobody_uses_is_removed_when_it_is_old() {
+fn an_unused_environment_is_removed_at_its_maximum_age() {
     let index = Index::new().with_module("hello", "1.0");
     let database = Database::new();
-    let daemon = sweeping(&database, &[("RGRID_ENVIRONMENTS__MAX_AGE", "4s")]).start();
+    let daemon = with_maintenance(&database, &[("RGRID_ENVIRONMENTS__MAX_AGE", "4s")]).start();
     let http = daemon.http();
     let requirements = index.requirements("hello");
-    // Longer than it may be unused: what a script has is not taken away.
+    // Runs longer than the maximum age, because an environment in use must not be removed.
     let script = "import time; time.sleep(7); import hello; print(hello.VERSION)";
     assert_eq!(run(&http, script, &requirements)["stdout"], "1.0\n");
-    wait_until("it is removed", PATIENCE, || environments_of(&database.cluster()).is_empty().then_some(()));
+    wait_until("it is removed", DEADLINE, || environments_of(&database.cluster()).is_empty().then_some(()));
     assert_eq!(database.number("SELECT count(*) FROM environments"), 0);
     assert_eq!(run(&http, SHOW, &requirements)["stdout"], "1.0\n");
     assert_eq!(index.asked_for("hello"), 2);
 }
 
 #[test]
-fn of_too_many_environments_the_one_that_was_used_longest_ago_goes() {
+fn the_least_recently_used_environment_is_removed_above_the_size_limit() {
     let index = Index::new().with_module("hello", "1.0").with_module("other", "1.0");
     let database = Database::new();
-    let builder = sweeping(&database, &[]);
+    let builder = with_maintenance(&database, &[]);
     let daemon = builder.start();
     let http = daemon.http();
     run(&http, SHOW, &index.requirements("hello"));
@@ -207,15 +207,15 @@ fn of_too_many_environments_the_one_that_was_used_longest_ago_goes() {
     assert_eq!(daemon.stop(), 0);
 
     let room_for_one = (size * 3 / 2).to_string();
-    let _again = sweeping(&database, &[("RGRID_ENVIRONMENTS__MAX_SIZE", &room_for_one)]).start();
-    wait_until("one of them is removed", PATIENCE, || {
+    let _again = with_maintenance(&database, &[("RGRID_ENVIRONMENTS__MAX_SIZE", &room_for_one)]).start();
+    wait_until("one of them is removed", DEADLINE, || {
         (environments_of(&database.cluster()) == [latest.clone()]).then_some(())
     });
     assert_eq!(database.text("SELECT volume FROM environments"), latest);
 }
 
 #[test]
-fn nothing_but_environments_is_left_behind() {
+fn a_stopped_daemon_leaves_only_environments() {
     let index = Index::new().with_module("hello", "1.0");
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).start();

@@ -1,4 +1,4 @@
-//! Networks that are lent to one sandbox after another: what a run meets there, and what happens when they go away.
+//! Network namespaces that are lent to one sandbox after another: isolation between scripts, and lost holders.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use crate::support::{
     touch, try_docker, wait_until,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Prints which network namespace it is in.
-const WHERE: &str = "import os; print(os.readlink('/proc/self/ns/net'))";
+/// Prints its network namespace.
+const PRINT_NAMESPACE: &str = "import os; print(os.readlink('/proc/self/ns/net'))";
 
-fn end_of(daemon: &Daemon, script: &str, more: Value) -> String {
+fn stdout_of(daemon: &Daemon, script: &str, more: Value) -> String {
     let id = daemon.http().submit_with(script, more);
     let end = daemon.http().wait(&id);
     daemon.wait_until_logged(&id);
@@ -27,26 +27,26 @@ fn attack(daemon: &Daemon, name: &str) -> Vec<String> {
     let read = |name: &str| std::fs::read(fixture(&format!("attacks/{name}"))).unwrap();
     let helper = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, read("attack.py"));
     let more = json!({ "files": [{ "name": "attack.py", "content_base64": helper }] });
-    let said = end_of(daemon, &String::from_utf8(read(name)).unwrap(), more);
+    let said = stdout_of(daemon, &String::from_utf8(read(name)).unwrap(), more);
     said.lines().map(str::to_owned).collect()
 }
 
 /// The holder whose network a sandbox has joined.
 fn joined(sandbox: &str) -> Option<String> {
-    // One that is just being removed has joined nothing any more.
+    // A sandbox that is being removed cannot be inspected.
     let mode = try_docker(&["inspect", "-f", "{{.HostConfig.NetworkMode}}", sandbox]).ok()?;
     mode.strip_prefix("container:").map(str::to_owned)
 }
 
-/// Runs scripts until the parked sandbox of a daemon with one slot has joined a holder; both.
+/// Runs scripts until the parked sandbox of a daemon with one slot has joined a holder; returns both.
 fn wait_for_a_lent_network(daemon: &Daemon, cluster: &str) -> (String, String) {
     wait_for_lent_networks(daemon, cluster, 1).into_iter().next().unwrap()
 }
 
-/// Runs scripts until the parked sandbox of each slot has joined a holder; these by those.
+/// Runs scripts until the parked sandbox of each slot has joined a holder; returns the holders by sandbox.
 fn wait_for_lent_networks(daemon: &Daemon, cluster: &str, slots: usize) -> HashMap<String, String> {
-    wait_until("all parked sandboxes have joined a network", PATIENCE, || {
-        // Not those of the runs before, which are about to go.
+    wait_until("all parked sandboxes have joined a network", DEADLINE, || {
+        // Sandboxes of earlier executions may not have been removed yet.
         let parked = sandboxes_of(cluster);
         if parked.len() != slots || !parked.iter().all(|one| is_running(one) && !daemon.ran_in(one)) {
             return None;
@@ -55,7 +55,7 @@ fn wait_for_lent_networks(daemon: &Daemon, cluster: &str, slots: usize) -> HashM
         if lent.len() == slots {
             return Some(lent);
         }
-        // Each slot has to run one, so none may be done before the last has begun.
+        // Every slot must run one script, so none may end before the last has started.
         let http = daemon.http();
         let script = format!("import time; time.sleep({})", 0.5 * (slots - 1) as f64);
         let ids: Vec<_> = (0..slots).map(|_| http.submit(&script)).collect();
@@ -68,7 +68,7 @@ fn wait_for_lent_networks(daemon: &Daemon, cluster: &str, slots: usize) -> HashM
 }
 
 #[test]
-fn a_network_is_never_lent_to_two_at_once() {
+fn a_network_is_never_lent_to_two_sandboxes_at_the_same_time() {
     const ROUNDS: usize = 12;
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(2).start();
@@ -91,21 +91,21 @@ fn a_network_is_never_lent_to_two_at_once() {
             stays.sort_by(|a, b| a.0.total_cmp(&b.0));
             assert!(
                 stays.windows(2).all(|pair| pair[0].1 < pair[1].0),
-                "two at once in {namespace}: {stays:?}"
+                "two sandboxes in {namespace}: {stays:?}"
             );
         }
     }
 }
 
 #[test]
-fn a_script_meets_nothing_of_those_that_had_its_network_before() {
+fn a_script_finds_no_traces_of_earlier_scripts_in_its_network() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).start();
     let cluster = database.cluster();
     let (sandbox, lurked_in) = wait_for_a_lent_network(&daemon, &cluster);
     attack(&daemon, "lurks.py");
     assert!(daemon.ran_in(&sandbox));
-    let met = wait_until("its network is lent again", PATIENCE, || {
+    let met = wait_until("its network is lent again", DEADLINE, || {
         let (sandbox, holder) = wait_for_a_lent_network(&daemon, &cluster);
         let met = attack(&daemon, "meets.py");
         (holder == lurked_in && daemon.ran_in(&sandbox)).then_some(met)
@@ -132,14 +132,14 @@ fn a_script_meets_nothing_of_those_that_had_its_network_before() {
 }
 
 #[test]
-fn a_network_through_which_something_went_is_not_lent_again() {
+fn a_network_that_was_used_is_not_lent_again() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).start();
     let cluster = database.cluster();
     let (_, holder) = wait_for_a_lent_network(&daemon, &cluster);
     let said = attack(&daemon, "chatters.py");
     assert_eq!(said, ["waiting 20"]);
-    wait_until("its holder is removed", PATIENCE, || (!holders_of(&cluster).contains(&holder)).then_some(()));
+    wait_until("its holder is removed", DEADLINE, || (!holders_of(&cluster).contains(&holder)).then_some(()));
     for _ in 0..3 {
         let met = attack(&daemon, "meets.py");
         assert!(met.contains(&"Tcp: []".to_owned()) && !met.join("\n").contains(":1267"), "{met:#?}");
@@ -147,20 +147,20 @@ fn a_network_through_which_something_went_is_not_lent_again() {
 }
 
 #[test]
-fn when_holders_are_removed_or_stopped_runs_get_other_networks() {
+fn executions_get_other_networks_when_holders_are_removed_or_stopped() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(2).with("RGRID_SANDBOX__PARKED", "0").start();
     let cluster = database.cluster();
     for clear_up in [["rm", "-f"], ["kill", "-s9"], ["stop", "-t0"]] {
-        wait_until("networks are kept ready, and cleared up", PATIENCE, || {
-            end_of(&daemon, WHERE, json!({}));
-            // One that is no good any more may be on its way out.
+        wait_until("holders exist and are removed", DEADLINE, || {
+            stdout_of(&daemon, PRINT_NAMESPACE, json!({}));
+            // Unusable holders may be in removal.
             let held = holders_of(&cluster).into_iter().filter(|one| is_running(one));
             let gone = held.filter(|one| try_docker(&[&clear_up[..], &[one]].concat()).is_ok());
             (gone.count() > 0).then_some(())
         });
         for _ in 0..3 {
-            let said = end_of(&daemon, "import os; print(os.listdir('/sys/class/net'))", json!({}));
+            let said = stdout_of(&daemon, "import os; print(os.listdir('/sys/class/net'))", json!({}));
             assert!(said.contains("eth0"), "after {clear_up:?}: {said}");
         }
     }
@@ -169,7 +169,7 @@ fn when_holders_are_removed_or_stopped_runs_get_other_networks() {
 }
 
 #[test]
-fn a_run_whose_holder_dies_goes_on_without_a_network() {
+fn an_execution_whose_holder_dies_continues_without_a_network() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).start();
     let http = daemon.http();
@@ -184,7 +184,7 @@ print(interfaces())
 ";
     let id = http.submit(script);
     http.wait_for_output(&id, "eth0");
-    wait_until("its start is logged", PATIENCE, || daemon.ran_in(&sandbox).then_some(()));
+    wait_until("its start is logged", DEADLINE, || daemon.ran_in(&sandbox).then_some(()));
     docker(&["rm", "-f", &holder]);
     let end = http.wait(&id);
     assert_eq!(
@@ -192,41 +192,41 @@ print(interfaces())
         (Some("completed"), Some("['eth0', 'lo']\n['lo']\n")),
         "{end}"
     );
-    assert!(end_of(&daemon, "import os; print(os.listdir('/sys/class/net'))", json!({})).contains("eth0"));
+    assert!(stdout_of(&daemon, "import os; print(os.listdir('/sys/class/net'))", json!({})).contains("eth0"));
 }
 
 #[test]
-fn a_run_that_is_taken_over_keeps_its_network_and_all_others_are_removed() {
+fn an_adopted_execution_keeps_its_network_and_other_holders_are_removed() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database).slots(2);
     let daemon = builder.start();
     let cluster = database.cluster();
     let lent = wait_for_lent_networks(&daemon, &cluster, 2);
-    // However long the rest takes, it runs until it is told to end.
+    // It runs until the file exists.
     let script = "\
 import os, time
-print('begun', flush=True)
+print('started', flush=True)
 while not os.path.exists('/tmp/end'): time.sleep(0.05)
 print(os.listdir('/sys/class/net'))
 ";
     let id = daemon.http().submit(script);
-    daemon.http().wait_for_output(&id, "begun");
-    let (sandbox, holder) = wait_until("its start is logged", PATIENCE, || {
+    daemon.http().wait_for_output(&id, "started");
+    let (sandbox, holder) = wait_until("its start is logged", DEADLINE, || {
         lent.iter().find(|(sandbox, _)| daemon.ran_in(sandbox))
     });
     daemon.kill_9();
 
     let again = builder.start();
-    wait_until("those of nobody are removed", PATIENCE, || {
+    wait_until("unused holders are removed", DEADLINE, || {
         let now = holders_of(&cluster);
         lent.values().all(|one| one == holder || !now.contains(one)).then_some(())
     });
-    assert!(holders_of(&cluster).contains(holder), "its holder was removed under it");
+    assert!(holders_of(&cluster).contains(holder), "the holder in use was removed");
     touch(sandbox, "/tmp/end");
     let end = again.http().wait(&id);
     assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
     assert!(end["stdout"].as_str().unwrap().contains("eth0"), "{end}");
-    wait_until("its holder goes with it", PATIENCE, || {
+    wait_until("the holder is removed with its sandbox", DEADLINE, || {
         (!holders_of(&cluster).contains(holder)).then_some(())
     });
     assert_eq!(again.stop(), 0);
@@ -234,13 +234,13 @@ print(os.listdir('/sys/class/net'))
 }
 
 #[test]
-fn with_fresh_networks_nothing_is_lent() {
+fn no_network_is_lent_with_fresh_network() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).with("RGRID_SANDBOX__FRESH_NETWORK", "true").start();
     let cluster = database.cluster();
     let mut seen = Vec::new();
     for _ in 0..4 {
-        let namespace = end_of(&daemon, WHERE, json!({}));
+        let namespace = stdout_of(&daemon, PRINT_NAMESPACE, json!({}));
         assert_eq!(holders_of(&cluster), Vec::<String>::new());
         assert!(sandboxes_of(&cluster).iter().all(|sandbox| joined(sandbox).is_none()));
         seen.push(namespace);

@@ -1,4 +1,4 @@
-//! Images: got as their pull policy says, and by their content from then on.
+//! Images: pull policies, digests, and removal of pulled images.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::{Daemon, DaemonBuilder, Database, Registry, docker, wait_until};
 
-/// A daemon with one more runtime, `test`.
+/// A daemon with an additional runtime, `test`.
 fn with_runtime(database: &Database, image: &str, pull: &str) -> (DaemonBuilder, Daemon) {
     let mut builder = DaemonBuilder::on(database).slots(1);
     add_runtime(&mut builder, image, "python3", pull);
@@ -23,7 +23,7 @@ fn add_runtime(builder: &mut DaemonBuilder, image: &str, command: &str, pull: &s
     builder.argument(&format!("--config={}", file.display()));
 }
 
-/// A name for an image of this test's own, gone afterwards.
+/// A tag for this test only; dropping it removes it.
 struct Tag(String);
 
 impl Tag {
@@ -39,8 +39,8 @@ impl Tag {
         docker(&["tag", image, &self.0]);
     }
 
-    /// The same image with one more file, `/moved`.
-    fn move_to_a_changed_one(&self) {
+    /// Moves the tag to the same image with an additional file, `/moved`.
+    fn move_to_a_changed_image(&self) {
         let container = docker(&["create", &self.0, "true"]);
         docker(&["cp", "/etc/hostname", &format!("{container}:/moved")]);
         docker(&["commit", &container, &self.0]);
@@ -55,9 +55,9 @@ impl Drop for Tag {
 }
 
 #[test]
-fn an_image_that_cannot_be_had_is_told_with_what_to_do() {
+fn an_image_that_cannot_be_pulled_is_reported_with_a_fix() {
     let database = Database::new();
-    // Nobody listens there, so a pull fails at once.
+    // No server listens there, so a pull fails immediately.
     let image = "127.0.0.1:1/nothing:here";
     for (pull, reason) in
         [("never", "its pull policy is `never`"), ("missing", "refused"), ("always", "refused")]
@@ -81,7 +81,7 @@ fn an_image_that_cannot_be_had_is_told_with_what_to_do() {
 }
 
 #[test]
-fn an_image_that_is_here_is_pulled_only_where_the_policy_says_always() {
+fn a_local_image_is_pulled_only_with_the_policy_always() {
     let database = Database::new();
     let tag = Tag::of("python:3.11-slim");
     for pull in ["never", "missing"] {
@@ -90,14 +90,14 @@ fn an_image_that_is_here_is_pulled_only_where_the_policy_says_always() {
         assert_eq!(end["stdout"], "1\n", "{pull}: {end}");
         assert!(!daemon.log().iter().any(|line| line.contains("pulling an image")), "{pull}");
     }
-    // No registry knows it.
+    // No registry has it.
     let (_builder, daemon) = with_runtime(&database, &format!("127.0.0.1:1/{}", tag.0), "always");
     let end = daemon.http().wait(&daemon.http().submit_with("print(1)", json!({ "runtime": "test" })));
     assert_eq!(end["failure_kind"], "image", "{end}");
 }
 
 #[test]
-fn a_name_that_moves_means_the_same_image_until_the_next_start() {
+fn a_tag_refers_to_the_same_image_until_the_next_start() {
     let database = Database::new();
     let tag = Tag::of("python:3.11-slim");
     let (builder, daemon) = with_runtime(&database, &tag.0, "never");
@@ -107,14 +107,14 @@ fn a_name_that_moves_means_the_same_image_until_the_next_start() {
         end["stdout"].as_str().unwrap().to_owned()
     };
     assert_eq!(run(&daemon), "False\n");
-    tag.move_to_a_changed_one();
+    tag.move_to_a_changed_image();
     assert_eq!(run(&daemon), "False\n");
     assert_eq!(daemon.stop(), 0);
     assert_eq!(run(&builder.start()), "True\n");
 }
 
 #[test]
-fn what_was_pulled_goes_when_nobody_has_needed_it_for_long() {
+fn a_pulled_image_is_removed_when_it_was_not_used_for_long() {
     let (database, registry) = (Database::new(), Registry::new());
     let mut builder = DaemonBuilder::plain(&database).slots(1);
     add_runtime(&mut builder, &registry.image(), "/bin/sh", "missing");
@@ -122,26 +122,26 @@ fn what_was_pulled_goes_when_nobody_has_needed_it_for_long() {
     let daemon = builder.start();
     let http = daemon.http();
     let run = || http.wait(&http.submit_with("echo pulled", json!({ "runtime": "test" })))["stdout"].clone();
-    // Was here before, so it is not ours.
+    // This image was local before, so RGrid must not remove it.
     assert_eq!(http.wait(&http.submit("print(1)"))["stdout"], "1\n");
     assert_eq!((run(), run()), (json!("pulled\n"), json!("pulled\n")));
     assert_eq!(registry.pulls(), 1);
     let known = || database.text("SELECT coalesce(string_agg(name || ' ' || image, ', '), '') FROM images");
     let pulled = format!("{} {}", registry.image(), registry.image_id());
-    wait_until("it is written down", Duration::from_secs(10), || (known() == pulled).then_some(()));
+    wait_until("it is recorded", Duration::from_secs(10), || (known() == pulled).then_some(()));
     assert!(database.number("SELECT size_bytes FROM images") > 100_000);
 
-    // The sandboxes of its runs may still be there, and that counts as use.
-    let grow_old = || database.execute("UPDATE images SET last_used_at = now() - interval '31 days'");
-    let somebodys = Tag::of(&registry.image());
-    wait_until("it stays, since somebody else has named it", Duration::from_secs(20), || {
-        grow_old();
+    // Sandboxes that were not removed yet count as use.
+    let age = || database.execute("UPDATE images SET last_used_at = now() - interval '31 days'");
+    let other_tag = Tag::of(&registry.image());
+    wait_until("it is kept because it has another tag", Duration::from_secs(20), || {
+        age();
         daemon.log().iter().any(|line| line.contains("referenced in multiple repositories")).then_some(())
     });
     assert_eq!(known(), pulled);
-    drop(somebodys);
+    drop(other_tag);
     wait_until("it is removed", Duration::from_secs(20), || {
-        grow_old();
+        age();
         known().is_empty().then_some(())
     });
     assert_eq!(docker(&["image", "ls", "--quiet", "--no-trunc", &registry.image()]), "");
@@ -150,14 +150,14 @@ fn what_was_pulled_goes_when_nobody_has_needed_it_for_long() {
 }
 
 #[test]
-fn what_users_write_forges_no_line_of_the_log() {
+fn user_input_cannot_forge_log_lines() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).with("RGRID_LOG__LEVEL", "debug").start();
     let forged = "\n{\"msg\":\"forged\",\"level\":\"ERRO\"}\n\u{1b}[2J";
     let script =
         format!("import sys; print({forged:?}, sys.argv); print({forged:?}, file=sys.stderr); sys.exit(3)")
             .replace("\\u{1b}", "\\x1b");
-    // Control characters in requirements are refused; line breaks and quotes are theirs by right.
+    // Control characters in requirements are rejected; line breaks and quotes are valid.
     let more =
         json!({ "args": [forged], "env": { "A": forged }, "requirements": forged.replace('\u{1b}', "") });
     let end = daemon.http().wait(&daemon.http().submit_with(&script, more));
@@ -167,12 +167,12 @@ fn what_users_write_forges_no_line_of_the_log() {
     daemon
         .http()
         .get_with("/api/v1/executions?label=%0A%7B%22msg%22%3A%22forged%22%7D=1", &[("x-forged", "forged")]);
-    wait_until("the log has told the end", Duration::from_secs(10), || {
+    wait_until("the end is logged", Duration::from_secs(10), || {
         daemon.log().iter().any(|line| line.contains("exit code 3")).then_some(())
     });
     for line in daemon.log() {
         let record: serde_json::Value =
-            serde_json::from_str(&line).unwrap_or_else(|_| panic!("no record: {line}"));
+            serde_json::from_str(&line).unwrap_or_else(|_| panic!("not a JSON record: {line}"));
         assert_ne!(record["msg"], "forged", "{line}");
         assert!(!line.contains('\u{1b}'), "{line}");
     }

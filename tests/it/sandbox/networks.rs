@@ -1,4 +1,4 @@
-//! Two networks of one name: Docker makes them for two that ask at once, and then starts no container in either.
+//! Two networks with the same name: Docker creates them for concurrent requests, and then starts no container in either.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -10,7 +10,7 @@ use crate::support::{Daemon, DaemonBuilder, Database, docker, try_docker};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// A name that no other test uses; dropping it removes what has it.
+/// A unique network name; dropping it removes its networks.
 struct Name {
     name: String,
     users: Vec<String>,
@@ -22,8 +22,8 @@ impl Name {
         Self { name: format!("rgrid-test-{}-{number}", std::process::id()), users: Vec::new() }
     }
 
-    /// As a daemon makes it. False: this Docker refuses a second one, so there is nothing to mend.
-    fn make(&self) -> bool {
+    /// Creates it as a daemon does. Returns false if this version of Docker refuses a second one.
+    fn create(&self) -> bool {
         let body =
             json!({ "Name": self.name, "Driver": "bridge", "Labels": { "rgrid.network": "internet" } });
         let body = body.to_string();
@@ -38,8 +38,8 @@ impl Name {
         status == "201"
     }
 
-    /// Something runs in that network.
-    fn used(&mut self, network: &str) {
+    /// Starts a container in the network.
+    fn use_network(&mut self, network: &str) {
         let user = docker(&["run", "-d", "--entrypoint", "sleep", "python:3.11-slim", "600"]);
         self.users.push(user.clone());
         docker(&["network", "connect", network, &user]);
@@ -48,7 +48,7 @@ impl Name {
     fn ids(&self) -> Vec<String> {
         let filter = format!("name=^{}$", self.name);
         let all = docker(&["network", "ls", "-q", "--no-trunc", "--filter", &filter]);
-        // One that is removed in this moment is not there any more.
+        // A network that is being removed cannot be inspected.
         let created = |id: &str| try_docker(&["network", "inspect", "-f", "{{.Created}}", id]).ok();
         let mut ids: Vec<_> = all.lines().filter_map(|id| Some((created(id)?, id.to_owned()))).collect();
         ids.sort();
@@ -73,31 +73,31 @@ fn assert_runs(daemon: &Daemon) {
 }
 
 #[test]
-fn a_second_network_of_one_name_is_removed_at_a_start_and_while_it_runs() {
+fn a_second_network_with_the_same_name_is_removed_at_start_and_later() {
     let name = Name::new();
     let database = Database::new();
-    // Left by one that was killed over looking for others.
-    assert!(name.make());
+    // A daemon that was killed before it looked for others leaves this.
+    assert!(name.create());
     let kept = name.ids();
-    let second = name.make();
+    let second = name.create();
     assert_eq!(name.ids().len(), 1 + usize::from(second));
     let daemon = name.daemon(&database);
     assert_runs(&daemon);
     assert_eq!(name.ids(), kept);
 
-    name.make();
+    name.create();
     assert_runs(&daemon);
     assert_eq!(name.ids(), kept);
 }
 
 #[test]
-fn of_two_networks_of_one_name_the_one_in_use_is_kept() {
+fn of_two_networks_with_the_same_name_the_one_in_use_is_kept() {
     let mut name = Name::new();
     let database = Database::new();
-    assert!(name.make());
-    name.make();
+    assert!(name.create());
+    name.create();
     let used = name.ids().pop().unwrap();
-    name.used(&used);
+    name.use_network(&used);
     let daemon = name.daemon(&database);
     assert_runs(&daemon);
     assert_eq!(name.ids(), [used]);

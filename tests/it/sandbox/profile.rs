@@ -1,4 +1,4 @@
-//! The profile of `docs/security.md`, looked at on a live container.
+//! The profile of `docs/security.md`, inspected on a live container.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn inspected() -> (Database, Daemon, Value) {
 }
 
 #[test]
-fn a_live_container_has_each_line_of_the_profile() {
+fn a_live_container_has_every_setting_of_the_profile() {
     let (_database, _daemon, container) = inspected();
     let (config, host) = (&container["Config"], &container["HostConfig"]);
     assert_eq!(host["CapDrop"], serde_json::json!(["ALL"]));
@@ -38,15 +38,15 @@ fn a_live_container_has_each_line_of_the_profile() {
     assert_eq!(host["PidsLimit"], 256);
     assert_eq!(host["IpcMode"], "private");
     assert_eq!(host["CgroupnsMode"], "private");
-    // Empty means a namespace of the container's own; `host` or another container's would be named.
+    // Empty means a private namespace.
     for name in ["PidMode", "UTSMode", "UsernsMode"] {
         assert_eq!(host[name], "", "{name}");
     }
     assert_eq!(host["ShmSize"], 16 * 1024 * 1024);
-    assert_eq!(config["User"], "0:0", "the init's; the script's own is looked at below");
+    assert_eq!(config["User"], "0:0", "the init's user; another test checks the script's");
     assert_ne!(host["OomKillDisable"], true);
     assert_eq!(host["Runtime"], "runc");
-    // By its content, not by a name that may mean something else tomorrow.
+    // By its digest, because a tag may move.
     assert_eq!(config["Image"], container["Image"]);
     assert!(config["Image"].as_str().unwrap().starts_with("sha256:"), "{}", config["Image"]);
     for name in ["Devices", "VolumesFrom", "GroupAdd", "ExtraHosts", "Dns", "Links"] {
@@ -84,11 +84,11 @@ fn inspect(container: &str) -> Value {
     inspected[0].clone()
 }
 
-/// Runs scripts until a holder is lent: the parked sandbox and the holder.
+/// Runs scripts until a holder is lent; returns the holder and the parked sandbox.
 fn lent(daemon: &Daemon, cluster: &str) -> (Value, Value) {
     wait_until("a sandbox has joined a holder", Duration::from_secs(60), || {
         let [parked] = &sandboxes_of(cluster)[..] else { return None };
-        // Not the one of the run before, which is about to go.
+        // The sandbox of the last execution may not have been removed yet.
         if daemon.ran_in(parked) || !is_running(parked) {
             return None;
         }
@@ -106,7 +106,7 @@ fn lent(daemon: &Daemon, cluster: &str) -> (Value, Value) {
 }
 
 #[test]
-fn a_sandbox_that_joins_a_network_is_locked_down_like_any_other() {
+fn a_sandbox_in_a_lent_network_has_the_same_restrictions() {
     let (database, daemon, mut own) = inspected();
     let (_, mut joined) = lent(&daemon, &database.cluster());
     for container in [&mut own, &mut joined] {
@@ -119,7 +119,7 @@ fn a_sandbox_that_joins_a_network_is_locked_down_like_any_other() {
 }
 
 #[test]
-fn a_holder_has_no_rights_and_no_way_to_speak_to_it() {
+fn a_holder_has_no_capabilities_and_no_stdin() {
     let (database, daemon, _) = inspected();
     let (holder, _) = lent(&daemon, &database.cluster());
     let (config, host) = (&holder["Config"], &holder["HostConfig"]);
@@ -141,7 +141,7 @@ fn a_holder_has_no_rights_and_no_way_to_speak_to_it() {
 }
 
 #[test]
-fn a_script_sees_the_same_in_a_network_of_its_own_and_in_one_that_is_lent() {
+fn a_script_sees_no_difference_between_an_own_and_a_lent_network() {
     let script = "
 import glob, os, re, socket
 print(socket.gethostname(), socket.gethostbyname('localhost'), sorted(os.listdir('/sys/class/net')))
@@ -165,7 +165,7 @@ for path in ['/proc/sys/net/ipv4/ping_group_range', '/etc/hosts', '/etc/resolv.c
         assert_eq!(end["status"], "completed", "{end}");
         let said = end["stdout"].as_str().unwrap();
         assert!(!said.contains("ALLOWED"), "{said}");
-        // An address of a network of one's own is another one.
+        // The address differs between networks.
         said.replace(said.lines().nth(1).unwrap(), "…")
     };
     let (own, lends) = (daemon(&databases[0], "true"), daemon(&databases[1], "false"));
@@ -181,7 +181,7 @@ for path in ['/proc/sys/net/ipv4/ping_group_range', '/etc/hosts', '/etc/resolv.c
 }
 
 #[test]
-fn the_script_has_no_rights_that_it_does_not_need() {
+fn a_script_has_no_privileges() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).start();
     let http = daemon.http();
@@ -205,7 +205,7 @@ input hello
 }
 
 #[test]
-fn without_network_there_is_nothing_to_reach() {
+fn a_script_without_network_has_only_the_loopback_interface() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).start();
     let http = daemon.http();
@@ -214,14 +214,14 @@ fn without_network_there_is_nothing_to_reach() {
     let end = http.wait(&http.submit_with(script, serde_json::json!({ "network": false })));
     assert_eq!(end["stdout"], "['lo'] 0\n", "{end}");
 
-    // By the server's policy, whatever is asked for.
+    // The server's policy overrides the request.
     let closed = DaemonBuilder::on(&database).slots(1).with("RGRID_SANDBOX__NETWORK", "none").start();
     let asked = serde_json::json!({ "script": { "name": "s.py", "content": "x" }, "network": true });
     assert_eq!(closed.http().post("/api/v1/executions", &asked).json()["errors"][0]["field"], "network");
 }
 
 #[test]
-fn a_runtime_that_docker_does_not_know_is_told_with_those_it_knows() {
+fn an_unknown_container_runtime_is_reported_with_the_available_ones() {
     let database = Database::new();
     let builder = |runtime: &str| DaemonBuilder::on(&database).with("RGRID_SANDBOX__RUNTIME", runtime);
     let refused = builder("runsc").command(&["serve"]).output().unwrap();
@@ -236,7 +236,7 @@ fn a_runtime_that_docker_does_not_know_is_told_with_those_it_knows() {
 }
 
 #[test]
-fn the_runtime_that_is_set_is_the_one_that_sandboxes_run_in() {
+fn sandboxes_run_in_the_configured_container_runtime() {
     let (engine, database) = (Engine::take(), Database::new());
     let daemon = DaemonBuilder::on(&database)
         .slots(1)

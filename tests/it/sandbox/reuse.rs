@@ -1,4 +1,4 @@
-//! `sandbox.reuse = "same-key"`: several executions of one key in one sandbox, which see nothing of each other.
+//! `sandbox.reuse = "same-key"`: executions of one key share a sandbox and find no traces of each other.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,7 +11,7 @@ fn on(database: &Database) -> DaemonBuilder {
     DaemonBuilder::on(database).slots(1).with("RGRID_SANDBOX__REUSE", "same-key")
 }
 
-/// Runs it to its end; returns the container that it ran in, and what became of it.
+/// Runs a script; returns its container and its execution.
 fn run_with(daemon: &Daemon, http: &Http, script: &str, more: Value) -> (String, Value) {
     let id = http.submit_with(script, more);
     let end = http.wait(&id);
@@ -22,7 +22,7 @@ fn run(daemon: &Daemon, script: &str) -> (String, Value) {
     run_with(daemon, &daemon.http(), script, json!({}))
 }
 
-/// As the daemon's log has it, a moment later.
+/// The container according to the daemon's log, which may lag behind.
 fn container_of(daemon: &Daemon, id: &str) -> String {
     wait_until("its container is logged", Duration::from_secs(30), || {
         let lines = daemon.log().into_iter().filter_map(|line| serde_json::from_str::<Value>(&line).ok());
@@ -32,7 +32,7 @@ fn container_of(daemon: &Daemon, id: &str) -> String {
 }
 
 #[test]
-fn a_sandbox_is_used_once_unless_the_settings_say_otherwise() {
+fn a_sandbox_is_used_once_by_default() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).start();
     let (first, end) = run(&daemon, "import os; print(os.getuid())");
@@ -42,7 +42,7 @@ fn a_sandbox_is_used_once_unless_the_settings_say_otherwise() {
 }
 
 #[test]
-fn executions_of_one_owner_share_a_sandbox_and_see_nothing_of_each_other() {
+fn executions_of_one_key_share_a_sandbox_and_find_no_traces_of_each_other() {
     let database = Database::new();
     let daemon = on(&database).start();
     let leaves = std::fs::read_to_string(fixture("reuse/leaves.py")).unwrap();
@@ -62,9 +62,9 @@ fn executions_of_one_owner_share_a_sandbox_and_see_nothing_of_each_other() {
     assert_eq!(end["outputs"], json!([]));
 }
 
-/// The script that looks for traces in the test above would find them.
+/// Proves that the script of the test above can find traces.
 #[test]
-fn what_is_not_cleaned_is_found() {
+fn traces_that_are_not_cleaned_up_are_found() {
     let database = Database::new();
     let daemon = on(&database).start();
     let leaves = std::fs::read_to_string(fixture("reuse/leaves.py")).unwrap().replace("sys.exit(3)", "");
@@ -101,13 +101,13 @@ fn another_key_gets_another_sandbox() {
     let bobs = container(&bob);
     assert_ne!(bobs, anns);
     assert_eq!(container(&bob), bobs);
-    // The slot has not kept it meanwhile.
+    // The slot did not keep the first sandbox.
     let anew = container(&ann);
     assert!(anew != anns && anew != bobs, "{anew} {anns} {bobs}");
 }
 
 #[test]
-fn a_run_that_asks_for_something_else_gets_another_sandbox() {
+fn an_execution_with_another_profile_gets_another_sandbox() {
     let database = Database::new();
     let daemon = on(&database).start();
     let container = |more: Value| {
@@ -131,7 +131,7 @@ fn a_run_that_asks_for_something_else_gets_another_sandbox() {
 }
 
 #[test]
-fn what_did_not_end_by_itself_is_followed_by_a_new_sandbox() {
+fn a_script_that_did_not_exit_by_itself_is_followed_by_a_new_sandbox() {
     let database = Database::new();
     let daemon = on(&database).start();
     let http = daemon.http();
@@ -148,7 +148,7 @@ fn what_did_not_end_by_itself_is_followed_by_a_new_sandbox() {
     for (script, more, kind) in cases {
         let (before, _) = run(&daemon, "import sys; sys.exit(5)");
         let (container, end) = run_with(&daemon, &http, script, more);
-        assert_eq!(container, before, "a run with an exit code is followed in its sandbox");
+        assert_eq!(container, before, "the sandbox was not reused after an exit code");
         assert_eq!(end["failure_kind"].as_str().unwrap_or_default(), kind, "{end}");
         let (after, end) = run(&daemon, "print('well')");
         assert_ne!(after, container, "after {kind}");
@@ -164,21 +164,20 @@ fn what_did_not_end_by_itself_is_followed_by_a_new_sandbox() {
 }
 
 #[test]
-fn a_sandbox_is_used_for_as_many_runs_as_are_allowed() {
+fn a_sandbox_is_reused_up_to_the_limits_of_runs_and_age() {
     let database = Database::new();
     let daemon = on(&database).with("RGRID_SANDBOX__REUSE_RUNS", "2").start();
     let used: Vec<String> = (0..4).map(|_| run(&daemon, "print(1)").0).collect();
     assert_eq!(used[0], used[1]);
     assert_eq!(used[2], used[3]);
     assert_ne!(used[1], used[2]);
-    // Nor for longer than is allowed.
     let hasty = on(&database).with("RGRID_SANDBOX__REUSE_MAX_AGE", "1ms").named("hasty").start();
     daemon.stop();
     assert_ne!(run(&hasty, "print(1)").0, run(&hasty, "print(1)").0);
 }
 
 #[test]
-fn a_killed_daemon_finds_a_second_run_again_in_its_sandbox() {
+fn a_restarted_daemon_adopts_the_second_execution_of_a_sandbox() {
     let database = Database::new();
     let builder = on(&database);
     let daemon = builder.start();
@@ -201,12 +200,12 @@ fn a_killed_daemon_finds_a_second_run_again_in_its_sandbox() {
     assert_eq!(container_of(&again, &id), container);
     assert_eq!(end["outputs"][0]["name"], "second.txt");
     assert_eq!(end["outputs"].as_array().unwrap().len(), 1, "{end}");
-    // Words of the killed daemon may still be on their way to that init.
+    // Data of the killed daemon may still arrive at that init, so it is not reused.
     assert_ne!(run(&again, "print(1)").0, container);
 }
 
 #[test]
-fn nothing_that_is_kept_outlives_the_daemon() {
+fn kept_sandboxes_do_not_outlive_the_daemon() {
     let database = Database::new();
     let builder = on(&database);
     let daemon = builder.start();
@@ -216,7 +215,7 @@ fn nothing_that_is_kept_outlives_the_daemon() {
     assert!(is_there());
     daemon.kill_9();
     let again = builder.start();
-    wait_until("the kept one is gone", Duration::from_secs(60), || (!is_there()).then_some(()));
+    wait_until("the kept sandbox is gone", Duration::from_secs(60), || (!is_there()).then_some(()));
     let (container, _) = run(&again, "print(1)");
     assert_eq!(run(&again, "print(1)").0, container);
     assert_eq!(again.stop(), 0);
@@ -224,7 +223,7 @@ fn nothing_that_is_kept_outlives_the_daemon() {
 }
 
 #[test]
-fn a_daemon_that_dies_between_two_runs_of_a_sandbox_loses_neither() {
+fn a_daemon_that_dies_between_two_executions_of_a_sandbox_loses_neither() {
     let database = Database::new();
     let builder = on(&database);
     let api = DaemonBuilder::plain(&database).role("api").start();
@@ -243,7 +242,7 @@ fn a_daemon_that_dies_between_two_runs_of_a_sandbox_loses_neither() {
 }
 
 #[test]
-fn what_was_installed_is_there_for_each_run() {
+fn every_execution_of_a_reused_sandbox_has_its_requirements() {
     let database = Database::new();
     let index = Index::new().with_module("hello", "1.0");
     let daemon = on(&database).start();
@@ -254,6 +253,6 @@ fn what_was_installed_is_there_for_each_run() {
     let (second, end) = run_with(&daemon, &daemon.http(), script, more);
     assert_eq!(end["stdout"], "1.0 20001\n", "{end}");
     assert_eq!(first, second);
-    // Without it there is nothing to import.
+    // Without requirements the module does not exist.
     assert_ne!(run(&daemon, "import importlib.util as u; assert not u.find_spec('hello')").0, second);
 }

@@ -1,10 +1,10 @@
-//! Story 2-3: every runtime of the table runs a script in its own image.
+//! Every runtime of the table runs a script in its own image.
 
 use serde_json::{Value, json};
 
 use crate::support::{Daemon, DaemonBuilder, Database, Index};
 
-/// Name, script, and how what it prints begins.
+/// Runtime, script name, content, and the beginning of the output.
 const HELLO: [(&str, &str, &str, &str); 7] = [
     ("python:3.9", "a.py", "import sys; print('Hello from', sys.version)", "Hello from 3.9."),
     ("python:3.10", "a.py", "import sys; print('Hello from', sys.version)", "Hello from 3.10."),
@@ -15,25 +15,25 @@ const HELLO: [(&str, &str, &str, &str); 7] = [
     ("bash", "a.sh", "echo \"Hello from ${BASH_VERSION}\"", "Hello from 5."),
 ];
 
-fn fail_without_image(end: &Value) {
+fn assert_image_exists(end: &Value) {
     assert_ne!(end["failure_kind"], "image", "an image is missing, run `make images`: {end}");
 }
 
-/// A registry that can't be reached would keep a test waiting for nothing.
+/// An unreachable registry would delay the test.
 fn daemon_without_pulling(database: &Database) -> Daemon {
     let never = |(name, ..): &(&str, &str, &str, &str)| format!("[runtimes.\"{name}\"]\npull = \"never\"\n");
     DaemonBuilder::plain(database).with_config(&HELLO.iter().map(never).collect::<String>()).start()
 }
 
 #[test]
-fn each_runtime_says_hello() {
+fn every_runtime_runs_a_script() {
     let database = Database::new();
     let daemon = daemon_without_pulling(&database);
     let http = daemon.http();
     for (runtime, name, content, hello) in HELLO {
         let script = json!({ "script": { "name": name, "content": content }, "runtime": runtime });
         let end = http.wait(&http.submit_with("", script));
-        fail_without_image(&end);
+        assert_image_exists(&end);
         assert_eq!(end["status"], "completed", "{end}");
         assert!(end["stdout"].as_str().unwrap().starts_with(hello), "{end}");
         assert_eq!(end["runtime"], runtime);
@@ -41,7 +41,7 @@ fn each_runtime_says_hello() {
 }
 
 #[test]
-fn the_scripts_ending_chooses_its_runtime() {
+fn the_extension_of_the_script_selects_its_runtime() {
     let database = Database::new();
     let daemon = daemon_without_pulling(&database);
     let http = daemon.http();
@@ -52,7 +52,7 @@ fn the_scripts_ending_chooses_its_runtime() {
         ("a.py", "1", "python:3.11"),
     ] {
         let end = http.wait(&http.submit_with("", json!({ "script": { "name": name, "content": content } })));
-        fail_without_image(&end);
+        assert_image_exists(&end);
         assert_eq!(
             (end["status"].as_str(), end["runtime"].as_str()),
             (Some("completed"), Some(runtime)),
@@ -62,7 +62,7 @@ fn the_scripts_ending_chooses_its_runtime() {
 }
 
 #[test]
-fn what_is_installed_fits_the_python_that_runs() {
+fn requirements_are_installed_for_the_python_that_runs() {
     let index = Index::new().with_module("hello", "1.0");
     let database = Database::new();
     let daemon = daemon_without_pulling(&database);
@@ -76,7 +76,7 @@ print('python%d.%d' % sys.version_info[:2] in hello.__file__, sys.version_info[:
             "runtime": format!("python:3.{minor}"), "requirements": index.requirements("hello"),
         });
         let end = http.wait(&http.submit_with(script, more));
-        fail_without_image(&end);
+        assert_image_exists(&end);
         assert_eq!(end["stdout"], format!("True (3, {minor})\n"), "{end}");
     }
     assert_eq!(database.number("SELECT count(*) FROM environments"), 4);

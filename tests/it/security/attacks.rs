@@ -1,5 +1,5 @@
-//! Scripts that try to get out, to others, or to more than is theirs. Each ends in a clear state, and neither the
-//! daemon nor the host is worse for it. `docs/security.md` has the table of what was observed.
+//! Scripts that try to escape, to reach other sandboxes, or to exceed their limits. Each ends in a defined state and does
+//! not harm the daemon or the host. `docs/security.md` lists the observed results.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use crate::support::{Daemon, DaemonBuilder, Database, Http, containers_of, fixture, wait_until};
 
-/// What the daemon may have grown by after all of an attack, in KiB.
-const GROWTH: i64 = 48 * 1024;
+/// How much the daemon's memory may grow by an attack, in KiB.
+const MAX_GROWTH: i64 = 48 * 1024;
 
 struct Arena {
-    // Dropped in this order: the database looks whether anything of its daemon is left.
+    // Dropped in this order, because the database checks that its daemon leaves nothing behind.
     daemon: Daemon,
     database: Database,
 }
@@ -34,18 +34,18 @@ impl Arena {
         self.daemon.http().submit_with(&read(attack), body)
     }
 
-    /// Lets it do its worst; the daemon is as large as before, and serves the next one.
+    /// Runs the attack; afterwards, the daemon has not grown and runs another script.
     fn survives(&self, attack: &str, more: Value) -> Value {
         let before = self.memory();
         let end = self.daemon.http().wait(&self.submit(attack, more));
         let grown = self.memory() - before;
-        assert!(grown < GROWTH, "{attack}: the daemon grew by {grown} KiB");
+        assert!(grown < MAX_GROWTH, "{attack}: the daemon grew by {grown} KiB");
         let next = self.daemon.http().submit("print('next')");
         assert_eq!(self.daemon.http().wait(&next)["stdout"], "next\n", "after {attack}");
         end
     }
 
-    /// Every attempt of the script was refused, and there were as many as there should have been.
+    /// Checks that every attempt of the script was refused, and their number.
     fn refuses(&self, attack: &str, attempts: usize) {
         let end = self.survives(attack, json!({}));
         let said = end["stdout"].as_str().unwrap();
@@ -63,7 +63,7 @@ impl Arena {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// Nothing is left of anything that ran.
+    /// Stops the daemon and checks that no container is left.
     fn close(self) {
         let cluster = self.database.text("SELECT cluster FROM deployment");
         assert_eq!(self.daemon.stop(), 0);
@@ -77,29 +77,29 @@ fn the_root_file_system_cannot_be_written() {
 }
 
 #[test]
-fn nobody_gains_privileges() {
+fn a_script_cannot_gain_privileges() {
     Arena::new(1).refuses("privileges.py", 19);
 }
 
 #[test]
-fn the_init_can_be_neither_traced_nor_killed_nor_read() {
+fn a_script_cannot_trace_kill_or_read_the_init() {
     Arena::new(1).refuses("init.py", 28);
 }
 
 #[test]
-fn limits_cannot_be_raised() {
+fn a_script_cannot_raise_its_limits() {
     Arena::new(1).refuses("limits.py", 13);
 }
 
 #[test]
-fn a_full_disk_is_an_error_of_the_script() {
+fn a_full_disk_fails_only_the_script() {
     let arena = Arena::new(1);
     arena.refuses("fill_disk.py", 4);
     arena.close();
 }
 
 #[test]
-fn a_fork_bomb_ends_at_its_deadline_with_nothing_left() {
+fn a_fork_bomb_ends_at_its_timeout_and_leaves_nothing() {
     let arena = Arena::new(1);
     let end = arena.survives("fork_bomb.py", json!({ "timeout_seconds": 3 }));
     assert_eq!((&end["status"], &end["failure_kind"]), (&json!("failed"), &json!("timeout")), "{end}");
@@ -107,7 +107,7 @@ fn a_fork_bomb_ends_at_its_deadline_with_nothing_left() {
 }
 
 #[test]
-fn taking_all_memory_is_told_as_that() {
+fn exhausted_memory_is_reported_as_out_of_memory() {
     let arena = Arena::new(1);
     let end = arena.survives("fill_memory.py", json!({ "memory_mb": 64, "timeout_seconds": 60 }));
     assert_eq!((&end["status"], &end["failure_kind"]), (&json!("failed"), &json!("out_of_memory")), "{end}");
@@ -115,7 +115,7 @@ fn taking_all_memory_is_told_as_that() {
 }
 
 #[test]
-fn children_that_do_not_want_to_end_do_not_hold_the_end_up() {
+fn children_that_ignore_signals_do_not_delay_the_end() {
     let arena = Arena::new(1);
     let end = arena.survives("lingering.py", json!({}));
     assert_eq!((&end["status"], &end["stdout"]), (&json!("completed"), &json!("the parent ends\n")), "{end}");
@@ -124,7 +124,7 @@ fn children_that_do_not_want_to_end_do_not_hold_the_end_up() {
 }
 
 #[test]
-fn a_forged_protocol_is_only_text() {
+fn forged_protocol_frames_are_plain_output() {
     let arena = Arena::new(1);
     let end = arena.survives("protocol.py", json!({}));
     assert_eq!((&end["status"], &end["exit_code"]), (&json!("failed"), &json!(7)), "{end}");
@@ -143,14 +143,14 @@ fn output_cannot_be_hidden_from_the_init() {
 }
 
 #[test]
-fn outputs_are_regular_files_of_the_scripts_own() {
+fn only_regular_files_of_the_script_become_outputs() {
     let arena = Arena::new(1);
     let end = arena.survives("outputs.py", json!({}));
     assert_eq!(end["status"], "completed", "{end}");
     let said = end["stdout"].as_str().unwrap();
     assert!(!said.contains("ALLOWED"), "{said}");
     let outputs: Vec<_> = end["outputs"].as_array().unwrap().iter().collect();
-    assert_eq!(outputs.len(), 99, "the first hundred names, less a hole of 1 TiB");
+    assert_eq!(outputs.len(), 99, "the first hundred names without a sparse file of 1 TiB");
     let names: Vec<_> = outputs.iter().map(|file| file["name"].as_str().unwrap()).collect();
     assert_eq!(names[..3], ["..hidden", "good.txt", &"l".repeat(255)]);
     assert!(names[3..].iter().all(|name| name.starts_with('n')), "{names:?}");
@@ -165,7 +165,7 @@ fn outputs_are_regular_files_of_the_scripts_own() {
 }
 
 #[test]
-fn one_sandbox_reaches_neither_files_nor_processes_nor_ports_of_another() {
+fn a_sandbox_cannot_reach_files_processes_or_ports_of_another() {
     let arena = Arena::new(2);
     let victim = arena.submit("victim.py", json!({}));
     let http = arena.daemon.http();
@@ -176,14 +176,14 @@ fn one_sandbox_reaches_neither_files_nor_processes_nor_ports_of_another() {
     assert!(!said.contains("ALLOWED"), "{said}");
     assert_eq!(said.matches("- refused: ").count(), 5, "{said}");
     assert!(said.contains("strangers []\n"), "{said}");
-    assert_eq!(http.execution(&victim)["status"], "running", "the victim was hurt");
+    assert_eq!(http.execution(&victim)["status"], "running", "the victim was affected");
     assert_eq!(http.post(&format!("/api/v1/executions/{victim}/cancel"), &json!({})).status, 202);
     http.wait(&victim);
     arena.close();
 }
 
 fn first_line(http: &Http, id: &str) -> String {
-    wait_until("it has said its address", Duration::from_secs(30), || {
+    wait_until("it has printed its address", Duration::from_secs(30), || {
         let said = http.get(&format!("/api/v1/executions/{id}/logs")).body;
         said.split_once('\n').map(|(line, _)| line.to_owned())
     })

@@ -1,5 +1,5 @@
-//! What sandboxes with a network reach: the internet, and neither the host's services nor metadata. On an engine
-//! and a network of the test's own, with the daemon beside it as on a Docker host.
+//! Sandboxes with a network reach the internet, but neither the host's services nor metadata services. Uses a private
+//! engine and network, with the daemon in the same network namespace as on a Docker host.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -9,19 +9,19 @@ use serde_json::json;
 
 use crate::support::{Background, DaemonBuilder, Database, PrivateEngine, fixture, wait_until};
 
-/// Says hello to whoever connects or asks, at several addresses.
+/// Answers `hello` at several addresses.
 const GREETER: &str = "
 import socket, sys, threading
 def tcp(address, port):
     server = socket.create_server((address, port))
-    print('listens', flush=True)
+    print('listening', flush=True)
     while True:
         connection = server.accept()[0]
         connection.sendall(b'hello'); connection.close()
 def udp(address, port):
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind((address, port))
-    print('listens', flush=True)
+    print('listening', flush=True)
     while True:
         server.sendto(b'hello', server.recvfrom(100)[1])
 for target in sys.argv[1:]:
@@ -29,8 +29,8 @@ for target in sys.argv[1:]:
     threading.Thread(target={'tcp': tcp, 'udp': udp}[kind], args=(address, int(port))).start()
 ";
 
-/// A second namespace behind the engine's, as a router would show it: the internet at 198.51.100.7, a cloud's
-/// metadata service at 169.254.169.254, an internal network at 10.9.8.7.
+/// A namespace that the engine's routes to: the internet at 198.51.100.7, a cloud's metadata service at
+/// 169.254.169.254, and an internal network at 10.9.8.7.
 const BEYOND: &str = "
 ip link add beyond type veth peer name home
 unshare --net=$BEYOND true
@@ -56,7 +56,7 @@ impl World {
         std::fs::write(&file, "").unwrap();
         engine.shell(&BEYOND.replace("$BEYOND", file.to_str().unwrap()));
         let mut world = Self { engine, beyond, _greeters: Vec::new() };
-        // A link-local address of the host itself, as some clouds have it.
+        // Some clouds give the host a link-local address.
         world.engine.shell("ip address add 169.254.1.1/32 dev lo");
         world.greet(&["tcp,0.0.0.0,5432", "tcp,0.0.0.0,3141", "udp,0.0.0.0,53", "udp,0.0.0.0,123"], false);
         let beyond =
@@ -77,7 +77,7 @@ impl World {
         let child = command.args(["-c", GREETER]).args(targets).stdin(Stdio::null());
         let mut child = child.stdout(Stdio::piped()).spawn().unwrap();
         let listen = BufReader::new(child.stdout.take().unwrap()).lines().take(targets.len());
-        assert_eq!(listen.map_while(Result::ok).count(), targets.len(), "a greeter does not listen");
+        assert_eq!(listen.map_while(Result::ok).count(), targets.len(), "a greeter is not listening");
         self._greeters.push(Background(child));
     }
 }
@@ -89,14 +89,14 @@ impl Drop for World {
     }
 }
 
-/// Runs the attack in a sandbox; the lines that it printed.
-fn observed(world: &World, settings: &[(&str, &str)], targets: &[&str]) -> Vec<String> {
+/// Runs the attack in a sandbox and returns its output lines.
+fn attack(world: &World, settings: &[(&str, &str)], targets: &[&str]) -> Vec<String> {
     let database = Database::new();
     let with = |builder: DaemonBuilder| {
         let builder = builder.with("RGRID_DOCKER__HOST", world.engine.host()).slots(1);
         settings.iter().fold(builder, |builder, (name, value)| builder.with(name, value))
     };
-    // The worker is on the Docker host; the API for the test, which is not, shares the database.
+    // The worker runs on the private Docker host; the API shares its database.
     let worker = with(DaemonBuilder::plain(&database)).inside(&world.engine.namespace()).start();
     let mut api = DaemonBuilder::plain(&database);
     api.argument("--role=api");
@@ -132,30 +132,29 @@ fn sandboxes_reach_the_internet_but_neither_the_host_nor_metadata_services() {
     let listen = ("RGRID_HTTP__LISTEN", "0.0.0.0:8080");
     let open = ("RGRID_AUTH__I_KNOW_THIS_IS_OPEN", "true");
 
-    // Without the fence all of them answer, so the test sees what it takes away.
-    let free = observed(&world, &[("RGRID_SANDBOX__FIREWALL", "off")], &targets[..10]);
-    assert!(free[..10].iter().all(|line| line.contains("ALLOWED: b'hello'")), "{free:#?}");
-    assert_eq!(free[10..], ["routes 2", "ipv6 0"]);
+    // Without the firewall all of them answer, which proves that the firewall blocks them below.
+    let open_world = attack(&world, &[("RGRID_SANDBOX__FIREWALL", "off")], &targets[..10]);
+    assert!(open_world[..10].iter().all(|line| line.contains("ALLOWED: b'hello'")), "{open_world:#?}");
+    assert_eq!(open_world[10..], ["routes 2", "ipv6 0"]);
 
-    let said = observed(&world, &[auto, listen, open], &targets);
+    let said = attack(&world, &[auto, listen, open], &targets);
     let expected = [true, true, false, false, false, false, false, false, true, true, false];
     for ((line, target), allowed) in said.iter().zip(targets).zip(expected) {
         let result = if allowed { "ALLOWED: b'hello'" } else { "refused: ECONNREFUSED" };
         assert_eq!(*line, format!("{target} - {result}"), "{said:#?}");
     }
 
-    // An internal network can be closed as well, and a port of the host opened. Somebody flushes the rules
-    // meanwhile: the next start mends them.
+    // The settings block an internal network and open a port of the host. The next start restores flushed rules.
     world.engine.shell("iptables -F INPUT; iptables -F DOCKER-USER");
     let blocked = ("RGRID_SANDBOX__BLOCKED", "[\"10.0.0.0/8\"]");
     let ports = ("RGRID_SANDBOX__HOST_PORTS", "[3141]");
-    let said = observed(&world, &[("RGRID_SANDBOX__FIREWALL", "require"), blocked, ports], &targets[..7]);
+    let said = attack(&world, &[("RGRID_SANDBOX__FIREWALL", "require"), blocked, ports], &targets[..7]);
     let allowed: Vec<bool> = said[..7].iter().map(|line| line.contains("ALLOWED")).collect();
     assert_eq!(allowed, [true, false, true, false, false, false, true], "{said:#?}");
 }
 
 #[test]
-fn a_daemon_that_cannot_put_the_fence_up_says_so_and_does_not_start_where_it_must() {
+fn a_daemon_that_cannot_apply_the_firewall_warns_or_refuses_to_start() {
     // From here the engine's bridge can't be seen, as from a container.
     let engine = PrivateEngine::with_images(&["python:3.11-slim"]);
     let database = Database::new();
@@ -178,7 +177,7 @@ fn a_daemon_that_cannot_put_the_fence_up_says_so_and_does_not_start_where_it_mus
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success() && said.contains("sandbox.firewall is `require`, but"), "{said}");
 
-    // What root runs on the Docker host instead, by hand.
+    // Root may run the printed commands on the Docker host instead.
     let printed = builder("auto").command(&["firewall", "print"]).output().unwrap();
     let commands = String::from_utf8(printed.stdout).unwrap();
     engine.shell(&commands);
@@ -188,7 +187,7 @@ fn a_daemon_that_cannot_put_the_fence_up_says_so_and_does_not_start_where_it_mus
 }
 
 #[test]
-fn root_on_the_docker_host_puts_the_fence_up_looks_after_it_and_takes_it_down() {
+fn root_on_the_docker_host_applies_maintains_and_removes_the_firewall() {
     let engine = PrivateEngine::with_images(&["debian:bookworm-slim"]);
     let firewall = |what: &str| {
         let mut command = engine.beside(env!("CARGO_BIN_EXE_rgridd"));
@@ -199,7 +198,7 @@ fn root_on_the_docker_host_puts_the_fence_up_looks_after_it_and_takes_it_down() 
     assert!(!does("check"));
     let mut keeper = Background(firewall("keep").spawn().unwrap());
     wait_until("the rules are up", Duration::from_secs(30), || does("check").then_some(()));
-    // It is asked to stop, and leaves them: workers may go on.
+    // The rules stay when it stops, because workers may still run.
     assert!(Command::new("kill").arg(keeper.0.id().to_string()).status().unwrap().success());
     assert!(keeper.0.wait().unwrap().success());
     assert!(does("check"));

@@ -1,4 +1,4 @@
-//! A package index of a test's own, that sandboxes reach on this host: it counts, and it can keep them waiting.
+//! A private package index on this host. It counts requests and can delay its answers.
 
 use std::collections::HashMap;
 use std::net::UdpSocket;
@@ -19,8 +19,8 @@ pub struct Index {
 struct Shared {
     /// By file name.
     files: Mutex<HashMap<String, Vec<u8>>>,
-    /// How often each path was asked for.
-    asked: Mutex<HashMap<String, usize>>,
+    /// Number of requests by path.
+    requests: Mutex<HashMap<String, usize>>,
     closed: Mutex<bool>,
     opened: Condvar,
 }
@@ -33,7 +33,7 @@ impl Index {
         Self { host: own_address(), port, shared }
     }
 
-    /// A wheel of one module with a `VERSION`.
+    /// Adds a wheel with one module that defines `VERSION`.
     pub fn with_module(self, name: &str, version: &str) -> Self {
         let info = format!("{name}-{version}.dist-info");
         let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n");
@@ -47,7 +47,7 @@ impl Index {
         self.with_file(&format!("{name}-{version}-py3-none-any.whl"), content)
     }
 
-    /// A source distribution whose build is this Python code.
+    /// Adds a source distribution whose build runs this Python code.
     pub fn with_build(self, name: &str, code: &str) -> Self {
         let folder = format!("{name}-1.0");
         let project = "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n";
@@ -67,7 +67,7 @@ impl Index {
         self
     }
 
-    /// From now on nobody gets an answer, until [`Index::open`].
+    /// Delays all answers until [`Index::open`].
     pub fn closed(self) -> Self {
         *self.shared.closed.lock().unwrap() = true;
         self
@@ -82,23 +82,23 @@ impl Index {
         format!("http://{}:{}/simple", self.host, self.port)
     }
 
-    /// Requirements that are looked for here.
+    /// Requirements that use this index.
     pub fn requirements(&self, lines: &str) -> String {
         format!("--index-url {}\n--trusted-host {}\n{lines}\n", self.url(), self.host)
     }
 
-    /// How often the page of a package was asked for.
+    /// Number of requests for the page of a package.
     pub fn asked_for(&self, package: &str) -> usize {
-        self.shared.asked.lock().unwrap().get(&format!("/simple/{package}/")).copied().unwrap_or(0)
+        self.shared.requests.lock().unwrap().get(&format!("/simple/{package}/")).copied().unwrap_or(0)
     }
 }
 
-/// The address that this host has for others. Nothing is sent.
+/// The address of this host's default route. Connecting a UDP socket sends nothing.
 fn own_address() -> String {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket
         .connect("203.0.113.1:9")
-        .expect("this host has no route to anywhere: sandboxes can't reach a test's index");
+        .expect("this host has no default route, so sandboxes cannot reach the index");
     socket.local_addr().unwrap().ip().to_string()
 }
 
@@ -110,7 +110,7 @@ impl Drop for Index {
 
 impl Shared {
     fn answer(&self, path: &str) -> Content {
-        *self.asked.lock().unwrap().entry(path.to_owned()).or_default() += 1;
+        *self.requests.lock().unwrap().entry(path.to_owned()).or_default() += 1;
         drop(self.opened.wait_while(self.closed.lock().unwrap(), |closed| *closed).unwrap());
         self.content(path)
     }

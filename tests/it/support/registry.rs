@@ -1,4 +1,4 @@
-//! An image registry of a test's own, with one image in it: this host's shell.
+//! A private image registry with one image, which contains this host's shell.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -27,16 +27,16 @@ struct Shared {
 }
 
 impl Registry {
-    /// Docker trusts registries of its own host without TLS.
+    /// Docker accepts registries on localhost without TLS.
     pub fn new() -> Self {
         let layer = shell();
-        // A time of its own makes it another image than any other test's.
+        // The creation time makes the image unique to this test.
         let now = chrono::Utc::now().to_rfc3339();
         let config = json!({ "architecture": "amd64", "os": "linux", "created": now, "config": {},
             "rootfs": { "type": "layers", "diff_ids": [digest(&layer)] } });
         let config = config.to_string().into_bytes();
-        let manifest = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": described(CONFIG, &config),
-            "layers": [described(LAYER, &layer)] });
+        let manifest = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": descriptor(CONFIG, &config),
+            "layers": [descriptor(LAYER, &layer)] });
         let manifest = manifest.to_string().into_bytes();
         let shared = Arc::new(Shared { manifest, config, layer, pulls: AtomicUsize::new(0) });
         let served = Arc::clone(&shared);
@@ -44,17 +44,17 @@ impl Registry {
         Self { port, shared }
     }
 
-    /// What it is pulled by.
+    /// The reference to pull.
     pub fn image(&self) -> String {
         format!("127.0.0.1:{}/rgrid-test/shell:1", self.port)
     }
 
-    /// Content id of its image.
+    /// The digest of the image.
     pub fn image_id(&self) -> String {
         digest(&self.shared.config)
     }
 
-    /// How often its image's contents were fetched.
+    /// Number of downloads of the image's layer.
     pub fn pulls(&self) -> usize {
         self.shared.pulls.load(Ordering::SeqCst)
     }
@@ -62,7 +62,7 @@ impl Registry {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        // Only where a test has left it.
+        // Ignores errors, because most tests have removed it.
         drop(try_docker(&["rmi", "--force", &self.image_id()]));
     }
 }
@@ -85,7 +85,7 @@ impl Shared {
     }
 }
 
-/// `/bin/sh` with the libraries that it loads, as a tar archive.
+/// A tar archive of `/bin/sh` and its libraries.
 fn shell() -> Vec<u8> {
     let loaded = Command::new("ldd").arg("/bin/sh").output().expect("ldd is part of Debian's libc-bin");
     let loaded = String::from_utf8(loaded.stdout).unwrap();
@@ -99,7 +99,7 @@ fn shell() -> Vec<u8> {
     archive.stdout
 }
 
-fn described(kind: &str, content: &[u8]) -> Value {
+fn descriptor(kind: &str, content: &[u8]) -> Value {
     json!({ "mediaType": kind, "size": content.len(), "digest": digest(content) })
 }
 
