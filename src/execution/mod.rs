@@ -8,7 +8,6 @@ pub mod ip_ranges;
 mod key;
 mod labels;
 mod outcome;
-mod requirements;
 mod status;
 mod stream_offsets;
 mod submission;
@@ -18,9 +17,8 @@ pub use id::{ExecutionId, WorkerId};
 pub use key::{Caller, Key, KeyId, Scope};
 pub use labels::LabelSets;
 pub use outcome::{Cut, ExecutionRecord, Outcome, PhaseTimes, StoredOutput, StoredText};
-pub use requirements::Requirements;
 pub use status::may_become;
 pub use stream_offsets::StreamOffsets;
 pub use submission::{EnvVars, FileContent, IdempotencyKey, Limits, NewExecution};
 
-pub use rgrid_api::{FailureKind, Status, Stream, Usage};
+pub use rgrid_api::{FailureKind, Requirements, Status, Stream, Usage};

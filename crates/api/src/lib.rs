@@ -9,6 +9,7 @@ pub mod names;
 pub mod output;
 pub mod problem;
 pub mod receipt;
+pub mod requirements;
 pub mod server;
 pub mod shape;
 pub mod submission;
@@ -19,5 +20,6 @@ pub use execution::{Execution, ExecutionList, FailureKind, NextTry, Status, Usag
 pub use output::{OutputFile, OutputList, Stream};
 pub use problem::{FieldError, Problem};
 pub use receipt::{Receipt, ReceiptLimits};
+pub use requirements::Requirements;
 pub use server::{Health, Runtime, RuntimeList};
 pub use submission::{InputFile, Retry, Script, Submission, Webhook};

@@ -297,8 +297,8 @@ fn the_index_of_the_server_is_used_if_the_requirements_name_none() {
 fn a_requirement_that_names_a_file_is_rejected_with_its_line() {
     let (_database, daemon) = daemon();
     for (line, words) in [
-        ("-r more.txt", "line 2: -r names a file"),
-        ("./vendored", "line 2: ./vendored names a file"),
+        ("-r more.txt", "line 2: -r refers to a file"),
+        ("./vendored", "line 2: ./vendored refers to a file"),
         ("--target /usr", "line 2: the option --target may not stand here"),
     ] {
         let body = json!({

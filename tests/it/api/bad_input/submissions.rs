@@ -135,6 +135,6 @@ pub fn cases() -> Vec<(Value, &'static str, String)> {
         (with("max_attempts", json!(-1)), "max_attempts", "invalid value: integer `-1`, expected u32".to_owned()),
         (with("max_attempts", json!(1000)), "max_attempts", "must be from 1 to 10".to_owned()),
         (with("requirements", json!("x".repeat(65 << 10))), "requirements", "65 KiB in all, at most 64 KiB are allowed".to_owned()),
-        (with("requirements", json!("a\0b")), "requirements", "line 1: holds a control character".to_owned()),
+        (with("requirements", json!("a\0b")), "requirements", "line 1: contains a control character".to_owned()),
     ]
 }
