@@ -1,4 +1,4 @@
-//! Notes the commit, for `rgrid --version`.
+//! Embeds the commit that `rgrid --version` prints.
 
 #[path = "../commit.rs"]
 mod commit;

@@ -99,8 +99,8 @@ STORIES = [
         "commands": [
             ("rgrid run -w -q -o results copy.py in/data.txt output.txt && cat results/output.txt", 0,
              ["^read data.txt wrote output.txt$", "^HELLO$"]),
-            ("rgrid run copy.py in/data.txt other/data.txt", 2, ["two files are called \"data.txt\": in/data.txt and other/data.txt"]),
-            ("rgrid run copy.py in", 2, ["in is a folder; only files go along"]),
+            ("rgrid run copy.py in/data.txt other/data.txt", 2, ["two files have the name \"data.txt\": in/data.txt and other/data.txt"]),
+            ("rgrid run copy.py in", 2, ["in is a folder; only files are uploaded"]),
         ],
     },
     {
@@ -110,7 +110,7 @@ STORIES = [
         "commands": [
             ("rgrid run -w -q --env-file my.env -e A=x=y -e B=two env.py", 0, [r"^\['x=y', 'two', ''\]$"]),
             ("rgrid run -e 1X=2 env.py", 2, ["\"1X\" is no name for an environment variable: .* as in API_KEY"]),
-            ("rgrid run -e RGRID_UNSET env.py", 2, ["write RGRID_UNSET=value, or RGRID_UNSET= for an empty one"]),
+            ("rgrid run -e RGRID_UNSET env.py", 2, ["use RGRID_UNSET=value, or RGRID_UNSET= for an empty value"]),
         ],
     },
     {
@@ -131,8 +131,8 @@ STORIES = [
             ("rgrid run -w --timeout 1s sleeps.py", 124, ["error: the script was still running after 1s", "hint: .*--timeout 2s"]),
             ("rgrid run -w --memory 64m large.py", 125, ["exceeded its memory limit of 64 MiB", "hint: .*--memory"]),
             ("rgrid run --timeout 11m bad.py", 2, ["--timeout: must be above 0 and at most 600 s"]),
-            ("rgrid --api-url http://127.0.0.1:1 list", 5, ["no server answers at http://127.0.0.1:1: connection refused", "hint: "]),
-            ("rgrid --api-url $RGRID_API_URL/nowhere list", 5, ["an RGrid server answers at .*/nowhere, but its API is not there"]),
+            ("rgrid --api-url http://127.0.0.1:1 list", 5, ["cannot connect to http://127.0.0.1:1: connection refused", "hint: "]),
+            ("rgrid --api-url $RGRID_API_URL/nowhere list", 5, ["the RGrid server at .*/nowhere does not have this API"]),
         ],
     },
     {

@@ -10,28 +10,28 @@ use crate::commands::{
     runtimes::RuntimesArgs, status::StatusArgs, wait::WaitArgs, why::WhyArgs,
 };
 
-/// With the commit, as `rgridd --version` tells it.
+/// Includes the commit, as `rgridd --version` does.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("RGRID_COMMIT"), ")");
 
-/// Where to begin, for somebody who typed `rgrid` and nothing else.
-pub const BEGINNING: &str = "\
-rgrid runs a script somewhere else, and brings back what came of it.
+/// Printed by `rgrid` without arguments.
+pub const INTRODUCTION: &str = "\
+rgrid runs a script on a remote machine and returns its output, exit code and files.
 
   echo 'print(\"hello\")' > hello.py
-  rgrid run -w hello.py          run it and wait for its output
-  rgrid run s.py data.csv        submit it with a file, and go on
-  rgrid list                     what was submitted, and where it stands
-  rgrid doctor                   is the server fine?
+  rgrid run -w hello.py          run a script and wait for its output
+  rgrid run s.py data.csv        submit a script with a file and return at once
+  rgrid list                     list executions and their statuses
+  rgrid doctor                   check the server
 
-`rgrid help` shows all commands, `rgrid help run` what one of them can do.
+Run `rgrid help` for all commands and `rgrid help run` for the options of one.
 ";
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 not found, 4 not allowed, 5 server not reachable;
-whoever waits for a script (-w, -f, wait) gets its own code, 124 when it timed out, 125 when RGrid
-could not run it, 130 after Ctrl-C.";
+Exit codes: 0 success, 1 failure, 2 wrong usage, 3 not found, 4 not allowed, 5 server not reachable.
+Commands that wait for a script (-w, -f, wait) exit with its code, with 124 if it timed out, with 125
+if RGrid could not run it, or with 130 after Ctrl-C.";
 
-/// Runs a script somewhere else with one command
+/// Run a script on a remote machine with one command
 #[derive(Parser)]
 #[command(name = "rgrid", version = VERSION, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Cli {
@@ -54,11 +54,11 @@ pub enum Command {
     Receipt(ReceiptArgs),
     Download(DownloadArgs),
     Runtimes(RuntimesArgs),
-    /// Say which server to use, and keep it
+    /// Write the config file
     #[command(after_help = "\
-Asks for the server's address, and for a key when it wants one; or takes them from --api-url and
---api-key. Both are tried before they are kept, in $XDG_CONFIG_HOME/rgrid/config.toml, readable for
-you alone.")]
+Asks for the server's address, and for an API key if the server requires one. --api-url and --api-key
+answer these questions in advance. Both values are tried before they are saved in
+$XDG_CONFIG_HOME/rgrid/config.toml, which only you can read.")]
     Init,
     Doctor(DoctorArgs),
     Completions(CompletionsArgs),
@@ -68,22 +68,22 @@ you alone.")]
 
 #[derive(Args)]
 pub struct Id {
-    /// The id of an execution, or any beginning of it that no other has
+    /// ID of an execution, or a unique prefix of it
     #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub id: String,
 }
 
-/// For commands that take all of a batch as well.
+/// For commands that also accept a whole batch.
 #[derive(Args)]
 pub struct IdOrBatch {
-    /// The id of an execution, or any beginning of it that no other has; or the id of a batch
+    /// ID of an execution, or a unique prefix of it, or ID of a batch
     #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub id: String,
 }
 
 #[derive(Args)]
 pub struct Json {
-    /// One JSON document, in the API's own shape
+    /// Print one JSON document with the API's structure
     #[arg(long)]
     pub json: bool,
 }
@@ -94,31 +94,32 @@ mod tests {
 
     use super::*;
 
+    fn run_args(line: &[&str]) -> RunArgs {
+        let command = Cli::try_parse_from(["rgrid", "run"].iter().chain(line)).unwrap().command;
+        let Some(Command::Run(args)) = command else { panic!("not a run") };
+        *args
+    }
+
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_definition_is_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn everything_behind_the_script_is_its_own() {
-        let line = ["rgrid", "run", "-q", "s.py", "--follow", "-e", "--", "--api-url", "x"];
-        let Some(Command::Run(run)) = Cli::try_parse_from(line).unwrap().command else { panic!("not run") };
-        assert!(run.quiet && !run.follow);
-        assert_eq!(run.command, ["s.py", "--follow", "-e", "--", "--api-url", "x"]);
+    fn everything_after_the_script_is_passed_to_it() {
+        let args = run_args(&["-q", "s.py", "--follow", "-e", "--", "--api-url", "x"]);
+        assert!(args.quiet && !args.follow);
+        assert_eq!(args.command, ["s.py", "--follow", "-e", "--", "--api-url", "x"]);
     }
 
     #[test]
-    fn an_option_that_does_not_exist_is_no_script() {
+    fn an_unknown_option_is_not_taken_for_a_script() {
         assert!(Cli::try_parse_from(["rgrid", "run", "--folow", "s.py"]).is_err());
-        let line = ["rgrid", "run", "--", "--odd.py", "-x"];
-        let Some(Command::Run(run)) = Cli::try_parse_from(line).unwrap().command else { panic!("not run") };
-        assert_eq!(run.command, ["--odd.py", "-x"]);
+        assert_eq!(run_args(&["--", "--odd.py", "-x"]).command, ["--odd.py", "-x"]);
     }
 
     #[test]
-    fn a_script_may_come_from_stdin() {
-        let line = ["rgrid", "run", "-w", "-", "-x"];
-        let Some(Command::Run(run)) = Cli::try_parse_from(line).unwrap().command else { panic!("not run") };
-        assert_eq!(run.command, ["-", "-x"]);
+    fn a_dash_reads_the_script_from_stdin() {
+        assert_eq!(run_args(&["-w", "-", "-x"]).command, ["-", "-x"]);
     }
 }

@@ -1,4 +1,4 @@
-//! `$XDG_CONFIG_HOME/rgrid/config.toml`: which server, and the key for it.
+//! `$XDG_CONFIG_HOME/rgrid/config.toml`: the server's address and the API key.
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Write};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Failure;
+use crate::error::CliError;
 
 #[derive(Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -18,7 +18,7 @@ pub struct ConfigFile {
     pub api_key: Option<String>,
 }
 
-/// None when there is neither `XDG_CONFIG_HOME` nor `HOME`.
+/// `None` if neither `XDG_CONFIG_HOME` nor `HOME` is set.
 pub fn path() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
@@ -26,22 +26,23 @@ pub fn path() -> Option<PathBuf> {
 }
 
 impl ConfigFile {
-    /// A file that does not exist says nothing.
-    pub fn read(path: &Path) -> Result<Self, Failure> {
+    /// A missing file counts as an empty one.
+    pub fn read(path: &Path) -> Result<Self, CliError> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(Failure::failed(format!("can't read {}: {error}", path.display()))),
+            Err(error) => return Err(CliError::failure(format!("cannot read {}: {error}", path.display()))),
         };
-        toml::from_str(&text).map_err(|error| wrong(path, &text, &error))
+        toml::from_str(&text).map_err(|error| invalid(path, &text, &error))
     }
 
-    /// Readable for nobody else, and there whole or not at all.
-    pub fn write(&self, path: &Path) -> Result<(), Failure> {
-        self.put(path).map_err(|error| Failure::failed(format!("can't write {}: {error}", path.display())))
+    /// Replaces the file atomically; only its owner can read it.
+    pub fn write(&self, path: &Path) -> Result<(), CliError> {
+        self.replace(path)
+            .map_err(|error| CliError::failure(format!("cannot write {}: {error}", path.display())))
     }
 
-    fn put(&self, path: &Path) -> io::Result<()> {
+    fn replace(&self, path: &Path) -> io::Result<()> {
         let folder = path.parent().unwrap_or(Path::new("/"));
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let text = toml::to_string(self).map_err(io::Error::other)?;
@@ -56,12 +57,12 @@ impl ConfigFile {
     }
 }
 
-/// With the line, but without its content: that may be the key.
-fn wrong(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
+/// Names the line but does not quote it, since it may contain the key.
+fn invalid(path: &Path, text: &str, error: &toml::de::Error) -> CliError {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
-    Failure::usage(format!("{}:{line}: {}", path.display(), error.message()))
-        .hint("it may hold api_url and api_key; `rgrid init` writes it anew")
+    CliError::usage(format!("{}:{line}: {}", path.display(), error.message()))
+        .hint("the file may contain api_url and api_key; `rgrid init` rewrites it")
 }
 
 #[cfg(test)]
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_again_and_is_for_its_owner_alone() {
+    fn a_written_file_is_read_back_and_only_its_owner_can_read_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rgrid/config.toml");
         let config =
@@ -80,19 +81,19 @@ mod tests {
     }
 
     #[test]
-    fn no_file_says_nothing() {
+    fn a_missing_file_counts_as_empty() {
         assert!(ConfigFile::read(Path::new("/nowhere/config.toml")).unwrap() == ConfigFile::default());
     }
 
     #[test]
-    fn a_wrong_file_is_told_by_its_line_without_the_key() {
+    fn an_invalid_file_is_reported_with_its_line_but_without_the_key() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
         for text in ["api_url = \"x\"\napi_kay = \"rg_geheim\"\n", "\napi_key = rg_geheim\n"] {
             std::fs::write(&path, text).unwrap();
-            let failure = ConfigFile::read(&path).err().unwrap();
-            assert!(failure.what.contains("config.toml:2: "), "{failure}");
-            assert!(!failure.what.contains("geheim"), "{failure}");
+            let error = ConfigFile::read(&path).err().unwrap();
+            assert!(error.message.contains("config.toml:2: "), "{error}");
+            assert!(!error.message.contains("geheim"), "{error}");
         }
     }
 }

@@ -1,23 +1,23 @@
-//! What every command needs: the console, and the way to the server.
+//! What every command needs: the console and a client for the server.
 
 use crate::client::target::{Target, TargetOptions};
-use crate::client::{Patience, Server};
-use crate::error::Failure;
+use crate::client::{Client, RetryMode};
+use crate::error::CliError;
 use crate::output::console::Console;
 
-pub struct Session {
+pub struct Context {
     pub console: Console,
     pub options: TargetOptions,
 }
 
-impl Session {
-    /// For a command that wants an answer now.
-    pub fn server(&self) -> Result<Server<'_>, Failure> {
-        Ok(Server::new(Target::find(&self.options)?, Patience::Answer, &self.console))
+impl Context {
+    /// For commands that need an immediate response.
+    pub fn client(&self) -> Result<Client<'_>, CliError> {
+        Ok(Client::new(Target::find(&self.options)?, RetryMode::Interactive, &self.console))
     }
 
-    /// For a command that waits for an end.
-    pub fn patient_server(&self) -> Result<Server<'_>, Failure> {
-        Ok(Server::new(Target::find(&self.options)?, Patience::End, &self.console))
+    /// For commands that wait until an execution has ended.
+    pub fn waiting_client(&self) -> Result<Client<'_>, CliError> {
+        Ok(Client::new(Target::find(&self.options)?, RetryMode::Waiting, &self.console))
     }
 }

@@ -1,39 +1,39 @@
-//! What a command says when it can't do what it was asked for.
+//! The error that a command reports.
 
 use std::fmt;
 
 use crate::exit_code::Exit;
 
-/// An error as users see it: what went wrong, details one a line, and what to do.
+/// An error as the user sees it: what failed, details (one per line), and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct CliError {
     pub exit: Exit,
-    pub what: String,
+    pub message: String,
     pub details: Vec<String>,
     pub hint: Option<String>,
 }
 
-impl Failure {
-    pub fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Self { exit, what: what.into(), details: Vec::new(), hint: None }
+impl CliError {
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), details: Vec::new(), hint: None }
     }
 
-    pub fn failed(what: impl Into<String>) -> Self {
-        Self::new(Exit::Failed, what)
+    pub fn failure(message: impl Into<String>) -> Self {
+        Self::new(Exit::Failure, message)
     }
 
-    /// The command line, or a file that it names, is wrong.
-    pub fn usage(what: impl Into<String>) -> Self {
-        Self::new(Exit::Usage, what)
+    /// The command line, or a file that it names, is invalid.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
     }
 
-    /// Whoever read stdout has gone (`| head`): the end, without a word.
-    pub fn output_closed() -> Self {
-        Self::new(Exit::Fine, "")
+    /// The reader of stdout has exited (`| head`): the command ends without a message.
+    pub fn stdout_closed() -> Self {
+        Self::new(Exit::Success, "")
     }
 
     pub fn is_silent(&self) -> bool {
-        self.what.is_empty()
+        self.message.is_empty()
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -42,8 +42,8 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
+        f.write_str(&self.message)
     }
 }

@@ -1,4 +1,4 @@
-//! `rgrid`: runs a script somewhere else with one command.
+//! `rgrid` runs a script on a remote machine with one command.
 
 mod batch;
 mod cli;
@@ -19,20 +19,17 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::Cli;
-use context::Session;
+use context::Context;
 use output::console::Console;
 
 fn main() -> ExitCode {
     let Cli { target, command } = Cli::parse();
-    let session = Session { console: Console::new(), options: target };
-    let done = commands::run(command, &session);
-    session.console.settle();
-    let exit = match done {
-        Ok(exit) => exit,
-        Err(failure) => {
-            session.console.error(&failure);
-            failure.exit
-        }
-    };
+    let context = Context { console: Console::new(), options: target };
+    let result = commands::run(command, &context);
+    context.console.clear_status();
+    let exit = result.unwrap_or_else(|error| {
+        context.console.error(&error);
+        error.exit
+    });
     ExitCode::from(exit.code())
 }

@@ -1,4 +1,4 @@
-//! `rgrid run --batch`: one script over several inputs, under one id.
+//! `rgrid run --batch`: one script with several inputs, under one ID.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::{Cli, Daemon, DaemonBuilder, Database, wait_until};
 
-/// Doubles a number, and leaves what it found.
+/// Doubles the number in its input and writes the result to a file.
 const DOUBLE: &str = "\
 import sys
 number = int(open(sys.argv[1]).read())
@@ -33,23 +33,23 @@ fn read(folder: &Path, name: &str) -> String {
     std::fs::read_to_string(folder.join(name)).unwrap()
 }
 
-/// `batch_…` from the line that tells it.
+/// The batch's ID in the line `Batch: batch_… (3 inputs)`.
 fn batch_of(stderr: &str) -> String {
     let line = stderr.lines().find_map(|line| line.strip_prefix("Batch: ")).unwrap();
     line.split(' ').next().unwrap().to_owned()
 }
 
 #[test]
-fn each_input_is_run_and_failures_come_first() {
+fn each_input_is_run_and_failures_are_listed_first() {
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
     cli.write("double.py", DOUBLE);
     inputs(&cli, &[("a", "1"), ("b", "no number"), ("c", "3")]);
-    let said =
+    let output =
         cli.run(&["run", "-o", "out", "double.py", "--batch", "data/*.csv", "--max-parallel", "2", "more"]);
-    assert_eq!(said.code, 1, "{said:?}");
+    assert_eq!(output.code, 1, "{output:?}");
     let rows: Vec<_> =
-        said.stdout.lines().map(|line| line.split_whitespace().take(2).collect::<Vec<_>>()).collect();
+        output.stdout.lines().map(|line| line.split_whitespace().take(2).collect::<Vec<_>>()).collect();
     let expected = [
         ["STATUS", "INPUT"],
         ["failed", "data/b.csv"],
@@ -58,31 +58,31 @@ fn each_input_is_run_and_failures_come_first() {
         ["2", "of"],
     ];
     assert_eq!(rows, expected);
-    assert!(said.stdout.ends_with("2 of 3 completed, 1 did not\n"), "{said:?}");
+    assert!(output.stdout.ends_with("2 of 3 completed, 1 did not\n"), "{output:?}");
     let out = cli.folder().join("out");
     assert_eq!((read(&out, "a/double.txt"), read(&out, "c/double.txt")), ("2".to_owned(), "6".to_owned()));
     assert!(!out.join("b").exists());
-    for told in
+    for text in
         ["(3 inputs)", "completed: data/a.csv (", "failed: data/b.csv (the script ended with exit code 1"]
     {
-        assert!(said.stderr.contains(told), "{told}: {said:?}");
+        assert!(output.stderr.contains(text), "{text}: {output:?}");
     }
 
-    let batch = batch_of(&said.stderr);
+    let batch = batch_of(&output.stderr);
     let listed: Value = serde_json::from_str(&cli.ok(&["list", "--json", &batch])).unwrap();
     assert_eq!(listed["items"].as_array().unwrap().len(), 3);
     assert_eq!(listed["items"][2]["args"], serde_json::json!(["a.csv", "more"]));
     assert!(cli.ok(&["list", &batch, "--status", "failed"]).contains("data/b.csv"));
-    // Once more from the server, and not over what is there.
+    // Download the files again into another folder.
     let saved = cli.ok(&["download", &batch, "-o", "again"]);
     assert_eq!(saved, "again/c/double.txt\nagain/a/double.txt\n");
     let waited = cli.run(&["wait", &batch]);
-    assert_eq!((waited.code, waited.stdout.as_str()), (1, said.stdout.as_str()));
+    assert_eq!((waited.code, waited.stdout.as_str()), (1, output.stdout.as_str()));
     assert!(waited.stderr.starts_with("  hint: "), "{waited:?}");
 }
 
 #[test]
-fn a_batch_that_was_left_is_seen_and_ended_by_its_id() {
+fn an_interrupted_batch_can_be_listed_and_cancelled_by_its_id() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).slots(1).start();
     let cli = daemon.cli();
@@ -102,13 +102,13 @@ fn a_batch_that_was_left_is_seen_and_ended_by_its_id() {
     });
     let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
-    let code = wait_until("it leaves", Duration::from_secs(30), || child.try_wait().unwrap());
+    let code = wait_until("the command exits", Duration::from_secs(30), || child.try_wait().unwrap());
     assert_eq!(code.code(), Some(130));
     let stderr = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
     let batch = batch_of(&stderr);
     let hint = format!(
-        "  hint: 1 input was not submitted, and will not be; the others go on: wait with `rgrid wait {batch}`, \
-         see it with `rgrid list {batch}`, end it with `rgrid cancel {batch}`"
+        "  hint: 1 input was not submitted; the others continue: wait with `rgrid wait {batch}`, \
+         list them with `rgrid list {batch}`, cancel them with `rgrid cancel {batch}`"
     );
     assert_eq!(stderr.lines().last().unwrap(), hint, "{stderr}");
 
@@ -120,43 +120,43 @@ fn a_batch_that_was_left_is_seen_and_ended_by_its_id() {
 }
 
 #[test]
-fn what_is_wrong_with_a_batch_is_told_before_anything_is_submitted() {
+fn an_invalid_batch_is_rejected_before_anything_is_submitted() {
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
     cli.write("s.py", "import sys; print(sys.argv[1:])");
     inputs(&cli, &[("a", "1"), ("b", "2")]);
-    let wrong: [(&[&str], &str); 6] = [
-        (&["run", "s.py", "--batch", "none/*.csv"], "no file is called like \"none/*.csv\""),
-        (&["run", "--batch", "data/a.csv", "data/b.csv", "s.py"], "write the pattern in quotes"),
-        (&["run", "-f", "s.py", "--batch", "data/*"], "--follow shows the output of one execution"),
-        (&["run", "--idempotency-key", "k", "--batch", "data/*", "s.py"], "--idempotency-key is for one"),
+    let invalid: [(&[&str], &str); 6] = [
+        (&["run", "s.py", "--batch", "none/*.csv"], "no file matches \"none/*.csv\""),
+        (&["run", "--batch", "data/a.csv", "data/b.csv", "s.py"], "quote the pattern"),
+        (&["run", "-f", "s.py", "--batch", "data/*"], "--follow cannot be used with --batch"),
+        (&["run", "--idempotency-key", "k", "--batch", "data/*", "s.py"], "--idempotency-key cannot be used with --batch"),
         (&["run", "--max-parallel", "2", "s.py"], "--batch"),
         (&["run", "-r", "cobol", "s.py", "--batch", "data/*"], "cobol"),
     ];
-    for (line, words) in wrong {
-        let said = cli.run(line);
-        assert!(said.code == 2 && said.stderr.contains(words), "{line:?}: {said:?}");
+    for (line, message) in invalid {
+        let output = cli.run(line);
+        assert!(output.code == 2 && output.stderr.contains(message), "{line:?}: {output:?}");
     }
     for command in ["list", "cancel", "wait", "download"] {
         assert_eq!(cli.run(&[command, "batch_none"]).code, 3, "{command}");
     }
     assert_eq!(daemon.http().get("/api/v1/executions").json()["items"], serde_json::json!([]));
     let unquoted = cli.run(&["run", "s.py", "--batch", "data/a.csv", "data/b.csv"]);
-    assert!(unquoted.code == 0 && unquoted.stderr.contains("one in quotes makes a batch"), "{unquoted:?}");
-    // A script's own option of that name stays its own.
+    assert!(unquoted.code == 0 && unquoted.stderr.contains("to run a batch, quote the pattern"), "{unquoted:?}");
+    // A script may have its own option of that name.
     assert_eq!(cli.ok(&["run", "-w", "-q", "s.py", "--batch", "32"]), "['--batch', '32']\n");
 }
 
 #[test]
-fn a_quiet_batch_prints_its_id_alone_and_all_of_it_is_there() {
+fn a_quiet_batch_prints_only_its_id_and_submits_all_inputs() {
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
     cli.write("place.py", "import sys; print(sys.argv[1:])");
     inputs(&cli, &[("a", "1"), ("b", "2")]);
-    let said =
+    let output =
         cli.run(&["run", "-q", "--label", "team=data", "--batch", "data/*.csv", "place.py", "-i", "{}"]);
-    assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{said:?}");
-    let batch = said.stdout.trim();
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{output:?}");
+    let batch = output.stdout.trim();
     let waited = cli.run(&["wait", batch]);
     assert!(waited.stdout.ends_with("all 2 completed\n"), "{waited:?}");
     let listed: Value =

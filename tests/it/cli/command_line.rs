@@ -1,18 +1,18 @@
-//! What each command of `rgrid` says: its help, a success, and three failures at least, against a real server. The
-//! texts are in `tests/it/snapshots/`. `INSTA_UPDATE=always scripts/with-postgres cargo test --test it
-//! command_line` writes them anew; read the difference before it is committed.
+//! Compares the output of each command with a snapshot: its help, a success and at least three failures, against a
+//! real server. To update `tests/it/cli/snapshots/`, run `INSTA_UPDATE=always scripts/with-postgres cargo test
+//! --test it cli::command_line` and review the difference.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::support::{Cli, Daemon, DaemonBuilder, Database, Session};
 
-const NOBODY: (&str, &str) = ("RGRID_API_URL", "http://127.0.0.1:1");
+const NO_SERVER: (&str, &str) = ("RGRID_API_URL", "http://127.0.0.1:1");
 const UNKNOWN: &str = "exec_zzz";
 
-/// A server with a few executions, and one that wants a key.
+/// A server with a few executions, and one that requires an API key.
 struct World {
     cli: Cli,
-    guarded: String,
+    protected_url: String,
     completed: String,
     failed: String,
     secret: String,
@@ -24,7 +24,7 @@ impl World {
     fn new() -> Self {
         let database = Database::new();
         let daemon = DaemonBuilder::on(&database).named("worker-a").start();
-        let guarded = DaemonBuilder::on(&database).role("api").with("RGRID_AUTH__MODE", "keys").start();
+        let protected = DaemonBuilder::on(&database).role("api").with("RGRID_AUTH__MODE", "keys").start();
         let cli = daemon.cli();
         cli.write("hello.py", "print('hello')\nopen('greeting.txt', 'w').write('hello')\n");
         cli.write("three.py", "import sys; print('out'); sys.exit(3)");
@@ -33,36 +33,36 @@ impl World {
         cli.write("check.py", "import sys; assert open(sys.argv[1]).read() == 'good'");
         cli.write("good.csv", "good");
         cli.write("bad.csv", "bad");
-        let ended = |line: &[&str]| {
+        let run_to_end = |line: &[&str]| {
             let submitted = cli.command(line).env("TOKEN", "geheimnis").output().unwrap();
             let id = String::from_utf8(submitted.stdout).unwrap().trim().to_owned();
             cli.run(&["wait", &id]);
             id
         };
-        let completed = ended(&["run", "-q", "-e", "NAME=x", "hello.py"]);
-        let failed = ended(&["run", "-q", "three.py"]);
-        let secret = ended(&["run", "-q", "--secret", "TOKEN", "token.py"]);
-        let guarded_url = guarded.url();
-        let _daemons = [daemon, guarded];
-        Self { cli, guarded: guarded_url, completed, failed, secret, _daemons, _database: database }
+        let completed = run_to_end(&["run", "-q", "-e", "NAME=x", "hello.py"]);
+        let failed = run_to_end(&["run", "-q", "three.py"]);
+        let secret = run_to_end(&["run", "-q", "--secret", "TOKEN", "token.py"]);
+        let protected_url = protected.url();
+        let _daemons = [daemon, protected];
+        Self { cli, protected_url, completed, failed, secret, _daemons, _database: database }
     }
 
     fn session(&self) -> Session<'_> {
         Session::new(&self.cli)
     }
 
-    /// Against a server that wants a key.
-    fn keyless(&self) -> [(&str, &str); 1] {
-        [("RGRID_API_URL", &self.guarded)]
+    /// Variables that select the server that requires a key.
+    fn without_key(&self) -> [(&str, &str); 1] {
+        [("RGRID_API_URL", &self.protected_url)]
     }
 }
 
-/// All differences at once, not the first alone.
+/// Collects the names of all snapshots that differ.
 #[derive(Default)]
 struct Differences(Vec<&'static str>);
 
 impl Differences {
-    fn look(&mut self, name: &'static str, session: &Session) {
+    fn compare(&mut self, name: &'static str, session: &Session) {
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/cli/snapshots"));
         settings.set_prepend_module_to_snapshot(false);
@@ -77,25 +77,25 @@ impl Differences {
 }
 
 #[test]
-fn each_command_says_what_it_said_before() {
+fn each_commands_output_matches_its_snapshot() {
     let world = World::new();
     let mut differences = Differences::default();
-    for (name, tell) in COMMANDS {
+    for (name, record) in COMMANDS {
         let mut session = world.session();
-        tell(&world, &mut session);
-        differences.look(name, &session);
+        record(&world, &mut session);
+        differences.compare(name, &session);
     }
-    let mend = "INSTA_UPDATE=always scripts/with-postgres cargo test --test it command_line";
+    let update = "INSTA_UPDATE=always scripts/with-postgres cargo test --test it cli::command_line";
     assert!(
         differences.0.is_empty(),
-        "not as in tests/it/snapshots: {:?}; if that is right: {mend}",
+        "these snapshots differ: {:?}; to update them: {update}",
         differences.0
     );
 }
 
-type Tell = fn(&World, &mut Session);
+type Record = fn(&World, &mut Session);
 
-const COMMANDS: [(&str, Tell); 16] = [
+const COMMANDS: [(&str, Record); 16] = [
     ("rgrid", rgrid),
     ("run", run),
     ("run_batch", run_batch),
@@ -127,8 +127,8 @@ fn run(world: &World, session: &mut Session) {
         .run(&["run", "missing.py"])
         .run(&["run", "-r", "cobol", "hello.py"]);
     session.run(&["run", "-e", "1X=y", "hello.py"]).run(&["run", "-o", "here", "hello.py"]);
-    session.run(&["run", "--folow", "hello.py"]).run_with(&["run", "hello.py"], &[NOBODY]);
-    session.run_with(&["run", "hello.py"], &world.keyless());
+    session.run(&["run", "--folow", "hello.py"]).run_with(&["run", "hello.py"], &[NO_SERVER]);
+    session.run_with(&["run", "hello.py"], &world.without_key());
 }
 
 fn run_batch(_: &World, session: &mut Session) {
@@ -143,13 +143,13 @@ fn run_batch(_: &World, session: &mut Session) {
 fn status(world: &World, session: &mut Session) {
     session.help(&["status"]).run(&["status", &world.completed]).run(&["status", &world.failed]);
     session.run(&["status", UNKNOWN]).run(&["status"]).run(&["status", "batch_none"]);
-    session.run_with(&["status", UNKNOWN], &[NOBODY]);
+    session.run_with(&["status", UNKNOWN], &[NO_SERVER]);
 }
 
 fn logs(world: &World, session: &mut Session) {
     session.help(&["logs"]).run(&["logs", &world.completed]).run(&["logs", "--stdout", &world.failed]);
     session.run(&["logs", "-f", &world.failed]).run(&["logs", UNKNOWN]);
-    session.run(&["logs", "--stdout", "--stderr", UNKNOWN]).run_with(&["logs", UNKNOWN], &world.keyless());
+    session.run(&["logs", "--stdout", "--stderr", UNKNOWN]).run_with(&["logs", UNKNOWN], &world.without_key());
 }
 
 fn list(_: &World, session: &mut Session) {
@@ -167,30 +167,30 @@ fn list(_: &World, session: &mut Session) {
 fn wait(world: &World, session: &mut Session) {
     session.help(&["wait"]).run(&["wait", &world.completed]);
     session.run(&["wait", &world.failed]).run(&["wait", UNKNOWN]).run(&["wait"]);
-    session.run_with(&["wait", UNKNOWN], &world.keyless());
+    session.run_with(&["wait", UNKNOWN], &world.without_key());
 }
 
 fn cancel(world: &World, session: &mut Session) {
     let id = world.cli.ok(&["run", "-q", "long.py"]).trim().to_owned();
     session.help(&["cancel"]).run(&["cancel", &id]).run(&["cancel", &world.completed]);
-    session.run(&["cancel", UNKNOWN]).run(&["cancel"]).run_with(&["cancel", UNKNOWN], &[NOBODY]);
+    session.run(&["cancel", UNKNOWN]).run(&["cancel"]).run_with(&["cancel", UNKNOWN], &[NO_SERVER]);
 }
 
 fn retry(world: &World, session: &mut Session) {
     session.help(&["retry"]).run(&["retry", &world.completed]).run(&["retry", "-w", &world.completed]);
     session.run_with(&["retry", "-w", "-q", &world.secret], &[("TOKEN", "geheimnis")]);
     session.run(&["retry", &world.secret]).run(&["retry", UNKNOWN]);
-    session.run_with(&["retry", UNKNOWN], &world.keyless());
+    session.run_with(&["retry", UNKNOWN], &world.without_key());
 }
 
 fn why(world: &World, session: &mut Session) {
     session.help(&["why"]).run(&["why", &world.completed]).run(&["why", &world.failed]);
-    session.run(&["why", UNKNOWN]).run(&["why"]).run_with(&["why", UNKNOWN], &[NOBODY]);
+    session.run(&["why", UNKNOWN]).run(&["why"]).run_with(&["why", UNKNOWN], &[NO_SERVER]);
 }
 
 fn receipt(world: &World, session: &mut Session) {
     session.help(&["receipt"]).run(&["receipt", &world.completed]);
-    session.run(&["receipt", UNKNOWN]).run(&["receipt"]).run_with(&["receipt", UNKNOWN], &world.keyless());
+    session.run(&["receipt", UNKNOWN]).run(&["receipt"]).run_with(&["receipt", UNKNOWN], &world.without_key());
 }
 
 fn download(world: &World, session: &mut Session) {
@@ -203,21 +203,21 @@ fn download(world: &World, session: &mut Session) {
 
 fn runtimes(world: &World, session: &mut Session) {
     session.help(&["runtimes"]).help(&["runtimes", "list"]).run(&["runtimes", "list"]);
-    session.run(&["runtimes", "add"]).run_with(&["runtimes"], &[NOBODY]);
-    session.run_with(&["runtimes"], &world.keyless());
+    session.run(&["runtimes", "add"]).run_with(&["runtimes"], &[NO_SERVER]);
+    session.run_with(&["runtimes"], &world.without_key());
 }
 
 fn init(world: &World, session: &mut Session) {
     let url = world._daemons[0].url();
     session.help(&["init"]).run(&["init", "--api-url", &url]);
     session.run(&["init"]).run(&["init", "--api-url", "localhost"]);
-    session.run(&["init", "--api-url", NOBODY.1]).run(&["init", "--api-url", &world.guarded]);
+    session.run(&["init", "--api-url", NO_SERVER.1]).run(&["init", "--api-url", &world.protected_url]);
 }
 
 fn doctor(world: &World, session: &mut Session) {
     session.help(&["doctor"]).run(&["doctor"]);
-    session.run_with(&["doctor"], &[NOBODY]).run_with(&["doctor"], &world.keyless());
-    session.run_with(&["doctor", "--json"], &[NOBODY]).run(&["doctor", "--api-key", "two words"]);
+    session.run_with(&["doctor"], &[NO_SERVER]).run_with(&["doctor"], &world.without_key());
+    session.run_with(&["doctor", "--json"], &[NO_SERVER]).run(&["doctor", "--api-key", "two words"]);
 }
 
 fn completions_and_man(_: &World, session: &mut Session) {
@@ -227,9 +227,9 @@ fn completions_and_man(_: &World, session: &mut Session) {
 }
 
 #[test]
-fn each_shell_gets_completions_and_each_command_a_page() {
+fn each_shell_has_completions_and_each_command_has_a_man_page() {
     let folder = tempfile::tempdir().unwrap();
-    let cli = Cli::new(NOBODY.1);
+    let cli = Cli::new(NO_SERVER.1);
     for (shell, word) in
         [("bash", "complete -F _rgrid"), ("zsh", "#compdef rgrid"), ("fish", "complete -c rgrid")]
     {

@@ -1,4 +1,4 @@
-//! The CLI, in real processes.
+//! The CLI in real processes.
 
 mod batch;
 mod command_line;

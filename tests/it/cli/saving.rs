@@ -1,4 +1,4 @@
-//! Files that are being saved when somebody ends `rgrid`: none is left half.
+//! Output files: an interrupted download leaves no partial file, and files that were not kept are named.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::support::{Cli, DaemonBuilder, Database, wait_until};
 
-/// Tells of an execution, and breaks off in the middle of each of its files.
-fn serve_halves(execution: String) -> String {
+/// Serves an execution, but only a part of each of its files.
+fn serve_partial_files(execution: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -25,7 +25,7 @@ fn answer(mut stream: TcpStream, execution: &str) {
     while let Some(request) = lines.next() {
         while lines.next().is_some_and(|header| !header.is_empty()) {}
         let (kind, length, body) = match request.contains("/outputs/") {
-            true => ("application/octet-stream", 1 << 20, "half of it"),
+            true => ("application/octet-stream", 1 << 20, "a part"),
             false => ("application/json", execution.len(), execution),
         };
         let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n");
@@ -41,13 +41,13 @@ fn names(cli: &Cli, folder: &str) -> Vec<String> {
 }
 
 #[test]
-fn whoever_ends_a_download_leaves_no_half_file() {
+fn an_interrupted_download_leaves_no_partial_file() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).start();
     let id = daemon.http().submit("open('large.bin', 'w').write('x' * (1 << 20))");
     daemon.http().wait(&id);
     let execution = daemon.http().execution(&id).to_string();
-    let cli = Cli::new(&serve_halves(execution));
+    let cli = Cli::new(&serve_partial_files(execution));
     for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
         let mut child = cli
             .command(&["download", "-o", "here", &id])
@@ -60,39 +60,39 @@ fn whoever_ends_a_download_leaves_no_half_file() {
         });
         assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
         let ended = wait_until("it ends", Duration::from_secs(30), || child.try_wait().unwrap());
-        let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
-        assert_eq!((ended.code(), names(&cli, "here")), (Some(code), Vec::new()), "{said}");
+        let output = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+        assert_eq!((ended.code(), names(&cli, "here")), (Some(code), Vec::new()), "{output}");
     }
 }
 
 #[test]
-fn files_that_are_not_kept_are_named_wherever_one_looks() {
+fn files_that_are_not_kept_are_named_by_every_command() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).slots(1).start();
     let cli = daemon.cli();
     cli.write("large.py", "import os; open('large.bin', 'w').truncate(40 << 20); os.symlink('/etc/passwd', 'link'); open('a', 'w').write('x')");
-    let said = cli.run(&["run", "-w", "-o", "out", "large.py"]);
-    assert_eq!((said.code, names(&cli, "out")), (0, vec!["a".to_owned()]), "{said:?}");
+    let output = cli.run(&["run", "-w", "-o", "out", "large.py"]);
+    assert_eq!((output.code, names(&cli, "out")), (0, vec!["a".to_owned()]), "{output:?}");
     for left_out in ["warning: files: `large.bin` (40 MiB)", "warning: files: `link` was left out"] {
-        assert!(said.stderr.contains(left_out), "{left_out}: {said:?}");
+        assert!(output.stderr.contains(left_out), "{left_out}: {output:?}");
     }
-    let id = said.stderr.split_whitespace().find(|word| word.starts_with("exec_")).unwrap();
+    let id = output.stderr.split_whitespace().find(|word| word.starts_with("exec_")).unwrap();
     let status = cli.ok(&["status", id]);
     assert!(status.contains("Left out: `large.bin` (40 MiB)"), "{status}");
     let why = cli.ok(&["why", id]);
-    assert!(why.contains("but not all of its files were kept. `link` was left out"), "{why}");
+    assert!(why.contains("but some of its files were not kept. `link` was left out"), "{why}");
     let shown = daemon.http().execution(id);
     assert_eq!(shown["outputs_left_out"].as_array().unwrap().len(), 2, "{shown}");
     let page = daemon.http().get(&format!("/executions/{id}")).body;
     assert!(page.contains("`large.bin` (40 MiB)"), "{page}");
-    // In a batch, of which nothing is kept.
+    // A batch of which no file is kept.
     cli.write("one.csv", "1");
     cli.write("nothing.py", "open('large.bin', 'w').truncate(40 << 20)");
-    let said = cli.run(&["run", "-o", "all", "nothing.py", "--batch", "*.csv"]);
+    let output = cli.run(&["run", "-o", "all", "nothing.py", "--batch", "*.csv"]);
     assert!(
-        said.stderr.contains("warning: files: `large.bin`") && said.stderr.contains("Saved: nothing"),
-        "{said:?}"
+        output.stderr.contains("warning: files: `large.bin`") && output.stderr.contains("Saved: nothing"),
+        "{output:?}"
     );
-    let said = cli.run(&["download", "-o", "all", id, "a"]);
-    assert_eq!((said.code, names(&cli, "all")), (0, vec!["a".to_owned()]), "{said:?}");
+    let output = cli.run(&["download", "-o", "all", id, "a"]);
+    assert_eq!((output.code, names(&cli, "all")), (0, vec!["a".to_owned()]), "{output:?}");
 }

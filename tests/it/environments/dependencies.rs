@@ -299,7 +299,7 @@ fn a_requirement_that_names_a_file_is_rejected_with_its_line() {
     for (line, words) in [
         ("-r more.txt", "line 2: -r refers to a file"),
         ("./vendored", "line 2: ./vendored refers to a file"),
-        ("--target /usr", "line 2: the option --target may not stand here"),
+        ("--target /usr", "line 2: the option --target is not supported"),
     ] {
         let body = json!({
             "script": { "name": "a.py", "content": "1" }, "requirements": format!("six\n{line}\n"),

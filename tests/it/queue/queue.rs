@@ -295,7 +295,7 @@ fn what_no_worker_fits_waits_and_says_for_what() {
     assert_eq!(
         early.stderr,
         format!(
-            "error: {id} has not ended yet; its files come at the end\n  hint: `rgrid wait {id}` waits for it\n"
+            "error: {id} has not ended; its files are available at its end\n  hint: wait for it with `rgrid wait {id}`\n"
         )
     );
 

@@ -1,4 +1,4 @@
-//! The CLI `rgrid`, as in a shell without a terminal.
+//! Runs the CLI `rgrid` without a terminal.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ pub struct Cli {
 }
 
 #[derive(Debug)]
-pub struct Said {
+pub struct CliOutput {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
@@ -20,7 +20,7 @@ impl Cli {
         Self { api_url: api_url.to_owned(), home: tempfile::tempdir().unwrap() }
     }
 
-    /// A folder of this CLI's own, its working directory.
+    /// The CLI's working directory, which no other CLI uses.
     pub fn folder(&self) -> &Path {
         self.home.path()
     }
@@ -44,24 +44,24 @@ impl Cli {
         command
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Said {
+    pub fn run(&self, arguments: &[&str]) -> CliOutput {
         let output = self.command(arguments).output().unwrap();
-        Said {
+        CliOutput {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
     }
 
-    /// Runs it and expects it to go well.
+    /// Runs a command that must succeed and returns its stdout.
     pub fn ok(&self, arguments: &[&str]) -> String {
-        let said = self.run(arguments);
-        assert_eq!(said.code, 0, "rgrid {arguments:?}: {said:?}");
-        said.stdout
+        let output = self.run(arguments);
+        assert_eq!(output.code, 0, "rgrid {arguments:?}: {output:?}");
+        output.stdout
     }
 }
 
-/// Beside the daemon's binary; `cargo build --workspace` makes both.
+/// Next to the daemon's binary; `cargo build --workspace` builds both.
 fn program() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_rgridd")).with_file_name("rgrid");
     assert!(

@@ -1,4 +1,4 @@
-//! A shell session with `rgrid`, as text that is the same each time.
+//! Records a shell session with `rgrid` as text, without the values that differ between runs.
 
 use std::process::Command;
 use std::sync::LazyLock;
@@ -7,9 +7,9 @@ use regex_lite::Regex;
 
 use crate::support::Cli;
 
-/// What differs from run to run, and what stands in its place.
-static CHANGES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
-    let changes = [
+/// Values that differ between runs, and their placeholders.
+static PLACEHOLDERS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+    let placeholders = [
         (r"exec_[0-9a-hjkmnp-tv-z]{26}", "exec_[ID]"),
         (r"batch_[0-9a-hjkmnp-tv-z]{8}\b", "batch_[ID]"),
         (r"http://127\.0\.0\.1:\d{4,5}", "http://[SERVER]"),
@@ -22,24 +22,24 @@ static CHANGES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"version \d+\.\d+\.\d+", "version [VERSION]"),
         (r"rgrid \d+\.\d+\.\d+( \([^)]*\))?", "rgrid [VERSION]"),
     ];
-    changes.map(|(pattern, word)| (Regex::new(pattern).unwrap(), word)).into()
+    placeholders.map(|(pattern, word)| (Regex::new(pattern).unwrap(), word)).into()
 });
 
 pub struct Session<'a> {
     cli: &'a Cli,
-    said: String,
+    text: String,
 }
 
 impl<'a> Session<'a> {
     pub fn new(cli: &'a Cli) -> Self {
-        Self { cli, said: String::new() }
+        Self { cli, text: String::new() }
     }
 
-    /// What it says of itself stays as it is.
+    /// Records the help without placeholders.
     pub fn help(&mut self, command: &[&str]) -> &mut Self {
         let line = [command, &["--help"]].concat();
         let block = block(&line, &mut self.cli.command(&line), |text| text);
-        self.said.push_str(&block);
+        self.text.push_str(&block);
         self
     }
 
@@ -47,33 +47,33 @@ impl<'a> Session<'a> {
         self.run_with(line, &[])
     }
 
-    /// With these variables.
+    /// Runs with these environment variables.
     pub fn run_with(&mut self, line: &[&str], env: &[(&str, &str)]) -> &mut Self {
         let folder = self.cli.folder().display().to_string();
         let mut command = self.cli.command(line);
         command.envs(env.iter().copied());
         let block = block(line, &mut command, |text| text.replace(&folder, "[FOLDER]"));
-        self.said.push_str(&unchanging(block));
+        self.text.push_str(&with_placeholders(block));
         self
     }
 
     pub fn text(&self) -> &str {
-        &self.said
+        &self.text
     }
 }
 
-fn unchanging(text: String) -> String {
-    CHANGES.iter().fold(text, |text, (pattern, word)| pattern.replace_all(&text, *word).into_owned())
+fn with_placeholders(text: String) -> String {
+    PLACEHOLDERS.iter().fold(text, |text, (pattern, word)| pattern.replace_all(&text, *word).into_owned())
 }
 
-/// The line, stdout, stderr, and how it ended.
+/// The command line, stdout, stderr and the exit code.
 fn block(line: &[&str], command: &mut Command, clean: impl Fn(String) -> String) -> String {
     let output = command.env("COLUMNS", "100").output().unwrap();
     let [stdout, stderr] = [output.stdout, output.stderr].map(|text| clean(String::from_utf8(text).unwrap()));
     let words: Vec<String> = line.iter().map(|word| quoted(word)).collect();
     let mut text = clean(format!("$ rgrid {}\n", words.join(" ")).replace("rgrid \n", "rgrid\n"));
     text.push_str(&stdout);
-    // Which phases are seen is a matter of time.
+    // The reported phases depend on timing.
     let stderr: String = stderr.split_inclusive('\n').filter(|line| !line.starts_with("Status: ")).collect();
     if !stderr.is_empty() {
         text.push_str(&format!("[stderr]\n{stderr}"));

@@ -1,4 +1,4 @@
-//! A batch on its way: how many have ended, and what became of each.
+//! Tracks the executions of a batch until they end, then prints a summary.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,227 +7,259 @@ use std::time::{Duration, Instant};
 
 use rgrid_api::{Execution, Status};
 
-use crate::batch::{BatchId, folder_names, input_of, summary};
-use crate::client::Server;
+use crate::batch::{BatchId, folder_names, input_of};
+use crate::client::Client;
 use crate::download::destination::{Destination, Existing};
-use crate::download::outputs;
-use crate::error::Failure;
+use crate::download::save_outputs;
+use crate::error::CliError;
 use crate::exit_code::Exit;
-use crate::output::console::Console;
-use crate::output::report;
+use crate::output::console::{Console, Style};
+use crate::output::{report, times};
 
-/// From one look at the list to the next: soon at first, and never so often that looking is most of it.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-const SHARE: u32 = 5;
-const BAR: usize = 24;
+/// The pause between two polls doubles, and is at least `POLL_SHARE` times as long as a poll.
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+const POLL_SHARE: u32 = 5;
+const BAR_WIDTH: usize = 24;
+/// The summary lists at most this many completed executions.
+const MAX_COMPLETED: usize = 20;
 
-/// One input.
-pub struct Member {
+pub struct BatchItem {
     pub input: String,
-    /// None while it is not submitted.
+    /// `None` until it is submitted.
     pub id: Option<String>,
-    pub ended: Option<Execution>,
+    ended: Option<Execution>,
     /// Why it could not be submitted.
-    pub refused: Option<Failure>,
+    rejected: Option<CliError>,
 }
 
-impl Member {
-    pub fn is_over(&self) -> bool {
-        self.ended.is_some() || self.refused.is_some()
+impl BatchItem {
+    fn has_ended(&self) -> bool {
+        self.ended.is_some() || self.rejected.is_some()
     }
 
-    pub fn completed(&self) -> bool {
+    fn has_completed(&self) -> bool {
         self.ended.as_ref().is_some_and(|ended| ended.status == Status::Completed)
     }
 
-    pub fn result(&self) -> String {
-        let refused = self.refused.as_ref().map(|failure| failure.what.clone());
-        self.ended.as_ref().map(summary::result).or(refused).unwrap_or_default()
+    fn status(&self) -> (&'static str, Style) {
+        match &self.ended {
+            Some(ended) => (ended.status.as_str(), Style::of(ended.status)),
+            None => ("rejected", Style::Error),
+        }
+    }
+
+    /// The duration or the error.
+    fn result(&self) -> String {
+        match (&self.ended, &self.rejected) {
+            (Some(ended), _) if ended.status == Status::Completed => {
+                ended.duration_ms.map(times::milliseconds).unwrap_or_default()
+            }
+            (Some(ended), _) => ended.execution_error.clone().unwrap_or_else(|| ended.status.to_string()),
+            (None, Some(error)) => error.message.clone(),
+            (None, None) => String::new(),
+        }
     }
 }
 
-pub struct Watch<'a> {
+pub struct BatchProgress<'a> {
     pub id: BatchId,
-    pub members: Vec<Member>,
-    server: &'a Server<'a>,
+    pub items: Vec<BatchItem>,
+    client: &'a Client<'a>,
     console: &'a Console,
-    /// Nothing is told on the way.
     quiet: bool,
-    /// A folder for each input, where its files are saved.
+    /// Where the output files of each input are saved.
     folders: Option<Vec<PathBuf>>,
-    /// That of the first file that could not be saved.
-    pub unsaved: Option<Failure>,
-    /// How many files were saved.
-    pub saved: usize,
+    /// Some output files could not be saved.
+    pub save_failed: bool,
+    pub saved_files: usize,
     running: usize,
-    begun: Instant,
-    looked: Instant,
+    start: Instant,
+    last_poll: Instant,
     pause: Duration,
 }
 
-impl<'a> Watch<'a> {
-    pub fn new(id: BatchId, inputs: Vec<String>, server: &'a Server, console: &'a Console) -> Self {
-        let member = |input| Member { input, id: None, ended: None, refused: None };
+impl<'a> BatchProgress<'a> {
+    pub fn new(id: BatchId, inputs: Vec<String>, client: &'a Client, console: &'a Console) -> Self {
+        let item = |input| BatchItem { input, id: None, ended: None, rejected: None };
         Self {
             id,
-            members: inputs.into_iter().map(member).collect(),
-            server,
+            items: inputs.into_iter().map(item).collect(),
+            client,
             console,
             quiet: false,
             folders: None,
-            unsaved: None,
-            saved: 0,
+            save_failed: false,
+            saved_files: 0,
             running: 0,
-            begun: Instant::now(),
-            looked: Instant::now(),
-            pause: FIRST_PAUSE,
+            start: Instant::now(),
+            last_poll: Instant::now(),
+            pause: MIN_PAUSE,
         }
     }
 
-    /// One that was submitted before.
-    pub fn of(id: BatchId, members: Vec<Execution>, server: &'a Server, console: &'a Console) -> Self {
-        // The list has the newest first.
-        let inputs = members.iter().rev().map(|execution| input_of(execution).to_owned()).collect();
-        let mut watch = Self::new(id, inputs, server, console);
-        for (member, execution) in watch.members.iter_mut().zip(members.into_iter().rev()) {
-            member.id = Some(execution.id.clone());
-            // What ended before is no news, and stands in the summary.
-            member.ended = Some(execution).filter(|execution| execution.status.is_final());
+    /// For a batch that was submitted earlier; `executions` are sorted from new to old.
+    pub fn resume(id: BatchId, executions: Vec<Execution>, client: &'a Client, console: &'a Console) -> Self {
+        let inputs = executions.iter().rev().map(|execution| input_of(execution).to_owned()).collect();
+        let mut progress = Self::new(id, inputs, client, console);
+        for (item, execution) in progress.items.iter_mut().zip(executions.into_iter().rev()) {
+            item.id = Some(execution.id.clone());
+            item.ended = Some(execution).filter(|execution| execution.status.is_final());
         }
-        watch
+        progress
     }
 
     pub fn quiet(self, quiet: bool) -> Self {
         Self { quiet, ..self }
     }
 
-    pub fn saving_in(self, folder: Option<&Path>) -> Self {
-        let names =
-            || folder_names(&self.members.iter().map(|member| member.input.as_str()).collect::<Vec<_>>());
-        let folders = folder.map(|folder| names().iter().map(|name| folder.join(name)).collect());
-        Self { folders, ..self }
+    pub fn save_in(mut self, folder: Option<&Path>) -> Self {
+        let inputs: Vec<&str> = self.items.iter().map(|item| item.input.as_str()).collect();
+        self.folders =
+            folder.map(|folder| folder_names(&inputs).iter().map(|name| folder.join(name)).collect());
+        self
     }
 
-    /// As the list takes it.
-    pub fn label(&self) -> String {
-        let (key, value) = self.id.label();
-        format!("{key}={value}")
+    /// The number of executions that are submitted and have not ended.
+    pub fn active(&self) -> usize {
+        self.items.iter().filter(|item| item.id.is_some() && !item.has_ended()).count()
     }
 
-    /// Submitted, and not at its end.
-    pub fn open(&self) -> usize {
-        self.members.iter().filter(|member| member.id.is_some() && !member.is_over()).count()
-    }
-
-    pub fn refuse(&mut self, at: usize, failure: Failure) {
-        if let Some(member) = self.members.get_mut(at) {
-            member.refused = Some(failure);
+    pub fn reject(&mut self, index: usize, error: CliError) {
+        if let Some(item) = self.items.get_mut(index) {
+            item.rejected = Some(error);
         }
-        self.tell(at);
+        self.report(index);
     }
 
-    /// Waits until it is time for the next look, and looks.
-    pub fn look(&mut self) -> Result<(), Failure> {
-        thread::sleep(self.pause.saturating_sub(self.looked.elapsed()));
-        let begun = Instant::now();
-        let list = self.server.all_executions(&[self.id.label()], None)?;
-        self.running = list.iter().filter(|execution| execution.status == Status::Running).count();
-        let places: BTreeMap<String, usize> = self.places();
-        for ended in list.into_iter().filter(|execution| execution.status.is_final()) {
-            if let Some(&at) = places.get(&ended.id) {
-                self.end(at, ended);
-            }
-        }
-        self.draw();
-        self.looked = Instant::now();
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE).max(begun.elapsed() * SHARE);
-        Ok(())
-    }
-
-    /// What to leave with.
     pub fn exit(&self) -> Exit {
-        let well = self.unsaved.is_none() && self.members.iter().all(Member::completed);
-        if well { Exit::Fine } else { Exit::Failed }
+        let success = !self.save_failed && self.items.iter().all(BatchItem::has_completed);
+        if success { Exit::Success } else { Exit::Failure }
     }
 
-    pub fn is_due(&self) -> bool {
-        self.looked.elapsed() > self.pause
+    pub fn is_poll_due(&self) -> bool {
+        self.last_poll.elapsed() > self.pause
     }
 
-    /// Until all that were submitted have ended.
-    pub fn until_end(&mut self) -> Result<(), Failure> {
+    /// Waits until all submitted executions have ended.
+    pub fn wait_for_end(&mut self) -> Result<(), CliError> {
         self.draw();
-        while self.open() > 0 {
-            self.look()?;
+        while self.active() > 0 {
+            self.poll()?;
         }
-        self.console.settle();
+        self.console.clear_status();
         Ok(())
     }
 
-    /// Where those stand that go on.
-    fn places(&self) -> BTreeMap<String, usize> {
-        let open = self.members.iter().enumerate().filter(|(_, member)| !member.is_over());
-        open.filter_map(|(at, member)| Some((member.id.clone()?, at))).collect()
-    }
-
-    fn end(&mut self, at: usize, ended: Execution) {
-        self.save(at, &ended);
-        if let Some(member) = self.members.get_mut(at) {
-            member.ended = Some(ended);
+    /// Waits until a poll is due, then updates all items.
+    pub fn poll(&mut self) -> Result<(), CliError> {
+        thread::sleep(self.pause.saturating_sub(self.last_poll.elapsed()));
+        let start = Instant::now();
+        let executions = self.client.all_executions(&self.id.label(), None)?;
+        self.running = executions.iter().filter(|execution| execution.status == Status::Running).count();
+        let active = self.items.iter().enumerate().filter(|(_, item)| !item.has_ended());
+        let indexes: BTreeMap<String, usize> =
+            active.filter_map(|(index, item)| Some((item.id.clone()?, index))).collect();
+        for ended in executions.into_iter().filter(|execution| execution.status.is_final()) {
+            if let Some(&index) = indexes.get(&ended.id) {
+                self.save(index, &ended.id);
+                if let Some(item) = self.items.get_mut(index) {
+                    item.ended = Some(ended);
+                }
+                self.report(index);
+            }
         }
-        self.tell(at);
+        self.draw();
+        self.last_poll = Instant::now();
+        self.pause = (self.pause * 2).min(MAX_PAUSE).max(start.elapsed() * POLL_SHARE);
+        Ok(())
     }
 
-    /// A file that can't be saved holds nothing else up.
-    fn save(&mut self, at: usize, ended: &Execution) {
-        let Some(folder) = self.folders.as_ref().and_then(|folders| folders.get(at)) else { return };
-        match save(self.server, &ended.id, folder, self.console) {
-            Ok(saved) => self.saved += saved,
-            Err(failure) => {
-                self.console.error(&failure);
-                self.unsaved.get_or_insert(failure);
+    /// An error does not stop the batch.
+    fn save(&mut self, index: usize, id: &str) {
+        let Some(folder) = self.folders.as_ref().and_then(|folders| folders.get(index)) else { return };
+        match download(self.client, id, folder, self.console) {
+            Ok(count) => self.saved_files += count,
+            Err(error) => {
+                self.console.error(&error);
+                self.save_failed = true;
             }
         }
     }
 
-    fn tell(&self, at: usize) {
-        let Some(member) = self.members.get(at).filter(|_| !self.quiet && !self.console.is_lively()) else {
-            return;
-        };
-        let status = member.ended.as_ref().map_or("not taken", |ended| ended.status.as_str());
-        self.console.progress(&format!("{status}: {} ({})", member.input, member.result()));
+    fn report(&self, index: usize) {
+        if let Some(item) = self.items.get(index)
+            && !self.quiet
+            && !self.console.is_interactive()
+        {
+            self.console.progress(&format!("{}: {} ({})", item.status().0, item.input, item.result()));
+        }
     }
 
-    pub fn draw(&self) {
-        if self.quiet || !self.console.is_lively() {
+    fn draw(&self) {
+        if self.quiet || !self.console.is_interactive() {
             return;
         }
-        let over = self.members.iter().filter(|member| member.is_over()).count();
-        let failed = self.members.iter().filter(|member| member.is_over() && !member.completed()).count();
-        let words = words(over, failed, self.running, self.members.len());
-        self.console.busy(words, self.begun);
+        let ended = self.items.iter().filter(|item| item.has_ended()).count();
+        let completed = self.items.iter().filter(|item| item.has_completed()).count();
+        let message = render(ended, ended - completed, self.running, self.items.len());
+        self.console.show_status(message, self.start);
+    }
+
+    /// Prints a table, failures first, and the number of completed executions.
+    pub fn print_summary(&self) -> Result<(), CliError> {
+        let (completed, failed): (Vec<&BatchItem>, Vec<&BatchItem>) =
+            self.items.iter().partition(|item| item.has_completed());
+        let row = |item: &&BatchItem| {
+            let ((status, style), id) = (item.status(), item.id.as_deref().unwrap_or("-"));
+            let plain = [item.input.clone(), id.to_owned(), item.result()].map(|text| (text, Style::Plain));
+            std::iter::once((status.to_owned(), style)).chain(plain).collect()
+        };
+        let rows = failed.iter().chain(completed.iter().take(MAX_COMPLETED)).map(row).collect();
+        self.console.table(&["STATUS", "INPUT", "ID", "RESULT"], rows)?;
+        if completed.len() > MAX_COMPLETED {
+            let (more, id) = (completed.len() - MAX_COMPLETED, &self.id);
+            self.console.line(&format!("… and {more} more completed; list all with `rgrid list {id}`"))?;
+        }
+        self.console.line(&count_results(completed.len(), failed.len()))?;
+        if let Some(id) = failed.iter().find_map(|item| item.id.as_ref()) {
+            self.console
+                .hint(&format!("see an output with `rgrid logs {id}`, run it again with `rgrid retry {id}`"));
+        }
+        Ok(())
     }
 }
 
-/// How many files there were.
-fn save(server: &Server, id: &str, folder: &Path, console: &Console) -> Result<usize, Failure> {
-    let ended = server.execution(id)?;
-    report::warn_of_left_out(&ended, console);
+/// Returns the number of saved files.
+fn download(client: &Client, id: &str, folder: &Path, console: &Console) -> Result<usize, CliError> {
+    let ended = client.execution(id)?;
+    report::warn_about_files(&ended, console);
     let files = ended.files();
     if !files.is_empty() {
-        outputs::save(server, id, files, &Destination::new(folder)?, Existing::Keep, |_| Ok(()))?;
+        save_outputs(client, id, files, &Destination::new(folder)?, Existing::Keep, |_| Ok(()))?;
     }
     Ok(files.len())
 }
 
 /// `██████░░░░ 12 of 40, 1 failed, 4 running`.
-fn words(over: usize, failed: usize, running: usize, all: usize) -> String {
-    let full = (over * BAR).checked_div(all).unwrap_or(BAR);
-    let bar: String = std::iter::repeat_n('█', full).chain(std::iter::repeat_n('░', BAR - full)).collect();
-    let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
-    let running = if running > 0 { format!(", {running} running") } else { String::new() };
-    format!("{bar} {over} of {all}{failed}{running}")
+fn render(ended: usize, failed: usize, running: usize, total: usize) -> String {
+    let filled = (ended * BAR_WIDTH).checked_div(total).unwrap_or(BAR_WIDTH);
+    let mut line = format!("{}{} {ended} of {total}", "█".repeat(filled), "░".repeat(BAR_WIDTH - filled));
+    for (count, name) in [(failed, "failed"), (running, "running")] {
+        if count > 0 {
+            line.push_str(&format!(", {count} {name}"));
+        }
+    }
+    line
+}
+
+fn count_results(completed: usize, failed: usize) -> String {
+    let total = completed + failed;
+    match failed {
+        0 if total == 1 => "1 completed".to_owned(),
+        0 => format!("all {total} completed"),
+        failed => format!("{completed} of {total} completed, {failed} did not"),
+    }
 }
 
 #[cfg(test)]
@@ -236,7 +268,13 @@ mod tests {
 
     #[test]
     fn the_bar_is_full_at_the_end() {
-        assert_eq!(words(0, 0, 2, 40), format!("{} 0 of 40, 2 running", "░".repeat(24)));
-        assert_eq!(words(40, 1, 0, 40), format!("{} 40 of 40, 1 failed", "█".repeat(24)));
+        assert_eq!(render(0, 0, 2, 40), format!("{} 0 of 40, 2 running", "░".repeat(24)));
+        assert_eq!(render(40, 1, 0, 40), format!("{} 40 of 40, 1 failed", "█".repeat(24)));
+    }
+
+    #[test]
+    fn the_summary_counts_the_results() {
+        assert_eq!([count_results(1, 0), count_results(3, 0)], ["1 completed", "all 3 completed"]);
+        assert_eq!(count_results(2, 1), "2 of 3 completed, 1 did not");
     }
 }

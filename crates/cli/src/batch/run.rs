@@ -1,176 +1,158 @@
-//! `rgrid run --batch`: submits the script once for each input, and stays with all of them.
+//! `rgrid run --batch`: submits the script once per input and waits for all executions.
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::batch::inputs::{self, is_pattern};
 use crate::batch::options::{BatchOptions, Split};
-use crate::batch::progress::Watch;
-use crate::batch::{BatchId, INPUT, summary};
-use crate::client::Server;
-use crate::context::Session;
-use crate::download::outputs;
-use crate::error::Failure;
+use crate::batch::progress::BatchProgress;
+use crate::batch::{BatchId, INPUT_LABEL};
+use crate::client::Client;
+use crate::context::Context;
+use crate::download::count_files;
+use crate::error::CliError;
 use crate::exit_code::Exit;
-use crate::submit::{self, JobOptions, Prepared};
-use crate::watch::interrupt::{Interrupt, Stage};
+use crate::output::console::Console;
+use crate::submit::{self, JobOptions, PreparedJob};
+use crate::watch::interrupt::{Activity, InterruptHandler};
 
-/// In an argument's place it stands for the input.
-const PLACE: &str = "{}";
+/// An argument that is replaced with the input.
+const PLACEHOLDER: &str = "{}";
 
-/// What is run, and how much is said of it.
 pub struct Job<'a> {
     pub options: &'a JobOptions,
-    /// The id alone.
+    /// Print only the ID.
     pub quiet: bool,
-    /// Until all have ended, not only until all are submitted.
+    /// Wait until all executions have ended, even if quiet.
     pub wait: bool,
 }
 
-pub fn run(job: &Job, split: Split, session: &Session) -> Result<Exit, Failure> {
+pub fn run(job: &Job, split: Split, context: &Context) -> Result<Exit, CliError> {
+    let (console, quiet) = (&context.console, job.quiet);
     let Split { options, output_dir, command } = split;
-    let (script, arguments) =
-        command.split_first().ok_or_else(|| Failure::usage("there is no script to run"))?;
+    let (script, arguments) = command.split_first().ok_or_else(|| CliError::usage("no script was given"))?;
     check_quotes(&options, script)?;
     let files = inputs::find(&options.batch)?;
-    let server = session.patient_server()?;
-    let labels: Vec<String> = files.iter().map(|file| inputs::label(file)).collect();
+    let client = context.waiting_client()?;
     let id = BatchId::generate()?;
-    let line = |file: &PathBuf| line(script, arguments, file);
-    let first = files.first().map(line).unwrap_or_default();
-    let mut prepared = submit::prepare(job.options, &first, &server)?;
-    prepared.submission.labels.extend([id.label()]);
+    let labels = files.iter().map(|file| inputs::label(file)).collect();
+    let commands: Vec<_> = files.iter().map(|file| command_for(script, arguments, file)).collect();
+    let first = commands.first().map(Vec::as_slice).unwrap_or_default();
+    let mut job_template = submit::prepare(job.options, first, &client)?;
+    job_template.submission.labels.extend([id.label()]);
 
-    let interrupt = Interrupt::watch(Stage::Submitting, &session.console)?;
-    let watch = Watch::new(id, labels, &server, &session.console);
-    let mut batch = Batch {
-        prepared,
-        lines: files.iter().map(line).collect(),
-        server: &server,
-        watch: watch.quiet(job.quiet).saving_in(output_dir.as_deref()),
-        interrupt,
-        next: 0,
-    };
-    batch.begin(job.quiet, session)?;
-    batch.submit_all(options.max_parallel.unwrap_or(usize::MAX))?;
-    if job.quiet && !job.wait && output_dir.is_none() {
-        return Ok(Exit::Fine);
+    let interrupt = InterruptHandler::install(Activity::Submitting, console)?;
+    let progress = BatchProgress::new(id.clone(), labels, &client, console);
+    let progress = progress.quiet(quiet).save_in(output_dir.as_deref());
+    let mut batch = Batch { job: job_template, commands, client: &client, progress, interrupt, next: 0 };
+    if !quiet {
+        batch.job.hints.iter().for_each(|hint| console.hint(hint));
     }
-    batch.watch.until_end()?;
-    batch.interrupt.now(Stage::Ended);
-    conclude(&batch.watch, output_dir.as_deref(), job.quiet, session)
+    // An error of the first input most likely applies to all of them.
+    batch.submit_next()?;
+    if quiet {
+        console.line(&id.to_string())?;
+    } else {
+        let count = batch.commands.len();
+        let inputs = if count == 1 { "1 input".to_owned() } else { format!("{count} inputs") };
+        console.progress(&format!("Batch: {id} ({inputs})"));
+    }
+    batch.submit_rest(options.max_parallel.unwrap_or(usize::MAX))?;
+    if quiet && !job.wait && output_dir.is_none() {
+        return Ok(Exit::Success);
+    }
+    batch.progress.wait_for_end()?;
+    batch.interrupt.set(Activity::Finished);
+    if !quiet {
+        batch.progress.print_summary()?;
+        report_saved_files(&batch.progress, output_dir.as_deref(), console);
+    }
+    Ok(batch.progress.exit())
 }
 
-/// The table, and where the files are, unless nobody wants to see it.
-fn conclude(watch: &Watch, folder: Option<&Path>, quiet: bool, session: &Session) -> Result<Exit, Failure> {
-    let console = &session.console;
-    if !quiet {
-        summary::show(watch, console)?;
-        match folder {
-            Some(_) if watch.unsaved.is_none() && watch.saved == 0 => {
-                console.progress("Saved: nothing, since no files were left or kept");
-            }
-            Some(folder) if watch.unsaved.is_none() => {
-                let files = outputs::number(watch.saved);
-                console.progress(&format!("Saved: {} ({files})", folder.display()))
-            }
-            // It was told when it happened.
-            Some(_) => {}
-            None => {
-                let id = &watch.id;
-                console.hint(&format!("save the files that they left with `rgrid download {id} -o DIR`"));
-            }
+fn report_saved_files(progress: &BatchProgress, folder: Option<&Path>, console: &Console) {
+    match folder {
+        None => {
+            let id = &progress.id;
+            console.hint(&format!("download output files with `rgrid download {id} -o DIR`"));
+        }
+        // Errors were reported when they happened.
+        Some(_) if progress.save_failed => {}
+        Some(_) if progress.saved_files == 0 => console.progress("Saved: nothing, there are no output files"),
+        Some(folder) => {
+            let count = count_files(progress.saved_files);
+            console.progress(&format!("Saved: {} ({count})", folder.display()));
         }
     }
-    Ok(watch.exit())
 }
 
 struct Batch<'a> {
-    prepared: Prepared,
-    /// Script and arguments for each input.
-    lines: Vec<Vec<OsString>>,
-    server: &'a Server<'a>,
-    watch: Watch<'a>,
-    interrupt: Interrupt,
-    /// The first that is not submitted.
+    /// The first input's job, of which the others differ in their arguments and files.
+    job: PreparedJob,
+    /// The script and its arguments for each input.
+    commands: Vec<Vec<OsString>>,
+    client: &'a Client<'a>,
+    progress: BatchProgress<'a>,
+    interrupt: InterruptHandler,
+    /// The index of the first input that is not submitted.
     next: usize,
 }
 
 impl Batch<'_> {
-    /// What is wrong with the first is most likely wrong with all.
-    fn begin(&mut self, quiet: bool, session: &Session) -> Result<(), Failure> {
-        let console = &session.console;
-        if !quiet {
-            self.prepared.hints.iter().for_each(|hint| console.hint(hint));
-        }
-        self.submit()?;
-        let id = self.watch.id.to_string();
-        if quiet {
-            return console.line(&id);
-        }
-        let inputs =
-            if self.lines.len() == 1 { "1 input".to_owned() } else { format!("{} inputs", self.lines.len()) };
-        console.progress(&format!("Batch: {id} ({inputs})"));
-        Ok(())
-    }
-
-    fn submit_all(&mut self, most: usize) -> Result<(), Failure> {
-        while self.next < self.lines.len() {
-            if self.watch.open() >= most || self.watch.is_due() {
-                self.watch.look()?;
+    fn submit_rest(&mut self, max_parallel: usize) -> Result<(), CliError> {
+        while self.next < self.commands.len() {
+            if self.progress.active() >= max_parallel || self.progress.is_poll_due() {
+                self.progress.poll()?;
             }
-            if self.watch.open() < most {
-                let at = self.next;
-                if let Err(failure) = self.submit() {
-                    // Without a server there is no use in going on.
-                    if failure.exit == Exit::Unreachable {
-                        return Err(failure);
-                    }
-                    self.watch.refuse(at, failure);
+            if self.progress.active() < max_parallel {
+                let index = self.next;
+                match self.submit_next() {
+                    Err(error) if error.exit == Exit::Unreachable => return Err(error),
+                    Err(error) => self.progress.reject(index, error),
+                    Ok(()) => {}
                 }
             }
         }
         Ok(())
     }
 
-    /// The next one.
-    fn submit(&mut self) -> Result<(), Failure> {
-        let at = self.next;
+    fn submit_next(&mut self) -> Result<(), CliError> {
+        let index = self.next;
         self.next += 1;
-        let (Some(line), Some(member)) = (self.lines.get(at), self.watch.members.get(at)) else {
+        let (Some(command), Some(item)) = (self.commands.get(index), self.progress.items.get_mut(index))
+        else {
             return Ok(());
         };
-        let mut submission = self.prepared.with(line)?;
-        submission.labels.insert(INPUT.to_owned(), member.input.clone());
-        let body = submit::body(&submission)?;
-        let submitted = self.server.submit(&body, &format!("{}-{at}", self.watch.id))?;
-        if let Some(member) = self.watch.members.get_mut(at) {
-            member.id = Some(submitted.execution.id);
-        }
-        let left = self.lines.len() - self.next;
-        self.interrupt.now(Stage::Batch { id: self.watch.id.to_string(), left });
+        let mut submission = self.job.with_command(command)?;
+        submission.labels.insert(INPUT_LABEL.to_owned(), item.input.clone());
+        let id = self.progress.id.to_string();
+        let submitted = self.client.submit(&submit::to_json(&submission)?, &format!("{id}-{index}"))?;
+        item.id = Some(submitted.execution.id);
+        self.interrupt.set(Activity::Batch { id, unsubmitted: self.commands.len() - self.next });
         Ok(())
     }
 }
 
 /// The script's command line for one input.
-fn line(script: &OsString, arguments: &[OsString], input: &Path) -> Vec<OsString> {
-    let mut line = vec![script.clone()];
-    let has_place = arguments.iter().any(|argument| argument == PLACE);
-    line.extend((!has_place).then(|| input.as_os_str().to_owned()));
-    let placed =
-        |argument: &OsString| if argument == PLACE { input.as_os_str().to_owned() } else { argument.clone() };
-    line.extend(arguments.iter().map(placed));
-    line
+fn command_for(script: &OsString, arguments: &[OsString], input: &Path) -> Vec<OsString> {
+    let input = input.as_os_str().to_owned();
+    let mut command = vec![script.clone()];
+    if !arguments.iter().any(|argument| argument == PLACEHOLDER) {
+        command.push(input.clone());
+    }
+    let replace = |argument: &OsString| if argument == PLACEHOLDER { &input } else { argument }.clone();
+    command.extend(arguments.iter().map(replace));
+    command
 }
 
-/// A shell that was not kept from it has put files in the pattern's place, and one of them in the script's.
-fn check_quotes(options: &BatchOptions, script: &OsStr) -> Result<(), Failure> {
-    let ending = |path: &OsStr| Path::new(path).extension().map(OsStr::to_owned);
-    let alike = |pattern: &String| !is_pattern(pattern) && ending(OsStr::new(pattern)) == ending(script);
-    if options.batch.iter().any(alike) {
-        let what = format!("{} looks like an input, and not like the script", Path::new(script).display());
-        return Err(Failure::usage(what).hint("write the pattern in quotes: --batch 'data/*.csv'"));
+/// Detects an unquoted pattern: the shell has expanded it, so that a matching file takes the script's place.
+fn check_quotes(options: &BatchOptions, script: &OsStr) -> Result<(), CliError> {
+    let extension = |path: &OsStr| Path::new(path).extension().map(OsStr::to_owned);
+    let looks_expanded =
+        |input: &String| !is_pattern(input) && extension(OsStr::new(input)) == extension(script);
+    if options.batch.iter().any(looks_expanded) {
+        let message = format!("{} looks like an input, not like the script", Path::new(script).display());
+        return Err(CliError::usage(message).hint("quote the pattern: --batch 'data/*.csv'"));
     }
     Ok(())
 }
@@ -180,22 +162,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_input_comes_first_or_where_its_place_is() {
-        let words = |arguments: &[&str]| {
+    fn the_input_is_the_first_argument_or_replaces_the_placeholder() {
+        let command = |arguments: &[&str]| {
             let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-            line(&"s.py".into(), &arguments, Path::new("d/a.csv"))
+            command_for(&"s.py".into(), &arguments, Path::new("d/a.csv"))
         };
-        assert_eq!(words(&["x"]), ["s.py", "d/a.csv", "x"]);
-        assert_eq!(words(&["-i", "{}", "x{}"]), ["s.py", "-i", "d/a.csv", "x{}"]);
+        assert_eq!(command(&["x"]), ["s.py", "d/a.csv", "x"]);
+        assert_eq!(command(&["-i", "{}", "x{}"]), ["s.py", "-i", "d/a.csv", "x{}"]);
     }
 
     #[test]
-    fn a_pattern_without_quotes_is_noticed() {
-        let of = |pattern: &str, script: &str| {
-            let options = BatchOptions { batch: vec![pattern.to_owned()], max_parallel: None };
-            check_quotes(&options, OsStr::new(script)).is_ok()
-        };
-        assert!(of("d/*.csv", "s.py") && of("d/a.csv", "s.py") && of("*.py", "s.py"));
-        assert!(!of("d/a.csv", "d/b.csv"));
+    fn an_unquoted_pattern_is_detected() {
+        for (input, script, expected) in [
+            ("d/*.csv", "s.py", true),
+            ("d/a.csv", "s.py", true),
+            ("*.py", "s.py", true),
+            ("d/a.csv", "d/b.csv", false),
+        ] {
+            let options = BatchOptions { batch: vec![input.to_owned()], max_parallel: None };
+            assert_eq!(check_quotes(&options, OsStr::new(script)).is_ok(), expected, "{input} {script}");
+        }
     }
 }

@@ -1,182 +1,343 @@
-//! What can go wrong between a question and its answer, and whether it may pass.
+//! Errors of a request: whether a retry may help, and how they are reported on the command line.
 
 use std::io::ErrorKind;
 use std::time::Duration;
 
 use rgrid_api::problem::PROBLEM_JSON;
+use rgrid_api::{FieldError, Problem};
 use serde_json::Value;
 use ureq::{Error, http::StatusCode};
 
-use crate::client::DOCUMENT_MAX;
-use crate::client::problem;
-use crate::client::target::{Source, Target};
-use crate::client::transport::Answer;
-use crate::error::Failure;
+use crate::client::MAX_DOCUMENT;
+use crate::client::target::{Target, ValueSource};
+use crate::client::transport::Response;
+use crate::error::CliError;
 use crate::exit_code::Exit;
 
-pub(crate) enum Trouble {
-    /// May be over in a moment.
-    Passing(Passing),
-    Final(Failure),
+pub(crate) enum RequestError {
+    Transient(TransientError),
+    Permanent(CliError),
 }
 
-pub(crate) struct Passing {
-    /// What is told when it did not pass.
-    pub failure: Failure,
-    pub taken: Taken,
+pub(crate) struct TransientError {
+    /// Reported if retries do not help.
+    pub error: CliError,
+    pub delivery: Delivery,
     pub retry_after: Option<Duration>,
 }
 
-/// Whether the server can have acted on the request.
+/// Whether the server may have acted on the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// There is no host of that name.
-    Nowhere,
-    /// There was no connection.
-    NotSent,
-    /// It said no.
-    Refused,
-    Perhaps,
+pub(crate) enum Delivery {
+    UnknownHost,
+    NotConnected,
+    /// The server declined the request.
+    Rejected,
+    Uncertain,
 }
 
-impl From<Error> for Trouble {
-    /// While an answer's body was read.
-    fn from(error: Error) -> Self {
-        let failure =
-            Failure::new(Exit::Unreachable, format!("the server's answer broke off: {}", words(&error)));
-        Trouble::Passing(Passing { failure, taken: Taken::Perhaps, retry_after: None })
+impl RequestError {
+    fn permanent(message: String, target: &Target) -> Self {
+        Self::Permanent(unreachable(message, check_address(target)))
+    }
+
+    pub fn from_transport(error: Error, target: &Target) -> Self {
+        let url = &target.url;
+        let delivery = match &error {
+            Error::Tls(_) | Error::Rustls(_) | Error::Pem(_) => return tls_error(target, &describe(&error)),
+            // ureq reports an untrusted certificate, or a response without TLS, as invalid data.
+            Error::Io(io) if io.kind() == ErrorKind::InvalidData => {
+                return tls_error(target, &io.to_string());
+            }
+            Error::Protocol(_) | Error::LargeResponseHeader(..) => {
+                let message = format!("the response from {url} is not HTTP: {}", describe(&error));
+                return Self::permanent(message, target);
+            }
+            Error::HostNotFound => Delivery::UnknownHost,
+            Error::Io(io) if is_unknown_host(io) => Delivery::UnknownHost,
+            Error::Io(io) if is_not_connected(io.kind()) => Delivery::NotConnected,
+            Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => Delivery::NotConnected,
+            Error::ConnectionFailed | Error::ConnectProxyFailed(_) => Delivery::NotConnected,
+            Error::Io(_) | Error::Timeout(_) | Error::BodyStalled => Delivery::Uncertain,
+            _ => {
+                return Self::permanent(
+                    format!("cannot send a request to {url}: {}", describe(&error)),
+                    target,
+                );
+            }
+        };
+        let (message, hint) = match delivery {
+            Delivery::UnknownHost | Delivery::NotConnected => {
+                let hint = if target.is_loopback() { start_server(target) } else { check_address(target) };
+                (format!("cannot connect to {url}: {}", describe(&error)), hint)
+            }
+            Delivery::Rejected | Delivery::Uncertain => {
+                let message = format!("lost the connection to {url}: {}", describe(&error));
+                (message, "check the server with `rgrid doctor`".to_owned())
+            }
+        };
+        let error = unreachable(message, hint);
+        Self::Transient(TransientError { error, delivery, retry_after: None })
     }
 }
 
-pub(crate) fn of_transport(error: Error, target: &Target) -> Trouble {
-    let url = &target.url;
-    let last = |what: String| Trouble::Final(Failure::new(Exit::Unreachable, what).hint(check(target)));
-    let taken = match &error {
-        Error::Tls(_) | Error::Rustls(_) | Error::Pem(_) => {
-            return no_tls(target, &words(&error));
-        }
-        // How a certificate that is not trusted, or an answer that is no TLS, comes through.
-        Error::Io(io) if io.kind() == ErrorKind::InvalidData => {
-            return no_tls(target, &io.to_string());
-        }
-        Error::Protocol(_) | Error::LargeResponseHeader(..) => {
-            return last(format!("what answers at {url} does not speak HTTP: {}", words(&error)));
-        }
-        Error::HostNotFound => Taken::Nowhere,
-        Error::Io(io) if is_unknown_name(io) => Taken::Nowhere,
-        Error::Io(io) if not_connected(io.kind()) => Taken::NotSent,
-        Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => Taken::NotSent,
-        Error::ConnectionFailed | Error::ConnectProxyFailed(_) => Taken::NotSent,
-        Error::Io(_) | Error::Timeout(_) | Error::BodyStalled => Taken::Perhaps,
-        _ => return last(format!("{url} can't be asked: {}", words(&error))),
-    };
-    let what = match taken {
-        Taken::Nowhere | Taken::NotSent => format!("no server answers at {url}: {}", words(&error)),
-        Taken::Refused | Taken::Perhaps => format!("the connection to {url} broke: {}", words(&error)),
-    };
-    let hint = match taken {
-        Taken::Refused | Taken::Perhaps => "`rgrid doctor` tells whether the server is fine".to_owned(),
-        _ if target.is_loopback() => start(target),
-        _ => check(target),
-    };
-    let failure = Failure::new(Exit::Unreachable, what).hint(hint);
-    Trouble::Passing(Passing { failure, taken, retry_after: None })
+impl From<Error> for RequestError {
+    /// An error while the body of a response is read.
+    fn from(error: Error) -> Self {
+        let message = format!("the server's response was interrupted: {}", describe(&error));
+        let error = CliError::new(Exit::Unreachable, message);
+        RequestError::Transient(TransientError { error, delivery: Delivery::Uncertain, retry_after: None })
+    }
 }
 
-fn no_tls(target: &Target, why: &str) -> Trouble {
-    let what = format!("no safe connection to {}: {why}", target.url);
-    // What a server without TLS says is none of TLS's messages.
-    let hint = if why.contains("InvalidContentType") {
+fn unreachable(message: String, hint: String) -> CliError {
+    CliError::new(Exit::Unreachable, message).hint(hint)
+}
+
+fn tls_error(target: &Target, cause: &str) -> RequestError {
+    // A server without TLS answers with something that is not a TLS message.
+    let hint = if cause.contains("InvalidContentType") {
         let plain = target.url.replacen("https://", "http://", 1);
-        format!("what answers there speaks no TLS; if that is as it should be, name it {plain}")
+        format!("the server does not use TLS; if that is intended, use {plain}")
     } else {
-        "certificates are checked against the system's; SSL_CERT_FILE names others".to_owned()
+        "certificates are checked against the system's; set SSL_CERT_FILE to use others".to_owned()
     };
-    Trouble::Final(Failure::new(Exit::Unreachable, what).hint(hint))
+    RequestError::Permanent(unreachable(format!("cannot connect securely to {}: {cause}", target.url), hint))
 }
 
-fn not_connected(kind: ErrorKind) -> bool {
+fn is_not_connected(kind: ErrorKind) -> bool {
     use ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable};
     matches!(kind, AddrNotAvailable | ConnectionRefused | HostUnreachable | NetworkDown | NetworkUnreachable)
 }
 
-/// The standard library has no kind for it.
-fn is_unknown_name(error: &std::io::Error) -> bool {
+/// The standard library has no error kind for it.
+fn is_unknown_host(error: &std::io::Error) -> bool {
     error.to_string().starts_with("failed to lookup address information")
 }
 
-/// Without the library's own prefix and the system's number.
-fn words(error: &Error) -> String {
+/// Without ureq's prefix and the system's error number.
+fn describe(error: &Error) -> String {
     match error {
         Error::Io(io) => match io.kind() {
             ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "it was closed at the other end".to_owned(),
-            ErrorKind::UnexpectedEof => "it was closed before there was an answer".to_owned(),
-            _ if is_unknown_name(io) => "no host of that name is known".to_owned(),
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+                "connection closed by the server".to_owned()
+            }
+            ErrorKind::UnexpectedEof => "connection closed before the response".to_owned(),
+            _ if is_unknown_host(io) => "unknown host".to_owned(),
             _ => io.to_string(),
         },
-        Error::Timeout(_) => "it takes too long".to_owned(),
-        Error::HostNotFound => "no host of that name is known".to_owned(),
+        Error::Timeout(_) => "timed out".to_owned(),
+        Error::HostNotFound => "unknown host".to_owned(),
         other => other.to_string(),
     }
 }
 
-fn start(target: &Target) -> String {
-    let start = "start one with `make up` or `rgridd`";
-    match &target.url_from {
-        Source::Default => format!("{start}, or name another with --api-url"),
+fn start_server(target: &Target) -> String {
+    let start = "start a server with `make up` or `rgridd`";
+    match &target.url_source {
+        ValueSource::Default => format!("{start}, or select another one with --api-url"),
         source => format!("{start}, or check the address (from {source})"),
     }
 }
 
-pub(crate) fn check(target: &Target) -> String {
-    match &target.url_from {
-        Source::Default => "name the server with --api-url, or keep it with `rgrid init`".to_owned(),
+fn check_address(target: &Target) -> String {
+    match &target.url_source {
+        ValueSource::Default => {
+            "select a server with --api-url, or save its address with `rgrid init`".to_owned()
+        }
         source => format!("check the address (from {source})"),
     }
 }
 
-/// The answer, unless it is an error.
-pub(crate) fn refused(answer: Answer, target: &Target) -> Result<Answer, Trouble> {
-    let (status, retry_after) = (answer.status, answer.retry_after);
+/// Returns the response if its status is a success.
+pub(crate) fn check_status(response: Response, target: &Target) -> Result<Response, RequestError> {
+    let (status, retry_after) = (response.status, response.retry_after);
     if (200..300).contains(&status) {
-        return Ok(answer);
+        return Ok(response);
     }
-    if !answer.is(PROBLEM_JSON) {
-        return Err(without_words(&answer, target));
+    if !response.is(PROBLEM_JSON) {
+        return Err(proxy_error(&response, target));
     }
-    let failure = match serde_json::from_value(json(answer, target)?) {
-        Ok(problem) => problem::failure(problem, target),
-        Err(error) => Failure::failed(format!("the answer of {} can't be understood: {error}", target.url)),
+    let error = match serde_json::from_value(read_json(response, target)?) {
+        Ok(problem) => problem_error(problem, target),
+        Err(error) => CliError::failure(format!("cannot parse the response from {}: {error}", target.url)),
     };
     Err(match status {
-        429 | 503 => Trouble::Passing(Passing { failure, taken: Taken::Refused, retry_after }),
-        _ => Trouble::Final(failure),
+        429 | 503 => {
+            RequestError::Transient(TransientError { error, delivery: Delivery::Rejected, retry_after })
+        }
+        _ => RequestError::Permanent(error),
     })
 }
 
-/// An error that RGrid did not write: a proxy's, or something else's that listens there.
-fn without_words(answer: &Answer, target: &Target) -> Trouble {
-    if !matches!(answer.status, 502..=504) {
-        return foreign(answer, target);
+/// An error that was not sent by RGrid, but by a proxy or another service at that address.
+fn proxy_error(response: &Response, target: &Target) -> RequestError {
+    if !matches!(response.status, 502..=504) {
+        return not_rgrid(response, target);
     }
-    let reason = StatusCode::from_u16(answer.status).ok().and_then(|status| status.canonical_reason());
-    let what = format!("a proxy before {} answers: {}", target.url, reason.unwrap_or("the server is away"));
-    let failure = Failure::new(Exit::Unreachable, what).hint(check(target));
-    Trouble::Passing(Passing { failure, taken: Taken::Perhaps, retry_after: answer.retry_after })
-}
-
-/// Something answered, and it is no RGrid.
-pub(crate) fn foreign(answer: &Answer, target: &Target) -> Trouble {
-    let kind = if answer.media_type.is_empty() { "nothing that is named" } else { &answer.media_type };
-    let what = format!("what answers at {} is no RGrid server (it sent {kind})", target.url);
-    Trouble::Final(Failure::new(Exit::Unreachable, what).hint(check(target)))
-}
-
-pub(crate) fn json(answer: Answer, target: &Target) -> Result<Value, Trouble> {
-    let body = answer.read(DOCUMENT_MAX)?;
-    serde_json::from_slice(&body).map_err(|error| {
-        let what = format!("the answer of {} is no JSON: {error}", target.url);
-        Trouble::Final(Failure::failed(what).hint(check(target)))
+    let reason = StatusCode::from_u16(response.status).ok().and_then(|status| status.canonical_reason());
+    let message = format!(
+        "a proxy in front of {} reports: {}",
+        target.url,
+        reason.unwrap_or("the server is unavailable")
+    );
+    RequestError::Transient(TransientError {
+        error: unreachable(message, check_address(target)),
+        delivery: Delivery::Uncertain,
+        retry_after: response.retry_after,
     })
+}
+
+pub(crate) fn not_rgrid(response: &Response, target: &Target) -> RequestError {
+    let media_type = if response.media_type.is_empty() { "no content type" } else { &response.media_type };
+    let message = format!("the service at {} is not an RGrid server (it sent {media_type})", target.url);
+    RequestError::permanent(message, target)
+}
+
+pub(crate) fn read_json(response: Response, target: &Target) -> Result<Value, RequestError> {
+    let body = response.read(MAX_DOCUMENT)?;
+    serde_json::from_slice(&body).map_err(|error| {
+        let message = format!("the response from {} is not JSON: {error}", target.url);
+        RequestError::Permanent(CliError::failure(message).hint(check_address(target)))
+    })
+}
+
+/// Reports an error of the API in the terms of the command line.
+fn problem_error(problem: Problem, target: &Target) -> CliError {
+    let Problem { status, title, detail, hint, errors, .. } = problem;
+    let detail = if detail.is_empty() { title } else { detail };
+    let server_hint = |error: CliError| CliError { hint, ..error };
+    match status {
+        401 => invalid_key(target),
+        403 => CliError::new(Exit::NotAllowed, format!("the API key does not allow this: {detail}"))
+            .hint("create another key on the server with `rgridd keys create`"),
+        // An unknown path, unlike an unknown execution: the address has a path too many, or the server is older.
+        404 if detail.starts_with("there is nothing at ") => {
+            let message = format!("the RGrid server at {} does not have this API", target.url);
+            unreachable(message, check_address(target))
+        }
+        404 => CliError::new(Exit::NotFound, detail).hint("list executions with `rgrid list`"),
+        422 => {
+            let mut lines: Vec<String> = errors.iter().map(describe_field_error).collect();
+            server_hint(match lines.len() {
+                0 => CliError::usage(detail),
+                1 => CliError::usage(lines.remove(0)),
+                _ => CliError { details: lines, ..CliError::usage("the server rejected these values:") },
+            })
+        }
+        400 | 413 | 415 => server_hint(CliError::usage(detail)),
+        503 => {
+            let message = format!("{} is unavailable: {detail}", target.url);
+            server_hint(CliError::new(Exit::Unreachable, message))
+        }
+        _ => server_hint(CliError::failure(detail)),
+    }
+}
+
+fn invalid_key(target: &Target) -> CliError {
+    match &target.key {
+        None => CliError::new(Exit::NotAllowed, format!("{} requires an API key", target.url))
+            .hint("save one with `rgrid init`, or set RGRID_API_KEY"),
+        Some((_, source)) => {
+            let message = format!("{} does not recognize the API key from {source}", target.url);
+            let hint =
+                "list the keys on the server with `rgridd keys list`, or save another one with `rgrid init`";
+            CliError::new(Exit::NotAllowed, message).hint(hint)
+        }
+    }
+}
+
+fn describe_field_error(error: &FieldError) -> String {
+    match option_of_field(&error.field) {
+        name if name.is_empty() => error.message.clone(),
+        name => format!("{name}: {}", error.message),
+    }
+}
+
+/// The command-line option that set this field of the submission.
+fn option_of_field(field: &str) -> String {
+    let option = match field {
+        "timeout_seconds" => "--timeout",
+        "memory_mb" => "--memory",
+        "network" => "--no-network",
+        "max_attempts" => "--max-attempts",
+        "script.content" => "the script",
+        "script.name" => "the script's name",
+        "cpus" | "runtime" | "status" | "limit" | "label" => return format!("--{field}"),
+        _ => field,
+    };
+    let maps = [("env.", "--env"), ("secrets.", "--secret"), ("labels.", "--label")];
+    let in_map = maps
+        .iter()
+        .find_map(|(prefix, option)| field.strip_prefix(prefix).map(|name| format!("{option} {name}")));
+    in_map.unwrap_or_else(|| option.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(key: Option<&str>) -> Target {
+        Target {
+            url: "http://h".to_owned(),
+            url_source: ValueSource::Default,
+            key: key.map(|key| (key.to_owned(), ValueSource::Variable("RGRID_API_KEY"))),
+        }
+    }
+
+    fn problem(status: u16, fields: &[(&str, &str)]) -> Problem {
+        let error = |(field, message): &(&str, &str)| FieldError {
+            field: (*field).to_owned(),
+            message: (*message).to_owned(),
+        };
+        Problem {
+            kind: "about:blank".to_owned(),
+            title: "title".to_owned(),
+            status,
+            detail: "detail".to_owned(),
+            hint: None,
+            errors: fields.iter().map(error).collect(),
+        }
+    }
+
+    #[test]
+    fn each_status_has_an_exit_code_and_is_not_shown_as_a_number() {
+        for (status, code) in [
+            (400, 2),
+            (401, 4),
+            (403, 4),
+            (404, 3),
+            (409, 1),
+            (413, 2),
+            (422, 2),
+            (429, 1),
+            (500, 1),
+            (503, 5),
+        ] {
+            let error = problem_error(problem(status, &[]), &target(None));
+            assert_eq!(error.exit.code(), code, "{status}");
+            assert!(!error.message.contains(&status.to_string()), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_key_and_an_unknown_key_have_different_messages() {
+        assert!(problem_error(problem(401, &[]), &target(None)).message.contains("requires an API key"));
+        let unknown = problem_error(problem(401, &[]), &target(Some("rg_geheim"))).message;
+        assert!(unknown.contains("from RGRID_API_KEY") && !unknown.contains("geheim"), "{unknown}");
+    }
+
+    #[test]
+    fn fields_are_named_by_their_command_line_options() {
+        let one = problem_error(problem(422, &[("timeout_seconds", "too long")]), &target(None));
+        assert_eq!(one.message, "--timeout: too long");
+        let several =
+            [("env.1X", "invalid name"), ("files[1].name", "too long"), ("", "odd"), ("cpus", "many")];
+        let several = problem_error(problem(422, &several), &target(None));
+        assert_eq!(
+            several.details,
+            ["--env 1X: invalid name", "files[1].name: too long", "odd", "--cpus: many"]
+        );
+    }
 }

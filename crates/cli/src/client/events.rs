@@ -1,38 +1,37 @@
-//! An execution's Server-Sent Events, read one by one as they come. `docs/events.md` has the rules.
+//! Reads an execution's Server-Sent Events. `docs/events.md` specifies them.
 
 use std::io::{BufRead, BufReader, Read};
 
 use rgrid_api::{Execution, OutputEvent, StatusEvent};
-use serde::de::DeserializeOwned;
 
-use crate::error::Failure;
+use crate::client::parse_error;
+use crate::error::CliError;
 
 pub enum Event {
     Status(StatusEvent),
     Output(OutputEvent),
-    /// Without its stdout and stderr.
+    /// Without stdout and stderr.
     End(Box<Execution>),
-    /// Of a newer server.
-    Other,
+    /// An event type that only a newer client knows.
+    Unknown,
 }
 
 pub struct ReceivedEvent {
-    /// Named on a new connection, it brings what follows.
+    /// A new connection that sends this ID continues after this event.
     pub id: String,
     pub event: Event,
 }
 
-/// The events of one connection. They end when the connection does, which says nothing of the execution.
+/// The events of one connection. Its end does not mean that the execution has ended.
 pub struct Events {
     lines: BufReader<Box<dyn Read>>,
     url: String,
 }
 
-/// The fields of an event, as far as they have come.
 #[derive(Default)]
 struct Fields {
     id: String,
-    name: String,
+    event: String,
     data: String,
 }
 
@@ -41,8 +40,8 @@ impl Events {
         Self { lines: BufReader::new(body), url: url.to_owned() }
     }
 
-    /// None at the end, and when the connection broke: half a line is no line.
-    fn line(&mut self) -> Option<String> {
+    /// `None` at the end of the connection. An incomplete line is dropped.
+    fn next_line(&mut self) -> Option<String> {
         let mut line = Vec::new();
         self.lines.read_until(b'\n', &mut line).ok()?;
         let line = line.strip_suffix(b"\n")?;
@@ -52,79 +51,75 @@ impl Events {
 }
 
 impl Iterator for Events {
-    type Item = Result<ReceivedEvent, Failure>;
+    type Item = Result<ReceivedEvent, CliError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut fields = Fields::default();
         loop {
-            let line = self.line()?;
+            let line = self.next_line()?;
             if !line.is_empty() {
-                fields.take(&line);
+                fields.add(&line);
             } else if !fields.data.is_empty() {
-                return Some(fields.told().map_err(|error| crate::client::not_understood(&self.url, &error)));
+                return Some(fields.parse().map_err(|error| parse_error(&self.url, &error)));
             }
         }
     }
 }
 
 impl Fields {
-    /// Comments have no name.
-    fn take(&mut self, line: &str) {
+    fn add(&mut self, line: &str) {
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match name {
             "id" => self.id = value.to_owned(),
-            "event" => self.name = value.to_owned(),
+            "event" => self.event = value.to_owned(),
             "data" if self.data.is_empty() => self.data = value.to_owned(),
             "data" => self.data.extend(["\n", value]),
+            // Comments have an empty name.
             _ => {}
         }
     }
 
-    fn told(self) -> serde_json::Result<ReceivedEvent> {
-        let event = match self.name.as_str() {
-            "status" => Event::Status(read(&self.data)?),
-            "output" => Event::Output(read(&self.data)?),
-            "end" => Event::End(read(&self.data)?),
-            _ => Event::Other,
+    fn parse(self) -> serde_json::Result<ReceivedEvent> {
+        let event = match self.event.as_str() {
+            "status" => Event::Status(serde_json::from_str(&self.data)?),
+            "output" => Event::Output(serde_json::from_str(&self.data)?),
+            "end" => Event::End(serde_json::from_str(&self.data)?),
+            _ => Event::Unknown,
         };
         Ok(ReceivedEvent { id: self.id, event })
     }
-}
-
-fn read<T: DeserializeOwned>(data: &str) -> serde_json::Result<T> {
-    serde_json::from_str(data)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn told(text: &'static str) -> Vec<Result<ReceivedEvent, Failure>> {
+    fn parse(text: &'static str) -> Vec<Result<ReceivedEvent, CliError>> {
         Events::new(Box::new(text.as_bytes()), "http://s").collect()
     }
 
     #[test]
-    fn events_are_read_with_their_ids_and_the_rest_is_passed_over() {
+    fn events_are_read_with_their_ids_and_unknown_fields_are_ignored() {
         let text = "retry: 1000\n: keep-alive\n\nid: 1-0-2-0\nevent: output\ndata: {\"stream\":\"stdout\",\r\ndata: \"text\":\"a\"}\nnew: x\n\nid:2\nevent:weather\ndata:fine\n\n";
-        let all: Vec<ReceivedEvent> = told(text).into_iter().map(Result::unwrap).collect();
-        assert_eq!(all.len(), 2);
-        assert!(matches!(&all[0].event, Event::Output(output) if output.text == "a"));
-        assert_eq!((all[0].id.as_str(), all[1].id.as_str()), ("1-0-2-0", "2"));
-        assert!(matches!(all[1].event, Event::Other));
+        let events: Vec<ReceivedEvent> = parse(text).into_iter().map(Result::unwrap).collect();
+        assert_eq!(events.len(), 2);
+        assert!(matches!(&events[0].event, Event::Output(output) if output.text == "a"));
+        assert_eq!((events[0].id.as_str(), events[1].id.as_str()), ("1-0-2-0", "2"));
+        assert!(matches!(events[1].event, Event::Unknown));
     }
 
     #[test]
-    fn half_an_event_is_none() {
+    fn an_incomplete_event_is_dropped() {
         let whole = "id: 1\nevent: output\ndata: {\"stream\":\"stdout\",\"text\":\"a\"}\n\n";
         for cut in 0..whole.len() {
-            assert!(told(&whole[..cut]).is_empty(), "{cut}");
+            assert!(parse(&whole[..cut]).is_empty(), "{cut}");
         }
     }
 
     #[test]
-    fn what_can_not_be_understood_is_told() {
-        let failure = told("event: status\ndata: {}\n\n").remove(0).err().unwrap();
-        assert!(failure.what.starts_with("the answer of http://s can't be understood"), "{failure}");
+    fn an_invalid_event_is_an_error() {
+        let error = parse("event: status\ndata: {}\n\n").remove(0).err().unwrap();
+        assert!(error.message.starts_with("cannot parse the response from http://s"), "{error}");
     }
 }

@@ -1,9 +1,7 @@
-//! The server: one method for each thing that it can be asked.
+//! A client for the HTTP API, with one method per call.
 
 mod error;
 mod events;
-mod problem;
-pub mod random;
 mod retry;
 pub mod target;
 mod transport;
@@ -20,254 +18,252 @@ use serde_json::Value;
 
 use crate::batch::BatchId;
 use crate::client::target::Target;
-use crate::error::Failure;
+use crate::error::CliError;
 use crate::exit_code::Exit;
 use crate::output::console::Console;
-use error::Trouble;
+use error::RequestError;
 pub use events::{Event, Events, ReceivedEvent};
-pub use retry::Patience;
-use retry::{Persistence, Repeat};
-use transport::{Answer, Request, Transport, encoded};
+pub use retry::RetryMode;
+use retry::{Idempotency, RetryPolicy};
+use transport::{Request, Response, Transport, encode};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Far above what a server sends as one document.
-const DOCUMENT_MAX: u64 = 1 << 30;
-/// Executions in one answer: the most that a server gives.
-pub const PAGE: usize = 1000;
+/// Far more than a server sends as one document.
+const MAX_DOCUMENT: u64 = 1 << 30;
+/// The most executions that the server returns at once.
+pub const PAGE_SIZE: usize = 1000;
 
-pub struct Server<'a> {
+pub struct Client<'a> {
     target: Target,
     transport: Transport,
-    persistence: Persistence<'a>,
-    /// The `Date` of the last answer: the server's clock.
+    retry: RetryPolicy<'a>,
+    /// The server's clock: the `Date` of the last response.
     date: RefCell<Option<String>>,
-    /// The server's, as the last answer had it.
-    version: RefCell<Option<String>>,
+    server_version: RefCell<Option<String>>,
 }
 
-/// What became of a submission.
 pub struct Submitted {
     pub execution: Execution,
-    /// The idempotency key was known: this is the first one.
-    pub known: bool,
+    /// The idempotency key was used before, and this is the first execution with it.
+    pub existing: bool,
 }
 
-impl<'a> Server<'a> {
-    pub fn new(target: Target, patience: Patience, console: &'a Console) -> Self {
+impl<'a> Client<'a> {
+    pub fn new(target: Target, mode: RetryMode, console: &'a Console) -> Self {
         let transport = Transport::new(&target);
-        let persistence = Persistence { patience, reached: Cell::new(false), console };
-        Self { target, transport, persistence, date: RefCell::default(), version: RefCell::default() }
+        let retry = RetryPolicy { mode, reached: Cell::new(false), console };
+        Self { target, transport, retry, date: RefCell::default(), server_version: RefCell::default() }
     }
 
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    pub fn clock(&self) -> Option<String> {
+    pub fn server_time(&self) -> Option<String> {
         self.date.borrow().clone()
     }
 
-    /// Safe to repeat: the key tells the server that it is the same one.
-    pub fn submit(&self, body: &[u8], key: &str) -> Result<Submitted, Failure> {
+    /// Safe to repeat because of the idempotency key.
+    pub fn submit(&self, body: &[u8], key: &str) -> Result<Submitted, CliError> {
         let request = Request::post("/api/v1/executions").json(body).idempotency_key(key);
-        let (status, value) = self.document(&request, Repeat::Freely)?;
-        Ok(Submitted { execution: self.typed(value)?, known: status == 200 })
+        let (status, value) = self.request(&request, Idempotency::Idempotent)?;
+        Ok(Submitted { execution: self.parse(value)?, existing: status == 200 })
     }
 
-    pub fn execution(&self, id: &str) -> Result<Execution, Failure> {
-        self.typed(self.execution_document(id)?)
+    pub fn execution(&self, id: &str) -> Result<Execution, CliError> {
+        self.parse(self.execution_document(id)?)
     }
 
-    pub fn execution_document(&self, id: &str) -> Result<Value, Failure> {
-        named(id, self.get(&execution_path(id)))
+    pub fn execution_document(&self, id: &str) -> Result<Value, CliError> {
+        with_id(id, self.get(&execution_path(id)))
     }
 
-    /// As soon as it has ended, or as it is after that many seconds.
-    pub fn execution_within(&self, id: &str, seconds: u64) -> Result<Execution, Failure> {
+    /// Returns the execution as soon as it has ended, or after this many seconds.
+    pub fn execution_within(&self, id: &str, seconds: u64) -> Result<Execution, CliError> {
         let request = Request::get(&format!("{}?wait={seconds}", execution_path(id)));
         let request = request.waiting(Duration::from_secs(seconds));
-        self.typed(named(id, self.document(&request, Repeat::Freely))?.1)
+        self.parse(with_id(id, self.request(&request, Idempotency::Idempotent))?.1)
     }
 
-    pub fn executions(&self, query: &[(&str, String)]) -> Result<(ExecutionList, Value), Failure> {
+    pub fn executions(&self, query: &[(&str, String)]) -> Result<(ExecutionList, Value), CliError> {
         let pairs: Vec<String> =
-            query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-        let value = self.get(&format!("/api/v1/executions?{}", pairs.join("&")))?;
-        Ok((self.typed(value.clone())?, value))
+            query.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
+        self.get_both(&format!("/api/v1/executions?{}", pairs.join("&")))
     }
 
-    /// All that have these labels, and stand so; the newest first.
+    /// All executions with this label and status, newest first.
     pub fn all_executions(
         &self,
-        labels: &[(String, String)],
+        (key, value): &(String, String),
         status: Option<Status>,
-    ) -> Result<Vec<Execution>, Failure> {
-        let mut query = vec![("limit", PAGE.to_string())];
-        query.extend(labels.iter().map(|(key, value)| ("label", format!("{key}={value}"))));
+    ) -> Result<Vec<Execution>, CliError> {
+        let mut query = vec![("limit", PAGE_SIZE.to_string()), ("label", format!("{key}={value}"))];
         query.extend(status.map(|status| ("status", status.to_string())));
-        let (mut found, mut cursor) = (Vec::new(), None);
+        let (mut executions, mut cursor) = (Vec::new(), None);
         loop {
             let page: Vec<_> = query.iter().cloned().chain(cursor.map(|cursor| ("cursor", cursor))).collect();
             let (list, _) = self.executions(&page)?;
-            found.extend(list.items);
+            executions.extend(list.items);
             cursor = list.next_cursor;
             if cursor.is_none() {
-                return Ok(found);
+                return Ok(executions);
             }
         }
     }
 
-    /// The stream as it stands.
-    pub fn logs(&self, id: &str, stream: Stream) -> Result<String, Failure> {
+    /// The current content of the stream.
+    pub fn logs(&self, id: &str, stream: Stream) -> Result<String, CliError> {
         let request = Request::get(&format!("{}/logs?stream={stream}", execution_path(id)));
-        let text = self.persistence.ask(Repeat::Freely, || {
-            let body = self.expect(&request, "text/plain")?.read(DOCUMENT_MAX)?;
+        let text = self.retry.run(Idempotency::Idempotent, || {
+            let body = self.expect(&request, "text/plain")?.read(MAX_DOCUMENT)?;
             Ok(String::from_utf8_lossy(&body).into_owned())
         });
-        named(id, text)
+        with_id(id, text)
     }
 
-    /// What it does from now on, or behind the event of that id. The server is waited for; when the connection
-    /// breaks later, it is asked again.
-    pub fn events(&self, id: &str, behind: Option<&str>) -> Result<Events, Failure> {
-        let request = Request::get(&format!("{}/events", execution_path(id))).last_event_id(behind);
-        let answer =
-            named(id, self.persistence.ask(Repeat::Freely, || self.expect(&request, "text/event-stream")))?;
-        Ok(Events::new(answer.into_reader(), &self.target.url))
+    /// Events after the one with this ID, or all of them. If the connection is lost later, call this again.
+    pub fn events(&self, id: &str, last_event_id: Option<&str>) -> Result<Events, CliError> {
+        let request = Request::get(&format!("{}/events", execution_path(id))).last_event_id(last_event_id);
+        let response = self.retry.run(Idempotency::Idempotent, || self.expect(&request, "text/event-stream"));
+        Ok(Events::new(with_id(id, response)?.into_reader(), &self.target.url))
     }
 
-    pub fn receipt(&self, id: &str) -> Result<(Receipt, Value), Failure> {
-        let value = named(id, self.get(&format!("{}/receipt", execution_path(id))))?;
-        Ok((self.typed(value.clone())?, value))
+    pub fn receipt(&self, id: &str) -> Result<(Receipt, Value), CliError> {
+        with_id(id, self.get_both(&format!("{}/receipt", execution_path(id))))
     }
 
-    pub fn cancel(&self, id: &str) -> Result<Execution, Failure> {
+    pub fn cancel(&self, id: &str) -> Result<Execution, CliError> {
         let request = Request::post(&format!("{}/cancel", execution_path(id)));
-        self.typed(named(id, self.document(&request, Repeat::Freely))?.1)
+        self.parse(with_id(id, self.request(&request, Idempotency::Idempotent))?.1)
     }
 
-    /// Not safe to repeat when the answer was lost: there would be two.
-    pub fn retry(&self, id: &str, secrets: BTreeMap<String, String>) -> Result<Execution, Failure> {
+    /// Not safe to repeat after a lost response, which would create two executions.
+    pub fn retry(&self, id: &str, secrets: BTreeMap<String, String>) -> Result<Execution, CliError> {
         let body = serde_json::to_vec(&Retry { secrets })
-            .map_err(|error| Failure::failed(format!("the secrets can't be written as JSON: {error}")))?;
+            .map_err(|error| CliError::failure(format!("cannot write the secrets as JSON: {error}")))?;
         let request = Request::post(&format!("{}/retry", execution_path(id))).json(&body);
-        self.typed(named(id, self.document(&request, Repeat::UnlessTaken))?.1)
+        self.parse(with_id(id, self.request(&request, Idempotency::NotIdempotent))?.1)
     }
 
-    /// Hands the bytes of an output to `take`, which is called anew when they broke off.
+    /// Passes an output file's bytes to `consume`, which is called again if the transfer is interrupted.
     pub fn output<T>(
         &self,
         id: &str,
         name: &str,
-        take: impl Fn(&mut dyn Read) -> std::io::Result<T>,
-    ) -> Result<T, Failure> {
-        let parts: Vec<String> = name.split('/').map(encoded).collect();
-        let request = Request::get(&format!("{}/outputs/{}", execution_path(id), parts.join("/")));
-        self.persistence.ask(Repeat::Freely, || {
-            let answer = self.expect(&request, "application/octet-stream")?;
-            answer.stream(&take).map_err(|error| error::of_transport(error.into(), &self.target))
+        consume: impl Fn(&mut dyn Read) -> std::io::Result<T>,
+    ) -> Result<T, CliError> {
+        let segments: Vec<String> = name.split('/').map(encode).collect();
+        let request = Request::get(&format!("{}/outputs/{}", execution_path(id), segments.join("/")));
+        self.retry.run(Idempotency::Idempotent, || {
+            let response = self.expect(&request, "application/octet-stream")?;
+            response
+                .stream(&consume)
+                .map_err(|error| RequestError::from_transport(error.into(), &self.target))
         })
     }
 
-    pub fn runtimes(&self) -> Result<(RuntimeList, Value), Failure> {
-        let value = self.get("/api/v1/runtimes")?;
-        Ok((self.typed(value.clone())?, value))
+    pub fn runtimes(&self) -> Result<(RuntimeList, Value), CliError> {
+        self.get_both("/api/v1/runtimes")
     }
 
-    pub fn workers(&self) -> Result<(WorkerList, Value), Failure> {
-        let value = self.get("/api/v1/workers")?;
-        Ok((self.typed(value.clone())?, value))
+    pub fn workers(&self) -> Result<WorkerList, CliError> {
+        self.parse(self.get("/api/v1/workers")?)
     }
 
-    /// Whether an RGrid lives there at all.
-    pub fn health(&self) -> Result<Health, Failure> {
-        self.typed(self.get("/healthz")?)
+    pub fn health(&self) -> Result<Health, CliError> {
+        self.parse(self.get("/healthz")?)
     }
 
-    /// Whether it can serve; an unready server answers as well.
-    pub fn readiness(&self) -> Result<Value, Failure> {
+    /// Also returns the report of a server that is not ready.
+    pub fn readiness(&self) -> Result<Value, CliError> {
         let request = Request::get("/readyz");
-        self.persistence.ask(Repeat::Freely, || {
-            let answer = self.send(&request)?;
-            match answer.status {
-                503 if answer.is("application/json") => error::json(answer, &self.target),
-                _ => error::json(error::refused(answer, &self.target)?, &self.target),
+        self.retry.run(Idempotency::Idempotent, || {
+            let response = self.send(&request)?;
+            match response.status {
+                503 if response.is("application/json") => error::read_json(response, &self.target),
+                _ => error::read_json(error::check_status(response, &self.target)?, &self.target),
             }
         })
     }
 
-    fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.document(&Request::get(path), Repeat::Freely).map(|(_, value)| value)
+    fn get(&self, path: &str) -> Result<Value, CliError> {
+        self.request(&Request::get(path), Idempotency::Idempotent).map(|(_, value)| value)
     }
 
-    fn document(&self, request: &Request, repeat: Repeat) -> Result<(u16, Value), Failure> {
-        self.persistence.ask(repeat, || {
-            let answer = self.expect(request, "application/json")?;
-            Ok((answer.status, error::json(answer, &self.target)?))
+    /// The parsed document and the document itself, for `--json`.
+    fn get_both<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Value), CliError> {
+        let value = self.get(path)?;
+        Ok((self.parse(value.clone())?, value))
+    }
+
+    fn request(&self, request: &Request, idempotency: Idempotency) -> Result<(u16, Value), CliError> {
+        self.retry.run(idempotency, || {
+            let response = self.expect(request, "application/json")?;
+            Ok((response.status, error::read_json(response, &self.target)?))
         })
     }
 
-    fn expect(&self, request: &Request, media_type: &str) -> Result<Answer, Trouble> {
-        let answer = self.send(request)?;
-        // What a server of another version refuses in a request, or does not have.
-        let may_be_too_new = matches!(answer.status, 405 | 415 | 422);
-        let answer = error::refused(answer, &self.target).map_err(|trouble| match trouble {
-            Trouble::Final(failure) if may_be_too_new => Trouble::Final(self.or_of_another_version(failure)),
+    fn expect(&self, request: &Request, media_type: &str) -> Result<Response, RequestError> {
+        let response = self.send(request)?;
+        // A server of another version may not support a request, or a field of it.
+        let may_be_unsupported = matches!(response.status, 405 | 415 | 422);
+        let response = error::check_status(response, &self.target).map_err(|error| match error {
+            RequestError::Permanent(error) if may_be_unsupported => {
+                RequestError::Permanent(self.with_version_hint(error))
+            }
             other => other,
         })?;
-        if answer.is(media_type) { Ok(answer) } else { Err(error::foreign(&answer, &self.target)) }
+        if response.is(media_type) { Ok(response) } else { Err(error::not_rgrid(&response, &self.target)) }
     }
 
-    fn send(&self, request: &Request) -> Result<Answer, Trouble> {
-        let answer =
-            self.transport.send(request).map_err(|error| error::of_transport(error, &self.target))?;
-        self.persistence.reached.set(true);
-        self.date.replace(answer.date.clone());
-        self.version.replace(answer.version.clone());
-        Ok(answer)
+    fn send(&self, request: &Request) -> Result<Response, RequestError> {
+        let response = self
+            .transport
+            .send(request)
+            .map_err(|error| RequestError::from_transport(error, &self.target))?;
+        self.retry.reached.set(true);
+        self.date.replace(response.date.clone());
+        self.server_version.replace(response.version.clone());
+        Ok(response)
     }
 
-    fn typed<T: DeserializeOwned>(&self, value: Value) -> Result<T, Failure> {
+    fn parse<T: DeserializeOwned>(&self, value: Value) -> Result<T, CliError> {
         serde_json::from_value(value)
-            .map_err(|error| self.or_of_another_version(not_understood(&self.target.url, &error)))
+            .map_err(|error| self.with_version_hint(parse_error(&self.target.url, &error)))
     }
 
-    /// The same failure; with the two versions as its hint, where they differ.
-    fn or_of_another_version(&self, failure: Failure) -> Failure {
-        match self.version.borrow().as_deref() {
-            Some(theirs) if theirs != VERSION => failure.hint(format!(
-                "the server is RGrid {theirs}, this is rgrid {VERSION}: use one version on both sides"
+    /// Names both versions in the hint if they differ.
+    fn with_version_hint(&self, error: CliError) -> CliError {
+        match self.server_version.borrow().as_deref() {
+            Some(server) if server != VERSION => error.hint(format!(
+                "the server is RGrid {server} and this is rgrid {VERSION}; use the same version for both"
             )),
-            _ => failure,
+            _ => error,
         }
     }
 }
 
-fn not_understood(url: &str, error: &serde_json::Error) -> Failure {
-    Failure::failed(format!("the answer of {url} can't be understood: {error}"))
-        .hint("`rgrid doctor` tells whether the server is fine")
+fn parse_error(url: &str, error: &serde_json::Error) -> CliError {
+    CliError::failure(format!("cannot parse the response from {url}: {error}"))
+        .hint("check the server with `rgrid doctor`")
 }
 
-/// The server does not repeat what it was asked for.
-fn named<T>(id: &str, answer: Result<T, Failure>) -> Result<T, Failure> {
-    answer.map_err(|failure| match failure.exit {
-        Exit::NotFound => {
-            let what = format!("{}: {id}", failure.what);
-            match BatchId::of(id) {
-                Some(batch) => Failure { what, ..failure }.hint(one_of(&batch)),
-                None => Failure { what, ..failure },
-            }
+/// Adds the ID to a "not found" error, since the server does not repeat it.
+fn with_id<T>(id: &str, result: Result<T, CliError>) -> Result<T, CliError> {
+    result.map_err(|error| {
+        if error.exit != Exit::NotFound {
+            return error;
         }
-        _ => failure,
+        let error = CliError { message: format!("{error}: {id}"), ..error };
+        match BatchId::parse(id) {
+            Some(batch) => error.hint(format!(
+                "this command needs the ID of one execution; list those of the batch with `rgrid list {batch}`"
+            )),
+            None => error,
+        }
     })
 }
 
-fn one_of(batch: &BatchId) -> String {
-    format!(
-        "list, wait, cancel and download take a batch; this wants one of its executions, as `rgrid list {batch}` shows"
-    )
-}
-
 fn execution_path(id: &str) -> String {
-    format!("/api/v1/executions/{}", encoded(id))
+    format!("/api/v1/executions/{}", encode(id))
 }

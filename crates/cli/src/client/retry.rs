@@ -1,4 +1,4 @@
-//! Asking again when a server is away for a moment.
+//! Retries requests while the server is unavailable.
 
 use std::cell::Cell;
 use std::thread;
@@ -6,133 +6,135 @@ use std::time::{Duration, Instant};
 
 use rgrid_api::units::format_duration;
 
-use crate::client::error::{Passing, Taken, Trouble};
-use crate::error::Failure;
+use crate::client::error::{Delivery, RequestError, TransientError};
+use crate::error::CliError;
 use crate::exit_code::Exit;
 use crate::output::console::Console;
 
-const SHORT: Duration = Duration::from_secs(30);
-/// A server that went away while somebody waits for it: long enough for an upgrade.
-const LONG: Duration = Duration::from_secs(300);
-/// A server that only wants one to ask less often.
-const UNTOLD: Duration = Duration::from_secs(5);
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const INTERACTIVE_LIMIT: Duration = Duration::from_secs(30);
+/// Long enough for an upgrade of a server that was reached before.
+const WAITING_LIMIT: Duration = Duration::from_secs(300);
+/// Rate limiting for less than this is not reported.
+const SILENT_RATE_LIMIT: Duration = Duration::from_secs(5);
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
 
-/// What whoever called the command does meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
-    /// Wants an answer now: without a server there is none.
-    Answer,
-    /// Waits for an execution's end anyway.
-    End,
+pub enum RetryMode {
+    /// The user expects an immediate response: give up at once if there is no server.
+    Interactive,
+    /// The command waits until an execution has ended.
+    Waiting,
 }
 
-/// Whether a request may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Repeat {
-    Freely,
-    /// Only while it is sure that the server has not acted on it.
-    UnlessTaken,
+pub(crate) enum Idempotency {
+    Idempotent,
+    /// Retry only if the server cannot have acted on the request.
+    NotIdempotent,
 }
 
-pub(crate) struct Persistence<'a> {
-    pub patience: Patience,
-    /// The server has answered once, so it is there and its address is right.
+pub(crate) struct RetryPolicy<'a> {
+    pub mode: RetryMode,
+    /// The server has responded once, so its address is right.
     pub reached: Cell<bool>,
     pub console: &'a Console,
 }
 
-impl Persistence<'_> {
-    pub fn ask<T>(&self, repeat: Repeat, attempt: impl Fn() -> Result<T, Trouble>) -> Result<T, Failure> {
-        let (begun, mut pause, mut told) = (Instant::now(), FIRST_PAUSE, false);
-        // A server that breaks off in the middle of the first answer has not been reached for long.
-        let limit = self.limit();
+impl RetryPolicy<'_> {
+    pub fn run<T>(
+        &self,
+        idempotency: Idempotency,
+        attempt: impl Fn() -> Result<T, RequestError>,
+    ) -> Result<T, CliError> {
+        let (start, mut pause, mut reported) = (Instant::now(), MIN_PAUSE, false);
+        // Fixed before the first attempt, which may reach the server and then fail.
+        let limit = match self.mode {
+            RetryMode::Waiting if self.reached.get() => WAITING_LIMIT,
+            _ => INTERACTIVE_LIMIT,
+        };
         loop {
-            let passing = match attempt() {
-                Ok(answer) => return Ok(answer),
-                Err(Trouble::Final(failure)) => return Err(failure),
-                Err(Trouble::Passing(passing)) => passing,
+            let TransientError { error, delivery, retry_after } = match attempt() {
+                Ok(value) => return Ok(value),
+                Err(RequestError::Permanent(error)) => return Err(error),
+                Err(RequestError::Transient(error)) => error,
             };
-            let left = limit.saturating_sub(begun.elapsed());
-            if left.is_zero() || !self.may_repeat(repeat, passing.taken) {
-                return Err(given_up(passing, repeat, told));
+            let left = limit.saturating_sub(start.elapsed());
+            if left.is_zero() || !self.may_retry(idempotency, delivery) {
+                return Err(give_up(error, idempotency, delivery, reported));
             }
-            // Whoever asks a lot is slowed down for a moment, which is not worth a word.
-            let slowed = passing.failure.exit == Exit::Failed && begun.elapsed() < UNTOLD;
-            if !slowed && !std::mem::replace(&mut told, true) {
-                self.tell(&passing.failure, limit);
+            let is_short_rate_limit = error.exit == Exit::Failure && start.elapsed() < SILENT_RATE_LIMIT;
+            if !reported && !is_short_rate_limit {
+                reported = true;
+                self.report(&error, limit);
             }
-            thread::sleep(passing.retry_after.unwrap_or(pause).max(pause).min(left));
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            thread::sleep(retry_after.unwrap_or(pause).max(pause).min(left));
+            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
-    fn limit(&self) -> Duration {
-        if self.patience == Patience::End && self.reached.get() { LONG } else { SHORT }
-    }
-
-    fn may_repeat(&self, repeat: Repeat, taken: Taken) -> bool {
-        let waits = self.patience == Patience::End;
-        match taken {
-            Taken::Nowhere => self.reached.get(),
-            Taken::NotSent => self.reached.get() || waits,
-            Taken::Refused => true,
-            Taken::Perhaps => repeat == Repeat::Freely,
+    fn may_retry(&self, idempotency: Idempotency, delivery: Delivery) -> bool {
+        match delivery {
+            Delivery::UnknownHost => self.reached.get(),
+            Delivery::NotConnected => self.reached.get() || self.mode == RetryMode::Waiting,
+            Delivery::Rejected => true,
+            Delivery::Uncertain => idempotency == Idempotency::Idempotent,
         }
     }
 
-    fn tell(&self, failure: &Failure, limit: Duration) {
-        self.console.warning(&format!("{failure}; trying again for up to {}", format_duration(limit)));
-        // A server that has been there before needs no telling where it is.
-        if let Some(hint) = failure.hint.as_ref().filter(|_| !self.reached.get()) {
+    fn report(&self, error: &CliError, limit: Duration) {
+        self.console.warning(&format!("{error}; retrying for up to {}", format_duration(limit)));
+        // The hint is about the address, which is right if the server was reached before.
+        if let Some(hint) = error.hint.as_ref().filter(|_| !self.reached.get()) {
             self.console.hint(hint);
         }
     }
 }
 
-fn given_up(passing: Passing, repeat: Repeat, told: bool) -> Failure {
-    let failure = passing.failure;
-    if repeat == Repeat::UnlessTaken && passing.taken == Taken::Perhaps {
-        return failure.hint("it may have been taken all the same; `rgrid list` shows the newest");
+fn give_up(error: CliError, idempotency: Idempotency, delivery: Delivery, reported: bool) -> CliError {
+    if idempotency == Idempotency::NotIdempotent && delivery == Delivery::Uncertain {
+        return error.hint("the request may have succeeded; list the latest executions with `rgrid list`");
     }
-    if told { Failure { what: format!("{} (gave up)", failure.what), ..failure } } else { failure }
+    if reported { CliError { message: format!("{error} (gave up)"), ..error } } else { error }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn passing(taken: Taken) -> Trouble {
-        let failure = Failure::new(Exit::Unreachable, "away");
-        Trouble::Passing(Passing { failure, taken, retry_after: None })
-    }
-
-    /// How often it was asked, when the third time goes well.
-    fn asked(patience: Patience, reached: bool, repeat: Repeat, taken: Taken) -> u32 {
+    /// The number of attempts if the third one succeeds.
+    fn attempts(mode: RetryMode, reached: bool, idempotency: Idempotency, delivery: Delivery) -> u32 {
         let console = Console::new();
-        let persistence = Persistence { patience, reached: Cell::new(reached), console: &console };
-        let times = Cell::new(0);
-        let _ = persistence.ask(repeat, || {
-            times.set(times.get() + 1);
-            if times.get() == 3 { Ok(()) } else { Err(passing(taken)) }
+        let policy = RetryPolicy { mode, reached: Cell::new(reached), console: &console };
+        let attempts = Cell::new(0);
+        let _ = policy.run(idempotency, || {
+            attempts.set(attempts.get() + 1);
+            if attempts.get() == 3 {
+                return Ok(());
+            }
+            let error = CliError::new(Exit::Unreachable, "unavailable");
+            Err(RequestError::Transient(TransientError { error, delivery, retry_after: None }))
         });
-        times.get()
+        attempts.get()
     }
 
     #[test]
-    fn a_server_that_was_never_there_is_not_waited_for() {
-        use Patience::{Answer, End};
-        assert_eq!(asked(Answer, false, Repeat::Freely, Taken::NotSent), 1);
-        assert_eq!(asked(Answer, true, Repeat::Freely, Taken::NotSent), 3);
-        assert_eq!(asked(End, false, Repeat::Freely, Taken::NotSent), 3);
-        assert_eq!(asked(End, false, Repeat::Freely, Taken::Nowhere), 1);
-    }
-
-    #[test]
-    fn what_may_have_been_taken_is_not_sent_twice() {
-        assert_eq!(asked(Patience::Answer, true, Repeat::UnlessTaken, Taken::Perhaps), 1);
-        assert_eq!(asked(Patience::Answer, true, Repeat::UnlessTaken, Taken::Refused), 3);
-        assert_eq!(asked(Patience::Answer, true, Repeat::Freely, Taken::Perhaps), 3);
+    fn only_requests_that_may_be_repeated_are_retried() {
+        use Delivery::{NotConnected, Rejected, Uncertain, UnknownHost};
+        use Idempotency::{Idempotent, NotIdempotent};
+        use RetryMode::{Interactive, Waiting};
+        for (mode, reached, idempotency, delivery, expected) in [
+            (Interactive, false, Idempotent, NotConnected, 1),
+            (Interactive, true, Idempotent, NotConnected, 3),
+            (Waiting, false, Idempotent, NotConnected, 3),
+            (Waiting, false, Idempotent, UnknownHost, 1),
+            (Waiting, true, Idempotent, UnknownHost, 3),
+            (Interactive, true, NotIdempotent, Uncertain, 1),
+            (Interactive, true, NotIdempotent, Rejected, 3),
+            (Interactive, true, Idempotent, Uncertain, 3),
+        ] {
+            let actual = attempts(mode, reached, idempotency, delivery);
+            assert_eq!(actual, expected, "{mode:?} {reached} {idempotency:?} {delivery:?}");
+        }
     }
 }

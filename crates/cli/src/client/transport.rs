@@ -1,34 +1,36 @@
-//! One HTTP request and its answer.
+//! One HTTP request and its response.
 
 use std::io::{self, Read};
 use std::time::Duration;
 
-use ureq::http::HeaderMap;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, Error, RequestBuilder};
 
 use crate::client::target::Target;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// From the request's last byte to the answer's first one, besides a `wait` that is asked for. Short
-/// enough that a question whose answer was lost is asked once more.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-/// Between two pieces of a body, in either direction.
+/// From the last byte of the request to the first byte of the response, in addition to a requested `wait`.
+/// Short, so that a request whose response was lost is soon repeated.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Between two parts of a body, in either direction.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// RFC 3986: all characters except the unreserved ones.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub(crate) struct Transport {
     agent: Agent,
-    base: String,
+    base_url: String,
     authorization: Option<String>,
 }
 
 pub(crate) struct Request {
     path: String,
-    /// None: a GET.
+    /// `None` for a GET.
     post: Option<Vec<u8>>,
     idempotency_key: Option<String>,
     last_event_id: Option<String>,
-    answer_timeout: Duration,
+    response_timeout: Duration,
 }
 
 impl Request {
@@ -38,13 +40,13 @@ impl Request {
             post: None,
             idempotency_key: None,
             last_event_id: None,
-            answer_timeout: ANSWER_TIMEOUT,
+            response_timeout: RESPONSE_TIMEOUT,
         }
     }
 
-    /// The server takes that much time before it answers.
+    /// The server may wait this long before it responds.
     pub fn waiting(self, wait: Duration) -> Self {
-        Self { answer_timeout: ANSWER_TIMEOUT + wait, ..self }
+        Self { response_timeout: RESPONSE_TIMEOUT + wait, ..self }
     }
 
     pub fn post(path: &str) -> Self {
@@ -64,18 +66,18 @@ impl Request {
     }
 }
 
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub status: u16,
-    /// Without its parameters, in lower case.
+    /// In lower case and without parameters.
     pub media_type: String,
     pub retry_after: Option<Duration>,
     pub date: Option<String>,
-    /// The server's, if it is an RGrid.
+    /// Sent by RGrid servers only.
     pub version: Option<String>,
     body: Body,
 }
 
-impl Answer {
+impl Response {
     pub fn is(&self, media_type: &str) -> bool {
         self.media_type == media_type
     }
@@ -84,19 +86,18 @@ impl Answer {
         self.body.with_config().limit(limit).read_to_vec()
     }
 
-    /// As it comes.
     pub fn into_reader(self) -> Box<dyn Read> {
         Box::new(self.body.into_reader())
     }
 
-    pub fn stream<T>(self, take: impl Fn(&mut dyn Read) -> io::Result<T>) -> io::Result<T> {
-        take(&mut self.body.into_reader())
+    pub fn stream<T>(self, consume: impl Fn(&mut dyn Read) -> io::Result<T>) -> io::Result<T> {
+        consume(&mut self.body.into_reader())
     }
 }
 
 impl Transport {
     pub fn new(target: &Target) -> Self {
-        // The system's certificates: a company's own authority counts.
+        // The system's certificates may include a company's own authority.
         let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
@@ -108,26 +109,23 @@ impl Transport {
             config = config.proxy(None);
         }
         let authorization = target.key.as_ref().map(|(key, _)| format!("Bearer {key}"));
-        Self { agent: config.build().into(), base: target.url.clone(), authorization }
+        Self { agent: config.build().into(), base_url: target.url.clone(), authorization }
     }
 
-    pub fn send(&self, request: &Request) -> Result<Answer, Error> {
-        let url = format!("{}{}", self.base, request.path);
-        let answer = match &request.post {
-            None => self.prepared(self.agent.get(url), request).call(),
+    pub fn send(&self, request: &Request) -> Result<Response, Error> {
+        let url = format!("{}{}", self.base_url, request.path);
+        let response = match request.post.as_deref() {
+            None => self.prepare(self.agent.get(url), request).call(),
+            Some([]) => self.prepare(self.agent.post(url), request).send_empty(),
             Some(body) => {
-                let post = self.prepared(self.agent.post(url), request);
-                let post = with(post, "idempotency-key", request.idempotency_key.as_deref());
-                match body.as_slice() {
-                    [] => post.send_empty(),
-                    body => post.header("content-type", "application/json").send(body),
-                }
+                let post = self.prepare(self.agent.post(url), request);
+                post.header("content-type", "application/json").send(body)
             }
         }?;
-        let (parts, body) = answer.into_parts();
-        let header = |name| header(&parts.headers, name);
+        let (parts, body) = response.into_parts();
+        let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let media_type = header("content-type").unwrap_or_default();
-        Ok(Answer {
+        Ok(Response {
             status: parts.status.as_u16(),
             media_type: media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
             retry_after: header("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs),
@@ -136,34 +134,26 @@ impl Transport {
             body,
         })
     }
-}
 
-impl Transport {
-    fn prepared<B>(&self, builder: RequestBuilder<B>, request: &Request) -> RequestBuilder<B> {
-        let read_timeout = request.answer_timeout.max(STALL_TIMEOUT);
-        let config = builder.config().timeout_recv_response(Some(request.answer_timeout));
+    fn prepare<B>(&self, builder: RequestBuilder<B>, request: &Request) -> RequestBuilder<B> {
+        let read_timeout = request.response_timeout.max(STALL_TIMEOUT);
+        let config = builder.config().timeout_recv_response(Some(request.response_timeout));
         let builder = config.timeout_per_read(Some(read_timeout)).build();
-        let builder = with(builder, "last-event-id", request.last_event_id.as_deref());
-        with(builder, "authorization", self.authorization.as_deref())
+        let headers = [
+            ("idempotency-key", &request.idempotency_key),
+            ("last-event-id", &request.last_event_id),
+            ("authorization", &self.authorization),
+        ];
+        headers.into_iter().fold(builder, |builder, (name, value)| match value {
+            Some(value) => builder.header(name, value),
+            None => builder,
+        })
     }
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-fn with<B>(builder: RequestBuilder<B>, name: &str, value: Option<&str>) -> RequestBuilder<B> {
-    match value {
-        Some(value) => builder.header(name, value),
-        None => builder,
-    }
-}
-
-/// For one part of a path or a query.
-pub(crate) fn encoded(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
-    let byte = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
-    text.bytes().map(byte).collect()
+/// Encodes one segment of a path, or a value of a query.
+pub(crate) fn encode(text: &str) -> String {
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 #[cfg(test)]
@@ -171,8 +161,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_in_a_name_leaves_its_place_in_the_path() {
-        assert_eq!(encoded("exec_01jd"), "exec_01jd");
-        assert_eq!(encoded("../a b?c#d%ä"), "..%2Fa%20b%3Fc%23d%25%C3%A4");
+    fn a_name_cannot_change_the_structure_of_a_path() {
+        assert_eq!(encode("exec_01jd"), "exec_01jd");
+        assert_eq!(encode("../a b?c#d%ä"), "..%2Fa%20b%3Fc%23d%25%C3%A4");
     }
 }

@@ -1,62 +1,58 @@
-//! `rgrid cancel`: ends an execution before its time.
+//! `rgrid cancel`: cancels an execution or a batch.
 
 use clap::Args;
 
 use crate::batch::{self, BatchId};
 use crate::cli::IdOrBatch;
-use crate::client::Server;
-use crate::context::Session;
-use crate::error::Failure;
+use crate::client::Client;
+use crate::context::Context;
+use crate::error::CliError;
 use crate::exit_code::Exit;
 
-/// A running script is told to end, and killed when it does not.
+/// How long a running script has to stop before it is killed.
 const GRACE_SECONDS: u64 = 10;
 
-/// End an execution: one that waits does not run, one that runs is stopped
+/// Cancel an execution: stop it if it is running, do not start it if it is queued
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   rgrid cancel exec_01jd3k
-  rgrid cancel batch_k3m9                all of a batch that have not ended")]
+  rgrid cancel batch_k3m9                all executions of a batch that have not ended")]
 pub struct CancelArgs {
     #[command(flatten)]
-    which: IdOrBatch,
+    target: IdOrBatch,
 }
 
-pub fn run(args: &CancelArgs, session: &Session) -> Result<Exit, Failure> {
-    let server = session.server()?;
-    if let Some(batch) = BatchId::of(&args.which.id) {
-        return all_of(&batch, &server, session);
+pub fn run(args: &CancelArgs, context: &Context) -> Result<Exit, CliError> {
+    let (client, console) = (context.client()?, &context.console);
+    if let Some(batch) = BatchId::parse(&args.target.id) {
+        let total = batch::executions(&client, &batch)?.len();
+        let mut cancelled = 0;
+        for execution in batch::unfinished(&client, &batch)? {
+            cancelled += usize::from(cancel_unless_ended(&client, &execution.id)?);
+        }
+        console.line(&format!("Batch: {batch}"))?;
+        console.line(&format!("Cancelled: {cancelled} of {total}"))?;
+        return Ok(Exit::Success);
     }
-    let mut execution = server.cancel(&args.which.id)?;
+    let mut execution = client.cancel(&args.target.id)?;
     let id = execution.id.clone();
     if !execution.status.is_final() {
-        execution = server.execution_within(&id, GRACE_SECONDS)?;
+        execution = client.execution_within(&id, GRACE_SECONDS)?;
     }
-    session.console.line(&format!("Execution: {id}"))?;
-    session.console.line(&format!("Status: {}", execution.status))?;
+    console.line(&format!("Execution: {id}"))?;
+    console.line(&format!("Status: {}", execution.status))?;
     if !execution.status.is_final() {
-        session.console.hint(&format!("it was told to end; `rgrid wait {id}` tells when it has"));
+        console.hint(&format!("it is still stopping; wait for it with `rgrid wait {id}`"));
     }
-    Ok(Exit::Fine)
+    Ok(Exit::Success)
 }
 
-fn all_of(batch: &BatchId, server: &Server, session: &Session) -> Result<Exit, Failure> {
-    let all = batch::members(server, batch)?.len();
-    let mut cancelled = 0;
-    for execution in batch::unfinished(server, batch)? {
-        cancelled += usize::from(is_cancelled(server, &execution.id)?);
-    }
-    session.console.line(&format!("Batch: {batch}"))?;
-    session.console.line(&format!("Cancelled: {cancelled} of {all}"))?;
-    Ok(Exit::Fine)
-}
-
-/// False when it has come to its own end just before.
-fn is_cancelled(server: &Server, id: &str) -> Result<bool, Failure> {
-    match server.cancel(id) {
+/// Returns false if the execution has ended in the meantime.
+fn cancel_unless_ended(client: &Client, id: &str) -> Result<bool, CliError> {
+    match client.cancel(id) {
         Ok(_) => Ok(true),
-        Err(_) if server.execution(id)?.status.is_final() => Ok(false),
-        Err(failure) => Err(failure),
+        Err(_) if client.execution(id)?.status.is_final() => Ok(false),
+        Err(error) => Err(error),
     }
 }

@@ -1,14 +1,14 @@
-//! `rgrid completions`: so that the shell knows the commands.
+//! `rgrid completions`: prints completion scripts for shells.
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use crate::cli::Cli;
-use crate::context::Session;
-use crate::error::Failure;
+use crate::context::Context;
+use crate::error::CliError;
 use crate::exit_code::Exit;
 
-/// Print the completions for a shell
+/// Print the completion script for a shell
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -20,8 +20,8 @@ pub struct CompletionsArgs {
     shell: Shell,
 }
 
-pub fn run(args: &CompletionsArgs, session: &Session) -> Result<Exit, Failure> {
+pub fn run(args: &CompletionsArgs, context: &Context) -> Result<Exit, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "rgrid", &mut script);
-    session.console.raw(&String::from_utf8_lossy(&script)).map(|()| Exit::Fine)
+    context.console.raw(&String::from_utf8_lossy(&script)).map(|()| Exit::Success)
 }

@@ -1,4 +1,4 @@
-//! `rgrid download`: the files that a script left.
+//! `rgrid download`: saves output files.
 
 use std::path::PathBuf;
 
@@ -8,35 +8,35 @@ use rgrid_api::{Execution, OutputFile};
 
 use crate::batch::{self, BatchId};
 use crate::cli::IdOrBatch;
-use crate::client::Server;
-use crate::context::Session;
+use crate::client::Client;
+use crate::context::Context;
 use crate::download::destination::{Destination, Existing};
-use crate::download::outputs;
-use crate::error::Failure;
+use crate::download::{count_files, save_outputs};
+use crate::error::CliError;
 use crate::exit_code::Exit;
 use crate::output::console::Console;
 use crate::output::report;
-use crate::watch::interrupt::{Interrupt, Stage};
+use crate::watch::interrupt::{Activity, InterruptHandler};
 
-/// Save the files that a script left
+/// Download output files
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  rgrid download exec_01jd3k -o results             all of them
+  rgrid download exec_01jd3k -o results             all files
   rgrid download exec_01jd3k totals.csv plots/a.png
-  rgrid download batch_k3m9 -o results              of a batch, a folder for each input
+  rgrid download batch_k3m9 -o results              one folder per input of a batch
 
-Nothing is written outside of that folder, and no file that is there is replaced without --force.")]
+Nothing is written outside the folder. Existing files are replaced only with --force.")]
 pub struct DownloadArgs {
     #[command(flatten)]
-    which: IdOrBatch,
-    /// These alone; all, when none is named
+    target: IdOrBatch,
+    /// Download only these files
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Where to; made when it is not there
+    /// Save the files in this folder, creating it if necessary
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     output_dir: PathBuf,
-    /// Replace files that are there
+    /// Overwrite existing files
     #[arg(long)]
     force: bool,
 }
@@ -47,82 +47,87 @@ impl DownloadArgs {
     }
 }
 
-pub fn run(args: &DownloadArgs, session: &Session) -> Result<Exit, Failure> {
-    let console = &session.console;
-    let server = session.server()?;
-    let _interrupt = Interrupt::watch(Stage::Saving, console)?;
-    if let Some(batch) = BatchId::of(&args.which.id) {
-        return all_of(&batch, args, &server, console);
+pub fn run(args: &DownloadArgs, context: &Context) -> Result<Exit, CliError> {
+    let (client, console) = (context.client()?, &context.console);
+    let _interrupt = InterruptHandler::install(Activity::Downloading, console)?;
+    if let Some(batch) = BatchId::parse(&args.target.id) {
+        return download_batch(&batch, args, &client, console);
     }
     let destination = Destination::new(&args.output_dir)?;
-    let execution = server.execution(&args.which.id)?;
-    let files = wanted(&execution, &args.names)?;
+    let execution = client.execution(&args.target.id)?;
+    let id = &execution.id;
+    let files = select(&execution, &args.names)?;
     if !execution.status.is_final() {
-        let what = format!("{} has not ended yet; its files come at the end", execution.id);
-        return Err(Failure::failed(what).hint(format!("`rgrid wait {}` waits for it", execution.id)));
+        let message = format!("{id} has not ended; its files are available at its end");
+        return Err(CliError::failure(message).hint(format!("wait for it with `rgrid wait {id}`")));
     }
     if files.is_empty() {
         console.progress(match execution.outputs_left_out.is_empty() {
-            true => "It left no files.",
-            false => "None of its files was kept.",
+            true => "No output files.",
+            false => "No output files were kept.",
         });
-        report::warn_of_left_out(&execution, console);
-        return Ok(Exit::Fine);
+    } else {
+        save_outputs(&client, id, &files, &destination, args.existing(), |path| console.line(path))?;
+        console.progress(&format!("{}, {}", count_files(files.len()), total_size(&files)));
     }
-    outputs::save(&server, &execution.id, &files, &destination, args.existing(), |path| console.line(path))?;
-    let size = format_size(files.iter().map(|file| file.size).sum());
-    console.progress(&format!("{}, {size}", outputs::counted(&files)));
     if args.names.is_empty() {
-        report::warn_of_left_out(&execution, console);
+        report::warn_about_files(&execution, console);
     }
-    Ok(Exit::Fine)
+    Ok(Exit::Success)
 }
 
-/// A folder for each input. What is in the way of one keeps the others' files not back.
-fn all_of(batch: &BatchId, args: &DownloadArgs, server: &Server, console: &Console) -> Result<Exit, Failure> {
-    let members = batch::members(server, batch)?;
-    let folders = batch::folder_names(&members.iter().map(batch::input_of).collect::<Vec<_>>());
-    let (mut saved, mut unsaved, mut open) = (Vec::new(), None, 0);
-    for (member, folder) in members.iter().zip(folders) {
-        open += usize::from(!member.status.is_final());
-        let mut files = server.execution(&member.id)?.outputs.unwrap_or_default();
+/// Uses one folder per input. An error of one input does not stop the others.
+fn download_batch(
+    batch: &BatchId,
+    args: &DownloadArgs,
+    client: &Client,
+    console: &Console,
+) -> Result<Exit, CliError> {
+    let executions = batch::executions(client, batch)?;
+    let folders = batch::folder_names(&executions.iter().map(batch::input_of).collect::<Vec<_>>());
+    let (mut saved, mut exit, mut unfinished) = (Vec::new(), Exit::Success, 0);
+    for (execution, folder) in executions.iter().zip(folders) {
+        unfinished += usize::from(!execution.status.is_final());
+        let mut files = client.execution(&execution.id)?.outputs.unwrap_or_default();
         files.retain(|file| args.names.is_empty() || args.names.contains(&file.name));
         let destination = Destination::new(&args.output_dir.join(folder))?;
-        let done = outputs::save(server, &member.id, &files, &destination, args.existing(), |path| {
-            console.line(path)
-        });
-        if let Err(failure) = done {
-            console.error(&failure);
-            unsaved.get_or_insert(failure.exit);
+        let print = |path: &str| console.line(path);
+        if let Err(error) = save_outputs(client, &execution.id, &files, &destination, args.existing(), print)
+        {
+            console.error(&error);
+            exit = if exit == Exit::Success { error.exit } else { exit };
         }
         saved.extend(files);
     }
-    let size = format_size(saved.iter().map(|file| file.size).sum());
-    console.progress(&format!("{} of {} inputs, {size}", outputs::counted(&saved), members.len()));
-    if open > 0 {
-        console.hint(&format!("{open} have not ended yet; `rgrid wait {batch}` tells when they have"));
+    let (count, inputs) = (count_files(saved.len()), executions.len());
+    console.progress(&format!("{count} of {inputs} inputs, {}", total_size(&saved)));
+    if unfinished > 0 {
+        console.hint(&format!("{unfinished} have not ended; wait for them with `rgrid wait {batch}`"));
     }
-    Ok(unsaved.unwrap_or(Exit::Fine))
+    Ok(exit)
 }
 
-fn wanted(execution: &Execution, names: &[String]) -> Result<Vec<OutputFile>, Failure> {
+fn total_size(files: &[OutputFile]) -> String {
+    format_size(files.iter().map(|file| file.size).sum())
+}
+
+fn select(execution: &Execution, names: &[String]) -> Result<Vec<OutputFile>, CliError> {
     if names.is_empty() {
         return Ok(execution.files().to_vec());
     }
     let find = |name: &String| {
-        let found = execution.files().iter().find(|file| file.name == *name);
-        found.cloned().ok_or_else(|| unknown(execution, name))
+        let file = execution.files().iter().find(|file| file.name == *name);
+        file.cloned().ok_or_else(|| {
+            let existing: Vec<&str> = execution.files().iter().map(|file| file.name.as_str()).collect();
+            let hint = match existing.as_slice() {
+                [] => "it has no output files".to_owned(),
+                existing => format!("its output files are {}", existing.join(", ")),
+            };
+            let message = format!("{} has no output file {name:?}", execution.id);
+            CliError::new(Exit::NotFound, message).hint(hint)
+        })
     };
     names.iter().map(find).collect()
-}
-
-fn unknown(execution: &Execution, name: &str) -> Failure {
-    let there: Vec<&str> = execution.files().iter().map(|file| file.name.as_str()).collect();
-    let hint = match there.as_slice() {
-        [] => "it left no files".to_owned(),
-        there => format!("it left {}", there.join(", ")),
-    };
-    Failure::new(Exit::NotFound, format!("{} left no file {name:?}", execution.id)).hint(hint)
 }
 
 #[cfg(test)]
@@ -133,13 +138,14 @@ mod tests {
     use crate::output::report::tests::execution;
 
     #[test]
-    fn a_name_that_is_not_there_is_told_with_those_that_are() {
+    fn the_error_for_an_unknown_file_lists_the_existing_ones() {
         let file = |name: &str| OutputFile { name: name.to_owned(), size: 1, sha256: String::new() };
         let outputs = Some(vec![file("a"), file("b/c")]);
         let ended = Execution { outputs, ..execution("exec_1", Status::Completed) };
-        assert_eq!(wanted(&ended, &[]).unwrap().len(), 2);
-        assert_eq!(wanted(&ended, &["b/c".to_owned()]).unwrap()[0].name, "b/c");
-        let failure = wanted(&ended, &["c".to_owned()]).unwrap_err();
-        assert_eq!((failure.exit, failure.hint.as_deref()), (Exit::NotFound, Some("it left a, b/c")));
+        assert_eq!(select(&ended, &[]).unwrap().len(), 2);
+        assert_eq!(select(&ended, &["b/c".to_owned()]).unwrap()[0].name, "b/c");
+        let error = select(&ended, &["c".to_owned()]).unwrap_err();
+        let hint = error.hint.as_deref();
+        assert_eq!((error.exit, hint), (Exit::NotFound, Some("its output files are a, b/c")));
     }
 }

@@ -1,44 +1,44 @@
-//! `rgrid logs`: what a script said.
+//! `rgrid logs`: prints a script's output.
 
 use clap::Args;
 use rgrid_api::{Execution, Phase, Stream};
 use serde_json::Value;
 
 use crate::cli::{Id, Json};
-use crate::client::Server;
-use crate::context::Session;
-use crate::error::Failure;
+use crate::client::Client;
+use crate::context::Context;
+use crate::error::CliError;
 use crate::exit_code::Exit;
-use crate::output::console::{Channel, Console, Tone};
-use crate::output::report::{self, Seen};
-use crate::watch::follow::{self, follow};
-use crate::watch::interrupt::{Interrupt, Stage};
-use crate::watch::phases::Phases;
+use crate::output::console::{Channel, Console, Style};
+use crate::output::report::{self, Printed};
+use crate::watch::follow::{INSTALL_AND_OUTPUT, OUTPUT, follow};
+use crate::watch::interrupt::{Activity, InterruptHandler};
+use crate::watch::phases::PhaseReporter;
 
-/// Show what a script said
+/// Print a script's output
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   rgrid logs exec_01jd3k
-  rgrid logs -f exec_01jd3k               as it happens, then leave with the script's exit code
-  rgrid logs --stdout 01jd3k > out.txt    that stream's bytes, and nothing else")]
+  rgrid logs -f exec_01jd3k               follow the output, then exit with the script's exit code
+  rgrid logs --stdout 01jd3k > out.txt    the bytes of that stream only")]
 pub struct LogsArgs {
     #[command(flatten)]
-    which: Id,
-    /// Show it as it happens, until the end, and leave with the script's exit code
+    target: Id,
+    /// Follow the output until the end, then exit with the script's exit code
     #[arg(short, long, conflicts_with = "json")]
     follow: bool,
-    /// Its stdout alone, nothing added
+    /// Print stdout only, with nothing added
     #[arg(long, group = "stream")]
     stdout: bool,
-    /// Its stderr alone, nothing added
+    /// Print stderr only, with nothing added
     #[arg(long, group = "stream")]
     stderr: bool,
-    /// What the install of its requirements said
+    /// Print the output of the dependency install
     #[arg(long, group = "stream")]
     install: bool,
     #[command(flatten)]
-    form: Json,
+    output: Json,
 }
 
 impl LogsArgs {
@@ -52,84 +52,79 @@ impl LogsArgs {
     }
 }
 
-pub fn run(args: &LogsArgs, session: &Session) -> Result<Exit, Failure> {
-    let (id, console) = (&args.which.id, &session.console);
+pub fn run(args: &LogsArgs, context: &Context) -> Result<Exit, CliError> {
+    let (id, console) = (&args.target.id, &context.console);
     if args.follow {
-        return live(args, &session.patient_server()?, console);
+        return follow_logs(args, &context.waiting_client()?, console);
     }
-    let server = session.server()?;
-    if args.form.json {
-        return document(&server, id, args.install, console);
+    let client = context.client()?;
+    if args.output.json {
+        return print_document(&client, id, args.install, console);
     }
     match args.stream() {
-        Some(Stream::Install) => console.said(Channel::Out, &server.logs(id, Stream::Install)?)?,
-        Some(stream) => alone(&with_output(&server, id)?, stream, console)?,
-        None => sections(&with_output(&server, id)?, console)?,
+        Some(Stream::Install) => {
+            console.script_output(Channel::Stdout, &client.logs(id, Stream::Install)?)?
+        }
+        Some(stream) => {
+            let execution = with_output(&client, id)?;
+            let text = if stream == Stream::Stdout { &execution.stdout } else { &execution.stderr };
+            console.script_output(Channel::Stdout, text.as_deref().unwrap_or_default())?;
+            report::warn_about_cuts(&execution, &[stream], console);
+        }
+        None => print_sections(&with_output(&client, id)?, console)?,
     }
-    Ok(Exit::Fine)
+    Ok(Exit::Success)
 }
 
-fn live(args: &LogsArgs, server: &Server, console: &Console) -> Result<Exit, Failure> {
-    let execution = server.execution(&args.which.id)?;
-    let id = execution.id.clone();
-    let _interrupt = Interrupt::watch(Stage::Waiting(id.clone()), console)?;
-    let one = args.stream().map(|stream| [(stream, Channel::Out)]);
-    let (streams, mut phases) = match &one {
-        Some(one) => (one.as_slice(), Phases::untold()),
-        None if is_past_its_install(&execution) => (follow::OUTPUT.as_slice(), Phases::told_on(console)),
-        None => (follow::INSTALL_AND_OUTPUT.as_slice(), Phases::told_on(console)),
+fn follow_logs(args: &LogsArgs, client: &Client, console: &Console) -> Result<Exit, CliError> {
+    let execution = client.execution(&args.target.id)?;
+    let _interrupt = InterruptHandler::install(Activity::Waiting(execution.id.clone()), console)?;
+    let selected = args.stream().map(|stream| [(stream, Channel::Stdout)]);
+    let install_has_ended = execution.status.is_final() || execution.phase == Some(Phase::Script);
+    let (streams, mut phases) = match &selected {
+        Some(selected) => (selected.as_slice(), PhaseReporter::silent()),
+        None if install_has_ended => (OUTPUT.as_slice(), PhaseReporter::new(console)),
+        None => (INSTALL_AND_OUTPUT.as_slice(), PhaseReporter::new(console)),
     };
-    let ended = follow(server, &id, streams, &mut phases, console)?;
-    Ok(report::conclude(&ended, Seen::Output, console))
+    let ended = follow(client, &execution.id, streams, &mut phases, console)?;
+    Ok(report::report(&ended, Printed::Output, console))
 }
 
-/// What the install said is of no interest any more.
-fn is_past_its_install(execution: &Execution) -> bool {
-    execution.status.is_final() || execution.phase == Some(Phase::Script)
-}
-
-/// The execution with its output so far; the API gives that with the execution only at the end.
-fn with_output(server: &Server, id: &str) -> Result<Execution, Failure> {
-    let mut execution = server.execution(id)?;
+/// The execution with its output so far, which the API includes only at the end.
+fn with_output(client: &Client, id: &str) -> Result<Execution, CliError> {
+    let mut execution = client.execution(id)?;
     if !execution.status.is_final() {
-        execution.stdout = Some(server.logs(&execution.id, Stream::Stdout)?);
-        execution.stderr = Some(server.logs(&execution.id, Stream::Stderr)?);
+        execution.stdout = Some(client.logs(&execution.id, Stream::Stdout)?);
+        execution.stderr = Some(client.logs(&execution.id, Stream::Stderr)?);
     }
     Ok(execution)
 }
 
-fn document(server: &Server, id: &str, install: bool, console: &Console) -> Result<Exit, Failure> {
-    let mut document = server.execution_document(id)?;
-    let execution = with_output(server, id)?;
+fn print_document(client: &Client, id: &str, install: bool, console: &Console) -> Result<Exit, CliError> {
+    let mut document = client.execution_document(id)?;
+    let execution = with_output(client, id)?;
     if let Value::Object(fields) = &mut document {
         fields.insert("stdout".to_owned(), execution.stdout.into());
         fields.insert("stderr".to_owned(), execution.stderr.into());
         if install {
-            fields.insert("install".to_owned(), server.logs(id, Stream::Install)?.into());
+            fields.insert("install".to_owned(), client.logs(id, Stream::Install)?.into());
         }
     }
-    console.json(&document).map(|()| Exit::Fine)
+    console.json(&document).map(|()| Exit::Success)
 }
 
-fn alone(execution: &Execution, stream: Stream, console: &Console) -> Result<(), Failure> {
-    let text = if stream == Stream::Stdout { &execution.stdout } else { &execution.stderr };
-    console.said(Channel::Out, text.as_deref().unwrap_or_default())?;
-    report::warn_of_cuts(execution, &[stream], console);
-    Ok(())
-}
-
-fn sections(execution: &Execution, console: &Console) -> Result<(), Failure> {
-    section("STDOUT", execution.stdout.as_deref().unwrap_or_default(), console)?;
+fn print_sections(execution: &Execution, console: &Console) -> Result<(), CliError> {
+    print_section("STDOUT", execution.stdout.as_deref().unwrap_or_default(), console)?;
     console.line("")?;
-    section("STDERR", execution.stderr.as_deref().unwrap_or_default(), console)?;
+    print_section("STDERR", execution.stderr.as_deref().unwrap_or_default(), console)?;
     if let Some(code) = execution.exit_code {
         console.line("")?;
-        console.field("Exit Code", &code.to_string(), if code == 0 { Tone::Plain } else { Tone::Bad })?;
+        console.field("Exit Code", &code.to_string(), if code == 0 { Style::Plain } else { Style::Error })?;
     } else if let Some(error) = &execution.execution_error {
         console.line("")?;
-        console.field("Error", error, Tone::Bad)?;
+        console.field("Error", error, Style::Error)?;
     }
-    report::warn_of_cuts(execution, &[Stream::Stdout, Stream::Stderr], console);
+    report::warn_about_cuts(execution, &[Stream::Stdout, Stream::Stderr], console);
     if !execution.status.is_final() {
         let (status, id) = (execution.status, &execution.id);
         console.hint(&format!("it is still {status}; follow it with `rgrid logs -f {id}`"));
@@ -137,12 +132,12 @@ fn sections(execution: &Execution, console: &Console) -> Result<(), Failure> {
     Ok(())
 }
 
-fn section(title: &str, text: &str, console: &Console) -> Result<(), Failure> {
-    console.toned_line(&format!("=== {title} ==="), Tone::Dim)?;
+fn print_section(title: &str, text: &str, console: &Console) -> Result<(), CliError> {
+    console.styled_line(&format!("=== {title} ==="), Style::Dim, "")?;
     if text.is_empty() {
-        return console.toned_line("(empty)", Tone::Dim);
+        return console.styled_line("(empty)", Style::Dim, "");
     }
-    console.said(Channel::Out, text)?;
-    // The next heading stands on a line of its own.
-    if text.ends_with('\n') { Ok(()) } else { console.said(Channel::Out, "\n") }
+    console.script_output(Channel::Stdout, text)?;
+    // The next heading starts on its own line.
+    if text.ends_with('\n') { Ok(()) } else { console.script_output(Channel::Stdout, "\n") }
 }

@@ -1,12 +1,12 @@
-//! `rgrid man`: the help as man pages, for whoever packages it.
+//! `rgrid man`: writes man pages, for packages.
 
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory};
 
 use crate::cli::Cli;
-use crate::context::Session;
-use crate::error::Failure;
+use crate::context::Context;
+use crate::error::CliError;
 use crate::exit_code::Exit;
 
 /// Write the man pages: rgrid.1, rgrid-run.1, and so on
@@ -15,18 +15,17 @@ use crate::exit_code::Exit;
 Example:
   rgrid man ~/.local/share/man/man1")]
 pub struct ManArgs {
-    /// Where to; made when it is not there
+    /// Write the pages to this folder, creating it if necessary
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
 
-pub fn run(args: &ManArgs, session: &Session) -> Result<Exit, Failure> {
+pub fn run(args: &ManArgs, context: &Context) -> Result<Exit, CliError> {
     let folder = &args.folder;
-    let written =
-        std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
-    written.map_err(|error| Failure::failed(format!("{} can't be written: {error}", folder.display())))?;
-    session
-        .console
-        .progress(&format!("Saved: {}, and a page for each command", folder.join("rgrid.1").display()));
-    Ok(Exit::Fine)
+    std::fs::create_dir_all(folder)
+        .and_then(|()| clap_mangen::generate_to(Cli::command(), folder))
+        .map_err(|error| CliError::failure(format!("cannot write {}: {error}", folder.display())))?;
+    let first = folder.join("rgrid.1");
+    context.console.progress(&format!("Saved: {} and one page per command", first.display()));
+    Ok(Exit::Success)
 }

@@ -1,4 +1,4 @@
-//! One file a command.
+//! One file per command.
 
 pub mod cancel;
 pub mod completions;
@@ -16,28 +16,28 @@ pub mod status;
 pub mod wait;
 pub mod why;
 
-use crate::cli::{BEGINNING, Command};
-use crate::context::Session;
-use crate::error::Failure;
+use crate::cli::{Command, INTRODUCTION};
+use crate::context::Context;
+use crate::error::CliError;
 use crate::exit_code::Exit;
 
-pub fn run(command: Option<Command>, session: &Session) -> Result<Exit, Failure> {
+pub fn run(command: Option<Command>, context: &Context) -> Result<Exit, CliError> {
     match command {
-        None => session.console.raw(BEGINNING).map(|()| Exit::Fine),
-        Some(Command::Run(args)) => run::run(&args, session),
-        Some(Command::Status(args)) => status::run(&args, session),
-        Some(Command::Logs(args)) => logs::run(&args, session),
-        Some(Command::List(args)) => list::run(&args, session),
-        Some(Command::Wait(args)) => wait::run(&args, session),
-        Some(Command::Cancel(args)) => cancel::run(&args, session),
-        Some(Command::Retry(args)) => retry::run(&args, session),
-        Some(Command::Why(args)) => why::run(&args, session),
-        Some(Command::Receipt(args)) => receipt::run(&args, session),
-        Some(Command::Download(args)) => download::run(&args, session),
-        Some(Command::Runtimes(args)) => runtimes::run(&args, session),
-        Some(Command::Init) => init::run(session),
-        Some(Command::Doctor(args)) => doctor::run(&args, session),
-        Some(Command::Completions(args)) => completions::run(&args, session),
-        Some(Command::Man(args)) => man::run(&args, session),
+        None => context.console.raw(INTRODUCTION).map(|()| Exit::Success),
+        Some(Command::Run(args)) => run::run(&args, context),
+        Some(Command::Status(args)) => status::run(&args, context),
+        Some(Command::Logs(args)) => logs::run(&args, context),
+        Some(Command::List(args)) => list::run(&args, context),
+        Some(Command::Wait(args)) => wait::run(&args, context),
+        Some(Command::Cancel(args)) => cancel::run(&args, context),
+        Some(Command::Retry(args)) => retry::run(&args, context),
+        Some(Command::Why(args)) => why::run(&args, context),
+        Some(Command::Receipt(args)) => receipt::run(&args, context),
+        Some(Command::Download(args)) => download::run(&args, context),
+        Some(Command::Runtimes(args)) => runtimes::run(&args, context),
+        Some(Command::Init) => init::run(context),
+        Some(Command::Doctor(args)) => doctor::run(&args, context),
+        Some(Command::Completions(args)) => completions::run(&args, context),
+        Some(Command::Man(args)) => man::run(&args, context),
     }
 }

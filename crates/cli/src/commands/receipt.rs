@@ -1,85 +1,71 @@
-//! `rgrid receipt`: what an execution was made of, and the line that does the same by hand.
+//! `rgrid receipt`: shows what an execution consisted of, and a command line that repeats it.
 
 use std::time::Duration;
 
 use clap::Args;
 use rgrid_api::units::{format_duration, format_size};
-use rgrid_api::{OutputFile, Receipt, ReceiptLimits};
+use rgrid_api::{OutputFile, Receipt};
 
 use crate::cli::{Id, Json};
-use crate::context::Session;
-use crate::error::Failure;
+use crate::context::Context;
+use crate::error::CliError;
 use crate::exit_code::Exit;
-use crate::output::console::{Console, Tone};
+use crate::output::console::{Console, Style};
 
-/// Show what an execution was made of, and the `docker run` line that does the same by hand
+/// Show what an execution consisted of, and a `docker run` line that repeats it
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   rgrid receipt exec_01jd3k
   rgrid receipt --json 01jd3k | jq -r .docker_run
 
-The line wants to be run in a folder that holds the script and its files. What the script writes there
-needs a folder that user 1000 may write to. Variables keep the values that they have in your shell;
-RGrid shows their names alone.")]
+Run the line in a folder that contains the script and its files. To write files there, the script needs
+a folder that user 1000 can write to. Variables take their values from your shell, since RGrid shows
+only their names.")]
 pub struct ReceiptArgs {
     #[command(flatten)]
-    which: Id,
+    target: Id,
     #[command(flatten)]
-    form: Json,
+    output: Json,
 }
 
-pub fn run(args: &ReceiptArgs, session: &Session) -> Result<Exit, Failure> {
-    let (receipt, document) = session.server()?.receipt(&args.which.id)?;
-    if args.form.json {
-        session.console.json(&document)?;
+pub fn run(args: &ReceiptArgs, context: &Context) -> Result<Exit, CliError> {
+    let (receipt, document) = context.client()?.receipt(&args.target.id)?;
+    if args.output.json {
+        context.console.json(&document)?;
     } else {
-        show(&receipt, &session.console)?;
+        print(&receipt, &context.console)?;
     }
-    Ok(Exit::Fine)
+    Ok(Exit::Success)
 }
 
-fn show(receipt: &Receipt, console: &Console) -> Result<(), Failure> {
-    let field = |name: &str, value: &str| console.field(name, value, Tone::Plain);
-    field("Execution", &receipt.id)?;
-    field("Runtime", &receipt.runtime)?;
-    if let Some(image) = &receipt.image {
-        field("Image", image)?;
+fn print(receipt: &Receipt, console: &Console) -> Result<(), CliError> {
+    for (name, value) in fields(receipt) {
+        console.field(name, &value, Style::Plain)?;
     }
-    field("Digest", receipt.image_digest.as_deref().unwrap_or("not known before it runs"))?;
-    field("Script", &described(&receipt.script))?;
-    receipt.files.iter().try_for_each(|file| field("File", &described(file)))?;
-    receipt.args.iter().try_for_each(|argument| field("Argument", argument))?;
-    receipt.env_keys.iter().try_for_each(|name| field("Variable", name))?;
-    receipt
-        .requirements
-        .iter()
-        .flat_map(|text| required(text))
-        .try_for_each(|line| field("Requires", line))?;
-    limits(&receipt.limits).iter().try_for_each(|(name, value)| field(name, value))?;
     console.line("")?;
     console.line(&receipt.docker_run)?;
     if !receipt.env_keys.is_empty() {
         let names = receipt.env_keys.join(", ");
-        console.hint(&format!(
-            "export {names} first: the line takes the values from your shell, RGrid shows none"
-        ));
+        console.hint(&format!("export {names} first; the line takes the values from your shell"));
     }
     Ok(())
 }
 
-fn described(file: &OutputFile) -> String {
-    format!("{} ({}, sha256:{})", file.name, format_size(file.size), file.sha256)
-}
-
-/// The lines that say something.
-fn required(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
-}
-
-fn limits(limits: &ReceiptLimits) -> [(&'static str, String); 7] {
+fn fields(receipt: &Receipt) -> Vec<(&'static str, String)> {
+    let digest = receipt.image_digest.as_deref().unwrap_or("not known before it runs");
+    let mut fields = vec![("Execution", receipt.id.clone()), ("Runtime", receipt.runtime.clone())];
+    fields.extend(receipt.image.clone().map(|image| ("Image", image)));
+    fields.extend([("Digest", digest.to_owned()), ("Script", describe_file(&receipt.script))]);
+    fields.extend(receipt.files.iter().map(|file| ("File", describe_file(file))));
+    fields.extend(receipt.args.iter().map(|argument| ("Argument", argument.clone())));
+    fields.extend(receipt.env_keys.iter().map(|name| ("Variable", name.clone())));
+    let requirements = receipt.requirements.as_deref().unwrap_or_default().lines().map(str::trim);
+    let requirements = requirements.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    fields.extend(requirements.map(|line| ("Requires", line.to_owned())));
+    let limits = &receipt.limits;
     let timeout = Duration::try_from_secs_f64(limits.timeout_seconds).unwrap_or_default();
-    [
+    fields.extend([
         ("Timeout", format_duration(timeout)),
         ("Memory", format_size(limits.memory_bytes)),
         ("CPUs", limits.cpus.to_string()),
@@ -87,16 +73,10 @@ fn limits(limits: &ReceiptLimits) -> [(&'static str, String); 7] {
         ("Network", if limits.network { "internet" } else { "none" }.to_owned()),
         ("Output", format!("{} of each stream", format_size(limits.output_limit))),
         ("Attempts", limits.max_attempts.to_string()),
-    ]
+    ]);
+    fields
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn comments_require_nothing() {
-        let lines: Vec<_> = required("# for the plots\n\nnumpy==2.0\n  pillow\n").collect();
-        assert_eq!(lines, ["numpy==2.0", "pillow"]);
-    }
+fn describe_file(file: &OutputFile) -> String {
+    format!("{} ({}, sha256:{})", file.name, format_size(file.size), file.sha256)
 }

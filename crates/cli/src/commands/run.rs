@@ -1,4 +1,4 @@
-//! `rgrid run`: submits a script, and stays with it when asked to.
+//! `rgrid run`: submits a script and optionally waits for it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,18 +8,16 @@ use rgrid_api::{Execution, Status};
 
 use crate::batch::{self, BatchOptions, Split};
 use crate::client::Submitted;
-use crate::client::random;
-use crate::context::Session;
+use crate::context::Context;
 use crate::download::destination::Destination;
-use crate::error::Failure;
+use crate::error::CliError;
 use crate::exit_code::Exit;
-use crate::submit::{self, JobOptions, Prepared};
-use crate::watch::interrupt::{Interrupt, Stage};
-use crate::watch::wait_mode::{Attendance, Manner};
-use crate::watch::waiting::Install;
+use crate::output::times;
+use crate::submit::{self, JobOptions, PreparedJob};
+use crate::watch::interrupt::{Activity, InterruptHandler};
+use crate::watch::wait_mode::{WaitMode, Waiter};
 
-const KEY_MAX: usize = 255;
-const UNQUOTED: &str = "--batch goes to the script, since no pattern follows it; one in quotes makes a batch: --batch 'data/*.csv'";
+const MAX_KEY: usize = 255;
 
 /// Run a script
 #[derive(Args)]
@@ -27,150 +25,138 @@ const UNQUOTED: &str = "--batch goes to the script, since no pattern follows it;
     override_usage = "rgrid run [OPTIONS] SCRIPT [ARGS]...",
     after_help = "\
 Examples:
-  rgrid run -w hello.py                            run it, wait, print what it said
-  rgrid run -f train.py data.csv model.bin         follow its output; data.csv goes along
-  rgrid run -w -o results plot.py points.csv       save the files that it wrote in results/
-  rgrid run -r python:3.12 -e LEVEL=debug s.py     another Python, a variable
-  id=$(rgrid run -q s.py); rgrid wait \"$id\"        for scripts
-  echo 'print(42)' | rgrid run -w -                from stdin
-  rgrid run -o out sum.py --batch 'data/*.csv'     each of these files, its results in out/NAME/
+  rgrid run -w hello.py                            wait and print the output
+  rgrid run -f train.py data.csv model.bin         follow the output; data.csv is uploaded
+  rgrid run -w -o results plot.py points.csv       save the files that it writes in results/
+  rgrid run -r python:3.12 -e LEVEL=debug s.py     select a Python version, set a variable
+  id=$(rgrid run -q s.py); rgrid wait \"$id\"        in shell scripts
+  echo 'print(42)' | rgrid run -w -                read the script from stdin
+  rgrid run -o out sum.py --batch 'data/*.csv'     run once per file, save in out/NAME/
 
-An argument that names a file here is uploaded, and the script finds it under its base name in its
-working directory. A requirements.txt beside the script is installed first; so are the dependencies
-that the script itself names (`# /// script`, PEP 723)."
+An argument that names a local file is uploaded, and the script receives its base name, which it can
+open in its working directory. A requirements.txt next to the script is installed first, and so are
+the dependencies in the script's inline metadata (`# /// script`, PEP 723)."
 )]
 pub struct RunArgs {
     #[command(flatten)]
     job: JobOptions,
-    /// Show its output as it happens, and leave with its exit code
+    /// Follow the output, then exit with the script's exit code
     #[arg(short, long, help_heading = "Waiting")]
     pub follow: bool,
-    /// Wait for its end, print its output, and leave with its exit code
+    /// Wait until the end, print the output, and exit with the script's exit code
     #[arg(short, long, help_heading = "Waiting")]
     wait: bool,
-    /// With -f, -w or --batch: save the files that it wrote; of a batch in a folder for each input
+    /// With -f, -w or --batch: save output files in this folder; a batch uses one subfolder per input
     #[arg(short, long, value_name = "DIR", help_heading = "Waiting")]
     output_dir: Option<PathBuf>,
     #[command(flatten)]
     batch: BatchOptions,
-    /// Print the id alone; with -f or -w, the script's output alone
+    /// Print only the ID; with -f or -w, only the script's output
     #[arg(short, long)]
     pub quiet: bool,
-    /// The same key and the same job are one execution, however often they are submitted
-    #[arg(long, value_name = "KEY", value_parser = idempotency_key)]
+    /// Run a job with this key only once, however often it is submitted
+    #[arg(long, value_name = "KEY", value_parser = parse_idempotency_key)]
     idempotency_key: Option<String>,
-    /// The script, or - for stdin; everything behind it is the script's own
+    /// The script, or - for stdin; everything after it is passed to the script
     #[arg(required = true, trailing_var_arg = true, value_name = "SCRIPT")]
     pub command: Vec<OsString>,
 }
 
-impl RunArgs {
-    fn manner(&self) -> Option<Manner> {
-        match (self.follow, self.wait) {
-            (true, _) => Some(Manner::Follow),
-            (false, true) => Some(Manner::Wait),
-            (false, false) => None,
-        }
-    }
-
-    /// A key of its own, so that sending it again is safe.
-    fn key(&self) -> Result<String, Failure> {
-        if let Some(key) = &self.idempotency_key {
-            return Ok(key.clone());
-        }
-        Ok(random::bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect())
-    }
-}
-
-fn idempotency_key(text: &str) -> Result<String, String> {
-    if (1..=KEY_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+fn parse_idempotency_key(text: &str) -> Result<String, String> {
+    if (1..=MAX_KEY).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
         return Ok(text.to_owned());
     }
-    Err(format!("a key has 1 to {KEY_MAX} visible ASCII characters"))
+    Err(format!("a key has 1 to {MAX_KEY} visible ASCII characters"))
 }
 
-pub fn run(args: &RunArgs, session: &Session) -> Result<Exit, Failure> {
-    if let Some(split) = batch::split(&args.batch, args.output_dir.as_deref(), &args.command) {
-        return several(args, split, session);
+pub fn run(args: &RunArgs, context: &Context) -> Result<Exit, CliError> {
+    match batch::split(&args.batch, args.output_dir.as_deref(), &args.command) {
+        Some(split) => run_batch(args, split, context),
+        None => run_one(args, context),
     }
-    one(args, session)
 }
 
-fn several(args: &RunArgs, split: Split, session: &Session) -> Result<Exit, Failure> {
+fn run_batch(args: &RunArgs, split: Split, context: &Context) -> Result<Exit, CliError> {
     if args.follow {
-        return Err(Failure::usage("--follow shows the output of one execution, and --batch makes several")
-            .hint("leave it out; `rgrid logs -f ID` follows one of them"));
+        return Err(CliError::usage("--follow cannot be used with --batch, which starts several executions")
+            .hint("omit it; follow one execution with `rgrid logs -f ID`"));
     }
     if args.idempotency_key.is_some() {
-        return Err(Failure::usage("--idempotency-key is for one execution, and --batch makes several"));
+        let message = "--idempotency-key cannot be used with --batch, which starts several executions";
+        return Err(CliError::usage(message));
     }
     let job = batch::Job { options: &args.job, quiet: args.quiet, wait: args.wait };
-    batch::run(&job, split, session)
+    batch::run(&job, split, context)
 }
 
-fn one(args: &RunArgs, session: &Session) -> Result<Exit, Failure> {
-    let manner = args.manner();
-    if manner.is_none() && args.output_dir.is_some() {
-        return Err(Failure::usage(
-            "--output-dir needs --wait or --follow: before its end there are no files",
-        )
-        .hint("afterwards, `rgrid download ID -o DIR` does it"));
+fn run_one(args: &RunArgs, context: &Context) -> Result<Exit, CliError> {
+    let (console, quiet) = (&context.console, args.quiet);
+    let mode = WaitMode::from_flags(args.follow, args.wait);
+    if mode.is_none() && args.output_dir.is_some() {
+        let message = "--output-dir requires --wait or --follow, since files are available at the end";
+        return Err(CliError::usage(message).hint("download them later with `rgrid download ID -o DIR`"));
     }
     let destination = args.output_dir.as_deref().map(Destination::new).transpose()?;
-    let server = if manner.is_some() { session.patient_server()? } else { session.server()? };
-    let Prepared { submission, mut hints, .. } = submit::prepare(&args.job, &args.command, &server)?;
-    if batch::lost_its_pattern(&args.command) {
-        hints.push(UNQUOTED.to_owned());
+    let client = if mode.is_some() { context.waiting_client()? } else { context.client()? };
+    let PreparedJob { submission, mut hints, .. } = submit::prepare(&args.job, &args.command, &client)?;
+    if batch::was_pattern_expanded(&args.command) {
+        hints.push(
+            "--batch is passed to the script; to run a batch, quote the pattern: --batch 'data/*.csv'"
+                .to_owned(),
+        );
     }
-    if let Some(option) = args.command.iter().skip(1).find(|word| manner.is_none() && is_staying(word)) {
+    let is_wait_option =
+        |word: &&OsString| ["-w", "--wait", "-f", "--follow"].iter().any(|option| word == option);
+    if let Some(option) = args.command.iter().skip(1).find(is_wait_option)
+        && mode.is_none()
+    {
         let option = option.to_string_lossy();
         hints.push(format!(
-            "{option} goes to the script; for rgrid it has to come before: `rgrid run {option} …`"
+            "{option} is passed to the script; an option of rgrid goes before it: `rgrid run {option} …`"
         ));
     }
-    if !args.quiet {
-        hints.iter().for_each(|hint| session.console.hint(hint));
+    if !quiet {
+        hints.iter().for_each(|hint| console.hint(hint));
     }
-    let install = if submission.requirements.is_some() { Install::IncrementalText } else { Install::None };
-    let body = submit::body(&submission)?;
-
-    let interrupt = Interrupt::watch(Stage::Submitting, &session.console)?;
-    let submitted = server.submit(&body, &args.key()?)?;
-    let Some(manner) = manner else {
-        interrupt.now(Stage::Ended);
-        return tell(args, &submitted, session);
+    let key = match &args.idempotency_key {
+        Some(key) => key.clone(),
+        // Makes it safe to repeat the request.
+        None => submit::random_bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect(),
     };
-    let id = submitted.execution.id.clone();
-    interrupt.now(Stage::Waiting(id.clone()));
-    if !args.quiet {
-        session.console.progress(&format!("Execution: {id}"));
+    let body = submit::to_json(&submission)?;
+
+    let interrupt = InterruptHandler::install(Activity::Submitting, console)?;
+    let submitted = client.submit(&body, &key)?;
+    let Some(mode) = mode else {
+        interrupt.set(Activity::Finished);
+        return print_submitted(&submitted, quiet, context);
+    };
+    let id = &submitted.execution.id;
+    interrupt.set(Activity::Waiting(id.clone()));
+    if !quiet {
+        console.progress(&format!("Execution: {id}"));
     }
-    let install = if args.quiet { Install::None } else { install };
-    let attendance =
-        Attendance { server: &server, console: &session.console, interrupt, install, quiet: args.quiet };
-    attendance.until_end(&submitted.execution, manner, destination.as_ref())
+    let show_install = submission.requirements.is_some() && !quiet;
+    let waiter = Waiter { client: &client, console, interrupt, show_install, quiet };
+    waiter.run(&submitted.execution, mode, destination.as_ref())
 }
 
-/// What is likeliest to have been meant for rgrid.
-fn is_staying(word: &OsString) -> bool {
-    ["-w", "--wait", "-f", "--follow"].iter().any(|option| word == option)
-}
-
-fn tell(args: &RunArgs, submitted: &Submitted, session: &Session) -> Result<Exit, Failure> {
+fn print_submitted(submitted: &Submitted, quiet: bool, context: &Context) -> Result<Exit, CliError> {
+    let (console, existing) = (&context.console, submitted.existing);
     let Execution { id, status, created_at, .. } = &submitted.execution;
-    if args.quiet {
-        return session.console.line(id).map(|()| Exit::Fine);
+    if quiet {
+        return console.line(id).map(|()| Exit::Success);
     }
-    session.console.line(&format!("Execution: {id}"))?;
-    // What was taken just now is queued, even if a worker was quicker than the server's answer.
-    let status = if submitted.known { *status } else { Status::Queued };
-    session.console.line(&format!("Status: {status}"))?;
-    if submitted.known {
-        let when = crate::output::times::relative(created_at);
-        session.console.hint(&format!("its key was used before: this is what was submitted {when}"));
+    console.line(&format!("Execution: {id}"))?;
+    // A new execution is always `queued`, even if a worker has already started it.
+    let status = if existing { *status } else { Status::Queued };
+    console.line(&format!("Status: {status}"))?;
+    if existing {
+        let when = times::relative(created_at);
+        console.hint(&format!("the key was used before; this execution was submitted {when}"));
     }
-    session.console.hint(&format!("follow it with `rgrid logs -f {id}`"));
-    Ok(Exit::Fine)
+    console.hint(&format!("follow it with `rgrid logs -f {id}`"));
+    Ok(Exit::Success)
 }
 
 #[cfg(test)]
@@ -178,10 +164,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_visible_and_not_too_long() {
-        assert!(idempotency_key("nightly-2025-11-15").is_ok());
+    fn an_idempotency_key_is_visible_and_not_too_long() {
+        assert!(parse_idempotency_key("nightly-2025-11-15").is_ok());
         for bad in ["", "a b", "ä", "a\n", &"k".repeat(256)] {
-            assert!(idempotency_key(bad).is_err(), "{bad}");
+            assert!(parse_idempotency_key(bad).is_err(), "{bad}");
         }
     }
 }

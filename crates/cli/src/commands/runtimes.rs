@@ -1,40 +1,40 @@
-//! `rgrid runtimes`: what a script can run in.
+//! `rgrid runtimes`: lists the server's runtimes.
 
 use clap::{Args, Subcommand};
 
 use crate::cli::Json;
-use crate::context::Session;
-use crate::error::Failure;
+use crate::context::Context;
+use crate::error::CliError;
 use crate::exit_code::Exit;
 
-/// Show what scripts can run in
+/// Show the runtimes that scripts can use
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct RuntimesArgs {
     #[command(subcommand)]
-    what: Option<What>,
+    command: Option<RuntimesCommand>,
     #[command(flatten)]
-    form: Json,
+    output: Json,
 }
 
 #[derive(Subcommand)]
-enum What {
-    /// List their images, the default marked; each is also known as in `rgrid run -r python:3.12`
+enum RuntimesCommand {
+    /// List their images and mark the default; `rgrid run -r` also accepts names like python:3.12
     List(Json),
 }
 
-pub fn run(args: &RuntimesArgs, session: &Session) -> Result<Exit, Failure> {
-    let json = match &args.what {
-        Some(What::List(form)) => form.json,
-        None => args.form.json,
+pub fn run(args: &RuntimesArgs, context: &Context) -> Result<Exit, CliError> {
+    let output = match &args.command {
+        Some(RuntimesCommand::List(output)) => output,
+        None => &args.output,
     };
-    let (list, document) = session.server()?.runtimes()?;
-    if json {
-        return session.console.json(&document).map(|()| Exit::Fine);
+    let (list, document) = context.client()?.runtimes()?;
+    if output.json {
+        return context.console.json(&document).map(|()| Exit::Success);
     }
     for runtime in &list.items {
         let mark = if runtime.default { " (default)" } else { "" };
-        session.console.line(&format!("{}{mark}", runtime.image))?;
+        context.console.line(&format!("{}{mark}", runtime.image))?;
     }
-    Ok(Exit::Fine)
+    Ok(Exit::Success)
 }

@@ -1,20 +1,20 @@
-//! `rgrid status`: where an execution stands.
+//! `rgrid status`: shows the state of an execution.
 
 use clap::Args;
-use rgrid_api::Execution;
+use rgrid_api::{Execution, Status};
 
 use crate::cli::{Id, Json};
-use crate::client::Server;
-use crate::context::Session;
-use crate::error::Failure;
+use crate::client::Client;
+use crate::context::Context;
+use crate::error::CliError;
 use crate::exit_code::Exit;
-use crate::output::describe;
-use crate::watch::interrupt::{Interrupt, Stage};
+use crate::output::console::{Console, Style};
+use crate::output::times;
+use crate::watch::interrupt::{Activity, InterruptHandler};
 
-/// How long a change may go unseen.
-const LOOK_SECONDS: u64 = 1;
+const POLL_SECONDS: u64 = 1;
 
-/// Show where an execution stands
+/// Show the status of an execution
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -22,49 +22,116 @@ Examples:
   rgrid status --json 01jd3k | jq -r .status")]
 pub struct StatusArgs {
     #[command(flatten)]
-    which: Id,
-    /// Show it anew whenever it changes, until its end
+    target: Id,
+    /// Redraw the status until the execution ends
     #[arg(long, conflicts_with = "json")]
     watch: bool,
     #[command(flatten)]
-    form: Json,
+    output: Json,
 }
 
-pub fn run(args: &StatusArgs, session: &Session) -> Result<Exit, Failure> {
+pub fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError> {
+    let (id, console) = (&args.target.id, &context.console);
     if args.watch {
-        let server = session.patient_server()?;
-        return watch(&server, &args.which.id, session);
-    }
-    let server = session.server()?;
-    if args.form.json {
-        session.console.json(&server.execution_document(&args.which.id)?)?;
+        watch(&context.waiting_client()?, id, console)?;
+    } else if args.output.json {
+        console.json(&context.client()?.execution_document(id)?)?;
     } else {
-        describe::show(&server.execution(&args.which.id)?, &session.console)?;
+        print(&fields(&context.client()?.execution(id)?), console)?;
     }
-    Ok(Exit::Fine)
+    Ok(Exit::Success)
 }
 
-fn watch(server: &Server, id: &str, session: &Session) -> Result<Exit, Failure> {
-    let mut execution = server.execution(id)?;
-    let _interrupt = Interrupt::watch(Stage::Waiting(execution.id.clone()), &session.console)?;
-    describe::show(&execution, &session.console)?;
+fn watch(client: &Client, id: &str, console: &Console) -> Result<(), CliError> {
+    let mut execution = client.execution(id)?;
+    let _interrupt = InterruptHandler::install(Activity::Waiting(execution.id.clone()), console)?;
+    let mut shown = fields(&execution);
+    print(&shown, console)?;
     while !execution.status.is_final() {
-        let next = server.execution_within(id, LOOK_SECONDS)?;
-        if describe::lines(&next) != describe::lines(&execution) {
-            replace(&execution, &next, session)?;
+        execution = client.execution_within(id, POLL_SECONDS)?;
+        let fields = fields(&execution);
+        if fields == shown {
+            continue;
         }
-        execution = next;
+        if console.stdout_is_terminal() {
+            console.raw(&format!("\x1b[{}A\x1b[J", shown.len()))?;
+        } else {
+            console.line("")?;
+        }
+        print(&fields, console)?;
+        shown = fields;
     }
-    Ok(Exit::Fine)
+    Ok(())
 }
 
-/// On a terminal the new lines take the place of the old ones.
-fn replace(old: &Execution, new: &Execution, session: &Session) -> Result<(), Failure> {
-    if session.console.out_is_terminal() {
-        let height = describe::lines(old).len();
-        session.console.raw(&format!("\x1b[{height}A\x1b[J"))?;
-    } else {
-        session.console.line("")?;
+type Field = (&'static str, String, Style);
+
+fn print(fields: &[Field], console: &Console) -> Result<(), CliError> {
+    fields.iter().try_for_each(|(name, value, style)| console.field(name, value, *style))
+}
+
+/// Omits values that do not exist yet.
+fn fields(execution: &Execution) -> Vec<Field> {
+    let mut fields = vec![
+        ("Execution", execution.id.clone(), Style::Plain),
+        ("Status", execution.status.to_string(), Style::of(execution.status)),
+        ("Runtime", execution.runtime.clone(), Style::Plain),
+        ("Created", times::local(&execution.created_at), Style::Plain),
+    ];
+    let optional = [
+        ("Waiting", execution.waits_for.clone()),
+        ("Started", execution.started_at.as_deref().map(times::local)),
+        ("Completed", execution.completed_at.as_deref().map(times::local)),
+        ("Duration", execution.duration_ms.map(times::milliseconds)),
+        ("Exit Code", execution.exit_code.map(|code| code.to_string())),
+        ("Attempt", (execution.attempt > 1).then(|| execution.attempt_in_words())),
+    ];
+    fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?, Style::Plain))));
+    let left_out = execution.outputs_left_out.iter();
+    fields.extend(left_out.map(|message| ("Left out", message.clone(), Style::Error)));
+    if execution.status == Status::Failed {
+        fields.extend(execution.execution_error.clone().map(|error| ("Error", error, Style::Error)));
     }
-    describe::show(new, &session.console)
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::report::tests::execution;
+
+    fn names(execution: &Execution) -> Vec<&'static str> {
+        fields(execution).iter().map(|(name, ..)| *name).collect()
+    }
+
+    #[test]
+    fn values_that_do_not_exist_yet_are_omitted() {
+        let queued = execution("exec_1", Status::Queued);
+        assert_eq!(names(&queued), ["Execution", "Status", "Runtime", "Created"]);
+    }
+
+    #[test]
+    fn an_ended_execution_has_all_lines_in_order() {
+        let ended = Execution {
+            started_at: Some("2025-11-15T16:30:05Z".to_owned()),
+            completed_at: Some("2025-11-15T16:30:10Z".to_owned()),
+            duration_ms: Some(5012),
+            exit_code: Some(1),
+            execution_error: Some("because".to_owned()),
+            ..execution("exec_1", Status::Failed)
+        };
+        let expected = [
+            "Execution",
+            "Status",
+            "Runtime",
+            "Created",
+            "Started",
+            "Completed",
+            "Duration",
+            "Exit Code",
+            "Error",
+        ];
+        assert_eq!(names(&ended), expected);
+        assert!(fields(&ended).iter().any(|(name, value, _)| *name == "Duration" && value == "5s"));
+    }
 }

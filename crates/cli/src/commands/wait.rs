@@ -1,58 +1,59 @@
-//! `rgrid wait`: until an execution has ended.
+//! `rgrid wait`: waits until executions have ended.
 
 use clap::Args;
 
-use crate::batch::{self, BatchId, Watch};
+use crate::batch::{self, BatchId, BatchProgress};
 use crate::cli::{IdOrBatch, Json};
-use crate::client::{PAGE, Server};
-use crate::context::Session;
-use crate::error::Failure;
+use crate::client::{Client, PAGE_SIZE};
+use crate::context::Context;
+use crate::error::CliError;
 use crate::exit_code::Exit;
-use crate::output::console::Tone;
-use crate::output::report::{self, Seen};
-use crate::watch::interrupt::{Interrupt, Stage};
-use crate::watch::waiting;
+use crate::output::console::{Console, Style};
+use crate::output::report::{self, Printed};
+use crate::watch::interrupt::{Activity, InterruptHandler};
+use crate::watch::wait_mode::wait_for_end;
 
-/// Wait for an execution's end, and leave with the script's exit code
+/// Wait until an execution has ended, then exit with the script's exit code
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   id=$(rgrid run -q s.py); rgrid wait \"$id\" && rgrid logs --stdout \"$id\"
-  rgrid wait batch_k3m9                  all of a batch; 0 when all completed, else 1")]
+  rgrid wait batch_k3m9                  wait for a batch; exit with 0 if all completed, else with 1")]
 pub struct WaitArgs {
     #[command(flatten)]
-    which: IdOrBatch,
+    target: IdOrBatch,
     #[command(flatten)]
-    form: Json,
+    output: Json,
 }
 
-pub fn run(args: &WaitArgs, session: &Session) -> Result<Exit, Failure> {
-    let server = session.patient_server()?;
-    if let Some(batch) = BatchId::of(&args.which.id) {
-        return all_of(batch, args, &server, session);
+pub fn run(args: &WaitArgs, context: &Context) -> Result<Exit, CliError> {
+    let (client, console) = (context.waiting_client()?, &context.console);
+    if let Some(batch) = BatchId::parse(&args.target.id) {
+        return wait_for_batch(batch, args.output.json, &client, console);
     }
-    let id = server.execution(&args.which.id)?.id;
-    let _interrupt = Interrupt::watch(Stage::Waiting(id.clone()), &session.console)?;
-    let ended = waiting::for_end(&server, &id)?;
-    if args.form.json {
-        session.console.json(&server.execution_document(&id)?)?;
+    let id = client.execution(&args.target.id)?.id;
+    let _interrupt = InterruptHandler::install(Activity::Waiting(id.clone()), console)?;
+    let ended = wait_for_end(&client, &id)?;
+    if args.output.json {
+        console.json(&client.execution_document(&id)?)?;
         return Ok(Exit::of(&ended));
     }
-    session.console.field("Status", ended.status.as_str(), Tone::of(ended.status))?;
-    Ok(report::conclude(&ended, Seen::Nothing, &session.console))
+    console.field("Status", ended.status.as_str(), Style::of(ended.status))?;
+    Ok(report::report(&ended, Printed::Nothing, console))
 }
 
-/// Leaves with 0 when all have completed.
-fn all_of(batch: BatchId, args: &WaitArgs, server: &Server, session: &Session) -> Result<Exit, Failure> {
-    let members = batch::members(server, &batch)?;
-    let _interrupt = Interrupt::watch(Stage::Batch { id: batch.to_string(), left: 0 }, &session.console)?;
-    let mut watch = Watch::of(batch, members, server, &session.console).quiet(args.form.json);
-    watch.until_end()?;
-    if !args.form.json {
-        batch::summary(&watch, &session.console)?;
-        return Ok(watch.exit());
+fn wait_for_batch(batch: BatchId, json: bool, client: &Client, console: &Console) -> Result<Exit, CliError> {
+    let executions = batch::executions(client, &batch)?;
+    let activity = Activity::Batch { id: batch.to_string(), unsubmitted: 0 };
+    let _interrupt = InterruptHandler::install(activity, console)?;
+    let (key, value) = batch.label();
+    let mut progress = BatchProgress::resume(batch, executions, client, console).quiet(json);
+    progress.wait_for_end()?;
+    if json {
+        let query = [("label", format!("{key}={value}")), ("limit", PAGE_SIZE.to_string())];
+        console.json(&client.executions(&query)?.1)?;
+    } else {
+        progress.print_summary()?;
     }
-    let (_, document) = server.executions(&[("label", watch.label()), ("limit", PAGE.to_string())])?;
-    session.console.json(&document)?;
-    Ok(watch.exit())
+    Ok(progress.exit())
 }

@@ -1,4 +1,4 @@
-//! `rgrid why`: one sentence on what became of an execution, and what mends it.
+//! `rgrid why`: explains in one sentence what happened to an execution and how to fix it.
 
 use clap::Args;
 use rgrid_api::names::labels_in_words;
@@ -7,158 +7,144 @@ use rgrid_api::units::format_duration;
 use rgrid_api::{Execution, FailureKind, Phases, Status};
 
 use crate::cli::{Id, Json};
-use crate::context::Session;
-use crate::error::Failure;
+use crate::context::Context;
+use crate::error::CliError;
 use crate::exit_code::Exit;
 use crate::output::{hints, times};
 
-/// Longer last words are cut.
-const WORDS_MAX: usize = 120;
+const MAX_CAUSE: usize = 120;
 
-/// Say in one sentence what went wrong, how long each phase took, and what mends it
+/// Explain what went wrong, how long each phase took, and how to fix it
 #[derive(Args)]
 pub struct WhyArgs {
     #[command(flatten)]
-    which: Id,
+    target: Id,
     #[command(flatten)]
-    form: Json,
+    output: Json,
 }
 
-pub fn run(args: &WhyArgs, session: &Session) -> Result<Exit, Failure> {
-    let server = session.server()?;
-    if args.form.json {
-        return session.console.json(&server.execution_document(&args.which.id)?).map(|()| Exit::Fine);
+pub fn run(args: &WhyArgs, context: &Context) -> Result<Exit, CliError> {
+    let (client, console) = (context.client()?, &context.console);
+    if args.output.json {
+        console.json(&client.execution_document(&args.target.id)?)?;
+        return Ok(Exit::Success);
     }
-    let execution = server.execution(&args.which.id)?;
+    let execution = client.execution(&args.target.id)?;
     let sentence = match execution.status {
-        Status::Queued => waiting(&execution, &server.workers()?.0.items),
-        Status::Running => running(&execution),
-        Status::Completed => completed(&execution),
-        Status::Cancelled => with_remedy(format!("{} was cancelled", execution.id), &execution),
-        Status::Failed => with_remedy(failed(&execution), &execution),
+        Status::Queued => explain_queued(&execution, &client.workers()?.items),
+        Status::Running => explain_running(&execution),
+        Status::Completed => explain_completed(&execution),
+        Status::Cancelled => with_hint(format!("{} was cancelled", execution.id), &execution),
+        Status::Failed => explain_failed(&execution),
     };
-    session.console.line(&sentence).map(|()| Exit::Fine)
+    console.line(&sentence).map(|()| Exit::Success)
 }
 
-fn waiting(execution: &Execution, workers: &[Worker]) -> String {
-    let since = times::since(&execution.created_at).map(format_duration).unwrap_or_default();
-    let fit: Vec<&Worker> = workers.iter().filter(|worker| fits(execution, worker)).collect();
-    let slots: u64 = fit.iter().filter(|worker| !worker.draining).map(|worker| u64::from(worker.slots)).sum();
-    let busy: u64 = fit.iter().map(|worker| worker.running).sum();
-    let why = match slots {
+fn explain_queued(execution: &Execution, workers: &[Worker]) -> String {
+    let matches =
+        |worker: &&Worker| execution.on.iter().all(|(key, value)| worker.labels.get(key) == Some(value));
+    let matching: Vec<&Worker> = workers.iter().filter(matches).collect();
+    let accepting = matching.iter().filter(|worker| !worker.draining);
+    let slots: u64 = accepting.map(|worker| u64::from(worker.slots)).sum();
+    let busy: u64 = matching.iter().map(|worker| worker.running).sum();
+    let cause = match slots {
         0 if !execution.on.is_empty() => {
             let missing = labels_in_words(&execution.on);
             format!("no worker has {missing}; start one with worker.labels, or submit it without --on")
         }
-        0 => "no worker takes anything, which `rgrid doctor` tells more about".to_owned(),
+        0 => "no worker accepts executions; check the server with `rgrid doctor`".to_owned(),
         slots if busy >= slots => {
             let all =
-                if slots == 1 { "the one slot is".to_owned() } else { format!("all {slots} slots are") };
-            format!("{all} taken; `rgrid list --status running` shows by what")
+                if slots == 1 { "the only slot is".to_owned() } else { format!("all {slots} slots are") };
+            format!("{all} in use; list what is running with `rgrid list --status running`")
         }
-        slots => format!("{busy} of {slots} slots are taken, so it should begin in a moment"),
+        slots => format!("{busy} of {slots} slots are in use, so it should start in a moment"),
     };
-    let before = match execution.queue_position.map(|position| position.saturating_sub(1)) {
+    let ahead = match execution.queue_position.map(|position| position.saturating_sub(1)) {
         None | Some(0) => String::new(),
         Some(1) => ", behind 1 other".to_owned(),
-        Some(before) => format!(", behind {before} others"),
+        Some(ahead) => format!(", behind {ahead} others"),
     };
-    format!("{} waits, since {since}{before}: {why}.", execution.id)
+    let since = times::since(&execution.created_at).map(format_duration).unwrap_or_default();
+    format!("{} has been queued for {since}{ahead}: {cause}.", execution.id)
 }
 
-fn fits(execution: &Execution, worker: &Worker) -> bool {
-    execution.on.iter().all(|(key, value)| worker.labels.get(key) == Some(value))
-}
-
-fn running(execution: &Execution) -> String {
-    let since =
-        execution.started_at.as_deref().and_then(times::since).map(format_duration).unwrap_or_default();
+fn explain_running(execution: &Execution) -> String {
+    let (id, started) = (&execution.id, execution.started_at.as_deref());
+    let since = started.and_then(times::since).map(format_duration).unwrap_or_default();
     let worker = execution.worker.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
-    let again = match execution.attempt {
+    let attempt = match execution.attempt {
         0 | 1 => String::new(),
-        attempt => format!(", in attempt {attempt}, since its worker was lost or stopped in the one before"),
+        attempt => {
+            format!(", now in attempt {attempt}, because the worker of the previous one was lost or stopped")
+        }
     };
-    format!("{} runs{worker}, since {since}{again}; see it with `rgrid logs -f {0}`.", execution.id)
+    format!("{id} has been running{worker} for {since}{attempt}; follow it with `rgrid logs -f {id}`.")
 }
 
-fn completed(execution: &Execution) -> String {
-    let (id, phases) = (&execution.id, phases(execution));
+fn explain_completed(execution: &Execution) -> String {
+    let (id, phases) = (&execution.id, describe_phases(execution));
     match execution.outputs_left_out.as_slice() {
         [] => format!("Nothing went wrong: {id} completed{phases}."),
         left_out => {
-            format!("{id} completed{phases}, but not all of its files were kept. {}", left_out.join(" "))
+            format!("{id} completed{phases}, but some of its files were not kept. {}", left_out.join(" "))
         }
     }
 }
 
-fn failed(execution: &Execution) -> String {
-    let error = execution.execution_error.as_deref().unwrap_or("for a reason that is not known");
-    // What to do comes at the end; the server's sentence may have said it already.
-    let said = ["; raise the limit with", "; this is the server's maximum"];
-    let error = said.iter().fold(error, |error, end| error.split(end).next().unwrap_or(error));
-    let error = error.trim_end_matches('.');
-    let words = last_words(execution).map(|words| format!(" ({words})")).unwrap_or_default();
-    format!("{} failed: {error}{words}", execution.id)
+fn explain_failed(execution: &Execution) -> String {
+    let error = execution.execution_error.as_deref().unwrap_or("the cause is not known");
+    // The server's message may suggest a fix, which the hint repeats with a command.
+    let suggestions = ["; raise the limit with", "; this is the server's maximum"];
+    let error = suggestions.iter().fold(error, |error, end| error.split(end).next().unwrap_or(error));
+    let cause = last_error_line(execution).map(|line| format!(" ({line})")).unwrap_or_default();
+    with_hint(format!("{} failed: {}{cause}", execution.id, error.trim_end_matches('.')), execution)
 }
 
-/// A traceback's last line is its reason.
-fn last_words(execution: &Execution) -> Option<String> {
+/// The last line of a traceback is its cause.
+fn last_error_line(execution: &Execution) -> Option<String> {
     if execution.failure_kind != Some(FailureKind::Exit) {
         return None;
     }
     let line = execution.stderr.as_deref()?.lines().rev().find(|line| !line.trim().is_empty())?.trim();
-    let cut = line.chars().count() > WORDS_MAX;
-    let words: String = line.chars().take(WORDS_MAX).collect();
-    Some(if cut { format!("{words}…") } else { words })
+    let end = line.char_indices().nth(MAX_CAUSE).and_then(|(end, _)| line.get(..end));
+    Some(end.map_or(line.to_owned(), |cut| format!("{cut}…")))
 }
 
-fn with_remedy(what: String, execution: &Execution) -> String {
-    let remedy = hints::of(execution).map(|remedy| format!("; {remedy}")).unwrap_or_default();
-    format!("{what}{}{remedy}.", phases(execution))
+fn with_hint(message: String, execution: &Execution) -> String {
+    let hint = hints::of(execution).map(|hint| format!("; {hint}")).unwrap_or_default();
+    format!("{message}{}{hint}.", describe_phases(execution))
 }
 
-/// `, after 120ms in the queue and 5s of running`.
-fn phases(execution: &Execution) -> String {
-    let begun = execution.started_at.as_deref();
-    let until = begun.or(execution.completed_at.as_deref());
+/// `, after 120ms in the queue and 5s running the script`.
+fn describe_phases(execution: &Execution) -> String {
+    let started = execution.started_at.as_deref();
+    let until = started.or(execution.completed_at.as_deref());
     let queued = until.and_then(|until| times::between(&execution.created_at, until)).map(format_duration);
-    let again = match execution.attempt {
+    let attempt = match execution.attempt {
         0 | 1 => String::new(),
         _ => format!(", in attempt {}", execution.attempt_in_words()),
     };
-    match (queued, begun) {
-        (Some(queued), Some(_)) if execution.duration_ms.is_some() => {
-            let steps: Vec<String> =
-                std::iter::once(format!("{queued} in the queue")).chain(steps(execution)).collect();
-            format!(", after {}{again}", listed(&steps))
-        }
-        (Some(queued), None) => format!(", after {queued} in the queue, without having begun"),
-        _ => again,
-    }
-}
-
-/// What came after the queue; a step that is not known, or was not there, is left out.
-fn steps(execution: &Execution) -> Vec<String> {
+    let (Some(queued), Some(duration)) = (&queued, execution.duration_ms.filter(|_| started.is_some()))
+    else {
+        return match queued.filter(|_| started.is_none()) {
+            Some(queued) => format!(", after {queued} in the queue, without having started"),
+            None => attempt,
+        };
+    };
     let Phases { environment_ms, sandbox_ms, script_ms, recorded_ms, .. } = execution.phases;
     let known = [
-        (environment_ms, "for its requirements"),
-        (sandbox_ms, "for its sandbox"),
-        (script_ms, "of running"),
-        (recorded_ms, "for its result"),
+        (environment_ms, "installing its requirements"),
+        (sandbox_ms, "preparing its sandbox"),
+        (script_ms, "running the script"),
+        (recorded_ms, "recording the result"),
     ];
-    let told = known.into_iter().filter_map(|(ms, what)| Some((ms?, what)));
-    let steps: Vec<String> = told.map(|(ms, what)| format!("{} {what}", times::milliseconds(ms))).collect();
-    let whole = execution.duration_ms.filter(|_| steps.is_empty());
-    steps.into_iter().chain(whole.map(|ms| format!("{} of running", times::milliseconds(ms)))).collect()
-}
-
-/// `a, b and c`.
-fn listed(items: &[String]) -> String {
-    match items.split_last() {
-        Some((last, [])) => last.clone(),
-        Some((last, others)) => format!("{} and {last}", others.join(", ")),
-        None => String::new(),
-    }
+    let known = known.iter().filter_map(|(ms, name)| Some(((*ms)?, *name)));
+    let mut phases: Vec<String> =
+        known.map(|(ms, name)| format!("{} {name}", times::milliseconds(ms))).collect();
+    let last = phases.pop().unwrap_or_else(|| format!("{} running", times::milliseconds(duration)));
+    phases.insert(0, format!("{queued} in the queue"));
+    format!(", after {} and {last}{attempt}", phases.join(", "))
 }
 
 #[cfg(test)]
@@ -181,23 +167,19 @@ mod tests {
         }
     }
 
-    fn sentence(execution: &Execution) -> String {
-        with_remedy(failed(execution), execution)
-    }
-
     #[test]
-    fn a_traceback_tells_its_last_line() {
+    fn the_last_line_of_a_traceback_is_the_cause() {
         let stderr = Some("Traceback\n  File …\nKeyError: 'plum'\n\n".to_owned());
         let ended = Execution { stderr, ..ended(FailureKind::Exit, "the script ended with exit code 1") };
         assert_eq!(
-            sentence(&ended),
+            explain_failed(&ended),
             "exec_1 failed: the script ended with exit code 1 (KeyError: 'plum'), after 120ms in the queue \
-             and 5s of running; see what it said with `rgrid logs exec_1`."
+             and 5s running; see its output with `rgrid logs exec_1`."
         );
     }
 
     #[test]
-    fn each_phase_that_is_known_is_told() {
+    fn each_known_phase_is_listed() {
         let phases = Phases {
             queued_ms: Some(120),
             environment_ms: Some(2100),
@@ -206,34 +188,34 @@ mod tests {
             recorded_ms: None,
         };
         let ended = Execution { phases, ..ended(FailureKind::Exit, "") };
-        let told = super::phases(&ended);
         assert_eq!(
-            told,
-            ", after 120ms in the queue, 2.1s for its requirements, 90ms for its sandbox and 4s of running"
+            describe_phases(&ended),
+            ", after 120ms in the queue, 2.1s installing its requirements, 90ms preparing its sandbox and 4s running \
+             the script"
         );
     }
 
     #[test]
-    fn what_to_do_is_said_once() {
+    fn a_fix_is_suggested_once() {
         let error = "the script exceeded its time limit of 5s; raise the limit with --timeout";
         let next_try = Some(NextTry { timeout_seconds: Some(10.0), memory_mb: None });
         let ended = Execution { timeout_seconds: 5.0, next_try, ..ended(FailureKind::Timeout, error) };
-        let told = sentence(&ended);
-        assert!(told.ends_with("; run it again with `rgrid run --timeout 10s script.py`."), "{told}");
-        assert_eq!(told.matches("--timeout").count(), 1, "{told}");
+        let sentence = explain_failed(&ended);
+        assert!(sentence.ends_with("; run it again with `rgrid run --timeout 10s script.py`."), "{sentence}");
+        assert_eq!(sentence.matches("--timeout").count(), 1, "{sentence}");
     }
 
     #[test]
-    fn one_that_never_began_says_so() {
+    fn an_execution_that_never_started_is_reported_as_such() {
         let cancelled = Execution {
             completed_at: Some("2025-11-15T16:30:03Z".to_owned()),
             ..execution("exec_1", Status::Cancelled)
         };
-        assert_eq!(phases(&cancelled), ", after 3s in the queue, without having begun");
+        assert_eq!(describe_phases(&cancelled), ", after 3s in the queue, without having started");
     }
 
     #[test]
-    fn a_waiting_one_tells_what_it_waits_for() {
+    fn a_queued_execution_is_explained_by_its_workers() {
         let worker = |slots, running, draining| Worker {
             id: "worker_1".to_owned(),
             name: "a".to_owned(),
@@ -245,17 +227,20 @@ mod tests {
             labels: Default::default(),
         };
         let queued = execution("exec_1", Status::Queued);
-        assert!(waiting(&queued, &[]).contains("no worker"));
+        assert!(explain_queued(&queued, &[]).contains("no worker"));
         let third = Execution { queue_position: Some(3), ..queued.clone() };
-        assert!(waiting(&third, &[worker(1, 1, false)]).contains(", behind 2 others: the one slot is taken"));
-        assert!(waiting(&queued, &[worker(2, 0, true)]).contains("no worker"));
-        assert!(waiting(&queued, &[worker(2, 2, false)]).contains("all 2 slots are taken"));
-        assert!(waiting(&queued, &[worker(2, 1, false)]).contains("1 of 2 slots"));
+        assert!(
+            explain_queued(&third, &[worker(1, 1, false)])
+                .contains(", behind 2 others: the only slot is in use")
+        );
+        assert!(explain_queued(&queued, &[worker(2, 0, true)]).contains("no worker"));
+        assert!(explain_queued(&queued, &[worker(2, 2, false)]).contains("all 2 slots are in use"));
+        assert!(explain_queued(&queued, &[worker(2, 1, false)]).contains("1 of 2 slots"));
 
         let labels = BTreeMap::from([("gpu".to_owned(), "true".to_owned())]);
         let wants = Execution { on: labels.clone(), ..queued };
-        assert!(waiting(&wants, &[worker(2, 0, false)]).contains(": no worker has gpu=true; "));
+        assert!(explain_queued(&wants, &[worker(2, 0, false)]).contains(": no worker has gpu=true; "));
         let has = Worker { labels, ..worker(1, 1, false) };
-        assert!(waiting(&wants, &[worker(2, 0, false), has]).contains("the one slot is taken"));
+        assert!(explain_queued(&wants, &[worker(2, 0, false), has]).contains("the only slot is in use"));
     }
 }

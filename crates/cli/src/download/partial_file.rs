@@ -1,5 +1,5 @@
-//! Files that are being written. Whoever ends this process before its time removes them first, so that nothing
-//! half is ever left.
+//! Files that are being written. The signal handler removes them before this process exits, so that no partial
+//! file remains.
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -15,28 +15,28 @@ fn files() -> MutexGuard<'static, Vec<PathBuf>> {
     FILES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes them all, and keeps others from being begun for as long as the guard lives: to the process's end.
+/// Removes all partial files. No other one can be created while the guard exists.
 pub fn remove_all() -> MutexGuard<'static, Vec<PathBuf>> {
     let files = files();
     for file in files.iter() {
-        // One that is gone already, or can't be removed: there is nothing more to do.
+        // There is nothing to do about a file that cannot be removed.
         let _ = std::fs::remove_file(file);
     }
     files
 }
 
-/// Removed when it is dropped, unless it came into its place.
-pub struct Unfinished(NamedTempFile);
+/// Removed on drop, unless it was persisted.
+pub struct PartialFile(NamedTempFile);
 
-impl Unfinished {
-    /// Beside its place, so that it can be renamed; with the usual rights for a new file.
-    pub fn beside(place: &Path) -> io::Result<Self> {
+impl PartialFile {
+    /// In the folder of `path`, so that it can be renamed, and with the usual permissions of a new file.
+    pub fn beside(path: &Path) -> io::Result<Self> {
         let mut files = files();
         let file = tempfile::Builder::new()
             .prefix(".rgrid-")
             .suffix(".part")
             .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(place.parent().unwrap_or(Path::new(".")))?;
+            .tempfile_in(path.parent().unwrap_or(Path::new(".")))?;
         files.push(file.path().to_owned());
         Ok(Self(file))
     }
@@ -45,21 +45,21 @@ impl Unfinished {
         self.0.as_file_mut()
     }
 
-    /// Over whatever is there.
-    pub fn replace(self, place: &Path) -> io::Result<()> {
-        self.put(|file| file.persist(place))
+    /// Replaces an existing file.
+    pub fn replace(self, path: &Path) -> io::Result<()> {
+        self.persist(|file| file.persist(path))
     }
 
-    /// Fails when something is there.
-    pub fn place(self, place: &Path) -> io::Result<()> {
-        self.put(|file| file.persist_noclobber(place))
+    /// Fails if the path exists.
+    pub fn create(self, path: &Path) -> io::Result<()> {
+        self.persist(|file| file.persist_noclobber(path))
     }
 
-    fn put(self, persist: impl FnOnce(NamedTempFile) -> Result<File, PersistError>) -> io::Result<()> {
+    fn persist(self, persist: impl FnOnce(NamedTempFile) -> Result<File, PersistError>) -> io::Result<()> {
         let mut files = files();
         let path = self.0.path().to_owned();
-        let done = persist(self.0);
+        let result = persist(self.0);
         files.retain(|file| *file != path);
-        done.map(|_: File| ()).map_err(|error| error.error)
+        result.map(|_: File| ()).map_err(|error| error.error)
     }
 }

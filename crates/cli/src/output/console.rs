@@ -1,255 +1,232 @@
-//! What is said where: results to stdout; progress, hints and errors to stderr.
+//! Writes results to stdout, and progress, hints and errors to stderr.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::Instant;
 
-use rgrid_api::{Status, Stream};
+use console::{Alignment, measure_text_width, pad_str};
+use rgrid_api::Status;
 
-use crate::error::Failure;
+use crate::error::CliError;
 use crate::output::escape;
 use crate::watch::status_line::StatusLine;
 
 /// What a colour means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tone {
+pub enum Style {
     Plain,
-    Good,
-    Bad,
-    Busy,
+    Success,
+    Error,
+    Warning,
     Dim,
 }
 
-impl Tone {
+impl Style {
     pub fn of(status: Status) -> Self {
         match status {
-            Status::Queued => Tone::Dim,
-            Status::Running => Tone::Busy,
-            Status::Completed => Tone::Good,
-            Status::Failed | Status::Cancelled => Tone::Bad,
-        }
-    }
-
-    fn code(self) -> &'static str {
-        match self {
-            Tone::Plain => "",
-            Tone::Good => "\x1b[32m",
-            Tone::Bad => "\x1b[31m",
-            Tone::Busy => "\x1b[33m",
-            Tone::Dim => "\x1b[2m",
+            Status::Queued => Style::Dim,
+            Status::Running => Style::Warning,
+            Status::Completed => Style::Success,
+            Status::Failed | Status::Cancelled => Style::Error,
         }
     }
 }
 
-/// Where a script's text is shown.
+/// Where a script's output is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channel {
-    Out,
-    Err,
+    Stdout,
+    Stderr,
 }
 
-impl Channel {
-    /// What an install says is no part of the script's own output.
-    pub fn of(stream: Stream) -> Self {
-        match stream {
-            Stream::Stdout => Channel::Out,
-            Stream::Stderr | Stream::Install => Channel::Err,
-        }
-    }
-}
-
-/// Cloning shares the terminal's last line.
+/// Clones share the terminal's status line.
 #[derive(Clone)]
 pub struct Console {
-    out: Place,
-    err: Place,
-    bottom: StatusLine,
+    stdout: Sink,
+    stderr: Sink,
+    status_line: StatusLine,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Place {
-    terminal: bool,
-    colour: bool,
-    /// It can move its cursor.
-    obeys: bool,
+struct Sink {
+    is_terminal: bool,
+    has_colour: bool,
+    can_move_cursor: bool,
 }
 
-impl Place {
-    fn new(terminal: bool) -> Self {
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { terminal, colour: terminal && !unwanted && !dumb, obeys: !dumb }
+impl Sink {
+    fn new(is_terminal: bool) -> Self {
+        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let has_colour = is_terminal && !no_colour && !is_dumb;
+        Self { is_terminal, has_colour, can_move_cursor: is_terminal && !is_dumb }
     }
 
-    fn shown<'a>(&self, text: &'a str) -> std::borrow::Cow<'a, str> {
-        if self.terminal { escape::visible(text) } else { text.into() }
+    fn escape<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.is_terminal { escape::visible(text) } else { text.into() }
     }
 
-    fn coloured(&self, text: &str, tone: Tone) -> String {
-        let text = self.shown(text);
-        match tone {
-            Tone::Plain => text.into_owned(),
-            tone if self.colour => format!("{}{text}\x1b[0m", tone.code()),
-            _ => text.into_owned(),
+    fn paint(&self, text: &str, style: Style) -> String {
+        let text = self.escape(text);
+        let base = console::Style::new().force_styling(self.has_colour);
+        match style {
+            Style::Plain => text.into_owned(),
+            Style::Success => base.green().apply_to(text).to_string(),
+            Style::Error => base.red().apply_to(text).to_string(),
+            Style::Warning => base.yellow().apply_to(text).to_string(),
+            Style::Dim => base.dim().apply_to(text).to_string(),
         }
+    }
+
+    /// Left-aligned columns; the last one is not padded.
+    fn table(&self, rows: &[Vec<(String, Style)>]) -> String {
+        let cells = |row: &Vec<(String, Style)>| -> Vec<String> {
+            row.iter().map(|(text, style)| self.paint(text, *style)).collect()
+        };
+        let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
+        let width = |column: usize| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            cells.map(|text| measure_text_width(text)).max().unwrap_or(0)
+        };
+        let mut text = String::new();
+        for row in &rows {
+            for (column, cell) in row.iter().enumerate() {
+                let padding = if column + 1 < row.len() { width(column) + 2 } else { 0 };
+                text.push_str(&pad_str(cell, padding, Alignment::Left, None));
+            }
+            text.push('\n');
+        }
+        text
     }
 }
 
 impl Console {
     pub fn new() -> Self {
         Self {
-            out: Place::new(io::stdout().is_terminal()),
-            err: Place::new(io::stderr().is_terminal()),
-            bottom: StatusLine::new(),
+            stdout: Sink::new(io::stdout().is_terminal()),
+            stderr: Sink::new(io::stderr().is_terminal()),
+            status_line: StatusLine::new(),
         }
     }
 
-    pub fn out_is_terminal(&self) -> bool {
-        self.out.terminal
+    pub fn stdout_is_terminal(&self) -> bool {
+        self.stdout.is_terminal
     }
 
     /// One line of a result.
-    pub fn line(&self, text: &str) -> Result<(), Failure> {
-        self.toned_line(text, Tone::Plain)
+    pub fn line(&self, text: &str) -> Result<(), CliError> {
+        self.styled_line(text, Style::Plain, "")
     }
 
-    pub fn toned_line(&self, text: &str, tone: Tone) -> Result<(), Failure> {
-        self.write_out(&format!("{}\n", self.out.coloured(text, tone)))
+    pub fn styled_line(&self, text: &str, style: Style, rest: &str) -> Result<(), CliError> {
+        self.raw(&format!("{}{}\n", self.stdout.paint(text, style), self.stdout.escape(rest)))
     }
 
     /// `Name: value`.
-    pub fn field(&self, name: &str, value: &str, tone: Tone) -> Result<(), Failure> {
-        self.write_out(&format!("{name}: {}\n", self.out.coloured(value, tone)))
+    pub fn field(&self, name: &str, value: &str, style: Style) -> Result<(), CliError> {
+        self.raw(&format!("{name}: {}\n", self.stdout.paint(value, style)))
     }
 
-    /// A coloured word and what it is about.
-    pub fn marked(&self, mark: &str, tone: Tone, rest: &str) -> Result<(), Failure> {
-        self.write_out(&format!("{}{}\n", self.out.coloured(mark, tone), self.out.shown(rest)))
+    pub fn table(&self, headings: &[&str], rows: Vec<Vec<(String, Style)>>) -> Result<(), CliError> {
+        let headings = headings.iter().map(|text| ((*text).to_owned(), Style::Dim)).collect();
+        let rows: Vec<_> = std::iter::once(headings).chain(rows).collect();
+        self.raw(&self.stdout.table(&rows))
     }
 
-    /// Rows below their headings, each column as wide as its widest cell.
-    pub fn table(&self, headings: &[&str], rows: &[Vec<(String, Tone)>]) -> Result<(), Failure> {
-        let headings = headings.iter().map(|text| ((*text).to_owned(), Tone::Dim)).collect();
-        let rows: Vec<&Vec<(String, Tone)>> = std::iter::once(&headings).chain(rows).collect();
-        let width = |column: usize| {
-            let cells = rows.iter().filter_map(|row| row.get(column));
-            cells.map(|(text, _)| self.out.shown(text).chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-        for row in rows {
-            self.write_out(&self.row(row, &widths))?;
-        }
-        Ok(())
-    }
-
-    fn row(&self, cells: &[(String, Tone)], widths: &[usize]) -> String {
-        let mut line = String::new();
-        for (at, ((text, tone), width)) in cells.iter().zip(widths).enumerate() {
-            line.push_str(&self.out.coloured(text, *tone));
-            if at + 1 < cells.len() {
-                let taken = self.out.shown(text).chars().count();
-                line.push_str(&" ".repeat(width.saturating_sub(taken) + 2));
-            }
-        }
-        line.push('\n');
-        line
-    }
-
-    /// One document.
-    pub fn json(&self, value: &serde_json::Value) -> Result<(), Failure> {
+    pub fn json(&self, value: &serde_json::Value) -> Result<(), CliError> {
         let text = format!("{value:#}\n");
-        if self.out.terminal { self.write_out(&escape::visible_json(&text)) } else { self.write_out(&text) }
+        if self.stdout.is_terminal { self.raw(&escape::visible_json(&text)) } else { self.raw(&text) }
     }
 
-    /// What a script said: byte for byte, unless a terminal would obey it.
-    pub fn said(&self, channel: Channel, text: &str) -> Result<(), Failure> {
-        let Some(last) = text.chars().next_back() else { return Ok(()) };
-        let place = match channel {
-            Channel::Out => self.out,
-            Channel::Err => self.err,
+    /// Prints a script's output byte for byte, but escaped on a terminal.
+    pub fn script_output(&self, channel: Channel, text: &str) -> Result<(), CliError> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        let sink = match channel {
+            Channel::Stdout => self.stdout,
+            Channel::Stderr => self.stderr,
         };
-        let text = place.shown(text);
-        self.bottom.above(|open_line| {
+        let shown = sink.escape(text);
+        self.status_line.suspend(|line_is_open| {
             match channel {
-                Channel::Out => write_out(&text)?,
-                Channel::Err => write_err(&text),
+                Channel::Stdout => write_stdout(&shown)?,
+                Channel::Stderr => write_stderr(&shown),
             }
-            if place.terminal {
-                *open_line = last != '\n';
+            if sink.is_terminal {
+                *line_is_open = !text.ends_with('\n');
             }
             Ok(())
         })
     }
 
-    /// Whether there is a last line that can move.
-    pub fn is_lively(&self) -> bool {
-        self.err.terminal && self.err.obeys
+    /// Whether there is a status line.
+    pub fn is_interactive(&self) -> bool {
+        self.stderr.can_move_cursor
     }
 
-    /// What goes on meanwhile, and since when; for a console that is lively.
-    pub fn busy(&self, words: String, since: Instant) {
-        self.bottom.show(words, since);
+    /// Shows a status and the time since `start`. Requires an interactive console.
+    pub fn show_status(&self, message: String, start: Instant) {
+        self.status_line.show(message, start);
     }
 
-    /// Nothing goes on any more.
-    pub fn settle(&self) {
-        self.bottom.clear();
+    pub fn clear_status(&self) {
+        self.status_line.clear();
     }
 
-    /// `text` as it is, for one who knows what it does to a terminal.
-    pub fn raw(&self, text: &str) -> Result<(), Failure> {
-        self.write_out(text)
+    /// Writes to stdout without escaping.
+    pub fn raw(&self, text: &str) -> Result<(), CliError> {
+        self.status_line.suspend(|_| write_stdout(text))
     }
 
     pub fn progress(&self, text: &str) {
-        self.say(&self.err.coloured(text, Tone::Dim));
+        self.message(&self.stderr.paint(text, Style::Dim));
     }
 
     pub fn hint(&self, text: &str) {
-        let (hint, text) = (self.err.coloured("hint:", Tone::Good), self.err.shown(text));
-        self.say(&format!("  {hint} {text}"));
+        self.labelled("  ", "hint:", Style::Success, text);
     }
 
     pub fn warning(&self, text: &str) {
-        let (warning, text) = (self.err.coloured("warning:", Tone::Busy), self.err.shown(text));
-        self.say(&format!("{warning} {text}"));
+        self.labelled("", "warning:", Style::Warning, text);
     }
 
-    pub fn error(&self, failure: &Failure) {
-        if failure.is_silent() {
+    pub fn error(&self, error: &CliError) {
+        if error.is_silent() {
             return;
         }
-        let (error, what) = (self.err.coloured("error:", Tone::Bad), self.err.shown(&failure.what));
-        self.say(&format!("{error} {what}"));
-        for detail in &failure.details {
-            self.say(&format!("  {}", self.err.shown(detail)));
+        self.labelled("", "error:", Style::Error, &error.message);
+        for detail in &error.details {
+            self.message(&format!("  {}", self.stderr.escape(detail)));
         }
-        if let Some(hint) = &failure.hint {
+        if let Some(hint) = &error.hint {
             self.hint(hint);
         }
     }
 
-    fn say(&self, line: &str) {
-        self.bottom.above(|open_line| {
-            let begin = if self.err.terminal && std::mem::take(open_line) { "\n" } else { "" };
-            write_err(&format!("{begin}{line}\n"));
-        });
+    fn labelled(&self, indent: &str, label: &str, style: Style, text: &str) {
+        let (label, text) = (self.stderr.paint(label, style), self.stderr.escape(text));
+        self.message(&format!("{indent}{label} {text}"));
     }
 
-    fn write_out(&self, text: &str) -> Result<(), Failure> {
-        self.bottom.above(|_| write_out(text))
+    fn message(&self, line: &str) {
+        self.status_line.suspend(|line_is_open| {
+            let start = if self.stderr.is_terminal && std::mem::take(line_is_open) { "\n" } else { "" };
+            write_stderr(&format!("{start}{line}\n"));
+        });
     }
 }
 
-fn write_out(text: &str) -> Result<(), Failure> {
+fn write_stdout(text: &str) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
-        ErrorKind::BrokenPipe => Failure::output_closed(),
-        _ => Failure::failed(format!("stdout can't be written: {error}")),
+        ErrorKind::BrokenPipe => CliError::stdout_closed(),
+        _ => CliError::failure(format!("cannot write to stdout: {error}")),
     })
 }
 
-/// There is nobody left to tell when stderr can't be written.
-fn write_err(text: &str) {
+/// An error is ignored, since there is no other place to report it.
+fn write_stderr(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
@@ -257,22 +234,24 @@ fn write_err(text: &str) {
 mod tests {
     use super::*;
 
-    fn place(terminal: bool, colour: bool) -> Place {
-        Place { terminal, colour, obeys: true }
+    fn sink(is_terminal: bool, has_colour: bool) -> Sink {
+        Sink { is_terminal, has_colour, can_move_cursor: is_terminal }
     }
 
     #[test]
     fn only_a_terminal_gets_colours_and_escapes() {
-        assert_eq!(place(false, false).coloured("a\x1b", Tone::Bad), "a\x1b");
-        assert_eq!(place(true, false).coloured("a\x1b", Tone::Bad), "a\\x1b");
-        assert_eq!(place(true, true).coloured("a\x1b", Tone::Bad), "\x1b[31ma\\x1b\x1b[0m");
+        assert_eq!(sink(false, false).paint("a\x1b", Style::Error), "a\x1b");
+        assert_eq!(sink(true, false).paint("a\x1b", Style::Error), "a\\x1b");
+        assert_eq!(sink(true, true).paint("a\x1b", Style::Error), "\x1b[31ma\\x1b\x1b[0m");
     }
 
     #[test]
-    fn columns_are_aligned_and_the_last_one_is_not_filled_up() {
-        let out = place(false, false);
-        let console = Console { out, err: out, bottom: StatusLine::new() };
-        let cells = [("é".to_owned(), Tone::Good), ("b".to_owned(), Tone::Plain)];
-        assert_eq!(console.row(&cells, &[4, 9]), "é     b\n");
+    fn columns_are_aligned_by_display_width_and_the_last_one_is_not_padded() {
+        let row = |first: &str, last: &str| {
+            vec![(first.to_owned(), Style::Success), (last.to_owned(), Style::Plain)]
+        };
+        let rows = [row("é", "b"), row("日本", "c"), row("🦀!", "long")];
+        assert_eq!(sink(false, false).table(&rows), "é     b\n日本  c\n🦀!   long\n");
+        assert_eq!(sink(true, true).table(&rows[..1]), "\x1b[32mé\x1b[0m  b\n");
     }
 }

@@ -1,9 +1,7 @@
 //! What a person reads: messages, tables, times, hints.
 
 pub mod console;
-pub mod describe;
 pub mod escape;
 pub mod hints;
 pub mod report;
 pub mod times;
-pub mod truncation;

@@ -1,89 +1,119 @@
-//! What whoever waited for an execution is told at its end.
+//! Reports how an execution ended: errors, and output or files that are incomplete.
 
 use std::collections::BTreeMap;
 
+use rgrid_api::units::format_size;
 use rgrid_api::{Execution, FailureKind, Status, Stream};
 
-use crate::error::Failure;
+use crate::error::CliError;
 use crate::exit_code::Exit;
 use crate::output::console::Console;
-use crate::output::{hints, truncation};
+use crate::output::hints;
 
-/// What of the script's output has been on the screen.
+/// How the server marks a cut in the middle of a stream: `[… 3 MiB cut by RGrid …]`.
+const MARKER_START: &str = "\n[… ";
+const MARKER_END: &str = " cut by RGrid …]\n";
+/// Longer than any size in a marker.
+const MAX_SIZE_TEXT: usize = 20;
+
+/// Whether the script's output has been printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
+pub enum Printed {
     Output,
     Nothing,
 }
 
-/// Warns of what was cut, says what went wrong, and gives the code to leave with.
-pub fn conclude(ended: &Execution, seen: Seen, console: &Console) -> Exit {
-    if seen == Seen::Output {
-        warn_of_cuts(ended, &[Stream::Stdout, Stream::Stderr], console);
+/// Prints warnings and the error of an execution that has ended, and returns the exit code.
+pub fn report(ended: &Execution, printed: Printed, console: &Console) -> Exit {
+    if printed == Printed::Output {
+        warn_about_cuts(ended, &[Stream::Stdout, Stream::Stderr], console);
     }
-    warn_of_left_out(ended, console);
-    if let Some(failure) = failure(ended, seen) {
-        console.error(&failure);
+    warn_about_files(ended, console);
+    if let Some(error) = execution_error(ended, printed) {
+        console.error(&error);
     }
     Exit::of(ended)
 }
 
-/// Warns of files that were not kept.
-pub fn warn_of_left_out(execution: &Execution, console: &Console) {
-    for sentence in &execution.outputs_left_out {
-        console.warning(&format!("files: {}", sentence.trim_end_matches('.')));
+/// Warns about output files that were not kept.
+pub fn warn_about_files(execution: &Execution, console: &Console) {
+    for message in &execution.outputs_left_out {
+        console.warning(&format!("files: {}", message.trim_end_matches('.')));
     }
 }
 
-/// Warns that of these streams so many bytes were not shown to somebody who followed.
-pub fn warn_of_missing(ended: &Execution, missing: &BTreeMap<Stream, u64>, console: &Console) {
+/// Warns that this many bytes of a followed stream were not sent.
+pub fn warn_about_missing(ended: &Execution, missing: &BTreeMap<Stream, u64>, console: &Console) {
     for (&stream, &missing) in missing {
-        let total = match stream {
-            Stream::Stdout => ended.stdout_bytes,
-            Stream::Stderr => ended.stderr_bytes,
-            // How much it said in all is not told.
-            Stream::Install => continue,
-        };
-        console.warning(&truncation::cut_at(stream, total.saturating_sub(missing), total));
-    }
-}
-
-pub fn warn_of_cuts(execution: &Execution, streams: &[Stream], console: &Console) {
-    if !execution.output_truncated {
-        return;
-    }
-    for &stream in streams {
-        let (text, total) = match stream {
-            Stream::Stdout => (&execution.stdout, execution.stdout_bytes),
-            Stream::Stderr => (&execution.stderr, execution.stderr_bytes),
-            Stream::Install => continue,
-        };
-        if let Some(warning) = truncation::warning(stream, text.as_deref().unwrap_or_default(), total) {
-            console.warning(&warning);
+        if let Some((_, total)) = stream_of(ended, stream) {
+            console.warning(&cut_warning(stream, total.saturating_sub(missing), total));
         }
     }
 }
 
-/// None for one that completed.
-fn failure(ended: &Execution, seen: Seen) -> Option<Failure> {
-    let what = match ended.status {
+pub fn warn_about_cuts(execution: &Execution, streams: &[Stream], console: &Console) {
+    if !execution.output_truncated {
+        return;
+    }
+    for &stream in streams {
+        let kept =
+            stream_of(execution, stream).and_then(|(text, total)| Some((kept_bytes(text, total)?, total)));
+        if let Some((kept, total)) = kept {
+            console.warning(&cut_warning(stream, kept, total));
+        }
+    }
+}
+
+/// The text and total size. The total size of the install's output is not recorded.
+fn stream_of(execution: &Execution, stream: Stream) -> Option<(&str, u64)> {
+    let (text, total) = match stream {
+        Stream::Stdout => (&execution.stdout, execution.stdout_bytes),
+        Stream::Stderr => (&execution.stderr, execution.stderr_bytes),
+        Stream::Install => return None,
+    };
+    Some((text.as_deref().unwrap_or_default(), total))
+}
+
+fn cut_warning(stream: Stream, kept: u64, total: u64) -> String {
+    format!("{stream} was cut at {} (of {})", format_size(kept), format_size(total))
+}
+
+/// How many bytes of a cut stream were kept; `None` if `text` is complete.
+fn kept_bytes(text: &str, total: u64) -> Option<u64> {
+    if text.len() as u64 == total {
+        return None;
+    }
+    // A script may print such a line, too. The halves have similar lengths, so the server's marker is the one
+    // that is closest to the middle.
+    let cuts = text.match_indices(MARKER_START).filter_map(|(at, marker)| {
+        let (size, last) = text.get(at + marker.len()..)?.split_once(MARKER_END)?;
+        (size.len() <= MAX_SIZE_TEXT && !size.contains('\n')).then_some((at, last.len()))
+    });
+    cuts.min_by_key(|(first, last)| first.abs_diff(*last)).map(|(first, last)| (first + last) as u64)
+}
+
+/// `None` if the execution completed.
+fn execution_error(ended: &Execution, printed: Printed) -> Option<CliError> {
+    let message = match ended.status {
         Status::Completed => return None,
         Status::Cancelled => format!("{} was cancelled", ended.id),
         _ => ended.execution_error.clone().unwrap_or_else(|| format!("{} failed", ended.id)),
     };
-    // Whoever has read the traceback needs no pointer to it.
-    let hint = match (seen, ended.failure_kind) {
-        (Seen::Output, Some(FailureKind::Exit)) => Some(format!("`rgrid why {}` tells more", ended.id)),
+    let hint = match (printed, ended.failure_kind) {
+        // The traceback is already on the screen.
+        (Printed::Output, Some(FailureKind::Exit)) => {
+            Some(format!("see details with `rgrid why {}`", ended.id))
+        }
         _ => hints::of(ended),
     };
-    Some(Failure { hint, ..Failure::new(Exit::of(ended), what) })
+    Some(CliError { hint, ..CliError::new(Exit::of(ended), message) })
 }
 
 #[cfg(test)]
 pub mod tests {
     use super::*;
 
-    /// One that says as little as possible.
+    /// An execution with as few values as possible.
     pub fn execution(id: &str, status: Status) -> Execution {
         Execution {
             id: id.to_owned(),
@@ -126,23 +156,35 @@ pub mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_in_the_servers_sentence() {
-        let sentence = "the script ended with exit code 3".to_owned();
+    fn a_failure_is_reported_with_the_servers_message() {
+        let message = "the script ended with exit code 3".to_owned();
         let ended = Execution {
             failure_kind: Some(FailureKind::Exit),
             exit_code: Some(3),
-            execution_error: Some(sentence.clone()),
+            execution_error: Some(message.clone()),
             ..execution("exec_1", Status::Failed)
         };
-        let failure = failure(&ended, Seen::Nothing).unwrap();
-        assert_eq!((failure.what, failure.exit), (sentence, Exit::Script(3)));
-        assert_eq!(failure.hint.as_deref(), Some("see what it said with `rgrid logs exec_1`"));
+        let error = execution_error(&ended, Printed::Nothing).unwrap();
+        assert_eq!((error.message, error.exit), (message, Exit::Script(3)));
+        assert_eq!(error.hint.as_deref(), Some("see its output with `rgrid logs exec_1`"));
     }
 
     #[test]
-    fn a_success_has_nothing_to_tell() {
-        assert_eq!(failure(&execution("exec_1", Status::Completed), Seen::Output), None);
-        let cancelled = failure(&execution("exec_1", Status::Cancelled), Seen::Output).unwrap();
-        assert!(cancelled.what.contains("was cancelled"));
+    fn a_completed_execution_has_no_error() {
+        assert_eq!(execution_error(&execution("exec_1", Status::Completed), Printed::Output), None);
+        let cancelled = execution_error(&execution("exec_1", Status::Cancelled), Printed::Output).unwrap();
+        assert!(cancelled.message.contains("was cancelled"));
+    }
+
+    #[test]
+    fn the_kept_bytes_of_a_cut_stream_are_counted() {
+        let marker = "\n[… 1 byte cut by RGrid …]\n";
+        assert_eq!(kept_bytes("aaaa", 4), None);
+        assert_eq!(kept_bytes(marker, marker.len() as u64), None);
+        assert_eq!(kept_bytes(&format!("aaaa{marker}zzzz"), 9), Some(8));
+        // The script printed such a line as well.
+        let text = format!("a{marker}{}{marker}{}", "b".repeat(100), "c".repeat(120));
+        assert_eq!(kept_bytes(&text, 4000), Some((text.len() - marker.len()) as u64));
+        assert_eq!(cut_warning(Stream::Stdout, 102_400, 3_250_586), "stdout was cut at 100 KiB (of 3.1 MiB)");
     }
 }

@@ -1,11 +1,11 @@
-//! Times of the API as people read them.
+//! Formats the API's times for people.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Local, Utc};
 use rgrid_api::units::format_duration;
 
-/// `2025-11-15 16:30:00` in local time; what can't be read is shown as it came.
+/// `2025-11-15 16:30:00` in local time. An invalid time is returned unchanged.
 pub fn local(rfc3339: &str) -> String {
     match DateTime::parse_from_rfc3339(rfc3339) {
         Ok(time) => time.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S").to_string(),
@@ -15,33 +15,33 @@ pub fn local(rfc3339: &str) -> String {
 
 /// `3 minutes ago`.
 pub fn relative(rfc3339: &str) -> String {
-    match read(rfc3339) {
+    match parse(rfc3339) {
         Some(time) => ago(Utc::now().signed_duration_since(time).num_seconds()),
         None => rfc3339.to_owned(),
     }
 }
 
-/// From one time to a later one; nothing when one of them can't be read.
+/// `None` if a time is invalid, or `to` is before `from`.
 pub fn between(from: &str, to: &str) -> Option<Duration> {
-    read(to)?.signed_duration_since(read(from)?).to_std().ok()
+    parse(to)?.signed_duration_since(parse(from)?).to_std().ok()
 }
 
-/// From that time until now, by this machine's clock.
+/// The time since then by this machine's clock.
 pub fn since(rfc3339: &str) -> Option<Duration> {
-    Utc::now().signed_duration_since(read(rfc3339)?).to_std().ok()
+    Utc::now().signed_duration_since(parse(rfc3339)?).to_std().ok()
 }
 
 pub fn milliseconds(ms: u64) -> String {
     format_duration(Duration::from_millis(ms))
 }
 
-/// The API's times are RFC 3339; the `Date` of HTTP is written like that of a mail.
-fn read(time: &str) -> Option<DateTime<Utc>> {
-    let read = DateTime::parse_from_rfc3339(time).or_else(|_| DateTime::parse_from_rfc2822(time));
-    read.ok().map(|time| time.with_timezone(&Utc))
+/// The API uses RFC 3339, and HTTP's `Date` header RFC 2822.
+fn parse(time: &str) -> Option<DateTime<Utc>> {
+    let parsed = DateTime::parse_from_rfc3339(time).or_else(|_| DateTime::parse_from_rfc2822(time));
+    parsed.ok().map(|time| time.with_timezone(&Utc))
 }
 
-/// Clocks of client and server differ a little: the future is `just now` too.
+/// The clocks of client and server may differ, so the future counts as `just now`.
 fn ago(seconds: i64) -> String {
     let (count, unit) = match seconds {
         ..=1 => return "just now".to_owned(),
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_are_told_in_their_largest_unit() {
+    fn ages_are_shown_in_their_largest_unit() {
         let texts = [-5, 1, 59, 60, 7199, 90_000, 200_000].map(ago);
         assert_eq!(
             texts,
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn time_between_is_never_negative() {
+    fn a_negative_duration_is_none() {
         let (early, late) = ("2025-11-15T16:30:00Z", "2025-11-15T16:30:05.500Z");
         assert_eq!(between(early, late), Some(Duration::from_millis(5500)));
         assert_eq!(between(late, early), None);

@@ -1,10 +1,7 @@
-//! What can be told of a Python script without running it.
+//! Reads Python scripts without running them.
 
 mod distributions;
 mod imports;
 pub mod inline_metadata;
-pub mod requirements;
-mod standard_library;
 pub mod suggestions;
-mod tokens;
 pub mod versions;

@@ -1,96 +1,98 @@
-//! Imports that nothing will provide, told before the run: never an error, since they may never be
-//! reached.
+//! Suggests packages for imports that nothing provides. It never fails, since an import may never be executed.
 
 use std::path::Path;
 
-use crate::python::distributions::{self, normalised};
-use crate::python::imports::{self, Import};
-use crate::python::requirements::Required;
-use crate::python::standard_library;
+use rgrid_api::requirements::normalize_name;
 
-/// What is known of a script before it runs.
-pub struct Surroundings<'a> {
-    /// Python 3.`minor`, when that is known.
+use crate::python::distributions::{is_in_standard_library, providing};
+use crate::python::imports::{self, Import};
+
+/// What is known about a script before it runs.
+pub struct ImportContext<'a> {
+    /// The minor version of Python 3.
     pub minor: Option<u32>,
-    pub required: &'a Required,
-    /// Where one more requirement belongs: `requirements.txt`.
+    /// The normalized names of the installed packages; `None` if some are not known.
+    pub packages: Option<&'a [String]>,
+    /// Where to add another requirement: `requirements.txt`.
     pub place: &'a str,
-    /// The script's own name and those of the files that go along.
+    /// The names of the script and of the uploaded files.
     pub files: &'a [String],
-    /// Where the script lies, unless it came from stdin.
+    /// The folder of the script, unless it came from stdin.
     pub folder: Option<&'a Path>,
 }
 
-/// One sentence for each module that is missing.
-pub fn of(name: &str, source: &str, around: &Surroundings) -> Vec<String> {
+/// One sentence per missing module.
+pub fn of(name: &str, source: &str, context: &ImportContext) -> Vec<String> {
     let mut sentences = Vec::new();
-    for import in imports::of(source) {
-        if let Some(rest) = around.missing(&import) {
-            let sentence = format!("{name} imports {rest}");
-            if !sentences.contains(&sentence) {
-                sentences.push(sentence);
-            }
-        }
+    for import in imports::find(source) {
+        let sentence = context.suggestion(&import).map(|suggestion| format!("{name} imports {suggestion}"));
+        sentences.extend(sentence.filter(|sentence| !sentences.contains(sentence)));
     }
     sentences
 }
 
-impl Surroundings<'_> {
-    fn missing(&self, import: &Import) -> Option<String> {
+impl ImportContext<'_> {
+    fn suggestion(&self, import: &Import) -> Option<String> {
         let top = import.top();
-        if top.starts_with("__") || standard_library::has(top, self.minor) || self.goes_along(top) {
+        if top.starts_with("__") || is_in_standard_library(top, self.minor) || self.is_uploaded(top) {
             return None;
         }
-        if let Some(beside) = self.stays_at_home(top) {
-            return Some(beside);
+        if let Some(suggestion) = self.local_suggestion(top) {
+            return Some(suggestion);
         }
-        let providers = distributions::providing(&import.module, &import.names)?;
-        let distribution = providers.distributions.first()?;
-        if self.required.may_provide(&providers.distributions) {
+        let providers = providing(&import.module, &import.names)?;
+        let is_installed = |packages: &[String]| {
+            providers.packages.iter().any(|name| packages.contains(&normalize_name(name)))
+        };
+        if self.packages.is_none_or(is_installed) {
             return None;
         }
-        let same = normalised(distribution) == normalised(&providers.import);
-        let what = if same { "it" } else { distribution };
-        Some(format!("{}; add {what} to {}", providers.import, self.place))
+        let package = providers.other_name().unwrap_or("it");
+        Some(format!("{}; add {package} to {}", providers.import, self.place))
     }
 
-    fn goes_along(&self, module: &str) -> bool {
+    fn is_uploaded(&self, module: &str) -> bool {
         self.files.iter().any(|file| {
-            let rest = file.strip_prefix(module).and_then(|rest| rest.strip_prefix('.'));
-            rest.is_some_and(|ending| ending == "py" || ending.ends_with("so"))
+            let extension = file.strip_prefix(module).and_then(|rest| rest.strip_prefix('.'));
+            extension.is_some_and(|extension| extension == "py" || extension.ends_with("so"))
         })
     }
 
-    fn stays_at_home(&self, module: &str) -> Option<String> {
+    /// For a module that is next to the script but not uploaded.
+    fn local_suggestion(&self, module: &str) -> Option<String> {
         let folder = self.folder?;
         let file = format!("{module}.py");
         if folder.join(&file).is_file() {
-            return Some(format!("{module}; name {file} behind the script, so that it goes along"));
+            return Some(format!("{module}; to upload {file}, name it after the script"));
         }
         let is_package = folder.join(module).join("__init__.py").is_file();
-        is_package.then(|| format!("{module}, a folder; only single files go along"))
+        is_package.then(|| format!("{module}, a folder; only single files are uploaded"))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rgrid_api::Requirements;
+
     use super::*;
 
-    fn suggested(source: &str, requirements: &str, minor: Option<u32>) -> Vec<String> {
-        let around = Surroundings {
+    fn suggest(source: &str, requirements: &str, minor: Option<u32>) -> Vec<String> {
+        let requirements = Requirements::parse(requirements).unwrap();
+        let packages = requirements.map_or(Some(Vec::new()), |requirements| requirements.package_names());
+        let context = ImportContext {
             minor,
-            required: &Required::of(requirements),
+            packages: packages.as_deref(),
             place: "requirements.txt",
             files: &["script.py".to_owned(), "helper.py".to_owned()],
             folder: None,
         };
-        of("script.py", source, &around)
+        of("script.py", source, &context)
     }
 
     #[test]
-    fn a_missing_module_is_suggested_by_what_to_install() {
+    fn a_package_is_suggested_once_for_each_missing_module() {
         assert_eq!(
-            suggested("import requests, yaml, os", "", None),
+            suggest("import requests, yaml, os\nfrom requests.auth import A", "", None),
             [
                 "script.py imports requests; add it to requirements.txt",
                 "script.py imports yaml; add PyYAML to requirements.txt"
@@ -99,43 +101,38 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_not_suggested() {
+    fn nothing_is_suggested_for_modules_that_are_provided() {
         let source =
             "import os, helper, script, yaml, cv2, __main__\nfrom flask_cors import CORS\nimport numpy";
         let requirements = "pyyaml>=6\nopencv-python-headless\nFLASK.CORS\npandas";
-        assert_eq!(suggested(source, requirements, None), Vec::<String>::new());
-        assert_eq!(suggested("import anything", "-r base.txt", None), Vec::<String>::new());
+        for (source, requirements, minor) in [
+            (source, requirements, None),
+            ("import anything", "https://example.org/a.tar.gz", None),
+            ("import tomllib", "", Some(11)),
+        ] {
+            assert_eq!(suggest(source, requirements, minor), Vec::<String>::new());
+        }
+        assert_eq!(suggest("import tomllib", "", Some(9)).len(), 1);
     }
 
     #[test]
-    fn the_version_decides_about_the_standard_library() {
-        assert_eq!(suggested("import tomllib", "", Some(11)), Vec::<String>::new());
-        assert_eq!(suggested("import tomllib", "", Some(9)).len(), 1);
-    }
-
-    #[test]
-    fn each_module_is_told_once() {
-        assert_eq!(suggested("import requests\nfrom requests.auth import A", "", None).len(), 1);
-    }
-
-    #[test]
-    fn a_module_beside_the_script_has_to_be_named() {
+    fn a_module_next_to_the_script_must_be_named() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("tools.py"), "").unwrap();
         std::fs::create_dir(folder.path().join("pack")).unwrap();
         std::fs::write(folder.path().join("pack/__init__.py"), "").unwrap();
-        let around = Surroundings {
+        let context = ImportContext {
             minor: None,
-            required: &Required::default(),
+            packages: Some(&[]),
             place: "requirements.txt",
             files: &[],
             folder: Some(folder.path()),
         };
         assert_eq!(
-            of("s.py", "import tools, pack", &around),
+            of("s.py", "import tools, pack", &context),
             [
-                "s.py imports tools; name tools.py behind the script, so that it goes along",
-                "s.py imports pack, a folder; only single files go along"
+                "s.py imports tools; to upload tools.py, name it after the script",
+                "s.py imports pack, a folder; only single files are uploaded"
             ]
         );
     }

@@ -1,8 +1,8 @@
-//! The script's arguments: those that name files here go along, and the script gets their base names.
+//! The script's arguments. Those that name local files are uploaded, and the script receives their base names.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -12,119 +12,113 @@ use base64::prelude::BASE64_STANDARD;
 use rgrid_api::units::format_size;
 use rgrid_api::{InputFile, names};
 
-use crate::error::Failure;
-use crate::submit::script::Source;
+use crate::error::CliError;
+use crate::submit::script::ScriptSource;
 
-/// Far above what a server takes: one need not read it to know. The server tells its own limit.
-const SIZE_MAX: u64 = 1 << 30;
+/// Far more than a server accepts, so that larger files are not even read. The server reports its own limit.
+const MAX_SIZE: u64 = 1 << 30;
 
 pub struct Arguments {
-    /// As the script gets them.
+    /// As the script receives them.
     pub args: Vec<String>,
     pub files: Vec<InputFile>,
 }
 
 impl Arguments {
-    pub fn read(given: &[OsString], source: &Source) -> Result<Self, Failure> {
-        let mut luggage = Uploads { source, packed: BTreeMap::new(), files: Vec::new(), size: 0 };
-        let args = given.iter().map(|argument| luggage.pass(argument)).collect::<Result<_, _>>()?;
-        Ok(Self { args, files: luggage.files })
+    pub fn read(arguments: &[OsString], source: &ScriptSource) -> Result<Self, CliError> {
+        let mut uploads = Uploads { source, paths: BTreeMap::new(), files: Vec::new(), size: 0 };
+        let args = arguments.iter().map(|argument| uploads.resolve(argument)).collect::<Result<_, _>>()?;
+        Ok(Self { args, files: uploads.files })
     }
 }
 
 struct Uploads<'a> {
-    source: &'a Source,
-    /// Where the file of that base name came from.
-    packed: BTreeMap<String, PathBuf>,
+    source: &'a ScriptSource,
+    /// The local path of each uploaded name.
+    paths: BTreeMap<String, PathBuf>,
     files: Vec<InputFile>,
     size: u64,
 }
 
 impl Uploads<'_> {
-    /// The argument as the script gets it.
-    fn pass(&mut self, argument: &OsStr) -> Result<String, Failure> {
+    /// Returns the argument as the script receives it.
+    fn resolve(&mut self, argument: &OsStr) -> Result<String, CliError> {
         let path = Path::new(argument);
-        let text = argument.to_str().map(str::to_owned);
-        let not_text = || {
-            Failure::usage(format!("the argument {} is not UTF-8", path.display()))
-                .hint("a file with such a name has to be renamed before it can go along")
-        };
-        match here(path)? {
-            Some(metadata) if metadata.is_dir() => Err(folder(path)),
-            Some(metadata) if metadata.is_file() || metadata.file_type().is_fifo() => {
-                self.pack(path, metadata.len(), &text.ok_or_else(not_text)?)
+        let shown = path.display();
+        let metadata = match fs::metadata(path) {
+            Ok(metadata) => Some(metadata),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return Err(CliError::usage(format!("cannot read {shown}: permission denied")));
             }
-            // Devices and sockets are no files that could go along.
-            _ => text.ok_or_else(not_text),
+            // It does not exist or is not a path: too long, or below a file.
+            Err(_) => None,
+        };
+        if metadata.as_ref().is_some_and(fs::Metadata::is_dir) {
+            return Err(CliError::usage(format!("{shown} is a folder; only files are uploaded"))
+                .hint("name the files in it, or pack it: `tar cf files.tar FOLDER`"));
+        }
+        let text = argument.to_str().ok_or_else(|| {
+            CliError::usage(format!("the argument {shown} is not UTF-8"))
+                .hint("a file with such a name must be renamed before it can be uploaded")
+        })?;
+        match metadata {
+            Some(metadata) if metadata.is_file() || metadata.file_type().is_fifo() => {
+                self.upload(path, metadata.len(), text)
+            }
+            // Devices and sockets are not uploaded.
+            _ => Ok(text.to_owned()),
         }
     }
 
-    fn pack(&mut self, path: &Path, size: u64, text: &str) -> Result<String, Failure> {
+    fn upload(&mut self, path: &Path, size: u64, text: &str) -> Result<String, CliError> {
+        let shown = path.display();
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or(text).to_owned();
-        names::check_file_name(&name).map_err(Failure::usage)?;
-        if self.is_packed(&name, path)? {
+        names::check_file_name(&name).map_err(CliError::usage)?;
+        if self.is_uploaded(&name, path)? {
             return Ok(name);
         }
         self.size = self.size.saturating_add(size);
-        if self.size > SIZE_MAX {
-            let (here, size) = (path.display(), format_size(self.size));
-            return Err(Failure::usage(format!("{here} is too large to go along: {size} of files in all")));
+        if self.size > MAX_SIZE {
+            let size = format_size(self.size);
+            return Err(CliError::usage(format!("{shown} is too large: the files have {size} in total")));
         }
         let content = fs::read(path).map_err(|error| {
-            Failure::usage(format!("{} can't be read: {}", path.display(), words(&error)))
+            let cause = match error.kind() {
+                ErrorKind::PermissionDenied => "permission denied".to_owned(),
+                _ => error.to_string(),
+            };
+            CliError::usage(format!("cannot read {shown}: {cause}"))
         })?;
         self.files.push(InputFile { name: name.clone(), content_base64: BASE64_STANDARD.encode(content) });
-        self.packed.insert(name.clone(), path.to_owned());
+        self.paths.insert(name.clone(), path.to_owned());
         Ok(name)
     }
 
-    /// The same file may be named twice; two files can't lie under one name.
-    fn is_packed(&self, name: &str, path: &Path) -> Result<bool, Failure> {
+    /// A file may be named twice, but two files cannot have the same name.
+    fn is_uploaded(&self, name: &str, path: &Path) -> Result<bool, CliError> {
         if name == self.source.script.name {
-            let is_script = self.source.path.as_ref().is_some_and(|script| same(script, path));
-            let what = format!("{}: {name:?} is the script's own name", path.display());
-            return if is_script { Ok(true) } else { Err(Failure::usage(what).hint("rename one of them")) };
+            if self.source.path.as_ref().is_some_and(|script| is_same_file(script, path)) {
+                return Ok(true);
+            }
+            let message = format!("{} has the same name as the script, {name:?}", path.display());
+            return Err(CliError::usage(message).hint("rename one of them"));
         }
-        match self.packed.get(name) {
+        match self.paths.get(name) {
             None => Ok(false),
-            Some(other) if same(other, path) => Ok(true),
+            Some(other) if is_same_file(other, path) => Ok(true),
             Some(other) => {
-                let (one, other) = (other.display(), path.display());
-                let what = format!("two files are called {name:?}: {one} and {other}");
-                Err(Failure::usage(what).hint("the script would find one of them only; rename one"))
+                let (first, second) = (other.display(), path.display());
+                let message = format!("two files have the name {name:?}: {first} and {second}");
+                Err(CliError::usage(message).hint("the script would find only one of them; rename one"))
             }
         }
     }
 }
 
-/// None for an argument that names nothing here.
-fn here(path: &Path) -> Result<Option<Metadata>, Failure> {
-    match fs::metadata(path) {
-        Ok(metadata) => Ok(Some(metadata)),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            Err(Failure::usage(format!("{} can't be looked at: permission denied", path.display())))
-        }
-        // Not there, or no path at all: too long, a file's name as a folder.
-        Err(_) => Ok(None),
-    }
-}
-
-fn folder(path: &Path) -> Failure {
-    Failure::usage(format!("{} is a folder; only files go along", path.display()))
-        .hint("name the files in it, or pack it: `tar cf files.tar FOLDER`")
-}
-
-fn same(one: &Path, other: &Path) -> bool {
+fn is_same_file(one: &Path, other: &Path) -> bool {
     match (fs::canonicalize(one), fs::canonicalize(other)) {
         (Ok(one), Ok(other)) => one == other,
         _ => one == other,
-    }
-}
-
-fn words(error: &std::io::Error) -> String {
-    match error.kind() {
-        ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        _ => error.to_string(),
     }
 }
 
@@ -153,15 +147,15 @@ mod tests {
             self.0.path().join(name).into_os_string()
         }
 
-        fn read(&self, given: &[OsString]) -> Result<Arguments, Failure> {
+        fn read(&self, given: &[OsString]) -> Result<Arguments, CliError> {
             let script = Script { name: "s.py".to_owned(), content: String::new() };
             let path = self.0.path().join("s.py");
-            Arguments::read(given, &Source { script, path: Some(path), folder: None })
+            Arguments::read(given, &ScriptSource { script, path: Some(path), folder: None })
         }
     }
 
     #[test]
-    fn a_file_goes_along_under_its_base_name() {
+    fn a_file_is_uploaded_under_its_base_name() {
         let folder = Folder::with(&["in/data.csv"]);
         let read = folder.read(&[folder.path("in/data.csv"), "output.txt".into(), "".into()]).unwrap();
         assert_eq!(read.args, ["data.csv", "output.txt", ""]);
@@ -170,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn one_file_may_be_named_twice_and_the_script_too() {
+    fn a_file_and_the_script_may_be_named_twice() {
         let folder = Folder::with(&["a", "s.py"]);
         let twice = [folder.path("a"), folder.path("./a"), folder.path("s.py")];
         let read = folder.read(&twice).unwrap();
@@ -178,23 +172,23 @@ mod tests {
     }
 
     #[test]
-    fn two_files_of_one_name_are_told_with_their_paths() {
+    fn two_files_with_the_same_name_are_reported_with_their_paths() {
         let folder = Folder::with(&["x/a", "y/a", "x/s.py"]);
-        let two = folder.read(&[folder.path("x/a"), folder.path("y/a")]).err().unwrap().what;
-        assert!(two.starts_with("two files are called \"a\": ") && two.contains("x/a and "), "{two}");
-        let script = folder.read(&[folder.path("x/s.py")]).err().unwrap().what;
-        assert!(script.ends_with("\"s.py\" is the script's own name"), "{script}");
+        let two = folder.read(&[folder.path("x/a"), folder.path("y/a")]).err().unwrap().message;
+        assert!(two.starts_with("two files have the name \"a\": ") && two.contains("x/a and "), "{two}");
+        let script = folder.read(&[folder.path("x/s.py")]).err().unwrap().message;
+        assert!(script.ends_with("has the same name as the script, \"s.py\""), "{script}");
     }
 
     #[test]
-    fn a_folder_does_not_go_along() {
+    fn a_folder_is_not_uploaded() {
         let folder = Folder::with(&["sub/a"]);
-        let failure = folder.read(&[folder.path("sub")]).err().unwrap();
-        assert!(failure.what.contains("sub is a folder"), "{failure}");
+        let error = folder.read(&[folder.path("sub")]).err().unwrap();
+        assert!(error.message.contains("sub is a folder"), "{error}");
     }
 
     #[test]
-    fn what_names_no_file_is_passed_as_it_is() {
+    fn an_argument_that_names_no_file_is_unchanged() {
         let folder = Folder::with(&["a"]);
         let long = "x".repeat(5000);
         let given: Vec<OsString> =
@@ -205,10 +199,10 @@ mod tests {
     }
 
     #[test]
-    fn an_argument_has_to_be_text() {
+    fn an_argument_must_be_utf8() {
         let folder = Folder::with(&[]);
         assert!(
-            folder.read(&[OsString::from_vec(vec![b'a', 0xff])]).err().unwrap().what.contains("not UTF-8")
+            folder.read(&[OsString::from_vec(vec![b'a', 0xff])]).err().unwrap().message.contains("not UTF-8")
         );
     }
 }

@@ -1,70 +1,71 @@
-//! From a command line to what is submitted. Everything that is wrong with it is told before anything
-//! is sent, in the words that the server would use.
+//! Turns a command line into a submission. Errors are reported before anything is sent.
 
 mod arguments;
-mod environment;
-mod language;
 mod options;
 mod requirements;
 mod runtime;
 mod script;
-mod secrets;
+mod variables;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use rgrid_api::Submission;
 
-use crate::client::Server;
-use crate::error::Failure;
-use crate::python::suggestions::{self, Surroundings};
+use crate::client::Client;
+use crate::error::CliError;
+use crate::python::suggestions::{self, ImportContext};
 use crate::python::versions;
 use arguments::Arguments;
-use language::Language;
-pub use options::{JobOptions, label};
-use requirements::Requirements;
-use script::Source;
+pub use options::{JobOptions, parse_label};
+use requirements::JobRequirements;
+use runtime::Language;
+use script::ScriptSource;
+pub use variables::read_secrets;
 
-pub struct Prepared {
+pub struct PreparedJob {
     pub submission: Submission,
-    /// What the user should know before it runs.
     pub hints: Vec<String>,
-    source: Source,
+    source: ScriptSource,
 }
 
-impl Prepared {
+impl PreparedJob {
     /// The same script with other arguments.
-    pub fn with(&self, command: &[OsString]) -> Result<Submission, Failure> {
-        let arguments = Arguments::read(command.get(1..).unwrap_or_default(), &self.source)?;
-        Ok(Submission { args: arguments.args, files: arguments.files, ..self.submission.clone() })
+    pub fn with_command(&self, command: &[OsString]) -> Result<Submission, CliError> {
+        let Arguments { args, files } = Arguments::read(command.get(1..).unwrap_or_default(), &self.source)?;
+        Ok(Submission { args, files, ..self.submission.clone() })
     }
 }
 
-/// The values of these, from the caller's environment or asked for.
-pub fn secrets(names: &[String]) -> Result<BTreeMap<String, String>, Failure> {
-    secrets::of(names, &[])
-}
-
-/// As it is sent.
-pub fn body(submission: &Submission) -> Result<Vec<u8>, Failure> {
+pub fn to_json(submission: &Submission) -> Result<Vec<u8>, CliError> {
     serde_json::to_vec(submission)
-        .map_err(|error| Failure::failed(format!("the submission can't be written as JSON: {error}")))
+        .map_err(|error| CliError::failure(format!("cannot write the submission as JSON: {error}")))
 }
 
-/// `command` is the script and its arguments.
-pub fn prepare(options: &JobOptions, command: &[OsString], server: &Server) -> Result<Prepared, Failure> {
-    let (script, args) = command.split_first().ok_or_else(|| Failure::usage("there is no script to run"))?;
-    let source = Source::read(script, options.runtime.as_deref())?;
-    let language = Language::guess(options.runtime.as_deref(), &source.script);
-    let requirements = Requirements::find(options, &source, language)?;
+/// For IDs and keys that must be unique.
+pub fn random_bytes<const COUNT: usize>() -> Result<[u8; COUNT], CliError> {
+    let mut bytes = [0; COUNT];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| CliError::failure(format!("cannot get random bytes from the system: {error}")))?;
+    Ok(bytes)
+}
+
+/// `command` contains the script and its arguments.
+pub fn prepare(options: &JobOptions, command: &[OsString], client: &Client) -> Result<PreparedJob, CliError> {
+    let (script, args) = command.split_first().ok_or_else(|| CliError::usage("no script was given"))?;
+    let source = ScriptSource::read(script, options.runtime.as_deref())?;
+    let language = Language::detect(options.runtime.as_deref(), &source.script);
+    let requirements = JobRequirements::find(options, &source, language)?;
     let arguments = Arguments::read(args, &source)?;
-    let env = environment::of(&options.env_file, &options.env)?;
-    let secrets = secrets::of(&options.secret, &options.env)?;
+    let env = variables::read_env(&options.env_file, &options.env)?;
+    let secrets = read_secrets(&options.secret, &options.env)?;
     let runtime = match (&options.runtime, &requirements.python) {
-        (None, Some(wanted)) => Some(runtime::choose(server, wanted, &source.script.name)?),
+        (None, Some(version)) => Some(runtime::choose(client, version, &source.script.name)?),
         (chosen, _) => chosen.clone(),
     };
-    let hints = hints(&source, language, runtime.as_deref(), &requirements, &arguments);
+    let hints = match language {
+        Language::Python => python_hints(&source, runtime.as_deref(), &requirements, &arguments),
+        Language::Other => Vec::new(),
+    };
     let submission = Submission {
         runtime,
         args: arguments.args,
@@ -83,33 +84,33 @@ pub fn prepare(options: &JobOptions, command: &[OsString], server: &Server) -> R
         webhook: None,
         script: source.script.clone(),
     };
-    Ok(Prepared { submission, hints, source })
+    Ok(PreparedJob { submission, hints, source })
 }
 
-fn hints(
-    source: &Source,
-    language: Language,
+fn python_hints(
+    source: &ScriptSource,
     runtime: Option<&str>,
-    requirements: &Requirements,
+    requirements: &JobRequirements,
     arguments: &Arguments,
 ) -> Vec<String> {
     let name = source.script.name.as_str();
-    let mut hints = requirements.hints.clone();
-    if language != Language::Python {
-        return hints;
-    }
+    let mut hints = Vec::new();
     let minor = runtime.and_then(versions::minor_of);
-    if let (Some(wanted), Some(minor)) = (&requirements.python, minor)
-        && versions::allows(wanted, minor) == Ok(false)
+    if let (Some(specifier), Some(minor)) = (&requirements.python, minor)
+        && versions::allows(specifier, minor) == Ok(false)
     {
-        hints.push(format!("{name} wants Python {wanted}, and runs with 3.{minor}"));
+        hints.push(format!("{name} requires Python {specifier} but runs with 3.{minor}"));
     }
     if let Some(place) = &requirements.place {
-        let own = std::iter::once(name.to_owned());
-        let files: Vec<String> = own.chain(arguments.files.iter().map(|file| file.name.clone())).collect();
-        let required = &requirements.required;
-        let around = Surroundings { minor, required, place, files: &files, folder: source.folder.as_deref() };
-        hints.extend(suggestions::of(name, &source.script.content, &around));
+        let uploaded = arguments.files.iter().map(|file| file.name.clone());
+        let context = ImportContext {
+            minor,
+            packages: requirements.packages.as_deref(),
+            place,
+            files: &std::iter::once(name.to_owned()).chain(uploaded).collect::<Vec<_>>(),
+            folder: source.folder.as_deref(),
+        };
+        hints.extend(suggestions::of(name, &source.script.content, &context));
     }
     hints
 }

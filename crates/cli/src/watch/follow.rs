@@ -1,5 +1,5 @@
-//! Output as it happens. The status alone says when it is over: a connection that ends says nothing, and is
-//! made again behind the last event that was shown.
+//! Prints output as it arrives. Only the execution's status ends the command: after a lost connection, it
+//! reconnects and continues after the last event.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -7,92 +7,89 @@ use std::time::Duration;
 
 use rgrid_api::{Execution, OutputEvent, StatusEvent, Stream};
 
-use crate::client::{Event, ReceivedEvent, Server};
-use crate::error::Failure;
+use crate::client::{Client, Event, ReceivedEvent};
+use crate::error::CliError;
 use crate::output::console::{Channel, Console};
 use crate::output::report;
-use crate::watch::phases::Phases;
+use crate::watch::phases::PhaseReporter;
 
-/// Before a connection that broke is made again; doubles while none brings anything new.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// The pause before a reconnect doubles until an event arrives.
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
 
-/// A script's own streams, each in its place; and what its install says, when there is one.
-pub const OUTPUT: [(Stream, Channel); 2] = [(Stream::Stdout, Channel::Out), (Stream::Stderr, Channel::Err)];
-pub const INSTALL_AND_OUTPUT: [(Stream, Channel); 3] =
-    [(Stream::Install, Channel::Err), (Stream::Stdout, Channel::Out), (Stream::Stderr, Channel::Err)];
+pub const OUTPUT: [(Stream, Channel); 2] =
+    [(Stream::Stdout, Channel::Stdout), (Stream::Stderr, Channel::Stderr)];
+pub const INSTALL_AND_OUTPUT: [(Stream, Channel); 3] = [
+    (Stream::Install, Channel::Stderr),
+    (Stream::Stdout, Channel::Stdout),
+    (Stream::Stderr, Channel::Stderr),
+];
 
-/// Shows these streams of an execution until it has ended, and warns of what was cut from them. Gives it as it is
-/// then, without its output.
+/// Prints these streams until the execution has ended, and warns if a part of them is missing. Returns the
+/// execution without its output.
 pub fn follow(
-    server: &Server,
+    client: &Client,
     id: &str,
     streams: &[(Stream, Channel)],
-    phases: &mut Phases,
+    phases: &mut PhaseReporter,
     console: &Console,
-) -> Result<Execution, Failure> {
-    let mut screen = Screen { streams, phases, console, is_empty: true, missing: BTreeMap::new() };
-    let (mut behind, mut pause) = (None, FIRST_PAUSE);
+) -> Result<Execution, CliError> {
+    let mut printer = Printer { streams, phases, console, has_printed: false, missing: BTreeMap::new() };
+    let (mut last_event_id, mut pause) = (None, MIN_PAUSE);
     loop {
-        for told in server.events(id, behind.as_deref())? {
-            let ReceivedEvent { id, event } = told?;
-            if let Some(ended) = screen.show(event)? {
-                report::warn_of_missing(&ended, &screen.missing, console);
-                return Ok(ended);
+        for event in client.events(id, last_event_id.as_deref())? {
+            let ReceivedEvent { id, event } = event?;
+            match event {
+                Event::Status(status) => printer.status(&status),
+                Event::Output(output) => printer.output(&output)?,
+                Event::End(ended) => {
+                    report::warn_about_missing(&ended, &printer.missing, console);
+                    return Ok(*ended);
+                }
+                Event::Unknown => {}
             }
-            if behind.as_ref() != Some(&id) {
-                pause = FIRST_PAUSE;
+            if last_event_id.as_ref() != Some(&id) {
+                pause = MIN_PAUSE;
             }
-            behind = Some(id);
+            last_event_id = Some(id);
         }
         thread::sleep(pause);
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = (pause * 2).min(MAX_PAUSE);
     }
 }
 
-/// What has been shown of the present attempt.
-struct Screen<'a, 'b> {
+/// Prints the output of the current attempt.
+struct Printer<'a, 'b> {
     streams: &'a [(Stream, Channel)],
-    phases: &'a mut Phases<'b>,
+    phases: &'a mut PhaseReporter<'b>,
     console: &'a Console,
-    is_empty: bool,
-    /// Bytes of these streams that nobody kept.
+    has_printed: bool,
+    /// Bytes of each stream that the server no longer had.
     missing: BTreeMap<Stream, u64>,
 }
 
-impl Screen<'_, '_> {
-    /// The execution, at its end.
-    fn show(&mut self, event: Event) -> Result<Option<Execution>, Failure> {
-        match event {
-            Event::Status(status) => self.turn_to(&status),
-            Event::Output(output) => self.say(&output)?,
-            Event::End(ended) => return Ok(Some(*ended)),
-            Event::Other => {}
-        }
-        Ok(None)
-    }
-
-    fn turn_to(&mut self, status: &StatusEvent) {
+impl Printer<'_, '_> {
+    fn status(&mut self, status: &StatusEvent) {
         if status.restarted {
             self.missing.clear();
+            if std::mem::take(&mut self.has_printed) {
+                self.console.warning(&format!(
+                    "starting attempt {}, since the previous one was lost; its output follows from the start",
+                    status.attempt
+                ));
+            }
         }
-        if status.restarted && !std::mem::replace(&mut self.is_empty, true) {
-            self.console.warning(&format!(
-                "attempt {} begins, since the one before was lost; its output is shown from the start",
-                status.attempt
-            ));
-        }
-        self.phases.see(status);
+        self.phases.update(status);
     }
 
-    fn say(&mut self, output: &OutputEvent) -> Result<(), Failure> {
+    fn output(&mut self, output: &OutputEvent) -> Result<(), CliError> {
         let Some((stream, channel)) = self.streams.iter().find(|(stream, _)| *stream == output.stream) else {
             return Ok(());
         };
-        self.is_empty = false;
+        self.has_printed = true;
         if let Some(cut) = output.cut {
             *self.missing.entry(*stream).or_default() += cut;
         }
-        self.console.said(*channel, &output.text)
+        self.console.script_output(*channel, &output.text)
     }
 }

@@ -1,5 +1,5 @@
-//! Ctrl-C while somebody waits: the execution goes on, and the hint says how to see or end it. Nothing half is
-//! left of files that are being saved, whatever ends this process.
+//! Handles Ctrl-C and other signals: the execution continues, a hint explains how to see or cancel it, and no
+//! partially saved file remains.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -8,80 +8,81 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::download::partial_file;
-use crate::error::Failure;
+use crate::error::CliError;
 use crate::output::console::Console;
 
-/// What an interrupt would interrupt.
+/// What a signal interrupts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stage {
+pub enum Activity {
     Submitting,
-    /// For the execution of that id.
+    /// Waiting for the execution with this ID.
     Waiting(String),
-    /// For a batch, of which so many are not submitted yet.
+    /// Waiting for a batch, of which this many inputs are not submitted yet.
     Batch {
         id: String,
-        left: usize,
+        unsubmitted: usize,
     },
-    /// Files are being saved, of which those that are whole stay.
-    Saving,
-    /// Nothing goes on at the server.
-    Ended,
+    Downloading,
+    /// Nothing is running on the server.
+    Finished,
 }
 
-pub struct Interrupt(Arc<Mutex<Stage>>);
+pub struct InterruptHandler(Arc<Mutex<Activity>>);
 
-impl Interrupt {
-    /// From now on Ctrl-C says what it leaves behind, and ends this process.
-    pub fn watch(stage: Stage, console: &Console) -> Result<Self, Failure> {
-        let stage = Arc::new(Mutex::new(stage));
+impl InterruptHandler {
+    /// From now on, SIGINT, SIGTERM and SIGHUP end this process.
+    pub fn install(activity: Activity, console: &Console) -> Result<Self, CliError> {
+        let activity = Arc::new(Mutex::new(activity));
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
-            .map_err(|error| Failure::failed(format!("Ctrl-C can't be watched for: {error}")))?;
-        let (watched, console) = (Arc::clone(&stage), console.clone());
+            .map_err(|error| CliError::failure(format!("cannot handle Ctrl-C: {error}")))?;
+        let (shared, console) = (Arc::clone(&activity), console.clone());
         thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
-                let _nothing_new = partial_file::remove_all();
-                console.settle();
+                let _no_new_files = partial_file::remove_all();
+                console.clear_status();
                 if signal == SIGINT {
-                    let stage = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                    if let Some(hint) = hint(&stage) {
+                    let activity = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    if let Some(hint) = hint(&activity) {
                         console.hint(&hint);
                     }
                 }
-                // As a shell tells of a process that a signal ended.
+                // The code that a shell reports for a process that was ended by a signal.
                 std::process::exit(128 + signal);
             }
         });
-        Ok(Self(stage))
+        Ok(Self(activity))
     }
 
-    pub fn now(&self, stage: Stage) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+    pub fn set(&self, activity: Activity) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = activity;
     }
 }
 
-fn hint(stage: &Stage) -> Option<String> {
-    match stage {
-        Stage::Submitting => {
-            Some("it may have been submitted already; `rgrid list` shows the newest".to_owned())
+fn hint(activity: &Activity) -> Option<String> {
+    Some(match activity {
+        Activity::Submitting => {
+            "it may have been submitted; list the latest executions with `rgrid list`".to_owned()
         }
-        Stage::Waiting(id) => Some(format!(
-            "the execution goes on; see it with `rgrid logs -f {id}`, end it with `rgrid cancel {id}`"
-        )),
-        Stage::Batch { id, left } => Some(batch_hint(id, *left)),
-        Stage::Saving => Some("what was saved is whole; the same command again saves the rest".to_owned()),
-        Stage::Ended => None,
-    }
-}
-
-fn batch_hint(id: &str, left: usize) -> String {
-    let goes_on = match left {
-        0 => "the batch goes on".to_owned(),
-        1 => "1 input was not submitted, and will not be; the others go on".to_owned(),
-        left => format!("{left} inputs were not submitted, and will not be; the others go on"),
-    };
-    format!(
-        "{goes_on}: wait with `rgrid wait {id}`, see it with `rgrid list {id}`, end it with `rgrid cancel {id}`"
-    )
+        Activity::Waiting(id) => {
+            format!(
+                "the execution continues; follow it with `rgrid logs -f {id}`, cancel it with `rgrid cancel {id}`"
+            )
+        }
+        Activity::Batch { id, unsubmitted } => {
+            let state = match unsubmitted {
+                0 => "the batch continues".to_owned(),
+                1 => "1 input was not submitted; the others continue".to_owned(),
+                count => format!("{count} inputs were not submitted; the others continue"),
+            };
+            format!(
+                "{state}: wait with `rgrid wait {id}`, list them with `rgrid list {id}`, cancel them with `rgrid cancel {id}`"
+            )
+        }
+        Activity::Downloading => {
+            "saved files are complete; run the command again to save the rest".to_owned()
+        }
+        Activity::Finished => return None,
+    })
 }
 
 #[cfg(test)]
@@ -89,9 +90,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hint_names_the_execution_that_goes_on() {
-        let words = hint(&Stage::Waiting("exec_1".to_owned())).unwrap();
-        assert!(words.contains("`rgrid logs -f exec_1`") && words.contains("`rgrid cancel exec_1`"));
-        assert_eq!(hint(&Stage::Ended), None);
+    fn the_hint_names_the_execution_that_continues() {
+        let hint_text = hint(&Activity::Waiting("exec_1".to_owned())).unwrap();
+        assert!(hint_text.contains("`rgrid logs -f exec_1`") && hint_text.contains("`rgrid cancel exec_1`"));
+        assert_eq!(hint(&Activity::Finished), None);
     }
 }

@@ -1,9 +1,7 @@
-//! Following and waiting for executions.
+//! Follows executions and waits for them.
 
 pub mod follow;
-pub mod incremental;
 pub mod interrupt;
 pub mod phases;
 pub mod status_line;
 pub mod wait_mode;
-pub mod waiting;

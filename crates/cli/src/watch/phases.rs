@@ -1,4 +1,4 @@
-//! Where an execution stands, told as it changes: in the last line of a terminal, elsewhere line by line.
+//! Reports the phases of an execution: in a terminal's status line, or line by line.
 
 use std::time::Instant;
 
@@ -6,111 +6,111 @@ use rgrid_api::{Execution, Phase, Status, StatusEvent};
 
 use crate::output::console::Console;
 
-/// Beyond this the server does not count.
-const FAR_BEHIND: u64 = 10_000;
+/// The server does not count further.
+const MAX_AHEAD: u64 = 10_000;
 
-/// As far as somebody who waits cares.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
-    pub status: Status,
-    pub phase: Option<Phase>,
+/// The values that a report depends on.
+pub struct Snapshot {
+    status: Status,
+    phase: Option<Phase>,
     /// 1 is next.
-    pub queue_position: Option<u64>,
+    queue_position: Option<u64>,
     /// `no worker has gpu=true`.
-    pub waits_for: Option<String>,
+    waits_for: Option<String>,
 }
 
-impl From<&Execution> for Standing {
+impl From<&Execution> for Snapshot {
     fn from(execution: &Execution) -> Self {
         let Execution { status, phase, queue_position, ref waits_for, .. } = *execution;
         Self { status, phase, queue_position, waits_for: waits_for.clone() }
     }
 }
 
-impl From<&StatusEvent> for Standing {
+impl From<&StatusEvent> for Snapshot {
     fn from(event: &StatusEvent) -> Self {
         let StatusEvent { status, phase, queue_position, ref waits_for, .. } = *event;
         Self { status, phase, queue_position, waits_for: waits_for.clone() }
     }
 }
 
-/// What is told apart. A script that runs is not told from one whose phase is not known yet.
+/// A script whose phase is not known yet counts as running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum ShownPhase {
     Queued,
     Installing,
     Preparing,
     Running,
 }
 
-pub struct Phases<'a> {
-    /// None: nobody wants to know.
+#[derive(Default)]
+pub struct PhaseReporter<'a> {
+    /// `None` if nothing is reported.
     console: Option<&'a Console>,
-    last: Option<(Stage, Instant)>,
-    /// How many were before it when that was told last.
-    before: Option<u64>,
+    current: Option<(ShownPhase, Instant)>,
+    /// The values in the last line.
+    ahead: Option<u64>,
     waits_for: Option<String>,
 }
 
-impl<'a> Phases<'a> {
-    pub fn told_on(console: &'a Console) -> Self {
-        Self { console: Some(console), ..Self::untold() }
+impl<'a> PhaseReporter<'a> {
+    pub fn new(console: &'a Console) -> Self {
+        Self { console: Some(console), ..Self::default() }
     }
 
-    pub fn untold() -> Self {
-        Self { console: None, last: None, before: None, waits_for: None }
+    pub fn silent() -> Self {
+        Self::default()
     }
 
-    /// An end is told by what comes of it.
-    pub fn see(&mut self, standing: impl Into<Standing>) {
-        let standing = standing.into();
+    pub fn update(&mut self, snapshot: impl Into<Snapshot>) {
+        let snapshot = snapshot.into();
         let Some(console) = self.console else { return };
-        let Some(stage) = stage(&standing) else { return console.settle() };
-        let before = standing.queue_position.map(|position| position.saturating_sub(1));
-        let is_new = self.last.is_none_or(|(last, _)| last != stage);
-        if is_new {
-            self.last = Some((stage, Instant::now()));
-        }
-        let words = words(stage, before, standing.waits_for.as_deref());
-        if let (true, Some((_, since))) = (console.is_lively(), self.last) {
-            console.busy(words, since);
-        } else if is_new || self.is_news(before) || self.waits_for != standing.waits_for {
-            self.before = before.or(self.before);
-            self.waits_for = standing.waits_for;
-            console.progress(&format!("Status: {words}"));
+        let Some(phase) = shown_phase(&snapshot) else { return console.clear_status() };
+        let ahead = snapshot.queue_position.map(|position| position.saturating_sub(1));
+        let start = match self.current {
+            Some((current, start)) if current == phase => Some(start),
+            _ => None,
+        };
+        let since = start.unwrap_or_else(Instant::now);
+        self.current = Some((phase, since));
+        let message = describe(phase, ahead, snapshot.waits_for.as_deref());
+        if console.is_interactive() {
+            console.show_status(message, since);
+        } else if start.is_none() || self.is_worth_a_line(ahead) || self.waits_for != snapshot.waits_for {
+            self.ahead = ahead.or(self.ahead);
+            self.waits_for = snapshot.waits_for;
+            console.progress(&format!("Status: {message}"));
         }
     }
 
-    /// Not each step of a long queue is worth a line.
-    fn is_news(&self, before: Option<u64>) -> bool {
-        before.is_some_and(|now| match self.before {
-            Some(told) => now < told && now <= told / 2,
+    /// A long queue is reported each time it has halved.
+    fn is_worth_a_line(&self, ahead: Option<u64>) -> bool {
+        ahead.is_some_and(|now| match self.ahead {
+            Some(reported) => now < reported && now <= reported / 2,
             None => now > 0,
         })
     }
 }
 
-fn stage(standing: &Standing) -> Option<Stage> {
-    match (standing.status, standing.phase) {
-        (Status::Queued, _) => Some(Stage::Queued),
-        (Status::Running, Some(Phase::Environment)) => Some(Stage::Installing),
-        (Status::Running, Some(Phase::Sandbox)) => Some(Stage::Preparing),
-        (Status::Running, _) => Some(Stage::Running),
+/// `None` if the execution has ended.
+fn shown_phase(snapshot: &Snapshot) -> Option<ShownPhase> {
+    match (snapshot.status, snapshot.phase) {
+        (Status::Queued, _) => Some(ShownPhase::Queued),
+        (Status::Running, Some(Phase::Environment)) => Some(ShownPhase::Installing),
+        (Status::Running, Some(Phase::Sandbox)) => Some(ShownPhase::Preparing),
+        (Status::Running, _) => Some(ShownPhase::Running),
         _ => None,
     }
 }
 
-fn words(stage: Stage, before: Option<u64>, waits_for: Option<&str>) -> String {
-    if let (Stage::Queued, Some(missing)) = (stage, waits_for) {
-        return format!("queued, {missing}");
-    }
-    match (stage, before) {
-        (Stage::Queued, None | Some(0)) => "queued".to_owned(),
-        (Stage::Queued, Some(FAR_BEHIND..)) => format!("queued, {FAR_BEHIND} or more before it"),
-        (Stage::Queued, Some(before)) => format!("queued, {before} before it"),
-        (Stage::Installing, _) => "installing its requirements".to_owned(),
-        (Stage::Preparing, _) => "making its sandbox".to_owned(),
-        (Stage::Running, _) => "running".to_owned(),
+fn describe(phase: ShownPhase, ahead: Option<u64>, waits_for: Option<&str>) -> String {
+    match (phase, waits_for, ahead) {
+        (ShownPhase::Queued, Some(missing), _) => format!("queued, {missing}"),
+        (ShownPhase::Queued, _, None | Some(0)) => "queued".to_owned(),
+        (ShownPhase::Queued, _, Some(MAX_AHEAD..)) => format!("queued, {MAX_AHEAD} or more ahead"),
+        (ShownPhase::Queued, _, Some(ahead)) => format!("queued, {ahead} ahead"),
+        (ShownPhase::Installing, ..) => "installing requirements".to_owned(),
+        (ShownPhase::Preparing, ..) => "preparing the sandbox".to_owned(),
+        (ShownPhase::Running, ..) => "running".to_owned(),
     }
 }
 
@@ -118,29 +118,29 @@ fn words(stage: Stage, before: Option<u64>, waits_for: Option<&str>) -> String {
 mod tests {
     use super::*;
 
-    fn queued(before: u64) -> String {
-        words(Stage::Queued, Some(before), None)
+    #[test]
+    fn a_queued_execution_shows_how_many_are_ahead_or_what_it_waits_for() {
+        for (ahead, waits_for, expected) in [
+            (0, None, "queued"),
+            (1, None, "queued, 1 ahead"),
+            (10_000, None, "queued, 10000 or more ahead"),
+            (1, Some("no worker has gpu=true"), "queued, no worker has gpu=true"),
+        ] {
+            assert_eq!(describe(ShownPhase::Queued, Some(ahead), waits_for), expected);
+        }
     }
 
     #[test]
-    fn a_place_in_the_queue_is_told_as_how_many_come_first() {
-        assert_eq!([queued(0), queued(1)], ["queued", "queued, 1 before it"]);
-        assert_eq!(queued(10_000), "queued, 10000 or more before it");
-        let waits = words(Stage::Queued, Some(1), Some("no worker has gpu=true"));
-        assert_eq!(waits, "queued, no worker has gpu=true");
-    }
-
-    #[test]
-    fn a_long_queue_is_told_in_few_lines() {
-        let mut phases = Phases::untold();
-        let mut told = Vec::new();
-        for before in (0..=100).rev() {
-            if phases.is_news(Some(before)) {
-                phases.before = Some(before);
-                told.push(before);
+    fn a_long_queue_is_reported_in_few_lines() {
+        let mut reporter = PhaseReporter::silent();
+        let mut reported = Vec::new();
+        for ahead in (0..=100).rev() {
+            if reporter.is_worth_a_line(Some(ahead)) {
+                reporter.ahead = Some(ahead);
+                reported.push(ahead);
             }
         }
-        assert_eq!(told, [100, 50, 25, 12, 6, 3, 1, 0]);
-        assert!(!phases.is_news(None) && !phases.is_news(Some(7)));
+        assert_eq!(reported, [100, 50, 25, 12, 6, 3, 1, 0]);
+        assert!(!reporter.is_worth_a_line(None) && !reporter.is_worth_a_line(Some(7)));
     }
 }

@@ -37,7 +37,7 @@ fn story_2_7_a_name_without_a_value_is_taken_from_here() {
     let mut command = cli.command(&["run", "-w", "-q", "-e", "A", "show.py"]);
     let output = command.env("A", "mine").output().unwrap();
     assert!(String::from_utf8(output.stdout).unwrap().starts_with("A 'mine'\nB None\n"));
-    let words = "error: RGRID_UNSET has no value, and is not set in your environment either\n  hint: write RGRID_UNSET=value, or RGRID_UNSET= for an empty one\n";
+    let words = "error: RGRID_UNSET has no value and is not set in your environment\n  hint: use RGRID_UNSET=value, or RGRID_UNSET= for an empty value\n";
     assert_refused(&cli, &["run", "-e", "RGRID_UNSET", "show.py"], 2, words);
 }
 
@@ -55,6 +55,6 @@ fn story_2_7_a_wrong_variable_is_told_with_its_reason_and_how_it_should_look() {
     }
     let in_file = format!("error: bad.env: line 2: \"1B\" {RULE}\n");
     assert_refused(&cli, &["run", "--env-file", "bad.env", "show.py"], 2, &in_file);
-    assert_refused(&cli, &["run", "--env-file", "no.env", "show.py"], 2, "error: there is no no.env\n");
+    assert_refused(&cli, &["run", "--env-file", "no.env", "show.py"], 2, "error: cannot read no.env: no such file\n");
     assert_eq!(database.number("SELECT count(*) FROM executions"), 0);
 }

@@ -122,12 +122,12 @@ time.sleep(600)
 
 #[test]
 fn new_4_no_server_a_wrong_key_and_a_wrong_address_have_each_their_own_words() {
-    let away = "error: no server answers at http://127.0.0.1:1: connection refused\n  hint: start one with `make up` or `rgridd`, or check the address (from RGRID_API_URL)\n";
+    let away = "error: cannot connect to http://127.0.0.1:1: connection refused\n  hint: start a server with `make up` or `rgridd`, or check the address (from RGRID_API_URL)\n";
     assert_refused(&Cli::new("http://127.0.0.1:1"), &["list"], 5, away);
 
     let other = not_rgrid();
     let words = format!(
-        "error: what answers at {other} is no RGrid server (it sent text/html)\n  hint: check the address (from RGRID_API_URL)\n"
+        "error: the service at {other} is not an RGrid server (it sent text/html)\n  hint: check the address (from RGRID_API_URL)\n"
     );
     assert_refused(&Cli::new(&other), &["list"], 5, &words);
 
@@ -136,13 +136,13 @@ fn new_4_no_server_a_wrong_key_and_a_wrong_address_have_each_their_own_words() {
     let daemon = builder.start();
     let url = format!("http://{}", daemon.http().address());
     let without =
-        format!("error: {url} wants an API key\n  hint: keep one with `rgrid init`, or set RGRID_API_KEY\n");
+        format!("error: {url} requires an API key\n  hint: save one with `rgrid init`, or set RGRID_API_KEY\n");
     assert_refused(&daemon.cli(), &["list"], 4, &without);
     let wrong = daemon.cli().command(&["list"]).env("RGRID_API_KEY", "rg_wrong").output().unwrap();
     let said = String::from_utf8(wrong.stderr).unwrap();
     assert_eq!(wrong.status.code(), Some(4));
     assert!(
-        said.starts_with(&format!("error: {url} does not know the API key from RGRID_API_KEY\n  hint: ")),
+        said.starts_with(&format!("error: {url} does not recognize the API key from RGRID_API_KEY\n  hint: ")),
         "{said}"
     );
 
@@ -150,7 +150,7 @@ fn new_4_no_server_a_wrong_key_and_a_wrong_address_have_each_their_own_words() {
     let nowhere = Cli::new(&format!("{url}/nowhere"));
     let output = nowhere.command(&["list"]).env("RGRID_API_KEY", key).output().unwrap();
     let words = format!(
-        "error: an RGrid server answers at {url}/nowhere, but its API is not there\n  hint: check the address (from RGRID_API_URL)\n"
+        "error: the RGrid server at {url}/nowhere does not have this API\n  hint: check the address (from RGRID_API_URL)\n"
     );
     assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(5), words));
 }
@@ -158,13 +158,13 @@ fn new_4_no_server_a_wrong_key_and_a_wrong_address_have_each_their_own_words() {
 #[test]
 fn new_4_a_server_of_another_version_is_named_with_both_versions() {
     let hint = format!(
-        "  hint: the server is RGrid 9.9.9, this is rgrid {}: use one version on both sides\n",
+        "  hint: the server is RGrid 9.9.9 and this is rgrid {}; use the same version for both\n",
         env!("CARGO_PKG_VERSION")
     );
     let newer = "X-RGrid-Version: 9.9.9\r\nContent-Type: application/json";
     let said = Cli::new(&answers_all("200 OK", newer, "{\"entries\": []}")).run(&["list"]);
     assert!(
-        said.code == 1 && said.stderr.contains("can't be understood") && said.stderr.ends_with(&hint),
+        said.code == 1 && said.stderr.contains("cannot parse the response") && said.stderr.ends_with(&hint),
         "{said:?}"
     );
 

@@ -44,16 +44,16 @@ fn story_2_5_what_cannot_go_along_is_told_by_name_and_nothing_is_submitted() {
         cli.write(&format!("{folder}/a"), folder);
     }
     cli.write("s.py", "1");
-    let two = "error: two files are called \"a\": x/a and y/a\n  hint: the script would find one of them only; rename one\n";
+    let two = "error: two files have the name \"a\": x/a and y/a\n  hint: the script would find only one of them; rename one\n";
     assert_refused(&cli, &["run", "s.py", "x/a", "y/a"], 2, two);
-    let folder = "error: x is a folder; only files go along\n  hint: name the files in it, or pack it: `tar cf files.tar FOLDER`\n";
+    let folder = "error: x is a folder; only files are uploaded\n  hint: name the files in it, or pack it: `tar cf files.tar FOLDER`\n";
     assert_refused(&cli, &["run", "s.py", "x"], 2, folder);
-    assert_refused(&cli, &["run", "none.py"], 2, "error: there is no script none.py\n");
-    assert_refused(&cli, &["run", "x"], 2, "error: x is a folder; name the script in it\n");
+    assert_refused(&cli, &["run", "none.py"], 2, "error: cannot read the script none.py: no such file\n");
+    assert_refused(&cli, &["run", "x"], 2, "error: x is a folder; name a script in it\n");
     // Root may read what its mode forbids; memory at address 0 nobody may read.
     std::os::unix::fs::symlink("/proc/self/mem", cli.folder().join("mem")).unwrap();
     let said = cli.run(&["run", "s.py", "mem"]);
-    assert!(said.code == 2 && said.stderr.starts_with("error: mem can't be read: "), "{said:?}");
+    assert!(said.code == 2 && said.stderr.starts_with("error: cannot read mem: "), "{said:?}");
     assert_eq!(database.number("SELECT count(*) FROM executions"), 0);
 }
 
