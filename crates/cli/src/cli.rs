@@ -5,8 +5,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::client::target::TargetOptions;
 use crate::commands::{
-    cancel::CancelArgs, completions::CompletionsArgs, doctor::DoctorArgs, download::DownloadArgs,
-    list::ListArgs, logs::LogsArgs, man::ManArgs, receipt::ReceiptArgs, retry::RetryArgs, run::RunArgs,
+    cancel::CancelArgs, doctor::DoctorArgs, download::DownloadArgs, generate::CompletionsArgs,
+    generate::ManArgs, list::ListArgs, logs::LogsArgs, receipt::ReceiptArgs, retry::RetryArgs, run::RunArgs,
     runtimes::RuntimesArgs, status::StatusArgs, wait::WaitArgs, why::WhyArgs,
 };
 

@@ -1,6 +1,8 @@
 //! The error that a command reports.
 
-use std::fmt;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::{fmt, io};
 
 use crate::exit_code::Exit;
 
@@ -25,6 +27,21 @@ impl CliError {
     /// The command line, or a file that it names, is invalid.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
+    }
+
+    /// A file that the command line refers to cannot be read.
+    pub fn unreadable(path: &Path, error: &io::Error) -> Self {
+        let cause = match error.kind() {
+            ErrorKind::NotFound => "no such file".to_owned(),
+            ErrorKind::PermissionDenied => "permission denied".to_owned(),
+            ErrorKind::InvalidData => "it is not UTF-8".to_owned(),
+            _ => error.to_string(),
+        };
+        Self::usage(format!("cannot read {}: {cause}", path.display()))
+    }
+
+    pub fn unwritable(path: &Path, error: &io::Error) -> Self {
+        Self::failure(format!("cannot write {}: {error}", path.display()))
     }
 
     /// The reader of stdout has exited (`| head`): the command ends without a message.

@@ -32,8 +32,7 @@ pub fn find(patterns: &[String]) -> Result<Vec<PathBuf>, CliError> {
     }
     // An unreadable file is reported before anything is submitted.
     for file in &files {
-        File::open(file)
-            .map_err(|error| CliError::usage(format!("cannot read {}: {error}", file.display())))?;
+        File::open(file).map_err(|error| CliError::unreadable(file, &error))?;
     }
     Ok(files)
 }

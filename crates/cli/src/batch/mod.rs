@@ -57,7 +57,7 @@ pub fn input_of(execution: &Execution) -> &str {
 
 /// The latest execution of each input, newest first.
 pub fn executions(client: &Client, batch: &BatchId) -> Result<Vec<Execution>, CliError> {
-    let mut executions = client.all_executions(&batch.label(), None)?;
+    let mut executions = client.executions(&[batch.label()], None, usize::MAX)?.items;
     if executions.is_empty() {
         return Err(not_found(batch));
     }
@@ -72,8 +72,9 @@ pub fn not_found(batch: &BatchId) -> CliError {
 
 /// Queued executions come first, so that cancelling a running one does not start another.
 pub fn unfinished(client: &Client, batch: &BatchId) -> Result<Vec<Execution>, CliError> {
-    let mut executions = client.all_executions(&batch.label(), Some(Status::Queued))?;
-    executions.extend(client.all_executions(&batch.label(), Some(Status::Running))?);
+    let with_status = |status| client.executions(&[batch.label()], Some(status), usize::MAX);
+    let mut executions = with_status(Status::Queued)?.items;
+    executions.extend(with_status(Status::Running)?.items);
     // An execution may have started between the two requests.
     let mut ids = BTreeSet::new();
     executions.retain(|execution| ids.insert(execution.id.clone()));

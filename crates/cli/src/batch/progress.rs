@@ -155,7 +155,7 @@ impl<'a> BatchProgress<'a> {
     pub fn poll(&mut self) -> Result<(), CliError> {
         thread::sleep(self.pause.saturating_sub(self.last_poll.elapsed()));
         let start = Instant::now();
-        let executions = self.client.all_executions(&self.id.label(), None)?;
+        let executions = self.client.executions(&[self.id.label()], None, usize::MAX)?.items;
         self.running = executions.iter().filter(|execution| execution.status == Status::Running).count();
         let active = self.items.iter().enumerate().filter(|(_, item)| !item.has_ended());
         let indexes: BTreeMap<String, usize> =

@@ -212,8 +212,8 @@ fn problem_error(problem: Problem, target: &Target) -> CliError {
         401 => invalid_key(target),
         403 => CliError::new(Exit::NotAllowed, format!("the API key does not allow this: {detail}"))
             .hint("create another key on the server with `rgridd keys create`"),
-        // An unknown path, unlike an unknown execution: the address has a path too many, or the server is older.
-        404 if detail.starts_with("there is nothing at ") => {
+        // The path is unknown, not the execution: the address has a path too many, or the server is older.
+        404 if ["/api/v1/", "/healthz", "/readyz"].iter().any(|path| detail.contains(path)) => {
             let message = format!("the RGrid server at {} does not have this API", target.url);
             unreachable(message, check_address(target))
         }

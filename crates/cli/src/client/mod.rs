@@ -31,7 +31,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Far more than a server sends as one document.
 const MAX_DOCUMENT: u64 = 1 << 30;
 /// The most executions that the server returns at once.
-pub const PAGE_SIZE: usize = 1000;
+const PAGE_SIZE: usize = 1000;
 
 pub struct Client<'a> {
     target: Target,
@@ -46,6 +46,14 @@ pub struct Submitted {
     pub execution: Execution,
     /// The idempotency key was used before, and this is the first execution with it.
     pub existing: bool,
+}
+
+#[derive(Default)]
+pub struct Executions {
+    pub items: Vec<Execution>,
+    /// The same executions as the server sent them.
+    pub documents: Vec<Value>,
+    pub next_cursor: Option<String>,
 }
 
 impl<'a> Client<'a> {
@@ -65,7 +73,8 @@ impl<'a> Client<'a> {
 
     /// Safe to repeat because of the idempotency key.
     pub fn submit(&self, body: &[u8], key: &str) -> Result<Submitted, CliError> {
-        let request = Request::post("/api/v1/executions").json(body).idempotency_key(key);
+        let path = "/api/v1/executions".to_owned();
+        let request = Request { path, post: Some(body), idempotency_key: Some(key), ..Request::default() };
         let (status, value) = self.request(&request, Idempotency::Idempotent)?;
         Ok(Submitted { execution: self.parse(value)?, existing: status == 200 })
     }
@@ -80,40 +89,43 @@ impl<'a> Client<'a> {
 
     /// Returns the execution as soon as it has ended, or after this many seconds.
     pub fn execution_within(&self, id: &str, seconds: u64) -> Result<Execution, CliError> {
-        let request = Request::get(&format!("{}?wait={seconds}", execution_path(id)));
-        let request = request.waiting(Duration::from_secs(seconds));
+        let path = format!("{}?wait={seconds}", execution_path(id));
+        let request = Request { path, wait: Duration::from_secs(seconds), ..Request::default() };
         self.parse(with_id(id, self.request(&request, Idempotency::Idempotent))?.1)
     }
 
-    pub fn executions(&self, query: &[(&str, String)]) -> Result<(ExecutionList, Value), CliError> {
-        let pairs: Vec<String> =
-            query.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
-        self.get_both(&format!("/api/v1/executions?{}", pairs.join("&")))
-    }
-
-    /// All executions with this label and status, newest first.
-    pub fn all_executions(
+    /// At most `limit` executions with these labels and this status, newest first.
+    pub fn executions(
         &self,
-        (key, value): &(String, String),
+        labels: &[(String, String)],
         status: Option<Status>,
-    ) -> Result<Vec<Execution>, CliError> {
-        let mut query = vec![("limit", PAGE_SIZE.to_string()), ("label", format!("{key}={value}"))];
-        query.extend(status.map(|status| ("status", status.to_string())));
-        let (mut executions, mut cursor) = (Vec::new(), None);
+        limit: usize,
+    ) -> Result<Executions, CliError> {
+        let mut found = Executions::default();
         loop {
-            let page: Vec<_> = query.iter().cloned().chain(cursor.map(|cursor| ("cursor", cursor))).collect();
-            let (list, _) = self.executions(&page)?;
-            executions.extend(list.items);
-            cursor = list.next_cursor;
-            if cursor.is_none() {
-                return Ok(executions);
+            let left = limit.saturating_sub(found.items.len()).min(PAGE_SIZE);
+            let mut path = format!("/api/v1/executions?limit={left}");
+            let labels = labels.iter().map(|(key, value)| ("label", format!("{key}={value}")));
+            let status = status.map(|status| ("status", status.to_string()));
+            let cursor = found.next_cursor.take().map(|cursor| ("cursor", cursor));
+            for (name, value) in labels.chain(status).chain(cursor) {
+                path.push_str(&format!("&{name}={}", encode(&value)));
+            }
+            let (page, mut document): (ExecutionList, Value) = self.get_both(&path)?;
+            if let Some(Value::Array(items)) = document.get_mut("items").map(Value::take) {
+                found.documents.extend(items);
+            }
+            found.items.extend(page.items);
+            found.next_cursor = page.next_cursor;
+            if found.next_cursor.is_none() || found.items.len() >= limit {
+                return Ok(found);
             }
         }
     }
 
     /// The current content of the stream.
     pub fn logs(&self, id: &str, stream: Stream) -> Result<String, CliError> {
-        let request = Request::get(&format!("{}/logs?stream={stream}", execution_path(id)));
+        let request = get(format!("{}/logs?stream={stream}", execution_path(id)));
         let text = self.retry.run(Idempotency::Idempotent, || {
             let body = self.expect(&request, "text/plain")?.read(MAX_DOCUMENT)?;
             Ok(String::from_utf8_lossy(&body).into_owned())
@@ -123,7 +135,8 @@ impl<'a> Client<'a> {
 
     /// Events after the one with this ID, or all of them. If the connection is lost later, call this again.
     pub fn events(&self, id: &str, last_event_id: Option<&str>) -> Result<Events, CliError> {
-        let request = Request::get(&format!("{}/events", execution_path(id))).last_event_id(last_event_id);
+        let path = format!("{}/events", execution_path(id));
+        let request = Request { path, last_event_id, ..Request::default() };
         let response = self.retry.run(Idempotency::Idempotent, || self.expect(&request, "text/event-stream"));
         Ok(Events::new(with_id(id, response)?.into_reader(), &self.target.url))
     }
@@ -133,7 +146,8 @@ impl<'a> Client<'a> {
     }
 
     pub fn cancel(&self, id: &str) -> Result<Execution, CliError> {
-        let request = Request::post(&format!("{}/cancel", execution_path(id)));
+        let path = format!("{}/cancel", execution_path(id));
+        let request = Request { path, post: Some(&[]), ..Request::default() };
         self.parse(with_id(id, self.request(&request, Idempotency::Idempotent))?.1)
     }
 
@@ -141,7 +155,8 @@ impl<'a> Client<'a> {
     pub fn retry(&self, id: &str, secrets: BTreeMap<String, String>) -> Result<Execution, CliError> {
         let body = serde_json::to_vec(&Retry { secrets })
             .map_err(|error| CliError::failure(format!("cannot write the secrets as JSON: {error}")))?;
-        let request = Request::post(&format!("{}/retry", execution_path(id))).json(&body);
+        let path = format!("{}/retry", execution_path(id));
+        let request = Request { path, post: Some(&body), ..Request::default() };
         self.parse(with_id(id, self.request(&request, Idempotency::NotIdempotent))?.1)
     }
 
@@ -153,7 +168,7 @@ impl<'a> Client<'a> {
         consume: impl Fn(&mut dyn Read) -> std::io::Result<T>,
     ) -> Result<T, CliError> {
         let segments: Vec<String> = name.split('/').map(encode).collect();
-        let request = Request::get(&format!("{}/outputs/{}", execution_path(id), segments.join("/")));
+        let request = get(format!("{}/outputs/{}", execution_path(id), segments.join("/")));
         self.retry.run(Idempotency::Idempotent, || {
             let response = self.expect(&request, "application/octet-stream")?;
             response
@@ -176,7 +191,7 @@ impl<'a> Client<'a> {
 
     /// Also returns the report of a server that is not ready.
     pub fn readiness(&self) -> Result<Value, CliError> {
-        let request = Request::get("/readyz");
+        let request = get("/readyz".to_owned());
         self.retry.run(Idempotency::Idempotent, || {
             let response = self.send(&request)?;
             match response.status {
@@ -187,7 +202,7 @@ impl<'a> Client<'a> {
     }
 
     fn get(&self, path: &str) -> Result<Value, CliError> {
-        self.request(&Request::get(path), Idempotency::Idempotent).map(|(_, value)| value)
+        self.request(&get(path.to_owned()), Idempotency::Idempotent).map(|(_, value)| value)
     }
 
     /// The parsed document and the document itself, for `--json`.
@@ -262,6 +277,10 @@ fn with_id<T>(id: &str, result: Result<T, CliError>) -> Result<T, CliError> {
             None => error,
         }
     })
+}
+
+fn get(path: String) -> Request<'static> {
+    Request { path, ..Request::default() }
 }
 
 fn execution_path(id: &str) -> String {

@@ -24,46 +24,15 @@ pub(crate) struct Transport {
     authorization: Option<String>,
 }
 
-pub(crate) struct Request {
-    path: String,
-    /// `None` for a GET.
-    post: Option<Vec<u8>>,
-    idempotency_key: Option<String>,
-    last_event_id: Option<String>,
-    response_timeout: Duration,
-}
-
-impl Request {
-    pub fn get(path: &str) -> Self {
-        Self {
-            path: path.to_owned(),
-            post: None,
-            idempotency_key: None,
-            last_event_id: None,
-            response_timeout: RESPONSE_TIMEOUT,
-        }
-    }
-
-    /// The server may wait this long before it responds.
-    pub fn waiting(self, wait: Duration) -> Self {
-        Self { response_timeout: RESPONSE_TIMEOUT + wait, ..self }
-    }
-
-    pub fn post(path: &str) -> Self {
-        Self { post: Some(Vec::new()), ..Self::get(path) }
-    }
-
-    pub fn json(self, body: &[u8]) -> Self {
-        Self { post: Some(body.to_vec()), ..self }
-    }
-
-    pub fn last_event_id(self, id: Option<&str>) -> Self {
-        Self { last_event_id: id.map(str::to_owned), ..self }
-    }
-
-    pub fn idempotency_key(self, key: &str) -> Self {
-        Self { idempotency_key: Some(key.to_owned()), ..self }
-    }
+#[derive(Default)]
+pub(crate) struct Request<'a> {
+    pub path: String,
+    /// The JSON of a POST, which may be empty; `None` for a GET.
+    pub post: Option<&'a [u8]>,
+    pub idempotency_key: Option<&'a str>,
+    pub last_event_id: Option<&'a str>,
+    /// How long the server may wait before it responds.
+    pub wait: Duration,
 }
 
 pub(crate) struct Response {
@@ -114,7 +83,7 @@ impl Transport {
 
     pub fn send(&self, request: &Request) -> Result<Response, Error> {
         let url = format!("{}{}", self.base_url, request.path);
-        let response = match request.post.as_deref() {
+        let response = match request.post {
             None => self.prepare(self.agent.get(url), request).call(),
             Some([]) => self.prepare(self.agent.post(url), request).send_empty(),
             Some(body) => {
@@ -136,13 +105,14 @@ impl Transport {
     }
 
     fn prepare<B>(&self, builder: RequestBuilder<B>, request: &Request) -> RequestBuilder<B> {
-        let read_timeout = request.response_timeout.max(STALL_TIMEOUT);
-        let config = builder.config().timeout_recv_response(Some(request.response_timeout));
+        let response_timeout = RESPONSE_TIMEOUT + request.wait;
+        let read_timeout = response_timeout.max(STALL_TIMEOUT);
+        let config = builder.config().timeout_recv_response(Some(response_timeout));
         let builder = config.timeout_per_read(Some(read_timeout)).build();
         let headers = [
-            ("idempotency-key", &request.idempotency_key),
-            ("last-event-id", &request.last_event_id),
-            ("authorization", &self.authorization),
+            ("idempotency-key", request.idempotency_key),
+            ("last-event-id", request.last_event_id),
+            ("authorization", self.authorization.as_deref()),
         ];
         headers.into_iter().fold(builder, |builder, (name, value)| match value {
             Some(value) => builder.header(name, value),

@@ -65,7 +65,7 @@ fn try_connection(url: &str, key: Option<&str>, context: &Context) -> Result<(),
     let target = Target { url: url.to_owned(), url_source: ValueSource::Flag("--api-url"), key };
     let client = Client::new(target, RetryMode::Interactive, &context.console);
     client.health()?;
-    client.executions(&[("limit", "1".to_owned())]).map(|_| ())
+    client.executions(&[], None, 1).map(|_| ())
 }
 
 fn is_interactive() -> bool {

@@ -3,11 +3,11 @@
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use rgrid_api::{Execution, Status};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::batch::{self, BatchId};
 use crate::cli::Json;
-use crate::client::{Client, PAGE_SIZE};
+use crate::client::Executions;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit_code::Exit;
@@ -46,12 +46,6 @@ pub struct ListArgs {
     output: Json,
 }
 
-impl ListArgs {
-    fn limit(&self) -> usize {
-        self.limit.unwrap_or(if self.batch.is_some() { usize::MAX } else { DEFAULT_LIMIT })
-    }
-}
-
 fn parse_batch(text: &str) -> Result<BatchId, String> {
     BatchId::parse(text)
         .ok_or_else(|| format!("not the ID of a batch; show an execution with `rgrid status {text}`"))
@@ -64,17 +58,13 @@ fn status_parser() -> impl TypedValueParser<Value = Status> {
     })
 }
 
-#[derive(Default)]
-struct Page {
-    executions: Vec<Execution>,
-    /// The same executions as the server sent them.
-    documents: Vec<Value>,
-    next_cursor: Option<String>,
-}
-
 pub fn run(args: &ListArgs, context: &Context) -> Result<Exit, CliError> {
-    let Page { executions, documents, next_cursor } = fetch(args, &context.client()?)?;
     let console = &context.console;
+    let default_limit = if args.batch.is_some() { usize::MAX } else { DEFAULT_LIMIT };
+    let limit = args.limit.unwrap_or(default_limit);
+    let labels: Vec<_> = args.label.iter().cloned().chain(args.batch.as_ref().map(BatchId::label)).collect();
+    let Executions { items: executions, documents, next_cursor } =
+        context.client()?.executions(&labels, args.status, limit)?;
     if args.output.json {
         console.json(&json!({ "items": documents, "next_cursor": next_cursor }))?;
         return Ok(Exit::Success);
@@ -99,32 +89,9 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<Exit, CliError> {
     let rows = executions.iter().map(|execution| row(execution, name(execution))).collect();
     console.table(&["ID", "STATUS", "RUNTIME", heading, "CREATED", "DURATION"], rows)?;
     if next_cursor.is_some() {
-        console.hint(&format!("there are more; list more with --limit {}", args.limit().saturating_mul(5)));
+        console.hint(&format!("there are more; list more with --limit {}", limit.saturating_mul(5)));
     }
     Ok(Exit::Success)
-}
-
-fn fetch(args: &ListArgs, client: &Client) -> Result<Page, CliError> {
-    let mut query: Vec<(&str, String)> = Vec::new();
-    query.extend(args.status.map(|status| ("status", status.to_string())));
-    let labels = args.label.iter().cloned().chain(args.batch.as_ref().map(BatchId::label));
-    query.extend(labels.map(|(key, value)| ("label", format!("{key}={value}"))));
-    let mut result = Page::default();
-    loop {
-        let left = args.limit().saturating_sub(result.executions.len());
-        let mut query = query.clone();
-        query.push(("limit", left.min(PAGE_SIZE).to_string()));
-        query.extend(result.next_cursor.take().map(|cursor| ("cursor", cursor)));
-        let (page, mut document) = client.executions(&query)?;
-        if let Some(Value::Array(items)) = document.get_mut("items").map(Value::take) {
-            result.documents.extend(items);
-        }
-        result.executions.extend(page.items);
-        result.next_cursor = page.next_cursor;
-        if result.next_cursor.is_none() || result.executions.len() >= args.limit() {
-            return Ok(result);
-        }
-    }
 }
 
 fn row(execution: &Execution, name: &str) -> Vec<(String, Style)> {

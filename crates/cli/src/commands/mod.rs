@@ -1,13 +1,12 @@
-//! One file per command.
+//! The commands.
 
 pub mod cancel;
-pub mod completions;
 pub mod doctor;
 pub mod download;
+pub mod generate;
 pub mod init;
 pub mod list;
 pub mod logs;
-pub mod man;
 pub mod receipt;
 pub mod retry;
 pub mod run;
@@ -37,7 +36,7 @@ pub fn run(command: Option<Command>, context: &Context) -> Result<Exit, CliError
         Some(Command::Runtimes(args)) => runtimes::run(&args, context),
         Some(Command::Init) => init::run(context),
         Some(Command::Doctor(args)) => doctor::run(&args, context),
-        Some(Command::Completions(args)) => completions::run(&args, context),
-        Some(Command::Man(args)) => man::run(&args, context),
+        Some(Command::Completions(args)) => generate::completions(&args, context),
+        Some(Command::Man(args)) => generate::man(&args, context),
     }
 }

@@ -1,10 +1,11 @@
 //! `rgrid wait`: waits until executions have ended.
 
 use clap::Args;
+use serde_json::json;
 
 use crate::batch::{self, BatchId, BatchProgress};
 use crate::cli::{IdOrBatch, Json};
-use crate::client::{Client, PAGE_SIZE};
+use crate::client::{Client, Executions};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit_code::Exit;
@@ -46,12 +47,12 @@ fn wait_for_batch(batch: BatchId, json: bool, client: &Client, console: &Console
     let executions = batch::executions(client, &batch)?;
     let activity = Activity::Batch { id: batch.to_string(), unsubmitted: 0 };
     let _interrupt = InterruptHandler::install(activity, console)?;
-    let (key, value) = batch.label();
+    let labels = [batch.label()];
     let mut progress = BatchProgress::resume(batch, executions, client, console).quiet(json);
     progress.wait_for_end()?;
     if json {
-        let query = [("label", format!("{key}={value}")), ("limit", PAGE_SIZE.to_string())];
-        console.json(&client.executions(&query)?.1)?;
+        let Executions { documents, next_cursor, .. } = client.executions(&labels, None, usize::MAX)?;
+        console.json(&json!({ "items": documents, "next_cursor": next_cursor }))?;
     } else {
         progress.print_summary()?;
     }

@@ -56,14 +56,14 @@ impl Destination {
     ) -> Result<Saved, CliError> {
         let path = self.create_parents(&file.name)?;
         let downloaded = client.output(id, &file.name, |reader| copy(reader, PartialFile::beside(&path)));
-        let (content, size) = downloaded?.map_err(|error| unwritable(&path, &error))?;
+        let (content, size) = downloaded?.map_err(|error| CliError::unwritable(&path, &error))?;
         if size != file.size {
             return Err(CliError::failure(format!(
                 "{:?} has {size} bytes instead of {}; try again",
                 file.name, file.size
             )));
         }
-        persist(content, &path, existing).map_err(|error| unwritable(&path, &error))
+        persist(content, &path, existing).map_err(|error| CliError::unwritable(&path, &error))
     }
 
     /// Returns the path for an output of this name and creates its folders.
@@ -73,7 +73,7 @@ impl Destination {
             let check = names::check_file_name(part);
             check.map_err(|cause| CliError::failure(format!("cannot save the output {name:?}: {cause}")))?;
         }
-        fs::create_dir_all(&self.folder).map_err(|error| unwritable(&self.folder, &error))?;
+        fs::create_dir_all(&self.folder).map_err(|error| CliError::unwritable(&self.folder, &error))?;
         let mut path = self.folder.clone();
         let (last, folders) = parts.split_last().unwrap_or((&name, &[]));
         for folder in folders {
@@ -92,7 +92,7 @@ fn create_folder(path: &Path) -> Result<(), CliError> {
             let kind = if metadata.is_symlink() { "a symbolic link" } else { "not a folder" };
             Err(CliError::failure(format!("cannot save files in {}, which is {kind}", path.display())))
         }
-        Err(_) => fs::create_dir(path).map_err(|error| unwritable(path, &error)),
+        Err(_) => fs::create_dir(path).map_err(|error| CliError::unwritable(path, &error)),
     }
 }
 
@@ -145,10 +145,6 @@ fn has_same_content(new: &mut File, path: &Path) -> io::Result<bool> {
     // A file that cannot be read counts as different.
     let read = File::open(path).and_then(|mut file| file.read_to_end(&mut old_bytes));
     Ok(read.is_ok() && old_bytes == new_bytes)
-}
-
-fn unwritable(path: &Path, error: &io::Error) -> CliError {
-    CliError::failure(format!("cannot write {}: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ impl Uploads<'_> {
         let metadata = match fs::metadata(path) {
             Ok(metadata) => Some(metadata),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                return Err(CliError::usage(format!("cannot read {shown}: permission denied")));
+                return Err(CliError::unreadable(path, &error));
             }
             // It does not exist or is not a path: too long, or below a file.
             Err(_) => None,
@@ -82,13 +82,7 @@ impl Uploads<'_> {
             let size = format_size(self.size);
             return Err(CliError::usage(format!("{shown} is too large: the files have {size} in total")));
         }
-        let content = fs::read(path).map_err(|error| {
-            let cause = match error.kind() {
-                ErrorKind::PermissionDenied => "permission denied".to_owned(),
-                _ => error.to_string(),
-            };
-            CliError::usage(format!("cannot read {shown}: {cause}"))
-        })?;
+        let content = fs::read(path).map_err(|error| CliError::unreadable(path, &error))?;
         self.files.push(InputFile { name: name.clone(), content_base64: BASE64_STANDARD.encode(content) });
         self.paths.insert(name.clone(), path.to_owned());
         Ok(name)

@@ -33,15 +33,13 @@ impl JobRequirements {
         let InlineMetadata { dependencies, requires_python } = metadata.unwrap_or_default();
         let (text, place) = match (&options.requirements, dependencies, &source.folder) {
             _ if options.no_requirements => (String::new(), None),
-            (Some(path), _, _) => {
-                let missing = || CliError::usage(format!("cannot read {}: no such file", path.display()));
-                (read(path)?.ok_or_else(missing)?, Some(path.display().to_string()))
-            }
+            (Some(path), _, _) => (read(path)?, Some(path.display().to_string())),
             (None, Some(dependencies), _) => {
                 (dependencies.join("\n"), Some("the `# /// script` dependencies".to_owned()))
             }
             (None, None, Some(folder)) if language == Language::Python => {
-                let text = read(&folder.join("requirements.txt"))?.unwrap_or_default();
+                let path = folder.join("requirements.txt");
+                let text = if path.exists() { read(&path)? } else { String::new() };
                 (text, Some("requirements.txt".to_owned()))
             }
             // The file next to a script in another language does not belong to it.
@@ -57,20 +55,9 @@ impl JobRequirements {
     }
 }
 
-/// Returns `None` if the file does not exist.
-fn read(path: &Path) -> Result<Option<String>, CliError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => {
-            let cause = match error.kind() {
-                std::io::ErrorKind::InvalidData => "it is not UTF-8".to_owned(),
-                _ => error.to_string(),
-            };
-            let message = format!("cannot read {}: {cause}", path.display());
-            Err(CliError::usage(message).hint("ignore it with --no-requirements"))
-        }
-    }
+fn read(path: &Path) -> Result<String, CliError> {
+    std::fs::read_to_string(path)
+        .map_err(|error| CliError::unreadable(path, &error).hint("ignore it with --no-requirements"))
 }
 
 #[cfg(test)]

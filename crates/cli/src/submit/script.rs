@@ -1,7 +1,7 @@
 //! Reads the script from a file or from stdin.
 
 use std::ffi::OsStr;
-use std::io::{self, ErrorKind, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use rgrid_api::{Script, names};
@@ -29,14 +29,7 @@ impl ScriptSource {
         if path.is_dir() {
             return Err(CliError::usage(format!("{shown} is a folder; name a script in it")));
         }
-        let bytes = std::fs::read(&path).map_err(|error| {
-            let cause = match error.kind() {
-                ErrorKind::NotFound => "no such file".to_owned(),
-                ErrorKind::PermissionDenied => "permission denied".to_owned(),
-                _ => error.to_string(),
-            };
-            CliError::usage(format!("cannot read the script {shown}: {cause}"))
-        })?;
+        let bytes = std::fs::read(&path).map_err(|error| CliError::unreadable(&path, &error))?;
         let name = path.file_name().and_then(OsStr::to_str);
         let name =
             name.ok_or_else(|| CliError::usage(format!("{shown}: the name is not UTF-8; rename it")))?;
@@ -108,7 +101,7 @@ mod tests {
     #[test]
     fn a_missing_script_and_a_folder_have_different_errors() {
         let missing = ScriptSource::read(OsStr::new("/nowhere/s.py"), None).err().unwrap();
-        assert_eq!(missing.message, "cannot read the script /nowhere/s.py: no such file");
+        assert_eq!(missing.message, "cannot read /nowhere/s.py: no such file");
         let folder = ScriptSource::read(OsStr::new("/"), None).err().unwrap();
         assert!(folder.message.contains("is a folder"), "{folder}");
     }

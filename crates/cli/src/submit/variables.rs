@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::env::VarError;
 use std::io::{self, ErrorKind, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::error::CliError;
 use crate::exit_code::Exit;
@@ -17,7 +17,8 @@ pub fn read_env(
     let mut env = BTreeMap::new();
     for file in files {
         let invalid = |cause: &str| CliError::usage(format!("{}: {cause}", file.display()));
-        for (name, value) in parse_env_file(&read_file(file)?).map_err(|cause| invalid(&cause))? {
+        let text = std::fs::read_to_string(file).map_err(|error| CliError::unreadable(file, &error))?;
+        for (name, value) in parse_env_file(&text).map_err(|cause| invalid(&cause))? {
             let value = resolve(&name, value).map_err(|error| invalid(&error.message))?;
             env.insert(name, value);
         }
@@ -26,17 +27,6 @@ pub fn read_env(
         env.insert(name.clone(), resolve(name, value.clone())?);
     }
     Ok(env)
-}
-
-fn read_file(file: &Path) -> Result<String, CliError> {
-    std::fs::read_to_string(file).map_err(|error| {
-        let cause = match error.kind() {
-            ErrorKind::NotFound => "no such file".to_owned(),
-            ErrorKind::InvalidData => "it is not UTF-8".to_owned(),
-            _ => error.to_string(),
-        };
-        CliError::usage(format!("cannot read {}: {cause}", file.display()))
-    })
 }
 
 /// As with docker, `KEY` alone takes the value from the caller's environment. Unlike there, a variable that is

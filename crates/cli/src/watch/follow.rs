@@ -79,7 +79,7 @@ impl Printer<'_, '_> {
                 ));
             }
         }
-        self.phases.update(status);
+        self.phases.update_status(status);
     }
 
     fn output(&mut self, output: &OutputEvent) -> Result<(), CliError> {

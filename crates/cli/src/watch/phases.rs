@@ -9,30 +9,6 @@ use crate::output::console::Console;
 /// The server does not count further.
 const MAX_AHEAD: u64 = 10_000;
 
-/// The values that a report depends on.
-pub struct Snapshot {
-    status: Status,
-    phase: Option<Phase>,
-    /// 1 is next.
-    queue_position: Option<u64>,
-    /// `no worker has gpu=true`.
-    waits_for: Option<String>,
-}
-
-impl From<&Execution> for Snapshot {
-    fn from(execution: &Execution) -> Self {
-        let Execution { status, phase, queue_position, ref waits_for, .. } = *execution;
-        Self { status, phase, queue_position, waits_for: waits_for.clone() }
-    }
-}
-
-impl From<&StatusEvent> for Snapshot {
-    fn from(event: &StatusEvent) -> Self {
-        let StatusEvent { status, phase, queue_position, ref waits_for, .. } = *event;
-        Self { status, phase, queue_position, waits_for: waits_for.clone() }
-    }
-}
-
 /// A script whose phase is not known yet counts as running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ShownPhase {
@@ -61,23 +37,34 @@ impl<'a> PhaseReporter<'a> {
         Self::default()
     }
 
-    pub fn update(&mut self, snapshot: impl Into<Snapshot>) {
-        let snapshot = snapshot.into();
+    pub fn update(&mut self, execution: &Execution) {
+        let Execution { status, attempt, phase, queue_position, waits_for, .. } = execution.clone();
+        self.update_status(&StatusEvent {
+            status,
+            attempt,
+            phase,
+            queue_position,
+            waits_for,
+            restarted: false,
+        });
+    }
+
+    pub fn update_status(&mut self, event: &StatusEvent) {
         let Some(console) = self.console else { return };
-        let Some(phase) = shown_phase(&snapshot) else { return console.clear_status() };
-        let ahead = snapshot.queue_position.map(|position| position.saturating_sub(1));
+        let Some(phase) = shown_phase(event) else { return console.clear_status() };
+        let ahead = event.queue_position.map(|position| position.saturating_sub(1));
         let start = match self.current {
             Some((current, start)) if current == phase => Some(start),
             _ => None,
         };
         let since = start.unwrap_or_else(Instant::now);
         self.current = Some((phase, since));
-        let message = describe(phase, ahead, snapshot.waits_for.as_deref());
+        let message = describe(phase, ahead, event.waits_for.as_deref());
         if console.is_interactive() {
             console.show_status(message, since);
-        } else if start.is_none() || self.is_worth_a_line(ahead) || self.waits_for != snapshot.waits_for {
+        } else if start.is_none() || self.is_worth_a_line(ahead) || self.waits_for != event.waits_for {
             self.ahead = ahead.or(self.ahead);
-            self.waits_for = snapshot.waits_for;
+            self.waits_for.clone_from(&event.waits_for);
             console.progress(&format!("Status: {message}"));
         }
     }
@@ -92,8 +79,8 @@ impl<'a> PhaseReporter<'a> {
 }
 
 /// `None` if the execution has ended.
-fn shown_phase(snapshot: &Snapshot) -> Option<ShownPhase> {
-    match (snapshot.status, snapshot.phase) {
+fn shown_phase(event: &StatusEvent) -> Option<ShownPhase> {
+    match (event.status, event.phase) {
         (Status::Queued, _) => Some(ShownPhase::Queued),
         (Status::Running, Some(Phase::Environment)) => Some(ShownPhase::Installing),
         (Status::Running, Some(Phase::Sandbox)) => Some(ShownPhase::Preparing),

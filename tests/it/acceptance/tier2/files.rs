@@ -48,7 +48,7 @@ fn story_2_5_what_cannot_go_along_is_told_by_name_and_nothing_is_submitted() {
     assert_refused(&cli, &["run", "s.py", "x/a", "y/a"], 2, two);
     let folder = "error: x is a folder; only files are uploaded\n  hint: name the files in it, or pack it: `tar cf files.tar FOLDER`\n";
     assert_refused(&cli, &["run", "s.py", "x"], 2, folder);
-    assert_refused(&cli, &["run", "none.py"], 2, "error: cannot read the script none.py: no such file\n");
+    assert_refused(&cli, &["run", "none.py"], 2, "error: cannot read none.py: no such file\n");
     assert_refused(&cli, &["run", "x"], 2, "error: x is a folder; name a script in it\n");
     // Root may read what its mode forbids; memory at address 0 nobody may read.
     std::os::unix::fs::symlink("/proc/self/mem", cli.folder().join("mem")).unwrap();
