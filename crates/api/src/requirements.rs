@@ -114,9 +114,8 @@ fn check(line: &str) -> Result<(), String> {
 fn check_option(word: &str) -> Result<(), String> {
     let name = word.split('=').next().unwrap_or_default();
     // pip accepts `-rfile` as well as `-r file`.
-    let is_short = |options: &[&str]| {
-        !name.starts_with("--") && options.iter().any(|option| name.starts_with(option))
-    };
+    let is_short =
+        |options: &[&str]| !name.starts_with("--") && options.iter().any(|option| name.starts_with(option));
     if !name.starts_with('-') || OPTIONS.contains(&name) || is_short(&["-i", "-f"]) {
         return Ok(());
     }

@@ -38,8 +38,7 @@ impl ConfigFile {
 
     /// Replaces the file atomically; only its owner can read it.
     pub fn write(&self, path: &Path) -> Result<(), CliError> {
-        self.replace(path)
-            .map_err(|error| CliError::unwritable(path, &error))
+        self.replace(path).map_err(|error| CliError::unwritable(path, &error))
     }
 
     fn replace(&self, path: &Path) -> io::Result<()> {

@@ -129,7 +129,10 @@ fn an_invalid_batch_is_rejected_before_anything_is_submitted() {
         (&["run", "s.py", "--batch", "none/*.csv"], "no file matches \"none/*.csv\""),
         (&["run", "--batch", "data/a.csv", "data/b.csv", "s.py"], "quote the pattern"),
         (&["run", "-f", "s.py", "--batch", "data/*"], "--follow cannot be used with --batch"),
-        (&["run", "--idempotency-key", "k", "--batch", "data/*", "s.py"], "--idempotency-key cannot be used with --batch"),
+        (
+            &["run", "--idempotency-key", "k", "--batch", "data/*", "s.py"],
+            "--idempotency-key cannot be used with --batch",
+        ),
         (&["run", "--max-parallel", "2", "s.py"], "--batch"),
         (&["run", "-r", "cobol", "s.py", "--batch", "data/*"], "cobol"),
     ];
@@ -142,7 +145,10 @@ fn an_invalid_batch_is_rejected_before_anything_is_submitted() {
     }
     assert_eq!(daemon.http().get("/api/v1/executions").json()["items"], serde_json::json!([]));
     let unquoted = cli.run(&["run", "s.py", "--batch", "data/a.csv", "data/b.csv"]);
-    assert!(unquoted.code == 0 && unquoted.stderr.contains("to run a batch, quote the pattern"), "{unquoted:?}");
+    assert!(
+        unquoted.code == 0 && unquoted.stderr.contains("to run a batch, quote the pattern"),
+        "{unquoted:?}"
+    );
     // A script may have its own option of that name.
     assert_eq!(cli.ok(&["run", "-w", "-q", "s.py", "--batch", "32"]), "['--batch', '32']\n");
 }

@@ -149,7 +149,9 @@ fn status(world: &World, session: &mut Session) {
 fn logs(world: &World, session: &mut Session) {
     session.help(&["logs"]).run(&["logs", &world.completed]).run(&["logs", "--stdout", &world.failed]);
     session.run(&["logs", "-f", &world.failed]).run(&["logs", UNKNOWN]);
-    session.run(&["logs", "--stdout", "--stderr", UNKNOWN]).run_with(&["logs", UNKNOWN], &world.without_key());
+    session
+        .run(&["logs", "--stdout", "--stderr", UNKNOWN])
+        .run_with(&["logs", UNKNOWN], &world.without_key());
 }
 
 fn list(_: &World, session: &mut Session) {
@@ -190,7 +192,10 @@ fn why(world: &World, session: &mut Session) {
 
 fn receipt(world: &World, session: &mut Session) {
     session.help(&["receipt"]).run(&["receipt", &world.completed]);
-    session.run(&["receipt", UNKNOWN]).run(&["receipt"]).run_with(&["receipt", UNKNOWN], &world.without_key());
+    session
+        .run(&["receipt", UNKNOWN])
+        .run(&["receipt"])
+        .run_with(&["receipt", UNKNOWN], &world.without_key());
 }
 
 fn download(world: &World, session: &mut Session) {

@@ -99,7 +99,12 @@ fn a_hundred_thousand_lines_are_printed_once_and_in_order_across_a_restart() {
     first.kill_9();
     let second = builder.start();
     let output = follow.end();
-    assert!(output.stdout == flood_said(), "{} bytes of {} were printed", output.stdout.len(), flood_said().len());
+    assert!(
+        output.stdout == flood_said(),
+        "{} bytes of {} were printed",
+        output.stdout.len(),
+        flood_said().len()
+    );
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert!(!output.stderr.contains("attempt 2"), "{}", output.stderr);
     // The delay is explained.

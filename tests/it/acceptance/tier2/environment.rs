@@ -55,6 +55,11 @@ fn story_2_7_a_wrong_variable_is_told_with_its_reason_and_how_it_should_look() {
     }
     let in_file = format!("error: bad.env: line 2: \"1B\" {RULE}\n");
     assert_refused(&cli, &["run", "--env-file", "bad.env", "show.py"], 2, &in_file);
-    assert_refused(&cli, &["run", "--env-file", "no.env", "show.py"], 2, "error: cannot read no.env: no such file\n");
+    assert_refused(
+        &cli,
+        &["run", "--env-file", "no.env", "show.py"],
+        2,
+        "error: cannot read no.env: no such file\n",
+    );
     assert_eq!(database.number("SELECT count(*) FROM executions"), 0);
 }

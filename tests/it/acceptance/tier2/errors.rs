@@ -135,14 +135,17 @@ fn new_4_no_server_a_wrong_key_and_a_wrong_address_have_each_their_own_words() {
     let builder = DaemonBuilder::plain(&database).with("RGRID_AUTH__MODE", "keys");
     let daemon = builder.start();
     let url = format!("http://{}", daemon.http().address());
-    let without =
-        format!("error: {url} requires an API key\n  hint: save one with `rgrid init`, or set RGRID_API_KEY\n");
+    let without = format!(
+        "error: {url} requires an API key\n  hint: save one with `rgrid init`, or set RGRID_API_KEY\n"
+    );
     assert_refused(&daemon.cli(), &["list"], 4, &without);
     let wrong = daemon.cli().command(&["list"]).env("RGRID_API_KEY", "rg_wrong").output().unwrap();
     let said = String::from_utf8(wrong.stderr).unwrap();
     assert_eq!(wrong.status.code(), Some(4));
     assert!(
-        said.starts_with(&format!("error: {url} does not recognize the API key from RGRID_API_KEY\n  hint: ")),
+        said.starts_with(&format!(
+            "error: {url} does not recognize the API key from RGRID_API_KEY\n  hint: "
+        )),
         "{said}"
     );
 
