@@ -223,8 +223,9 @@ impl<'a> BatchProgress<'a> {
         }
         self.console.line(&count_results(completed.len(), failed.len()))?;
         if let Some(id) = failed.iter().find_map(|item| item.id.as_ref()) {
-            self.console
-                .hint(&format!("see an output with `rgrid logs {id}`, run it again with `rgrid retry {id}`"));
+            self.console.hint(&format!(
+                "see the output of one with `rgrid logs {id}`, run it again with `rgrid retry {id}`"
+            ));
         }
         Ok(())
     }

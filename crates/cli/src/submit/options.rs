@@ -38,7 +38,7 @@ pub struct JobOptions {
     /// Run without network access
     #[arg(long, help_heading = "Limits")]
     pub no_network: bool,
-    /// Limit the number of attempts, of which another one starts if a worker is lost
+    /// Start at most this many attempts; another one starts if the worker is lost
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Limits")]
     pub max_attempts: Option<u32>,
     /// Run only on a worker with this label, such as gpu=true; wait until there is one

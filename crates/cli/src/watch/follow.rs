@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
-use rgrid_api::{Execution, OutputEvent, StatusEvent, Stream};
+use rgrid_api::{Execution, OutputEvent, Stream};
 
 use crate::client::{Client, Event, ReceivedEvent};
 use crate::error::CliError;
@@ -34,16 +34,36 @@ pub fn follow(
     phases: &mut PhaseReporter,
     console: &Console,
 ) -> Result<Execution, CliError> {
-    let mut printer = Printer { streams, phases, console, has_printed: false, missing: BTreeMap::new() };
-    let (mut last_event_id, mut pause) = (None, MIN_PAUSE);
+    let (mut last_event_id, mut pause, mut has_printed) = (None, MIN_PAUSE, false);
+    // Bytes of each stream that the server no longer had.
+    let mut missing: BTreeMap<Stream, u64> = BTreeMap::new();
     loop {
         for event in client.events(id, last_event_id.as_deref())? {
             let ReceivedEvent { id, event } = event?;
             match event {
-                Event::Status(status) => printer.status(&status),
-                Event::Output(output) => printer.output(&output)?,
+                Event::Status(status) => {
+                    if status.restarted {
+                        missing.clear();
+                    }
+                    if status.restarted && std::mem::take(&mut has_printed) {
+                        console.warning(&format!(
+                            "starting attempt {}, since the previous one was lost; its output follows from the start",
+                            status.attempt
+                        ));
+                    }
+                    phases.update_status(&status);
+                }
+                Event::Output(OutputEvent { stream, text, cut }) => {
+                    if let Some((_, channel)) = streams.iter().find(|(shown, _)| *shown == stream) {
+                        has_printed = true;
+                        if let Some(cut) = cut {
+                            *missing.entry(stream).or_default() += cut;
+                        }
+                        console.script_output(*channel, &text)?;
+                    }
+                }
                 Event::End(ended) => {
-                    report::warn_about_missing(&ended, &printer.missing, console);
+                    report::warn_about_missing(&ended, &missing, console);
                     return Ok(*ended);
                 }
                 Event::Unknown => {}
@@ -55,41 +75,5 @@ pub fn follow(
         }
         thread::sleep(pause);
         pause = (pause * 2).min(MAX_PAUSE);
-    }
-}
-
-/// Prints the output of the current attempt.
-struct Printer<'a, 'b> {
-    streams: &'a [(Stream, Channel)],
-    phases: &'a mut PhaseReporter<'b>,
-    console: &'a Console,
-    has_printed: bool,
-    /// Bytes of each stream that the server no longer had.
-    missing: BTreeMap<Stream, u64>,
-}
-
-impl Printer<'_, '_> {
-    fn status(&mut self, status: &StatusEvent) {
-        if status.restarted {
-            self.missing.clear();
-            if std::mem::take(&mut self.has_printed) {
-                self.console.warning(&format!(
-                    "starting attempt {}, since the previous one was lost; its output follows from the start",
-                    status.attempt
-                ));
-            }
-        }
-        self.phases.update_status(status);
-    }
-
-    fn output(&mut self, output: &OutputEvent) -> Result<(), CliError> {
-        let Some((stream, channel)) = self.streams.iter().find(|(stream, _)| *stream == output.stream) else {
-            return Ok(());
-        };
-        self.has_printed = true;
-        if let Some(cut) = output.cut {
-            *self.missing.entry(*stream).or_default() += cut;
-        }
-        self.console.script_output(*channel, &output.text)
     }
 }
