@@ -28,8 +28,8 @@ Run `rgrid help` for all commands and `rgrid help run` for the options of one.
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 success, 1 failure, 2 wrong usage, 3 not found, 4 not allowed, 5 server not reachable.
-Commands that wait for a script (-w, -f, wait) exit with its code, with 124 if it timed out, with 125
-if RGrid could not run it, or with 130 after Ctrl-C.";
+Commands that wait for a script (-w, -f, wait) exit with its code, with 124 if it timed out, with
+125 if RGrid could not run it, or with 130 after Ctrl-C.";
 
 /// Run a script on a remote machine with one command
 #[derive(Parser)]
@@ -56,8 +56,8 @@ pub enum Command {
     Runtimes(RuntimesArgs),
     /// Write the config file
     #[command(after_help = "\
-Asks for the server's address, and for an API key if the server requires one. --api-url and --api-key
-answer these questions in advance. Both values are tried before they are saved in
+Asks for the server's address, and for an API key if the server requires one. Use --api-url and
+--api-key to answer in advance. Both values are tried before they are saved in
 $XDG_CONFIG_HOME/rgrid/config.toml, which only you can read.")]
     Init,
     Doctor(DoctorArgs),

@@ -16,10 +16,10 @@ const KEY_VARIABLE: &str = "RGRID_API_KEY";
 #[derive(Args)]
 #[command(next_help_heading = "Server")]
 pub struct TargetOptions {
-    /// Use the server at this address [env: RGRID_API_URL] [default: http://127.0.0.1:8080]
+    /// Use this server [env: RGRID_API_URL] [default: http://127.0.0.1:8080]
     #[arg(long, global = true, value_name = "URL")]
     pub api_url: Option<String>,
-    /// Use this API key; a variable or `rgrid init` keeps it out of the shell history [env: RGRID_API_KEY]
+    /// Use this API key; prefer the variable or `rgrid init` [env: RGRID_API_KEY]
     #[arg(long, global = true, value_name = "KEY")]
     pub api_key: Option<String>,
 }

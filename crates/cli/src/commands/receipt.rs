@@ -19,9 +19,9 @@ Examples:
   rgrid receipt exec_01jd3k
   rgrid receipt --json 01jd3k | jq -r .docker_run
 
-Run the line in a folder that contains the script and its files. To write files there, the script needs
-a folder that user 1000 can write to. Variables take their values from your shell, since RGrid shows
-only their names.")]
+Run the line in a folder that contains the script and its files. To write files there, the script
+needs a folder that user 1000 can write to. Variables take their values from your shell, since
+RGrid shows only their names.")]
 pub struct ReceiptArgs {
     #[command(flatten)]
     target: Id,
