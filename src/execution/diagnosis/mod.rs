@@ -1,6 +1,6 @@
 //! Explains why a script failed, from the end of its error output: the cause, and what to do about it.
 //!
-//! Pure functions on text. An explanation states only what the output of an interpreter or the kernel says; guesses
+//! Pure functions on text. An explanation repeats only what an interpreter or the kernel reported; guesses
 //! contain "probably", and unknown errors get no explanation.
 
 mod install;
