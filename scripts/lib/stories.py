@@ -109,7 +109,7 @@ STORIES = [
         "files": {"env.py": ENV, "my.env": "# mine\nA=file\nC=\n"},
         "commands": [
             ("rgrid run -w -q --env-file my.env -e A=x=y -e B=two env.py", 0, [r"^\['x=y', 'two', ''\]$"]),
-            ("rgrid run -e 1X=2 env.py", 2, ["\"1X\" is no name for an environment variable: .* as in API_KEY"]),
+            ("rgrid run -e 1X=2 env.py", 2, ["\"1X\" is not a valid environment variable name: .* as in API_KEY"]),
             ("rgrid run -e RGRID_UNSET env.py", 2, ["use RGRID_UNSET=value, or RGRID_UNSET= for an empty value"]),
         ],
     },

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rgrid_api::units::{format_duration, format_size};
-use rgrid_init::{Ending, Exit};
+use rgrid_init::{Exit, ExitReason};
 
 use crate::execution::{FailureKind, Outcome, diagnosis};
 
@@ -33,30 +33,30 @@ pub fn map_exit(exit: &Exit, limits: &RunLimits, max: &RunLimits) -> Outcome {
         true => format!("raise the limit with {option}"),
         false => format!("this is the server's maximum ({setting})"),
     };
-    let (kind, error) = match &exit.ending {
-        Ending::Exited { code: 0 } => return Outcome::Completed,
-        Ending::Cancelled => return Outcome::Cancelled,
-        Ending::Exited { code } => (FailureKind::Exit, format!("the script ended with exit code {code}")),
-        Ending::Signalled { signal } => {
+    let (kind, error) = match &exit.reason {
+        ExitReason::Exited { code: 0 } => return Outcome::Completed,
+        ExitReason::Cancelled => return Outcome::Cancelled,
+        ExitReason::Exited { code } => (FailureKind::Exit, format!("the script ended with exit code {code}")),
+        ExitReason::Signalled { signal } => {
             let name = signal_name(*signal);
             (FailureKind::Exit, format!("the script was ended by signal {signal}{name}"))
         }
-        Ending::TimedOut => {
+        ExitReason::TimedOut => {
             let timeout = format_duration(limits.timeout);
             let advice = advice(limits.timeout < max.timeout, "--timeout", "execution.max_timeout");
             (FailureKind::Timeout, format!("the script exceeded its time limit of {timeout}; {advice}"))
         }
-        Ending::OutOfMemory => {
+        ExitReason::OutOfMemory => {
             let (limit, peak) = (format_size(limits.memory), format_size(exit.peak_memory_bytes));
             let advice = advice(limits.memory < max.memory, "--memory", "sandbox.max_memory");
             let error = format!("the script exceeded its memory limit of {limit} (peak {peak}); {advice}");
             (FailureKind::OutOfMemory, error)
         }
         // Requirements are installed by a job of their own, so a script's job never has a setup.
-        Ending::SetupFailed { .. } | Ending::SetupTimedOut => {
+        ExitReason::SetupFailed { .. } | ExitReason::SetupTimedOut => {
             (FailureKind::Internal, "the sandbox reported a setup step that was not requested".to_owned())
         }
-        Ending::CouldNotStart { reason } => {
+        ExitReason::CouldNotStart { reason } => {
             (FailureKind::Image, format!("the script could not be started: {reason}"))
         }
     };
@@ -65,9 +65,9 @@ pub fn map_exit(exit: &Exit, limits: &RunLimits, max: &RunLimits) -> Outcome {
 
 /// The exit code in the form that a shell reports it; `None` if the script did not end by itself.
 pub fn exit_code(exit: &Exit) -> Option<i32> {
-    match exit.ending {
-        Ending::Exited { code } => Some(code),
-        Ending::Signalled { signal } => Some(128 + signal),
+    match exit.reason {
+        ExitReason::Exited { code } => Some(code),
+        ExitReason::Signalled { signal } => Some(128 + signal),
         _ => None,
     }
 }
@@ -85,13 +85,13 @@ fn signal_name(signal: i32) -> &'static str {
 
 /// The outcome of an install that failed; `None` if it succeeded. `output` is everything that it printed.
 pub fn map_install_exit(exit: &Exit, limits: &InstallLimits, output: &str) -> Option<Outcome> {
-    let error = match &exit.ending {
-        Ending::Exited { code: 0 } => return None,
-        Ending::Cancelled => return Some(Outcome::Cancelled),
-        Ending::SetupFailed { code } => {
+    let error = match &exit.reason {
+        ExitReason::Exited { code: 0 } => return None,
+        ExitReason::Cancelled => return Some(Outcome::Cancelled),
+        ExitReason::SetupFailed { code } => {
             format!("the requirements could not be installed (exit code {code}): {}", install_reason(output))
         }
-        Ending::SetupTimedOut => {
+        ExitReason::SetupTimedOut => {
             let timeout = format_duration(limits.timeout);
             let last = match last_lines(output, 1) {
                 last if last.is_empty() => last,
@@ -99,13 +99,13 @@ pub fn map_install_exit(exit: &Exit, limits: &InstallLimits, output: &str) -> Op
             };
             format!("the installation of the requirements exceeded its time limit of {timeout}{last}")
         }
-        Ending::OutOfMemory => format!(
+        ExitReason::OutOfMemory => format!(
             "the installation of the requirements exceeded its memory limit of {}; the server's install.memory \
              sets it",
             format_size(limits.memory)
         ),
-        Ending::CouldNotStart { reason } => format!("the installation could not be started: {reason}"),
-        Ending::Exited { .. } | Ending::Signalled { .. } | Ending::TimedOut => {
+        ExitReason::CouldNotStart { reason } => format!("the installation could not be started: {reason}"),
+        ExitReason::Exited { .. } | ExitReason::Signalled { .. } | ExitReason::TimedOut => {
             format!("the requirements were installed but could not be saved: {}", install_reason(output))
         }
     };
@@ -180,33 +180,33 @@ mod tests {
     const INSTALL_LIMITS: InstallLimits =
         InstallLimits { timeout: Duration::from_secs(3), memory: 256 * MIB, size: 1024 * MIB };
 
-    fn exit(ending: Ending) -> Exit {
-        Exit { peak_memory_bytes: 500 * MIB, ..Exit::of(ending) }
+    fn exit(ending: ExitReason) -> Exit {
+        Exit { peak_memory_bytes: 500 * MIB, ..Exit::new(ending) }
     }
 
     #[test]
     fn every_ending_of_a_script_maps_to_one_failure_kind_and_exit_code() {
         let cases = [
-            (Ending::Exited { code: 0 }, None, Some(0)),
-            (Ending::Exited { code: 3 }, Some(FailureKind::Exit), Some(3)),
-            (Ending::Signalled { signal: 11 }, Some(FailureKind::Exit), Some(139)),
-            (Ending::TimedOut, Some(FailureKind::Timeout), None),
-            (Ending::OutOfMemory, Some(FailureKind::OutOfMemory), None),
-            (Ending::Cancelled, None, None),
-            (Ending::SetupFailed { code: 1 }, Some(FailureKind::Internal), None),
-            (Ending::SetupTimedOut, Some(FailureKind::Internal), None),
-            (Ending::CouldNotStart { reason: "no bash".to_owned() }, Some(FailureKind::Image), None),
+            (ExitReason::Exited { code: 0 }, None, Some(0)),
+            (ExitReason::Exited { code: 3 }, Some(FailureKind::Exit), Some(3)),
+            (ExitReason::Signalled { signal: 11 }, Some(FailureKind::Exit), Some(139)),
+            (ExitReason::TimedOut, Some(FailureKind::Timeout), None),
+            (ExitReason::OutOfMemory, Some(FailureKind::OutOfMemory), None),
+            (ExitReason::Cancelled, None, None),
+            (ExitReason::SetupFailed { code: 1 }, Some(FailureKind::Internal), None),
+            (ExitReason::SetupTimedOut, Some(FailureKind::Internal), None),
+            (ExitReason::CouldNotStart { reason: "no bash".to_owned() }, Some(FailureKind::Image), None),
         ];
         for (ending, kind, code) in cases {
             let exit = exit(ending);
             let outcome = map_exit(&exit, &LIMITS, &LIMITS);
-            assert_eq!((outcome.failure_kind(), exit_code(&exit)), (kind, code), "{:?}", exit.ending);
-            let expected_status = match exit.ending {
-                Ending::Exited { code: 0 } => Outcome::Completed.status(),
-                Ending::Cancelled => Outcome::Cancelled.status(),
+            assert_eq!((outcome.failure_kind(), exit_code(&exit)), (kind, code), "{:?}", exit.reason);
+            let expected_status = match exit.reason {
+                ExitReason::Exited { code: 0 } => Outcome::Completed.status(),
+                ExitReason::Cancelled => Outcome::Cancelled.status(),
                 _ => rgrid_api::Status::Failed,
             };
-            assert_eq!(outcome.status(), expected_status, "{:?}", exit.ending);
+            assert_eq!(outcome.status(), expected_status, "{:?}", exit.reason);
         }
     }
 
@@ -216,10 +216,10 @@ mod tests {
         let timeout = "the script exceeded its time limit of 5s; ";
         let memory = "the script exceeded its memory limit of 512 MiB (peak 500 MiB); ";
         let cases = [
-            (Ending::TimedOut, higher, timeout, "raise the limit with --timeout"),
-            (Ending::TimedOut, LIMITS, timeout, "this is the server's maximum (execution.max_timeout)"),
-            (Ending::OutOfMemory, higher, memory, "raise the limit with --memory"),
-            (Ending::OutOfMemory, LIMITS, memory, "this is the server's maximum (sandbox.max_memory)"),
+            (ExitReason::TimedOut, higher, timeout, "raise the limit with --timeout"),
+            (ExitReason::TimedOut, LIMITS, timeout, "this is the server's maximum (execution.max_timeout)"),
+            (ExitReason::OutOfMemory, higher, memory, "raise the limit with --memory"),
+            (ExitReason::OutOfMemory, LIMITS, memory, "this is the server's maximum (sandbox.max_memory)"),
         ];
         for (ending, max, cause, advice) in cases {
             let outcome = map_exit(&exit(ending), &LIMITS, &max);
@@ -230,21 +230,21 @@ mod tests {
     #[test]
     fn every_ending_of_an_install_maps_to_an_outcome() {
         let cases = [
-            (Ending::SetupFailed { code: 1 }, "could not be installed (exit code 1): last words"),
-            (Ending::SetupTimedOut, "exceeded its time limit of 3s; pip last printed: last words"),
-            (Ending::OutOfMemory, "exceeded its memory limit of 256 MiB"),
-            (Ending::CouldNotStart { reason: "no pip".to_owned() }, "could not be started: no pip"),
-            (Ending::Exited { code: 2 }, "installed but could not be saved: last words"),
-            (Ending::Signalled { signal: 9 }, "installed but could not be saved: last words"),
-            (Ending::TimedOut, "installed but could not be saved: last words"),
+            (ExitReason::SetupFailed { code: 1 }, "could not be installed (exit code 1): last words"),
+            (ExitReason::SetupTimedOut, "exceeded its time limit of 3s; pip last printed: last words"),
+            (ExitReason::OutOfMemory, "exceeded its memory limit of 256 MiB"),
+            (ExitReason::CouldNotStart { reason: "no pip".to_owned() }, "could not be started: no pip"),
+            (ExitReason::Exited { code: 2 }, "installed but could not be saved: last words"),
+            (ExitReason::Signalled { signal: 9 }, "installed but could not be saved: last words"),
+            (ExitReason::TimedOut, "installed but could not be saved: last words"),
         ];
         for (ending, expected) in cases {
             let outcome = map_install_exit(&exit(ending), &INSTALL_LIMITS, "last words\n").unwrap();
             assert_eq!(outcome.failure_kind(), Some(FailureKind::Install));
             assert!(outcome.error().unwrap().contains(expected), "{outcome:?}");
         }
-        assert_eq!(map_install_exit(&exit(Ending::Exited { code: 0 }), &INSTALL_LIMITS, ""), None);
-        let cancelled = map_install_exit(&exit(Ending::Cancelled), &INSTALL_LIMITS, "");
+        assert_eq!(map_install_exit(&exit(ExitReason::Exited { code: 0 }), &INSTALL_LIMITS, ""), None);
+        let cancelled = map_install_exit(&exit(ExitReason::Cancelled), &INSTALL_LIMITS, "");
         assert_eq!(cancelled, Some(Outcome::Cancelled));
         assert!(
             install_too_large(&INSTALL_LIMITS).error().unwrap().contains("more than 1 GiB of disk space")

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rgrid_init::{Command, Event, Job, MAX_PIECE, Message, PROTOCOL_VERSION, State, Token};
+use rgrid_init::{Command, Event, Job, MAX_PIECE, Message, PROTOCOL_VERSION, InitState, Token};
 use slog::{debug, warn};
 use tokio::time::Instant;
 
@@ -43,7 +43,7 @@ pub struct Sandbox {
     /// `None` while the connection is broken.
     pub(crate) connection: Option<Connection>,
     /// The init's state at the last handshake.
-    state: State,
+    state: InitState,
     /// The event that confirmed the start of the job.
     first: Option<SandboxEvent>,
     /// Number of the last event received.
@@ -96,7 +96,7 @@ impl Docker {
     pub async fn reattach(
         &self,
         found: &ManagedContainer,
-    ) -> Result<(Sandbox, State, Option<String>), DockerError> {
+    ) -> Result<(Sandbox, InitState, Option<String>), DockerError> {
         let token =
             Token::parse(&found.token).map_err(|error| DockerError::NoHandshake(error.to_string()))?;
         let lodging = self.holders.inherited(found.joined.clone());
@@ -128,7 +128,7 @@ impl Sandbox {
             token,
             builds: None,
             connection: None,
-            state: State::Parked,
+            state: InitState::Parked,
             first: None,
             last_seq: 0,
             cancelled: false,
@@ -151,7 +151,7 @@ impl Sandbox {
         let connection = attached.map_err(DockerError::NoHandshake)?;
         docker_call("hello", self.handshake(connection)).await.map_err(DockerError::NoHandshake)?;
         match self.state {
-            State::Parked => {
+            InitState::Parked => {
                 self.network_used = false;
                 Ok(self)
             }
@@ -213,7 +213,7 @@ impl Sandbox {
                 }
                 Some(Message::Refused { reason }) => return Err(SandboxError::Refused(reason)),
                 Some(_) => {}
-                None if self.state == State::Parked => {
+                None if self.state == InitState::Parked => {
                     return Err(SandboxError::Disconnected("the job was lost".to_owned()));
                 }
                 None => return Ok(()),

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use rgrid_init::{Command, Ending, Event, Message};
+use rgrid_init::{Command, ExitReason, Event, Message};
 
 use crate::sandbox::{Sandbox, SandboxError};
 
@@ -30,7 +30,7 @@ impl History {
     /// left something behind that the cleanup does not know.
     pub fn note(&mut self, event: &Event) {
         if let Event::Exit(exit) = event {
-            self.exited = matches!(exit.ending, Ending::Exited { .. });
+            self.exited = matches!(exit.reason, ExitReason::Exited { .. });
         }
     }
 
@@ -83,17 +83,17 @@ mod tests {
     #[test]
     fn only_a_script_that_exited_by_itself_allows_another_job() {
         let cases = [
-            (Ending::Exited { code: 0 }, true),
-            (Ending::Exited { code: 3 }, true),
-            (Ending::Signalled { signal: 11 }, false),
-            (Ending::TimedOut, false),
-            (Ending::OutOfMemory, false),
-            (Ending::Cancelled, false),
-            (Ending::CouldNotStart { reason: String::new() }, false),
+            (ExitReason::Exited { code: 0 }, true),
+            (ExitReason::Exited { code: 3 }, true),
+            (ExitReason::Signalled { signal: 11 }, false),
+            (ExitReason::TimedOut, false),
+            (ExitReason::OutOfMemory, false),
+            (ExitReason::Cancelled, false),
+            (ExitReason::CouldNotStart { reason: String::new() }, false),
         ];
         for (ending, expected) in cases {
             let mut history = History::new();
-            history.note(&Event::Exit(Exit::of(ending.clone())));
+            history.note(&Event::Exit(Exit::new(ending.clone())));
             assert_eq!(history.exited, expected, "{ending:?}");
         }
     }

@@ -97,7 +97,7 @@ mod tests {
             read(serde_json::json!("gpu")),
             Err("\"gpu\" is no label; write them like gpu=true,zone=eu".to_owned())
         );
-        assert!(read(serde_json::json!({ "a b": "x" })).unwrap_err().contains("is no label key"));
+        assert!(read(serde_json::json!({ "a b": "x" })).unwrap_err().contains("is not a valid label key"));
         let many: BTreeMap<String, String> = (0..9).map(|n| (format!("k{n}"), String::new())).collect();
         assert_eq!(read(serde_json::json!(many)), Err("9 labels, at most 8 are allowed".to_owned()));
     }

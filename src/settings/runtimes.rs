@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use rgrid_api::names::edits;
+use rgrid_api::names::edit_distance;
 use serde::Deserialize;
 
 /// One `[runtimes.<name>]` of the settings.
@@ -126,7 +126,7 @@ impl RuntimeTable {
         let names =
             || self.entries.iter().flat_map(|(name, entry)| std::iter::once(name).chain(&entry.aliases));
         let nearest = names()
-            .map(|name| (edits(asked, name), name))
+            .map(|name| (edit_distance(asked, name), name))
             .filter(|(distance, name)| *distance <= name.len() / 3 + 1)
             // Of several that are as near, the newest.
             .min_by_key(|(distance, name)| (*distance, Reverse(natural_key(name))))

@@ -1,17 +1,19 @@
-//! One submission and its life, as the API shows it.
+//! An execution: one submission, its state and its result.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
+use strum::{Display, IntoStaticStr};
 
 use crate::event::{Phase, Phases};
 use crate::output::OutputFile;
 
-/// Where an execution stands. Only the last three are final.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// State of an execution. `completed`, `failed` and `cancelled` are final.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, IntoStaticStr)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Status {
     Queued,
     Running,
@@ -25,47 +27,36 @@ impl Status {
         [Status::Queued, Status::Running, Status::Completed, Status::Failed, Status::Cancelled];
 
     pub fn as_str(self) -> &'static str {
-        match self {
-            Status::Queued => "queued",
-            Status::Running => "running",
-            Status::Completed => "completed",
-            Status::Failed => "failed",
-            Status::Cancelled => "cancelled",
-        }
+        self.into()
     }
 
-    /// Nothing about the execution changes any more.
+    /// A final execution never changes its status again.
     pub fn is_final(self) -> bool {
         matches!(self, Status::Completed | Status::Failed | Status::Cancelled)
     }
 }
 
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Why a failed execution failed; `execution_error` says it in a sentence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// Why an execution failed; `execution_error` explains it in a sentence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, IntoStaticStr)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum FailureKind {
-    /// The script ended with a code other than 0, or by a signal.
+    /// The script exited with a code other than 0 or was killed by a signal.
     Exit,
-    /// The script was still running at its deadline.
+    /// The script exceeded its timeout.
     Timeout,
-    /// The script needed more memory than its limit.
+    /// The script exceeded its memory limit.
     OutOfMemory,
-    /// Its requirements could not be installed.
+    /// The requirements could not be installed.
     Install,
-    /// The image of its runtime could not be had.
+    /// The image of the runtime could not be pulled.
     Image,
-    /// What it wrote could not be brought back.
+    /// The output files could not be collected.
     Output,
-    /// Nothing of its result can be known: worker or sandbox are gone.
+    /// The worker or the sandbox disappeared, so the result is unknown.
     Lost,
-    /// RGrid itself failed.
+    /// An error in RGrid itself.
     Internal,
 }
 
@@ -82,137 +73,118 @@ impl FailureKind {
     ];
 
     pub fn as_str(self) -> &'static str {
-        match self {
-            FailureKind::Exit => "exit",
-            FailureKind::Timeout => "timeout",
-            FailureKind::OutOfMemory => "out_of_memory",
-            FailureKind::Install => "install",
-            FailureKind::Image => "image",
-            FailureKind::Output => "output",
-            FailureKind::Lost => "lost",
-            FailureKind::Internal => "internal",
-        }
+        self.into()
     }
 }
 
-impl fmt::Display for FailureKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What a run cost.
+/// Resources used by an execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Usage {
-    /// User and system time of everything in the sandbox, in milliseconds.
+    /// User and system time of all processes in the sandbox, in milliseconds.
     pub cpu_ms: u64,
-    /// Highest memory use of the sandbox, in bytes.
+    /// Peak memory use of the sandbox, in bytes.
     pub peak_memory_bytes: u64,
 }
 
-/// What a next try may ask for of the limit that ended it: more than it had, and no more than the server gives.
+/// A higher value for the limit that the execution exceeded, at most the server's maximum.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NextTry {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// In MiB.
     pub memory_mb: Option<u64>,
 }
 
-/// `GET /executions/{id}`. Times are RFC 3339 in UTC; what has no value yet is left out.
+/// `GET /executions/{id}`. Times are RFC 3339 in UTC. Fields without a value are omitted.
 ///
-/// Values of environment variables go in and never come out: only their names are shown.
+/// Values of environment variables are never returned, only their names.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Execution {
     pub id: String,
     pub status: Status,
     pub runtime: String,
+    /// File name of the script.
     pub script: String,
     #[serde(default)]
     pub args: Vec<String>,
+    /// Names of the environment variables.
     #[serde(default)]
     pub env_keys: Vec<String>,
-    /// Names of the secrets; a retry asks for their values again.
+    /// Names of the secrets. A retry must supply their values again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secret_keys: Vec<String>,
     pub created_at: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// From `started_at` to `completed_at`, in milliseconds.
     pub duration_ms: Option<u64>,
-    /// What it is busy with, while it runs; for a single execution only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Only while running; omitted in lists.
     pub phase: Option<Phase>,
-    /// 1 is next among those that may run on the same workers, while it waits; for a single execution only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Position among the executions that the same workers can run; 1 is next. Only while queued; omitted in lists.
     pub queue_position: Option<u64>,
-    /// What is missing for it to begin, such as `no worker has gpu=true`; for a single execution only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Why no worker can run it yet, such as `no worker has gpu=true`. Omitted in lists.
     pub waits_for: Option<String>,
     #[serde(default)]
     pub phases: Phases,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Exit code of the script; 128 plus the signal number if a signal killed it.
     pub exit_code: Option<i32>,
-    /// Left out in lists.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Omitted in lists.
     pub stdout: Option<String>,
-    /// Left out in lists.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Omitted in lists.
     pub stderr: Option<String>,
-    /// Size of all that the script wrote, in bytes of text, also of what was cut.
+    /// Bytes of text written to stdout, including truncated output.
     #[serde(default)]
     pub stdout_bytes: u64,
+    /// Bytes of text written to stderr, including truncated output.
     #[serde(default)]
     pub stderr_bytes: u64,
+    /// Part of stdout or stderr exceeded the output limit and was not stored.
     #[serde(default)]
     pub output_truncated: bool,
-    /// When output and files were removed by the server's retention rules.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// When the retention rules removed output and files.
     pub pruned_at: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_kind: Option<FailureKind>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Explains the failure in a sentence.
     pub execution_error: Option<String>,
+    /// Number of the current or last attempt, starting at 1; 0 before the first.
     pub attempt: u32,
     pub max_attempts: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Name of the worker that ran the current or last attempt.
     pub worker: Option<String>,
     pub timeout_seconds: f64,
+    /// In MiB.
     #[serde(default)]
     pub memory_mb: u64,
-    /// None when no limit ended it, or when it had the most that the server gives; for a single execution only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Omitted in lists, when no limit was exceeded, and when the limit was already the server's maximum.
     pub next_try: Option<NextTry>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Labels that its worker must have.
+    /// Labels that the worker must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub on: BTreeMap<String, String>,
     #[serde(default)]
     pub priority: i32,
-    /// The files that it left; left out in lists.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Files that the script created. Omitted in lists.
     pub outputs: Option<Vec<OutputFile>>,
-    /// What of its files was not kept, and why: a sentence each, for some of them.
+    /// Files that were not kept: a sentence with the reason for each of the first few.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs_left_out: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
 }
 
 impl Execution {
-    /// The files that it left, as far as they were asked for.
+    /// The output files; empty for an item of a list.
     pub fn files(&self) -> &[OutputFile] {
         self.outputs.as_deref().unwrap_or_default()
     }
 
-    /// `2 of 3`. One that was given back before its script began has a number and does not count, so there may be more.
-    pub fn attempt_in_words(&self) -> String {
+    /// `2 of 3`, or only the number if it exceeds `max_attempts`: an attempt that was released before its script
+    /// started has a number but does not count.
+    pub fn attempt_label(&self) -> String {
         match self.attempt {
             attempt if attempt > self.max_attempts => attempt.to_string(),
             attempt => format!("{attempt} of {}", self.max_attempts),
@@ -220,11 +192,11 @@ impl Execution {
     }
 }
 
-/// `GET /executions`: newest first, without outputs.
+/// `GET /executions`: newest first, without output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ExecutionList {
     pub items: Vec<Execution>,
-    /// Hand it back as `cursor` for the next page; none on the last one.
+    /// Pass it as `cursor` to get the next page; null on the last page.
     pub next_cursor: Option<String>,
 }

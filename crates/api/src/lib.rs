@@ -1,7 +1,5 @@
-//! The words that the RGrid daemon and its clients exchange over HTTP.
-//!
-//! Plain `serde` types, one file a subject, and the few rules about names and units that both sides
-//! must agree on. The formats are fixed by the contract: a change here is a change for every client.
+//! Types of the RGrid HTTP API, shared by the daemon and its clients, and the rules about names and units that both
+//! apply. The formats are a public contract: a change here affects every client.
 
 pub mod event;
 pub mod execution;

@@ -1,55 +1,36 @@
-//! What comes out of a run: text streams and files.
-
-use std::fmt;
-use std::str::FromStr;
+//! Output of an execution: text streams and files.
 
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString, IntoStaticStr};
 
-/// One of the text streams that are kept for an execution.
+/// A stored text stream of an execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Display, EnumString, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = unknown_stream)]
 pub enum Stream {
     Stdout,
     Stderr,
-    /// What the install of the requirements said.
+    /// Output of installing the requirements.
     Install,
 }
 
 impl Stream {
     pub fn as_str(self) -> &'static str {
-        match self {
-            Stream::Stdout => "stdout",
-            Stream::Stderr => "stderr",
-            Stream::Install => "install",
-        }
+        self.into()
     }
 }
 
-impl fmt::Display for Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
+fn unknown_stream(text: &str) -> String {
+    format!("unknown stream {text:?}: expected stdout, stderr or install")
 }
 
-impl FromStr for Stream {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "stdout" => Ok(Stream::Stdout),
-            "stderr" => Ok(Stream::Stderr),
-            "install" => Ok(Stream::Install),
-            _ => Err(format!("{text:?} is no stream; there are stdout, stderr and install")),
-        }
-    }
-}
-
-/// A file that the script left below `/workspace/`.
+/// A file that the script created in `/workspace/` or below it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OutputFile {
-    /// Path relative to `/workspace/`, parts separated by `/`.
+    /// Path relative to `/workspace/`, with `/` as the separator.
     pub name: String,
     /// In bytes.
     pub size: u64,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The media type of an error's body.
+/// The media type of an error response.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,14 +12,14 @@ pub struct Problem {
     #[serde(rename = "type", default = "about_blank")]
     pub kind: String,
     pub title: String,
-    /// The HTTP status once more, for those who log bodies alone.
+    /// The HTTP status, repeated for logs that contain only the body.
     pub status: u16,
     #[serde(default)]
     pub detail: String,
-    /// What to do about it.
+    /// How to fix it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Which fields are wrong (422 only).
+    /// Invalid fields (422 only).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
 }

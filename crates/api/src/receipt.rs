@@ -1,29 +1,30 @@
-//! `GET /executions/{id}/receipt`: everything that is needed to do the same by hand.
+//! `GET /executions/{id}/receipt`: everything needed to reproduce an execution without RGrid.
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::output::OutputFile;
 
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Receipt {
     pub id: String,
     pub runtime: String,
-    /// As in the runtime table, such as `python:3.11-slim`; none when the table has no such runtime any more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The image configured for the runtime, such as `python:3.11-slim`. Omitted if the runtime no longer exists.
     pub image: Option<String>,
-    /// Content id of the image that it ran in, `sha256:…`; none before the run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Content ID of the image that was used, `sha256:…`. Omitted before the first attempt.
     pub image_digest: Option<String>,
     pub script: OutputFile,
+    /// Input files.
     pub files: Vec<OutputFile>,
     pub args: Vec<String>,
-    /// Names only.
+    /// Names of the environment variables.
     pub env_keys: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requirements: Option<String>,
     pub limits: ReceiptLimits,
-    /// To be run in a folder that holds the script and its files. Variables keep the values that they have there.
+    /// A shell command. Run it in a folder that contains the script and its input files; environment variables are
+    /// passed through from the shell.
     pub docker_run: String,
 }
 
@@ -35,7 +36,7 @@ pub struct ReceiptLimits {
     pub cpus: f64,
     pub pids: u32,
     pub network: bool,
-    /// Kept of stdout and of stderr each, in bytes.
+    /// Bytes stored of each of stdout and stderr.
     pub output_limit: u64,
     pub max_attempts: u32,
 }

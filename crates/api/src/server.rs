@@ -1,20 +1,20 @@
-//! What a server tells of itself.
+//! Information about the server: runtimes, health and workers.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// One line of the runtime table.
+/// A runtime that executions can use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Runtime {
-    /// As in `--runtime`, such as `python:3.11`.
+    /// The value for `--runtime`, such as `python:3.11`.
     pub name: String,
-    /// The image that it runs in, such as `python:3.11-slim`.
+    /// The Docker image, such as `python:3.11-slim`.
     pub image: String,
     #[serde(default)]
     pub aliases: Vec<String>,
-    /// File endings that choose it by themselves, without the dot, such as `py`.
+    /// File extensions that select this runtime, without the dot, such as `py`.
     #[serde(default)]
     pub extensions: Vec<String>,
     #[serde(default)]
@@ -32,43 +32,43 @@ pub struct RuntimeList {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Health {
-    /// `ok`, or `unavailable` with 503.
+    /// `ok`, or `unavailable` with status 503.
     pub status: String,
     /// Version of the daemon, such as `0.1.0`.
     pub version: String,
-    /// What is looked at, in the order database, docker, images.
+    /// In the order database, docker, images.
     #[serde(default)]
     pub checks: Vec<Check>,
 }
 
-/// One thing that the server needs.
+/// The result of one health check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Check {
     pub name: String,
     pub ok: bool,
-    /// What is wrong and what to do, or a word on what was found.
+    /// The problem and its fix, or a short description of the healthy state.
     pub detail: String,
 }
 
-/// One running daemon that executes.
+/// A running daemon that executes scripts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Worker {
-    /// New at each start.
+    /// Changes at each start.
     pub id: String,
-    /// Stable over restarts.
+    /// Stays the same after a restart.
     pub name: String,
-    /// Executions at once.
+    /// Maximum number of concurrent executions.
     pub slots: u32,
-    /// Executions at the moment.
+    /// Current number of executions.
     pub running: u64,
     pub started_at: String,
-    /// By the database's clock.
+    /// Time of the last heartbeat, by the database's clock.
     pub last_seen: String,
-    /// It finishes what it runs and claims nothing new.
+    /// The worker finishes its executions and claims no new ones.
     pub draining: bool,
-    /// What executions may ask for with `on`.
+    /// Labels that executions can require with `on`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
 }

@@ -1,5 +1,5 @@
-//! Objects are objects. By itself serde takes a list for a struct as well, field after field in an order that no
-//! document tells; a request in that shape is a mistake.
+//! Rejects arrays where the API expects objects. By default serde also reads a struct from an array of its fields, in
+//! an order that is not part of the API.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,7 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// A `T` that was written as an object.
+/// A `T` that must be written as an object.
 pub struct Object<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -24,8 +24,8 @@ pub(crate) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserialize
 pub(crate) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
-    let found = Vec::<Object<T>>::deserialize(deserializer)?;
-    Ok(found.into_iter().map(|Object(value)| value).collect())
+    let objects = Vec::<Object<T>>::deserialize(deserializer)?;
+    Ok(objects.into_iter().map(|Object(value)| value).collect())
 }
 
 pub(crate) fn optional_object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(

@@ -1,56 +1,57 @@
-//! `POST /executions`: what a client asks to be run.
+//! `POST /executions` and `POST /executions/{id}/retry`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::shape;
 
-/// Only `script` is required; everything else has a default of the server's.
+/// A script to run. Only `script` is required; the server supplies defaults for the other fields.
+#[skip_serializing_none]
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Submission {
     #[serde(deserialize_with = "shape::object")]
     pub script: Script,
+    /// Arguments for the script.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
+    /// Environment variables.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// Like `env`, but forgotten when the execution has ended, and shown as `***` in its output.
+    /// Environment variables that are replaced by `***` in the output and deleted when the execution ends.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Name or alias of a runtime. Selected by the extension of the script if omitted.
     pub runtime: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Packages to install first, in the format of `requirements.txt`.
     pub requirements: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "shape::objects")]
     pub files: Vec<InputFile>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// In MiB.
     pub memory_mb: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Whether the sandbox has network access.
     pub network: Option<bool>,
+    /// Labels to filter lists by.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Labels that a worker must have to run it; it waits until there is one.
+    /// Labels that the worker must have. The execution is queued until such a worker is available.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub on: BTreeMap<String, String>,
-    /// From -100 to 100; higher ones begin first. 0 when it is not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// From -100 to 100, 0 by default. Higher priorities start first.
     pub priority: Option<i32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
-    /// Whom to tell when it has ended.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "shape::optional_object")]
+    /// Notified when the execution has ended.
+    #[serde(default, deserialize_with = "shape::optional_object")]
     pub webhook: Option<Webhook>,
 }
 
-/// See `docs/webhooks.md`.
+/// A URL that is called when the execution has ended. See `docs/webhooks.md`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -58,12 +59,12 @@ pub struct Webhook {
     pub url: String,
 }
 
-/// `POST /executions/{id}/retry`; no body at all is the same as an empty one.
+/// `POST /executions/{id}/retry`. The body may be omitted if the execution has no secrets.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Retry {
-    /// The values of the first run's secrets, which are not kept: all of them, and no others.
+    /// Values for exactly the secrets of the original execution; RGrid does not keep them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, String>,
 }
@@ -72,7 +73,7 @@ pub struct Retry {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Script {
-    /// A plain file name; the script keeps it in `/workspace/`.
+    /// A file name without a folder. The script is stored under this name in `/workspace/`.
     pub name: String,
     pub content: String,
 }
@@ -81,12 +82,12 @@ pub struct Script {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InputFile {
-    /// A plain file name; the file lies read-only in `/workspace/`.
+    /// A file name without a folder. The file is read-only in `/workspace/`.
     pub name: String,
     pub content_base64: String,
 }
 
-// Contents and values are somebody's data and secrets: Debug shows names and sizes alone.
+// Debug output must not contain user data or secrets, so it shows only names and sizes.
 impl fmt::Debug for Submission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Submission")

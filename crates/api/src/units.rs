@@ -1,4 +1,4 @@
-//! Durations and sizes as people write and read them.
+//! Human-readable durations and sizes.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
-/// Reads `90s`, `5m`, `1h 30m`, `250ms`, `1.5s`; a bare number is seconds.
+/// Parses `90s`, `5m`, `1h 30m`, `250ms` or `1.5s`. A number without a unit is in seconds.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no duration; write it like 90s, 5m or 1h30m");
+    let invalid = || format!("invalid duration {text:?}: write it like 90s, 5m or 1h30m");
     let mut rest: String = text.chars().filter(|c| !c.is_whitespace()).collect();
     if rest.is_empty() {
-        return Err(wrong());
+        return Err(invalid());
     }
     let mut seconds = 0.0;
     while !rest.is_empty() {
@@ -25,15 +25,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
             "m" | "min" => 60.0,
             "h" => 3600.0,
             "d" => 86_400.0,
-            _ => return Err(wrong()),
+            _ => return Err(invalid()),
         };
-        seconds += number.parse::<f64>().map_err(|_| wrong())? * scale;
+        seconds += number.parse::<f64>().map_err(|_| invalid())? * scale;
         rest = tail.to_owned();
     }
-    Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
+    Duration::try_from_secs_f64(seconds).map_err(|_| invalid())
 }
 
-/// `13ms`, `1.2s`, `5s`, `3m 20s`, `2h 5m`.
+/// Formats a duration like `13ms`, `1.2s`, `5s`, `3m 20s` or `2h 5m`.
 pub fn format_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
     if ms < 1000 {
@@ -41,10 +41,7 @@ pub fn format_duration(duration: Duration) -> String {
     }
     let tenths = (ms + 50) / 100;
     if tenths < 100 {
-        return match tenths % 10 {
-            0 => format!("{}s", tenths / 10),
-            rest => format!("{}.{rest}s", tenths / 10),
-        };
+        return format!("{}s", with_tenths(tenths));
     }
     let seconds = (ms + 500) / 1000;
     match seconds {
@@ -61,10 +58,9 @@ fn two_units(big: u128, big_unit: &str, small: u128, small_unit: &str) -> String
     }
 }
 
-/// Reads sizes in bytes: `512m`, `512MiB`, `1g`, `100KiB`, `4096`. As in docker, `k`, `m` and `g`
-/// are powers of 1024.
+/// Parses a size in bytes: `512m`, `512MiB`, `1g`, `100KiB` or `4096`. As in Docker, the units are powers of 1024.
 pub fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is no size; write it like 512m, 100KiB or 2g");
+    let invalid = || format!("invalid size {text:?}: write it like 512m, 100KiB or 2g");
     let trimmed = text.trim();
     let digits = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
     let (number, unit) = trimmed.split_at(digits);
@@ -73,16 +69,16 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         "k" | "kb" | "kib" => KIB,
         "m" | "mb" | "mib" => MIB,
         "g" | "gb" | "gib" => GIB,
-        _ => return Err(wrong()),
+        _ => return Err(invalid()),
     };
     if let Ok(whole) = number.parse::<u64>() {
-        return whole.checked_mul(scale).ok_or_else(wrong);
+        return whole.checked_mul(scale).ok_or_else(invalid);
     }
-    let bytes = number.parse::<f64>().map_err(|_| wrong())? * scale as f64;
-    if bytes.is_finite() && bytes < u64::MAX as f64 { Ok(bytes as u64) } else { Err(wrong()) }
+    let bytes = number.parse::<f64>().map_err(|_| invalid())? * scale as f64;
+    if bytes.is_finite() && bytes < u64::MAX as f64 { Ok(bytes as u64) } else { Err(invalid()) }
 }
 
-/// `12 B`, `100 KiB`, `3.1 MiB`.
+/// Formats a size like `12 B`, `100 KiB` or `3.1 MiB`.
 pub fn format_size(bytes: u64) -> String {
     let (scale, unit) = match bytes {
         0..KIB => return format!("{bytes} B"),
@@ -90,10 +86,14 @@ pub fn format_size(bytes: u64) -> String {
         MIB..GIB => (MIB, "MiB"),
         _ => (GIB, "GiB"),
     };
-    let tenths = (bytes as f64 * 10.0 / scale as f64).round() as u64;
+    let tenths = (bytes as f64 * 10.0 / scale as f64).round() as u128;
+    format!("{} {unit}", with_tenths(tenths))
+}
+
+fn with_tenths(tenths: u128) -> String {
     match tenths % 10 {
-        0 => format!("{} {unit}", tenths / 10),
-        rest => format!("{}.{rest} {unit}", tenths / 10),
+        0 => (tenths / 10).to_string(),
+        rest => format!("{}.{rest}", tenths / 10),
     }
 }
 
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_read_as_people_write_them() {
+    fn durations_are_parsed() {
         let ms = |text| parse_duration(text).map(|d| d.as_millis());
         assert_eq!(ms("90s"), Ok(90_000));
         assert_eq!(ms("5m"), Ok(300_000));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_print_as_in_the_contract() {
+    fn durations_are_formatted_as_in_the_contract() {
         let text = |ms| format_duration(Duration::from_millis(ms));
         assert_eq!(text(13), "13ms");
         assert_eq!(text(1200), "1.2s");
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_go_both_ways() {
+    fn sizes_are_parsed_and_formatted() {
         assert_eq!(parse_size("512m"), Ok(512 * MIB));
         assert_eq!(parse_size("100KiB"), Ok(100 * KIB));
         assert_eq!(parse_size("1.5g"), Ok(GIB + GIB / 2));

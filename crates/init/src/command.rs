@@ -26,7 +26,7 @@ pub enum Command {
     Ack { upto: u64 },
     /// Asks for a piece of an output file, by its index in [`crate::Exit::outputs`].
     Fetch { output: u32, offset: u64, max: u32 },
-    /// SIGTERM to everything, SIGKILL after the grace; the run ends as [`crate::Ending::Cancelled`].
+    /// SIGTERM to everything, SIGKILL after the grace; the run ends as [`crate::ExitReason::Cancelled`].
     Cancel,
     /// Parked or ended: end now, whatever is not stored.
     Stop,

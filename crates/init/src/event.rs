@@ -9,7 +9,7 @@ use crate::secret::Size;
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {
     Started {
-        phase: Phase,
+        step: JobStep,
     },
     /// At most [`crate::MAX_TEXT`] bytes; valid UTF-8 without NUL.
     Output {
@@ -21,7 +21,7 @@ pub enum Event {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Phase {
+pub enum JobStep {
     Setup,
     Script,
 }
@@ -36,7 +36,7 @@ pub enum Stream {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Exit {
-    pub ending: Ending,
+    pub reason: ExitReason,
     /// 0 without a setup.
     pub setup_ms: u64,
     /// Of the script, without the setup. 0 when it never started.
@@ -59,9 +59,9 @@ pub struct Exit {
 
 impl Exit {
     /// Of which nothing but the ending is known.
-    pub fn of(ending: Ending) -> Self {
+    pub fn new(reason: ExitReason) -> Self {
         Self {
-            ending,
+            reason,
             setup_ms: 0,
             wall_ms: 0,
             cpu_ms: 0,
@@ -77,7 +77,7 @@ impl Exit {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ending {
+pub enum ExitReason {
     Exited {
         code: i32,
     },
@@ -119,7 +119,7 @@ pub struct OutputFile {
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Started { phase } => f.debug_struct("Started").field("phase", phase).finish(),
+            Self::Started { step } => f.debug_struct("Started").field("step", step).finish(),
             Self::Output { stream, text } => {
                 f.debug_struct("Output").field("stream", stream).field("text", &Size(text.len())).finish()
             }

@@ -18,6 +18,7 @@ mod assemble;
 mod command;
 mod event;
 mod frame;
+#[cfg(feature = "init")]
 mod mask;
 mod message;
 mod secret;
@@ -26,10 +27,11 @@ mod token;
 
 pub use assemble::{assemble, char_floor};
 pub use command::{Command, Job, Limits, Setup};
-pub use event::{Ending, Event, Exit, OutputFile, Phase, Stream, StreamEnd};
+pub use event::{Event, Exit, ExitReason, JobStep, OutputFile, Stream, StreamEnd};
 pub use frame::{Decoder, FrameError, MAX_FRAME, Received, encode};
-pub use mask::{MASK, Masker, Masks};
-pub use message::{Message, State};
+#[cfg(feature = "init")]
+pub use mask::{MASK, SecretMasker, SecretPatterns};
+pub use message::{InitState, Message};
 pub use text::TextDecoder;
 pub use token::{Token, TokenError};
 

@@ -14,7 +14,7 @@ pub enum Message {
     /// The answer to `Resume`; the events the daemon has not stored follow.
     Hello {
         version: u16,
-        state: State,
+        state: InitState,
         /// [`crate::Job::id`], once there is a job.
         job: Option<String>,
     },
@@ -35,7 +35,7 @@ pub enum Message {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum State {
+pub enum InitState {
     Parked,
     Running,
     Ended,

@@ -176,7 +176,7 @@ fn is_similar(input: &str, name: &str) -> bool {
     let (input, name) = (input.to_lowercase(), name.to_lowercase());
     let stem = |name: &str| name.rsplit_once('.').map_or(name.to_owned(), |(stem, _)| stem.to_owned());
     let start: String = name.chars().take(64).collect();
-    stem(&input) == stem(&name) || (name.len() > 5 && rgrid_api::names::edits(&input, &start) <= 2)
+    stem(&input) == stem(&name) || (name.len() > 5 && rgrid_api::names::edit_distance(&input, &start) <= 2)
 }
 
 fn base_name(path: &str) -> &str {

@@ -107,7 +107,7 @@ impl Shown<'_> {
                 @if execution.started_at.is_some() { (fact("Took", html! { (duration(execution)) })) }
                 @if let Some(code) = execution.exit_code { (fact("Exit code", html! { (code) })) }
                 (fact("Runtime", html! { (execution.runtime) }))
-                (fact("Attempt", html! { (execution.attempt_in_words()) }))
+                (fact("Attempt", html! { (execution.attempt_label()) }))
                 @if let Some(worker) = &execution.worker { (fact("Worker", html! { (worker) })) }
                 @if let Some(usage) = &execution.usage {
                     (fact("Peak memory", html! { (format_size(usage.peak_memory_bytes)) }))

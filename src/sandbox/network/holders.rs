@@ -317,12 +317,12 @@ impl Docker {
         let ttl = self.holders.0.limits.lives_for.as_millis();
         ContainerCreateBody {
             image: Some(image.clone()),
-            entrypoint: Some(vec![format!("{}/init", init_volume::FOLDER), "hold".to_owned()]),
+            entrypoint: Some(vec![format!("{}/init", init_volume::FOLDER), "pause".to_owned()]),
             cmd: Some(Vec::new()),
             // Its sandboxes share its host name, hosts file and name servers.
             hostname: Some(profile::HOSTNAME.to_owned()),
             user: Some("65534:65534".to_owned()),
-            env: Some(vec![format!("RGRID_HOLD_TTL_MS={ttl}")]),
+            env: Some(vec![format!("RGRID_PAUSE_TTL_MS={ttl}")]),
             labels: Some(self.settings.labels([(HOLDER_LABEL, network.as_str())])),
             host_config: Some(HostConfig {
                 pids_limit: Some(PROCESSES),

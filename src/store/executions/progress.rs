@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
-use rgrid_api::names::labels_in_words;
+use rgrid_api::names::format_labels;
 use rgrid_api::{Phase, Status, Stream};
 use serde::{Deserialize, Serialize};
 
@@ -218,7 +218,7 @@ impl ProgressRow {
         let queue_position = self.position.map(i64::unsigned_abs);
         let missing = self.missing.map(serde_json::from_value).transpose();
         let missing = missing.map_err(|error| StoreError::Internal(format!("stored labels: {error}")))?;
-        let waits_for = missing.map(|labels| format!("no worker has {}", labels_in_words(&labels)));
+        let waits_for = missing.map(|labels| format!("no worker has {}", format_labels(&labels)));
         Ok(Progress { status, attempt: self.attempt, phase, queue_position, waits_for })
     }
 }

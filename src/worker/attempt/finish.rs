@@ -140,9 +140,9 @@ async fn cause(worker: &Worker, claimed: &Claimed, exit: &Exit, stderr: &str) ->
         true => worker.store.input_names(&claimed.claim.execution).await.unwrap_or_default(),
         false => Vec::new(),
     };
-    let (code, signal) = match exit.ending {
-        rgrid_init::Ending::Exited { code } => (Some(code), None),
-        rgrid_init::Ending::Signalled { signal } => (None, Some(signal)),
+    let (code, signal) = match exit.reason {
+        rgrid_init::ExitReason::Exited { code } => (Some(code), None),
+        rgrid_init::ExitReason::Signalled { signal } => (None, Some(signal)),
         _ => (None, None),
     };
     diagnosis::explain(&FailureContext {

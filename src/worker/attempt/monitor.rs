@@ -154,9 +154,9 @@ impl Following<'_> {
 
     fn take(&mut self, SandboxEvent { seq, event }: SandboxEvent) -> Option<End> {
         match event {
-            Event::Started { phase } => {
+            Event::Started { step } => {
                 self.transcript.pass(seq);
-                if phase == rgrid_init::Phase::Script && self.transcript.phase() == Phase::Script {
+                if step == rgrid_init::JobStep::Script && self.transcript.phase() == Phase::Script {
                     self.begun = Some(Begun::note_soon(self.worker, self.claim));
                 }
             }

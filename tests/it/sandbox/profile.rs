@@ -127,7 +127,7 @@ fn a_holder_has_no_capabilities_and_no_stdin() {
     assert!(host["SecurityOpt"].to_string().contains("no-new-privileges"));
     assert_eq!((&config["User"], &host["ReadonlyRootfs"]), (&Value::from("65534:65534"), &Value::from(true)));
     assert_eq!((&config["OpenStdin"], &config["Tty"]), (&Value::from(false), &Value::from(false)));
-    assert_eq!(config["Entrypoint"], serde_json::json!(["/rgrid/init", "hold"]));
+    assert_eq!(config["Entrypoint"], serde_json::json!(["/rgrid/init", "pause"]));
     assert_eq!((&host["Memory"], &host["PidsLimit"]), (&Value::from(32 << 20), &Value::from(16)));
     assert_eq!((&host["IpcMode"], &host["CgroupnsMode"]), (&Value::from("private"), &Value::from("private")));
     assert_eq!((&host["Privileged"], &host["AutoRemove"]), (&Value::from(false), &Value::from(false)));

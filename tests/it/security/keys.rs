@@ -303,7 +303,7 @@ fn wrong_key_commands_say_what_is_wrong() {
         said(&["keys", "create", "--name", "x", "--scope", "root"]).contains("there are read, run and admin")
     );
     assert!(said(&["keys", "create", "--name", "a\nb"]).contains("control characters"));
-    assert!(said(&["keys", "create", "--name", "x", "--expires", "soon"]).contains("is no duration"));
+    assert!(said(&["keys", "create", "--name", "x", "--expires", "soon"]).contains("invalid duration"));
 }
 
 #[test]

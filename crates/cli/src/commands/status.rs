@@ -84,7 +84,7 @@ fn fields(execution: &Execution) -> Vec<Field> {
         ("Completed", execution.completed_at.as_deref().map(times::local)),
         ("Duration", execution.duration_ms.map(times::milliseconds)),
         ("Exit Code", execution.exit_code.map(|code| code.to_string())),
-        ("Attempt", (execution.attempt > 1).then(|| execution.attempt_in_words())),
+        ("Attempt", (execution.attempt > 1).then(|| execution.attempt_label())),
     ];
     fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?, Style::Plain))));
     let left_out = execution.outputs_left_out.iter();

@@ -1,7 +1,7 @@
 //! `rgrid why`: explains in one sentence what happened to an execution and how to fix it.
 
 use clap::Args;
-use rgrid_api::names::labels_in_words;
+use rgrid_api::names::format_labels;
 use rgrid_api::server::Worker;
 use rgrid_api::units::format_duration;
 use rgrid_api::{Execution, FailureKind, Phases, Status};
@@ -49,7 +49,7 @@ fn explain_queued(execution: &Execution, workers: &[Worker]) -> String {
     let busy: u64 = matching.iter().map(|worker| worker.running).sum();
     let cause = match slots {
         0 if !execution.on.is_empty() => {
-            let missing = labels_in_words(&execution.on);
+            let missing = format_labels(&execution.on);
             format!("no worker has {missing}; start one with worker.labels, or submit it without --on")
         }
         0 => "no worker accepts executions; check the server with `rgrid doctor`".to_owned(),
@@ -123,7 +123,7 @@ fn describe_phases(execution: &Execution) -> String {
     let queued = until.and_then(|until| times::between(&execution.created_at, until)).map(format_duration);
     let attempt = match execution.attempt {
         0 | 1 => String::new(),
-        _ => format!(", in attempt {}", execution.attempt_in_words()),
+        _ => format!(", in attempt {}", execution.attempt_label()),
     };
     let (Some(queued), Some(duration)) = (&queued, execution.duration_ms.filter(|_| started.is_some()))
     else {

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use rgrid_init::{MASK, Masker, Masks};
+use rgrid_init::{MASK, SecretMasker, SecretPatterns};
 
 fuzz_target!(|input: (Vec<String>, String, u8)| {
     let (secrets, text, size) = input;
-    let masks = Arc::new(Masks::new(secrets.iter().map(String::as_str)));
+    let masks = Arc::new(SecretPatterns::new(secrets.iter().map(String::as_str)).unwrap());
     let whole = told(&masks, std::iter::once(text.clone()));
     let letters: Vec<char> = text.chars().collect();
     let pieces = letters.chunks(usize::from(size).max(1)).map(|piece| piece.iter().collect());
@@ -25,8 +25,8 @@ fuzz_target!(|input: (Vec<String>, String, u8)| {
     }
 });
 
-fn told(masks: &Arc<Masks>, pieces: impl Iterator<Item = String>) -> String {
-    let mut masker = Masker::new(Arc::clone(masks));
+fn told(masks: &Arc<SecretPatterns>, pieces: impl Iterator<Item = String>) -> String {
+    let mut masker = SecretMasker::new(Arc::clone(masks));
     let mut all: String = pieces.map(|piece| masker.push(piece)).collect();
     all.push_str(&masker.finish());
     all

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Command, Event, Job, Limits, Message, Setup, State, Stream};
+use crate::{Command, Event, InitState, Job, Limits, Message, Setup, Stream};
 
 fn token() -> Token {
     Token::from_random(*b"a session token!")
@@ -121,7 +121,7 @@ fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         any::<(u16, Option<String>)>().prop_map(|(version, job)| Message::Hello {
             version,
-            state: State::Running,
+            state: InitState::Running,
             job
         }),
         any::<(u64, String)>().prop_map(output),

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use rgrid_init::{
-    Command, Decoder, Event, Exit, Job, Limits, Message, Received, State, Stream, Token, encode,
+    Command, Decoder, Event, Exit, InitState, Job, Limits, Message, Received, Stream, Token, encode,
 };
 
 pub const INIT: &str = env!("CARGO_BIN_EXE_rgrid-init");
@@ -126,7 +126,7 @@ impl Sandbox {
     }
 
     /// A new connection; what an older one left unread is dropped by the new decoder.
-    pub fn connect(&mut self, after: u64) -> (State, Option<String>) {
+    pub fn connect(&mut self, after: u64) -> (InitState, Option<String>) {
         self.send_resume(after);
         self.decoder = Decoder::new(self.token.clone());
         match self.next() {

@@ -11,20 +11,22 @@ use std::process::Command as Program;
 use std::time::{Duration, Instant};
 
 use daemon::{Sandbox, job, shell};
-use rgrid_init::{Command, Ending, Event, MAX_TEXT, Message, Phase, Setup, State, Stream, assemble};
+use rgrid_init::{
+    Command, Event, ExitReason, InitState, JobStep, MAX_TEXT, Message, Setup, Stream, assemble,
+};
 
 #[test]
 fn a_job_goes_in_and_its_story_comes_out() {
     let mut sandbox = Sandbox::start();
-    assert_eq!(sandbox.connect(0), (State::Parked, None));
+    assert_eq!(sandbox.connect(0), (InitState::Parked, None));
     sandbox.say(&Command::File { name: "data".into(), offset: 0, content: b"gr".to_vec() });
     sandbox.say(&Command::File { name: "data".into(), offset: 2, content: "üße\n".into() });
     sandbox.run(shell("cat data; echo $NAME >&2; echo $RGRID_TOKEN$HOME; id -u; exit 3"));
     let told = sandbox.until_exit();
-    assert_eq!(told.events[0], Event::Started { phase: Phase::Script });
+    assert_eq!(told.events[0], Event::Started { step: JobStep::Script });
     assert_eq!(told.text(Stream::Stdout), format!("grüße\n\n{}\n", sandbox.script_uid()));
     assert_eq!(told.text(Stream::Stderr), "value\n");
-    assert_eq!(told.exit.ending, Ending::Exited { code: 3 });
+    assert_eq!(told.exit.reason, ExitReason::Exited { code: 3 });
     assert_eq!(told.exit.outputs, []);
     assert_eq!(told.exit.outputs_left_out, Vec::<String>::new());
     assert!(told.exit.peak_memory_bytes > 0);
@@ -37,7 +39,7 @@ fn a_line_arrives_while_the_script_still_runs() {
     let mut sandbox = Sandbox::running(shell("echo now; exec sleep 600"));
     sandbox.wait_for_text("now\n");
     sandbox.say(&Command::Cancel);
-    assert_eq!(sandbox.until_exit().exit.ending, Ending::Cancelled);
+    assert_eq!(sandbox.until_exit().exit.reason, ExitReason::Cancelled);
 }
 
 #[test]
@@ -46,11 +48,11 @@ fn a_new_connection_replays_what_was_not_stored_and_only_that() {
     sandbox.wait_for_text("one\n");
     // A frame torn in the middle, by a connection that is never heard of again.
     sandbox.say_bytes(&[200, 0, 0, 0, 1, 2, 3]);
-    assert_eq!(sandbox.connect(1), (State::Running, Some("job".into())));
+    assert_eq!(sandbox.connect(1), (InitState::Running, Some("job".into())));
     sandbox.wait_for_text("one\n");
     std::fs::write(sandbox.workspace().join("go"), "").unwrap();
     sandbox.until_exit();
-    assert_eq!(sandbox.connect(1), (State::Ended, Some("job".into())));
+    assert_eq!(sandbox.connect(1), (InitState::Ended, Some("job".into())));
     let told = sandbox.until_exit();
     assert_eq!(told.first, 2);
     assert_eq!(told.text(Stream::Stdout), "one\ntwo\n");
@@ -71,7 +73,7 @@ fn at_the_deadline_a_script_may_say_good_bye() {
     let mut job = shell("trap 'echo bye; exit 0' TERM; while :; do sleep 0.01; done");
     job.limits.timeout_ms = 200;
     let told = Sandbox::running(job).until_exit();
-    assert_eq!(told.exit.ending, Ending::TimedOut);
+    assert_eq!(told.exit.reason, ExitReason::TimedOut);
     assert_eq!(told.text(Stream::Stdout), "bye\n");
     assert!(told.exit.wall_ms >= 200, "{:?}", told.exit);
 }
@@ -81,14 +83,14 @@ fn a_script_that_ignores_sigterm_is_killed_after_the_grace() {
     let mut job = shell("trap '' TERM; while :; do sleep 0.01; done");
     (job.limits.timeout_ms, job.limits.grace_ms) = (100, 100);
     let told = Sandbox::running(job).until_exit();
-    assert_eq!(told.exit.ending, Ending::TimedOut);
+    assert_eq!(told.exit.reason, ExitReason::TimedOut);
     assert!((200..10_000).contains(&told.exit.wall_ms), "{:?}", told.exit);
 }
 
 #[test]
 fn what_a_script_leaves_behind_does_not_hold_its_end_up() {
     let told = Sandbox::running(shell("sleep 600 & echo done")).until_exit();
-    assert_eq!(told.exit.ending, Ending::Exited { code: 0 });
+    assert_eq!(told.exit.reason, ExitReason::Exited { code: 0 });
     assert_eq!(told.text(Stream::Stdout), "done\n");
     assert!(told.exit.wall_ms < 10_000, "{:?}", told.exit);
 }
@@ -96,12 +98,12 @@ fn what_a_script_leaves_behind_does_not_hold_its_end_up() {
 #[test]
 fn a_signal_is_told_even_a_real_time_one() {
     assert_eq!(
-        Sandbox::running(shell("kill -9 $$")).until_exit().exit.ending,
-        Ending::Signalled { signal: 9 }
+        Sandbox::running(shell("kill -9 $$")).until_exit().exit.reason,
+        ExitReason::Signalled { signal: 9 }
     );
     assert_eq!(
-        Sandbox::running(shell("kill -40 $$")).until_exit().exit.ending,
-        Ending::Signalled { signal: 40 }
+        Sandbox::running(shell("kill -40 $$")).until_exit().exit.reason,
+        ExitReason::Signalled { signal: 40 }
     );
 }
 
@@ -152,21 +154,21 @@ fn a_setup_comes_before_the_script_with_its_own_environment() {
 #[test]
 fn without_its_setup_a_script_does_not_start() {
     for (say, timeout, ending) in [
-        ("exit 7", 60_000, Ending::SetupFailed { code: 7 }),
-        ("sleep 600", 100, Ending::SetupTimedOut),
-        ("kill -9 $$", 60_000, Ending::SetupFailed { code: 137 }),
+        ("exit 7", 60_000, ExitReason::SetupFailed { code: 7 }),
+        ("sleep 600", 100, ExitReason::SetupTimedOut),
+        ("kill -9 $$", 60_000, ExitReason::SetupFailed { code: 137 }),
     ] {
         let mut job = shell("echo script");
         job.setup = Some(setup(say, timeout));
         let told = Sandbox::running(job).until_exit();
-        assert_eq!((told.exit.ending.clone(), told.text(Stream::Stdout)), (ending, String::new()));
+        assert_eq!((told.exit.reason.clone(), told.text(Stream::Stdout)), (ending, String::new()));
     }
 }
 
 #[test]
 fn a_program_that_is_not_there_is_named() {
     let told = Sandbox::running(job(&["no-such-program"])).until_exit();
-    let Ending::CouldNotStart { reason } = told.exit.ending else { panic!("{:?}", told.exit) };
+    let ExitReason::CouldNotStart { reason } = told.exit.reason else { panic!("{:?}", told.exit) };
     assert!(reason.contains("`no-such-program` was not found"), "{reason}");
 }
 
@@ -177,7 +179,7 @@ fn a_job_does_not_start_without_one_of_its_files() {
     sandbox.say(&Command::File { name: "../evil".into(), offset: 0, content: vec![1] });
     sandbox.run(shell("echo script"));
     assert!(matches!(sandbox.next(), Message::Refused { .. }));
-    assert!(matches!(sandbox.until_exit().exit.ending, Ending::CouldNotStart { .. }));
+    assert!(matches!(sandbox.until_exit().exit.reason, ExitReason::CouldNotStart { .. }));
     assert!(!sandbox.workspace().join("../evil").exists());
 }
 
@@ -224,7 +226,7 @@ fn a_daemon_that_reads_nothing_stops_neither_the_script_nor_its_deadline() {
     sandbox.run(job);
     sandbox.wait_until_the_script_has_gone();
     let told = sandbox.until_exit();
-    assert_eq!(told.exit.ending, Ending::TimedOut);
+    assert_eq!(told.exit.reason, ExitReason::TimedOut);
     assert_eq!(told.text(Stream::Stdout).len() as u64, told.exit.stdout.total);
 }
 
@@ -257,7 +259,7 @@ fn stop_and_sigterm_end_a_parked_init() {
 fn one_that_holds_a_network_ends_at_sigterm_or_after_its_time() {
     let hold = |ttl: &str| {
         let mut program = Program::new(daemon::INIT);
-        program.arg("hold").env("RGRID_HOLD_TTL_MS", ttl).spawn().unwrap()
+        program.arg("pause").env("RGRID_PAUSE_TTL_MS", ttl).spawn().unwrap()
     };
     let mut short = hold("50");
     let mut long = hold("600000");
@@ -265,8 +267,8 @@ fn one_that_holds_a_network_ends_at_sigterm_or_after_its_time() {
     assert!(long.try_wait().unwrap().is_none());
     assert!(Program::new("kill").arg(long.id().to_string()).status().unwrap().success());
     assert!(long.wait().unwrap().code().is_none_or(|code| code == 0));
-    let unclear = Program::new(daemon::INIT).arg("hold").env_clear().output().unwrap();
-    assert!(String::from_utf8_lossy(&unclear.stderr).contains("RGRID_HOLD_TTL_MS is missing"));
+    let unclear = Program::new(daemon::INIT).arg("pause").env_clear().output().unwrap();
+    assert!(String::from_utf8_lossy(&unclear.stderr).contains("RGRID_PAUSE_TTL_MS is missing"));
 }
 
 #[test]

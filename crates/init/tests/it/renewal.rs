@@ -4,7 +4,7 @@
 
 use std::os::unix::fs::symlink;
 
-use rgrid_init::{Command, Ending, Message, State, Stream};
+use rgrid_init::{Command, ExitReason, InitState, Message, Stream};
 
 use crate::daemon::{Sandbox, shell};
 
@@ -16,7 +16,7 @@ fn renew(sandbox: &mut Sandbox, upto: u64) -> Message {
 fn run_and_renew(sandbox: &mut Sandbox, script: &str) {
     sandbox.run(shell(script));
     let told = sandbox.until_exit();
-    assert_eq!(told.exit.ending, Ending::Exited { code: 0 }, "{}", told.text(Stream::Stderr));
+    assert_eq!(told.exit.reason, ExitReason::Exited { code: 0 }, "{}", told.text(Stream::Stderr));
     assert_eq!(renew(sandbox, told.last), Message::Renewed);
 }
 
@@ -36,7 +36,7 @@ fn a_renewed_sandbox_runs_another_job_as_another_user_under_new_numbers() {
     let first = sandbox.until_exit();
     assert_eq!(renew(&mut sandbox, first.last), Message::Renewed);
     assert_eq!(left(&sandbox), Vec::<String>::new());
-    assert_eq!(sandbox.connect(first.last), (State::Parked, None));
+    assert_eq!(sandbox.connect(first.last), (InitState::Parked, None));
 
     let mut second = shell("cat input; ls; id -u");
     second.id = "second".to_owned();
@@ -48,7 +48,7 @@ fn a_renewed_sandbox_runs_another_job_as_another_user_under_new_numbers() {
     let next = if uid == 1000 { 1001 } else { uid };
     assert_eq!(told.text(Stream::Stdout), format!("of the secondinput\n{next}\n"));
     assert_eq!(told.exit.outputs, []);
-    assert_eq!(sandbox.connect(first.last), (State::Ended, Some("second".into())));
+    assert_eq!(sandbox.connect(first.last), (InitState::Ended, Some("second".into())));
     assert_eq!(sandbox.until_exit().text(Stream::Stdout), told.text(Stream::Stdout));
     sandbox.say(&Command::Ack { upto: told.last });
     assert_eq!(sandbox.end(), Some(0));
@@ -131,8 +131,8 @@ fn a_renewal_that_comes_too_early_changes_nothing() {
     let told = sandbox.until_exit();
     let Message::Refused { reason } = renew(&mut sandbox, told.last - 1) else { panic!("it was renewed") };
     assert!(reason.contains("not stored"), "{reason}");
-    assert_eq!(sandbox.connect(told.last - 1), (State::Ended, Some("job".into())));
-    assert_eq!(sandbox.until_exit().exit.ending, Ending::Exited { code: 0 });
+    assert_eq!(sandbox.connect(told.last - 1), (InitState::Ended, Some("job".into())));
+    assert_eq!(sandbox.until_exit().exit.reason, ExitReason::Exited { code: 0 });
     assert_eq!(renew(&mut sandbox, told.last), Message::Renewed);
 }
 

@@ -3,8 +3,7 @@
 use crate::acceptance::tier2::{assert_refused, daemon};
 
 const SHOW: &str = "import os\nfor k in 'A', 'B', 'C', 'D', 'E': print(k, repr(os.environ.get(k)))";
-const RULE: &str =
-    "is no name for an environment variable: letters, digits and _, not starting with a digit, as in API_KEY";
+const RULE: &str = "is not a valid environment variable name: use letters, digits and _, not starting with a digit, as in API_KEY";
 
 #[test]
 fn story_2_7_values_may_hold_anything_and_the_command_line_wins_over_files() {

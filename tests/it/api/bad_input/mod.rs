@@ -121,8 +121,8 @@ fn queries_that_cannot_be_are_told_with_what_can() {
     let cursor = "is not one that this server gave";
     let status = "\"asleep\" is no status; there are queued, running, completed, failed, cancelled";
     let filter = "there is no such filter; there are status, label, text, limit and cursor";
-    let label = "\"a\\nb\" is no label key: 1 to 63 letters, digits and . _ - /, as in team";
-    let stream = "\"video\" is no stream; there are stdout, stderr and install";
+    let label = "\"a\\nb\" is not a valid label key: use 1 to 63 letters, digits and . _ - /, as in team";
+    let stream = "unknown stream \"video\": expected stdout, stderr or install";
     let wait = "is no number of seconds; write it like wait=30";
     let id = http.submit("print(1)");
     let list = |query: &str| format!("?{query}");

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rgrid_init::{MAX_TAIL, Masker, Masks, StreamEnd, TextDecoder, char_floor};
+use rgrid_init::{MAX_TAIL, SecretMasker, SecretPatterns, StreamEnd, TextDecoder, char_floor};
 
 pub struct Capture {
     decoder: TextDecoder,
     /// Before anything is cut: half a secret is none that could be found.
-    masker: Masker,
+    masker: SecretMasker,
     limit: u64,
     /// How much may still go out live. 0 for good once something was held back.
     live_left: usize,
@@ -18,11 +18,11 @@ pub struct Capture {
 }
 
 impl Capture {
-    pub fn new(limit: u64, masks: &Arc<Masks>) -> Self {
+    pub fn new(limit: u64, masks: &Arc<SecretPatterns>) -> Self {
         let bytes = usize::try_from(limit).unwrap_or(usize::MAX);
         Self {
             decoder: TextDecoder::new(),
-            masker: Masker::new(Arc::clone(masks)),
+            masker: SecretMasker::new(Arc::clone(masks)),
             limit,
             live_left: bytes,
             total: 0,
@@ -86,7 +86,7 @@ mod tests {
     }
 
     fn capture_without(secrets: &[&str], text: &str, limit: u64, chunk: usize) -> (String, StreamEnd) {
-        let masks = Arc::new(Masks::new(secrets.iter().copied()));
+        let masks = Arc::new(SecretPatterns::new(secrets.iter().copied()).unwrap());
         let mut capture = Capture::new(limit, &masks);
         let mut live: String = text.as_bytes().chunks(chunk).map(|piece| capture.push(piece)).collect();
         live.push_str(&capture.finish());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rgrid_init::{Command, Event, Job, Message, OutputFile, PROTOCOL_VERSION, State};
+use rgrid_init::{Command, Event, InitState, Job, Message, OutputFile, PROTOCOL_VERSION, SecretPatterns};
 
 use crate::host::Host;
 use crate::inputs::Inputs;
@@ -137,9 +137,9 @@ impl Init {
         self.journal.forget(after);
         self.journal.rewind();
         let (state, job) = match &self.stage {
-            Stage::Parked { .. } => (State::Parked, None),
-            Stage::Running(run) => (State::Running, Some(run.id().to_owned())),
-            Stage::Ended { job, .. } => (State::Ended, Some(job.clone())),
+            Stage::Parked { .. } => (InitState::Parked, None),
+            Stage::Running(run) => (InitState::Running, Some(run.id().to_owned())),
+            Stage::Ended { job, .. } => (InitState::Ended, Some(job.clone())),
             Stage::Over => return,
         };
         self.wire.begin(&Message::Hello { version: PROTOCOL_VERSION, state, job });
@@ -163,14 +163,24 @@ impl Init {
     fn start(&mut self, job: Job) {
         let Stage::Parked { inputs, .. } = &mut self.stage else { return };
         let inputs = std::mem::take(inputs);
-        if let Some(reason) = inputs.failure() {
-            self.journal.append(Event::Exit(Run::refused(reason)));
-            let until = after(self.host.orphan_ttl);
-            self.stage = Stage::Ended { job: job.id, outputs: vec![], until, unfit: None };
-            return;
-        }
+        let values = job.secrets.iter().map(|(_, value)| value.as_str());
+        let patterns = match inputs.failure() {
+            Some(reason) => Err(reason.to_owned()),
+            None => {
+                SecretPatterns::new(values).map_err(|error| format!("The secrets can't be masked: {error}."))
+            }
+        };
+        let patterns = match patterns {
+            Ok(patterns) => patterns,
+            Err(reason) => {
+                self.journal.append(Event::Exit(Run::refused(&reason)));
+                let until = after(self.host.orphan_ttl);
+                self.stage = Stage::Ended { job: job.id, outputs: vec![], until, unfit: None };
+                return;
+            }
+        };
         let names = inputs.into_names();
-        let run = Run::start(job, names, &self.host, &self.signals, &mut self.journal);
+        let run = Run::start(job, patterns, names, &self.host, &self.signals, &mut self.journal);
         self.stage = Stage::Running(Box::new(run));
     }
 

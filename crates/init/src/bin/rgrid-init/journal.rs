@@ -109,7 +109,7 @@ fn may_grow(event: &Event) -> bool {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use rgrid_init::Phase;
+    use rgrid_init::JobStep;
 
     use super::*;
 
@@ -144,7 +144,7 @@ mod tests {
     fn what_is_stored_is_forgotten_and_the_rest_is_sent_again() {
         let mut journal = Journal::new();
         for _ in 0..3 {
-            journal.append(Event::Started { phase: Phase::Script });
+            journal.append(Event::Started { step: JobStep::Script });
         }
         assert_eq!(drain(&mut journal).len(), 3);
         journal.forget(2);
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(drain(&mut journal).iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [3]);
         journal.forget(99);
         assert!(journal.is_empty());
-        journal.append(Event::Started { phase: Phase::Script });
+        journal.append(Event::Started { step: JobStep::Script });
         assert_eq!(journal.take_next().map(|(seq, _)| seq), Some(4));
     }
 
@@ -166,7 +166,7 @@ mod tests {
             sent.extend(drain(&mut journal));
         }
         assert!(journal.kept.len() < CROWDED + 20, "{}", journal.kept.len());
-        journal.append(Event::Started { phase: Phase::Script });
+        journal.append(Event::Started { step: JobStep::Script });
         sent.extend(drain(&mut journal));
         assert_eq!(text(&sent, Stream::Stdout), "o".repeat(200_000));
         assert_eq!(text(&sent, Stream::Stderr), "e".repeat(200_000));

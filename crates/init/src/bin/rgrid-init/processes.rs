@@ -1,4 +1,4 @@
-//! Ending processes and taking leave of them.
+//! Ending and reaping processes.
 
 use std::mem::MaybeUninit;
 use std::os::unix::process::ExitStatusExt;

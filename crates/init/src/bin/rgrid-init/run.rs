@@ -7,7 +7,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rgrid_init::{Ending, Event, Exit, Job, Limits, Masks, Phase, Setup, Stream, StreamEnd};
+use rgrid_init::{Event, Exit, ExitReason, Job, JobStep, Limits, SecretPatterns, Setup, Stream, StreamEnd};
 
 use crate::host::Host;
 use crate::journal::Journal;
@@ -22,9 +22,9 @@ pub struct Run {
     id: String,
     script: Program,
     limits: Limits,
-    masks: Arc<Masks>,
+    masks: Arc<SecretPatterns>,
     inputs: BTreeSet<String>,
-    phase: Phase,
+    phase: JobStep,
     step: Option<Step>,
     cancelled: bool,
     /// Before anything of the job ran.
@@ -43,12 +43,12 @@ impl Run {
     /// Starts the setup, if there is one, else the script.
     pub fn start(
         job: Job,
+        masks: SecretPatterns,
         inputs: BTreeSet<String>,
         host: &Host,
         signals: &Signals,
         journal: &mut Journal,
     ) -> Self {
-        let masks = Masks::new(job.secrets.iter().map(|(_, value)| value.as_str()));
         let env = job.env.into_iter().chain(job.secrets).collect();
         let mut run = Self {
             id: job.id,
@@ -56,7 +56,7 @@ impl Run {
             masks: Arc::new(masks),
             limits: job.limits,
             inputs,
-            phase: Phase::Setup,
+            phase: JobStep::Setup,
             step: None,
             cancelled: false,
             traffic: Traffic::now(),
@@ -64,7 +64,7 @@ impl Run {
             peak_bytes: 0,
             survivors: false,
             oom_killed: false,
-            exit: Exit::of(Ending::CouldNotStart { reason: "Nothing was started.".to_owned() }),
+            exit: Exit::new(ExitReason::CouldNotStart { reason: "Nothing was started.".to_owned() }),
         };
         match job.setup {
             Some(setup) => run.start_setup(setup, host, signals, journal),
@@ -75,7 +75,7 @@ impl Run {
 
     /// A job that can't be started at all.
     pub fn refused(reason: &str) -> Exit {
-        Exit::of(Ending::CouldNotStart { reason: reason.to_owned() })
+        Exit::new(ExitReason::CouldNotStart { reason: reason.to_owned() })
     }
 
     pub fn id(&self) -> &str {
@@ -124,8 +124,8 @@ impl Run {
         }
         let outcome = self.step.take().and_then(|step| step.close(journal));
         match (outcome, self.phase) {
-            (Some(setup), Phase::Setup) => self.after_setup(setup, host, signals, journal),
-            (Some(script), Phase::Script) => self.after_script(script, host),
+            (Some(setup), JobStep::Setup) => self.after_setup(setup, host, signals, journal),
+            (Some(script), JobStep::Script) => self.after_script(script, host),
             // It never started: `exit` says why.
             (None, _) => {}
         }
@@ -136,40 +136,40 @@ impl Run {
         let program = Program { argv: setup.argv, env: setup.env };
         let streams = self.streams(Stream::Install, Stream::Install);
         let times = self.times(setup.timeout_ms);
-        self.begin(Phase::Setup, Step::start(&program, &times, &streams, host, signals), journal);
+        self.begin(JobStep::Setup, Step::start(&program, &times, &streams, host, signals), journal);
     }
 
     fn start_script(&mut self, host: &Host, signals: &Signals, journal: &mut Journal) {
         let streams = self.streams(Stream::Stdout, Stream::Stderr);
         let times = self.times(self.limits.timeout_ms);
-        self.begin(Phase::Script, Step::start(&self.script, &times, &streams, host, signals), journal);
+        self.begin(JobStep::Script, Step::start(&self.script, &times, &streams, host, signals), journal);
     }
 
-    fn begin(&mut self, phase: Phase, step: Result<Step, String>, journal: &mut Journal) {
+    fn begin(&mut self, phase: JobStep, step: Result<Step, String>, journal: &mut Journal) {
         self.phase = phase;
         match step {
             Ok(step) => {
-                journal.append(Event::Started { phase });
+                journal.append(Event::Started { step: phase });
                 self.step = Some(step);
             }
-            Err(reason) => self.exit.ending = Ending::CouldNotStart { reason },
+            Err(reason) => self.exit.reason = ExitReason::CouldNotStart { reason },
         }
     }
 
     fn after_setup(&mut self, setup: Outcome, host: &Host, signals: &Signals, journal: &mut Journal) {
         self.note(&setup);
         self.exit.setup_ms = milliseconds(setup.wall);
-        let ending = ending_of_setup(&setup, self.cancelled);
+        let reason = exit_reason_of_setup(&setup, self.cancelled);
         self.keep_streams(setup.streams);
-        match ending {
-            Some(ending) => self.exit.ending = ending,
+        match reason {
+            Some(reason) => self.exit.reason = reason,
             None => self.start_script(host, signals, journal),
         }
     }
 
     fn after_script(&mut self, script: Outcome, host: &Host) {
         self.note(&script);
-        self.exit.ending = ending_of_script(&script);
+        self.exit.reason = exit_reason_of_script(&script);
         self.exit.wall_ms = milliseconds(script.wall);
         self.exit.cpu_ms = milliseconds(script.cpu);
         self.keep_streams(script.streams);
@@ -214,25 +214,25 @@ impl Run {
 }
 
 /// `None` when the script may follow.
-fn ending_of_setup(setup: &Outcome, cancelled: bool) -> Option<Ending> {
+fn exit_reason_of_setup(setup: &Outcome, cancelled: bool) -> Option<ExitReason> {
     let code = setup.status.code().unwrap_or(128 + signal(setup.status));
     match setup.stopped {
-        Some(Cause::TimedOut) => Some(Ending::SetupTimedOut),
-        Some(Cause::Cancelled) => Some(Ending::Cancelled),
-        None if code != 0 && setup.oom_killed => Some(Ending::OutOfMemory),
-        None if code != 0 => Some(Ending::SetupFailed { code }),
-        None => cancelled.then_some(Ending::Cancelled),
+        Some(Cause::TimedOut) => Some(ExitReason::SetupTimedOut),
+        Some(Cause::Cancelled) => Some(ExitReason::Cancelled),
+        None if code != 0 && setup.oom_killed => Some(ExitReason::OutOfMemory),
+        None if code != 0 => Some(ExitReason::SetupFailed { code }),
+        None => cancelled.then_some(ExitReason::Cancelled),
     }
 }
 
-fn ending_of_script(script: &Outcome) -> Ending {
+fn exit_reason_of_script(script: &Outcome) -> ExitReason {
     match (script.stopped, script.status.code()) {
-        (Some(Cause::TimedOut), _) => Ending::TimedOut,
-        (Some(Cause::Cancelled), _) => Ending::Cancelled,
-        (None, Some(0)) => Ending::Exited { code: 0 },
-        (None, _) if script.oom_killed => Ending::OutOfMemory,
-        (None, Some(code)) => Ending::Exited { code },
-        (None, None) => Ending::Signalled { signal: signal(script.status) },
+        (Some(Cause::TimedOut), _) => ExitReason::TimedOut,
+        (Some(Cause::Cancelled), _) => ExitReason::Cancelled,
+        (None, Some(0)) => ExitReason::Exited { code: 0 },
+        (None, _) if script.oom_killed => ExitReason::OutOfMemory,
+        (None, Some(code)) => ExitReason::Exited { code },
+        (None, None) => ExitReason::Signalled { signal: signal(script.status) },
     }
 }
 
@@ -261,20 +261,23 @@ mod tests {
     #[test]
     fn a_script_ends_by_the_first_reason_that_holds() {
         let timed_out = outcome(0, Some(Cause::TimedOut), true);
-        assert_eq!(ending_of_script(&timed_out), Ending::TimedOut);
-        assert_eq!(ending_of_script(&outcome(SIGKILL, None, true)), Ending::OutOfMemory);
-        assert_eq!(ending_of_script(&outcome(EXIT_3, None, true)), Ending::OutOfMemory);
-        assert_eq!(ending_of_script(&outcome(0, None, true)), Ending::Exited { code: 0 });
-        assert_eq!(ending_of_script(&outcome(EXIT_3, None, false)), Ending::Exited { code: 3 });
-        assert_eq!(ending_of_script(&outcome(SIGKILL, None, false)), Ending::Signalled { signal: 9 });
+        assert_eq!(exit_reason_of_script(&timed_out), ExitReason::TimedOut);
+        assert_eq!(exit_reason_of_script(&outcome(SIGKILL, None, true)), ExitReason::OutOfMemory);
+        assert_eq!(exit_reason_of_script(&outcome(EXIT_3, None, true)), ExitReason::OutOfMemory);
+        assert_eq!(exit_reason_of_script(&outcome(0, None, true)), ExitReason::Exited { code: 0 });
+        assert_eq!(exit_reason_of_script(&outcome(EXIT_3, None, false)), ExitReason::Exited { code: 3 });
+        assert_eq!(
+            exit_reason_of_script(&outcome(SIGKILL, None, false)),
+            ExitReason::Signalled { signal: 9 }
+        );
     }
 
     #[test]
     fn a_script_follows_only_a_setup_that_succeeded_and_was_not_cancelled() {
-        assert_eq!(ending_of_setup(&outcome(0, None, true), false), None);
-        assert_eq!(ending_of_setup(&outcome(0, None, false), true), Some(Ending::Cancelled));
-        assert_eq!(ending_of_setup(&outcome(SIGKILL, None, true), false), Some(Ending::OutOfMemory));
-        let failed = Some(Ending::SetupFailed { code: 137 });
-        assert_eq!(ending_of_setup(&outcome(SIGKILL, None, false), false), failed);
+        assert_eq!(exit_reason_of_setup(&outcome(0, None, true), false), None);
+        assert_eq!(exit_reason_of_setup(&outcome(0, None, false), true), Some(ExitReason::Cancelled));
+        assert_eq!(exit_reason_of_setup(&outcome(SIGKILL, None, true), false), Some(ExitReason::OutOfMemory));
+        let failed = Some(ExitReason::SetupFailed { code: 137 });
+        assert_eq!(exit_reason_of_setup(&outcome(SIGKILL, None, false), false), failed);
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use rgrid_init::{Masks, Stream, StreamEnd};
+use rgrid_init::{SecretPatterns, Stream, StreamEnd};
 
 use crate::capture::Capture;
 use crate::journal::Journal;
@@ -18,7 +18,7 @@ pub struct Intake {
 }
 
 impl Intake {
-    pub fn open(stream: Stream, limit: u64, masks: &Arc<Masks>) -> io::Result<(Self, PipeWriter)> {
+    pub fn open(stream: Stream, limit: u64, masks: &Arc<SecretPatterns>) -> io::Result<(Self, PipeWriter)> {
         let (reader, writer) = io::pipe()?;
         set_nonblocking(reader.as_fd())?;
         Ok((Self { stream, reader: Some(reader), capture: Capture::new(limit, masks) }, writer))

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use rgrid_init::{Masks, Stream, StreamEnd};
+use rgrid_init::{SecretPatterns, Stream, StreamEnd};
 
 use crate::host::Host;
 use crate::journal::Journal;
@@ -77,7 +77,7 @@ pub struct Streams {
     pub stdout: Stream,
     pub stderr: Stream,
     pub limit: u64,
-    pub masks: Arc<Masks>,
+    pub masks: Arc<SecretPatterns>,
 }
 
 impl Step {
