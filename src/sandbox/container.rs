@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rgrid_init::{Command, Event, Job, MAX_PIECE, Message, PROTOCOL_VERSION, InitState, Token};
+use rgrid_init::{Command, Event, InitState, Job, MAX_PIECE, Message, PROTOCOL_VERSION, Token};
 use slog::{debug, warn};
 use tokio::time::Instant;
 

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use rgrid_init::{Command, ExitReason, Event, Message};
+use rgrid_init::{Command, Event, ExitReason, Message};
 
 use crate::sandbox::{Sandbox, SandboxError};
 

@@ -1,15 +1,15 @@
-//! Many runs that come at the same moment, more than sandboxes are parked.
+//! Bursts of simultaneous runs, more than there are parked sandboxes.
 
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::clients;
 use crate::contender::{Contender, Network};
 use crate::server::Server;
 use crate::statistics::Distribution;
 use crate::table::Table;
+use crate::throughput::in_parallel;
 
 const SIZES: [usize; 4] = [2, 4, 8, 16];
 
@@ -27,15 +27,15 @@ pub struct Row {
     pub rgrid: Times,
 }
 
-/// Over all rounds, in milliseconds.
+/// Of all rounds, in milliseconds.
 #[derive(Serialize)]
 pub struct Times {
     pub one: Distribution,
-    /// From the burst until the last result.
+    /// From the start of the burst to the last result.
     pub last: Distribution,
 }
 
-/// `pause`: between two bursts, so that sandboxes are parked again.
+/// `pause` between bursts lets the server park sandboxes again.
 pub fn measure(
     server: &Server,
     image: &str,
@@ -47,52 +47,46 @@ pub fn measure(
     let rgrid = Contender::rgrid("rgrid", server, network);
     let mut rows = Vec::new();
     for at_once in SIZES {
-        let (mut theirs, mut ours) = (Times::begin(), Times::begin());
-        // In turns, and the first round is not counted.
+        let (mut docker_bursts, mut rgrid_bursts) = (Vec::new(), Vec::new());
+        // The contenders alternate, and the first round does not count.
         for round in 0..=rounds {
-            for (contender, times) in [(&docker_run, &mut theirs), (&rgrid, &mut ours)] {
+            for (contender, bursts) in [(&docker_run, &mut docker_bursts), (&rgrid, &mut rgrid_bursts)] {
                 std::thread::sleep(pause);
-                let (each, last) = burst(contender, at_once)?;
+                let durations = burst(contender, at_once)?;
                 if round > 0 {
-                    times.0.extend(each);
-                    times.1.push(last);
+                    bursts.push(durations);
                 }
             }
         }
-        rows.push(Row { at_once, docker_run: Times::end(theirs), rgrid: Times::end(ours) });
+        rows.push(Row { at_once, docker_run: Times::of(&docker_bursts), rgrid: Times::of(&rgrid_bursts) });
     }
     Ok(Report { rounds, network, rows })
 }
 
-type Measured = (Vec<Duration>, Vec<Duration>);
-
 impl Times {
-    fn begin() -> Measured {
-        Measured::default()
-    }
-
-    fn end((one, last): Measured) -> Self {
-        Self { one: Distribution::of(&one), last: Distribution::of(&last) }
+    fn of(bursts: &[Vec<Duration>]) -> Self {
+        let last: Vec<_> = bursts.iter().filter_map(|durations| durations.iter().max().copied()).collect();
+        Self { one: Distribution::of(&bursts.concat()), last: Distribution::of(&last) }
     }
 }
 
-fn burst(contender: &Contender, at_once: usize) -> anyhow::Result<(Vec<Duration>, Duration)> {
+fn burst(contender: &Contender, at_once: usize) -> anyhow::Result<Vec<Duration>> {
     let barrier = Barrier::new(at_once);
-    let client = || -> anyhow::Result<Duration> {
+    in_parallel(at_once, || {
         barrier.wait();
-        let begun = Instant::now();
+        let started = Instant::now();
         contender.run()?;
-        Ok(begun.elapsed())
-    };
-    let each = clients::at_once(at_once, client)?;
-    let last = each.iter().max().copied().unwrap_or_default();
-    Ok((each, last))
+        Ok(started.elapsed())
+    })
 }
 
 pub fn table(report: &Report) -> Table {
-    let network = if report.network == Network::Bridge { "with a network" } else { "without a network" };
     let mut table = Table::new(
-        format!("bursts {network}, milliseconds, medians of {} rounds in turns", report.rounds),
+        format!(
+            "bursts {}, medians of {} alternating rounds in ms",
+            report.network.description(),
+            report.rounds
+        ),
         &["at once", "docker run, all", "rgrid, all", "×", "docker run, one", "rgrid, one", "×"],
     );
     for row in &report.rows {

@@ -1,4 +1,4 @@
-//! What a daemon costs that has nothing to do.
+//! Memory and CPU time of idle processes.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::table::Table;
 
-/// What Linux counts CPU time in; it is the same on all machines that people use.
+/// The unit of CPU time in `/proc`; 100 on all common machines.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 #[derive(Serialize)]
@@ -25,27 +25,27 @@ pub struct Process {
     pub cpu_percent: f64,
 }
 
-/// Each process by the name that it is to have in the table, as `name=pid`.
-pub fn measure(asked: &[String], seconds: u64) -> anyhow::Result<Report> {
-    let named = |one: &String| -> anyhow::Result<(String, u32)> {
-        let (name, pid) =
-            one.split_once('=').with_context(|| format!("{one:?}: write it like rgridd=123"))?;
-        Ok((name.to_owned(), pid.parse().with_context(|| format!("{pid:?} is no process id"))?))
-    };
-    let asked: Vec<_> = asked.iter().map(named).collect::<Result<_, _>>()?;
-    let before: Vec<f64> = asked.iter().map(|(_, pid)| cpu_seconds(*pid)).collect::<Result<_, _>>()?;
-    std::thread::sleep(Duration::from_secs(seconds));
-    let mut processes = Vec::new();
-    for ((name, pid), before) in asked.into_iter().zip(before) {
-        let cpu_percent = (cpu_seconds(pid)? - before) / seconds as f64 * 100.0;
-        processes.push(Process { name, pid, resident_mib: resident_mib(pid)?, cpu_percent });
+/// `processes` are written as `name=pid`; the name appears in the table.
+pub fn measure(processes: &[String], seconds: u64) -> anyhow::Result<Report> {
+    let mut started = Vec::new();
+    for process in processes {
+        let (name, pid) = process
+            .split_once('=')
+            .and_then(|(name, pid)| Some((name, pid.parse::<u32>().ok()?)))
+            .with_context(|| format!("invalid process {process:?}: write it like rgridd=123"))?;
+        started.push((name, pid, cpu_seconds(pid)?));
     }
-    Ok(Report { seconds, processes })
+    std::thread::sleep(Duration::from_secs(seconds));
+    let measured = started.into_iter().map(|(name, pid, before)| {
+        let cpu_percent = (cpu_seconds(pid)? - before) / seconds as f64 * 100.0;
+        Ok(Process { name: name.to_owned(), pid, resident_mib: resident_mib(pid)?, cpu_percent })
+    });
+    Ok(Report { seconds, processes: measured.collect::<anyhow::Result<_>>()? })
 }
 
 fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     let text = read(pid, "stat")?;
-    // The name before the last parenthesis may hold anything.
+    // The process name before the last parenthesis may contain anything.
     let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
     Ok((ticks(11) + ticks(12)) / TICKS_PER_SECOND)
@@ -58,13 +58,14 @@ fn resident_mib(pid: u32) -> anyhow::Result<f64> {
     Ok(kib / 1024.0)
 }
 
-fn read(pid: u32, what: &str) -> anyhow::Result<String> {
-    let path = format!("/proc/{pid}/{what}");
-    std::fs::read_to_string(&path).with_context(|| format!("{path}: is the process still there?"))
+fn read(pid: u32, file: &str) -> anyhow::Result<String> {
+    let path = format!("/proc/{pid}/{file}");
+    std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {path}: is the process still running?"))
 }
 
 pub fn table(report: &Report) -> Table {
-    let title = format!("with nothing to do, over {} s", report.seconds);
+    let title = format!("idle, over {} s", report.seconds);
     let mut table = Table::new(title, &["", "resident MiB", "CPU, % of a core"]);
     for process in &report.processes {
         let cells = [format!("{:.1}", process.resident_mib), format!("{:.2}", process.cpu_percent)];

@@ -1,4 +1,4 @@
-//! One run at a time, the contenders in turns.
+//! One run at a time, with alternating contenders.
 
 use std::time::{Duration, Instant};
 
@@ -19,38 +19,35 @@ pub struct Row {
     pub contender: String,
     #[serde(flatten)]
     pub latency: Distribution,
-    /// Median over the median of `docker run`.
+    /// Ratio of the median to that of `docker run`.
     pub to_docker_run: f64,
 }
 
 pub fn measure(contenders: Vec<Contender>, rounds: u32, pause: Duration) -> anyhow::Result<Report> {
     let mut measured: Vec<_> = contenders.into_iter().map(|contender| (contender, Vec::new())).collect();
-    // The first two rounds warm caches and park what fits, and are not counted.
+    // The first two rounds do not count: they warm caches and let the server park sandboxes.
     for round in 0..rounds + 2 {
         for (contender, durations) in &mut measured {
             std::thread::sleep(pause);
-            let begun = Instant::now();
+            let started = Instant::now();
             contender.run()?;
             if round > 1 {
-                durations.push(begun.elapsed());
+                durations.push(started.elapsed());
             }
         }
     }
-    let found: Vec<_> =
-        measured.into_iter().map(|(one, durations)| (one, Distribution::of(&durations))).collect();
-    let reference = found.iter().find(|(contender, _)| contender.is_docker_run());
-    let reference = reference.map_or(f64::NAN, |(_, latency)| latency.p50);
-    let rows = found.into_iter().map(|(contender, latency)| Row {
-        contender: contender.name,
-        latency,
-        to_docker_run: latency.p50 / reference,
+    let reference = measured.iter().find(|(contender, _)| contender.is_docker_run());
+    let reference = reference.map_or(f64::NAN, |(_, durations)| Distribution::of(durations).p50);
+    let rows = measured.into_iter().map(|(contender, durations)| {
+        let latency = Distribution::of(&durations);
+        Row { contender: contender.name, latency, to_docker_run: latency.p50 / reference }
     });
     Ok(Report { rounds, rows: rows.collect() })
 }
 
 pub fn table(report: &Report) -> Table {
     let mut table = Table::new(
-        format!("submit → result in milliseconds, {} rounds in turns", report.rounds),
+        format!("submission to result in ms, {} alternating rounds", report.rounds),
         &["", "p50", "p90", "p99", "max", "× docker run"],
     );
     for row in &report.rows {

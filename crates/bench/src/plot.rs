@@ -1,19 +1,19 @@
-//! Bars as SVG, readable on a light and on a dark page.
+//! Bar charts as SVG, readable on light and dark pages.
 
 use std::fmt;
 
 use crate::{latency, throughput};
 
 const WIDTH: f64 = 720.0;
-/// Where the bars begin: names stand to the left.
+/// Space for the names.
 const LEFT: f64 = 210.0;
-/// For the number behind a bar.
+/// Space for the numbers.
 const RIGHT: f64 = 70.0;
 const BAR: f64 = 18.0;
 const GAP: f64 = 8.0;
 const TOP: f64 = 44.0;
 
-/// Horizontal bars, one below the other.
+/// Horizontal bars.
 pub struct Plot {
     title: String,
     unit: &'static str,
@@ -39,7 +39,7 @@ pub fn latency(report: &latency::Report) -> Plot {
         value: row.latency.p50,
         colour: colour(&row.contender),
     };
-    let title = "From submission to result of print(\"hello\"), median";
+    let title = "Submission to result of print(\"hello\"), median";
     Plot { title: title.to_owned(), unit: "ms", bars: report.rows.iter().map(bar).collect() }
 }
 
@@ -51,13 +51,13 @@ pub fn throughput(report: &throughput::Report) -> Plot {
             bars.push(Bar { colour: colour(&name), name, value: rate.per_second });
         }
     }
-    Plot { title: "Fresh sandboxes a second".to_owned(), unit: "/s", bars }
+    Plot { title: "Fresh sandboxes per second".to_owned(), unit: "/s", bars }
 }
 
 impl fmt::Display for Plot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let height = TOP + self.bars.len() as f64 * (BAR + GAP) + GAP;
-        let most = self.bars.iter().map(|bar| bar.value).fold(f64::MIN_POSITIVE, f64::max);
+        let max = self.bars.iter().map(|bar| bar.value).fold(f64::MIN_POSITIVE, f64::max);
         writeln!(
             f,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
@@ -71,7 +71,7 @@ impl fmt::Display for Plot {
         )?;
         for (number, bar) in self.bars.iter().enumerate() {
             let y = TOP + number as f64 * (BAR + GAP);
-            let (width, base) = ((WIDTH - LEFT - RIGHT) * bar.value / most, y + BAR - 5.0);
+            let (width, base) = ((WIDTH - LEFT - RIGHT) * bar.value / max, y + BAR - 5.0);
             let (name, names_end) = (escaped(&bar.name), LEFT - 8.0);
             writeln!(f, "<text x=\"{names_end}\" y=\"{base:.1}\" text-anchor=\"end\">{name}</text>")?;
             let fill = bar.colour;

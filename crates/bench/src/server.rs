@@ -1,4 +1,4 @@
-//! The server that is measured, by its HTTP API alone.
+//! The server under test, accessed only through its HTTP API.
 
 use std::time::Duration;
 
@@ -22,37 +22,24 @@ impl Server {
         Self { url: url.to_owned(), agent: config.into() }
     }
 
-    /// Returns when the result is visible to a waiting client.
+    /// Submits a job and waits for its result.
     pub fn run(&self, job: &Job) -> anyhow::Result<Execution> {
-        let id = self.submit(job)?;
-        self.wait(&id)
-    }
-
-    fn submit(&self, job: &Job) -> anyhow::Result<String> {
         let submission = Submission {
             script: Script { name: "hello.py".to_owned(), content: job.script.to_owned() },
             network: Some(job.network),
             requirements: job.requirements.map(str::to_owned),
             ..Submission::default()
         };
-        let mut answer = self
-            .agent
-            .post(format!("{}/api/v1/executions", self.url))
-            .send_json(&submission)
-            .with_context(|| format!("no server takes submissions at {}", self.url))?;
-        let execution: Execution = answer.body_mut().read_json()?;
-        Ok(execution.id)
-    }
-
-    fn wait(&self, id: &str) -> anyhow::Result<Execution> {
-        loop {
-            let url = format!("{}/api/v1/executions/{id}?wait=30", self.url);
-            let execution: Execution = self.agent.get(url).call()?.body_mut().read_json()?;
-            if execution.status.is_final() {
-                let reason = execution.execution_error.clone().unwrap_or_default();
-                ensure!(execution.status == Status::Completed, "{id} did not complete: {reason}");
-                return Ok(execution);
-            }
+        let url = format!("{}/api/v1/executions", self.url);
+        let response = self.agent.post(&url).send_json(&submission);
+        let mut response = response.with_context(|| format!("cannot submit to {url}"))?;
+        let mut execution: Execution = response.body_mut().read_json()?;
+        while !execution.status.is_final() {
+            let url = format!("{url}/{}?wait=30", execution.id);
+            execution = self.agent.get(url).call()?.body_mut().read_json()?;
         }
+        let error = execution.execution_error.as_deref().unwrap_or_default();
+        ensure!(execution.status == Status::Completed, "{} did not complete: {error}", execution.id);
+        Ok(execution)
     }
 }

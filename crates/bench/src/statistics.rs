@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// In milliseconds.
+/// Durations in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Distribution {
     pub count: usize,
@@ -28,7 +28,7 @@ impl Distribution {
     }
 }
 
-/// The nearest rank, so that every quantile is a value that was measured.
+/// The nearest rank, so that every quantile is a measured value.
 fn quantile(sorted: &[f64], at: f64) -> f64 {
     let rank = (at * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
@@ -39,10 +39,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_values_that_were_measured() {
+    fn quantiles_are_measured_values() {
         let durations: Vec<_> = (1..=100).map(Duration::from_millis).collect();
-        let found = Distribution::of(&durations);
-        assert_eq!((found.p50, found.p90, found.p99, found.max), (50.0, 90.0, 99.0, 100.0));
+        let distribution = Distribution::of(&durations);
+        assert_eq!(
+            (distribution.p50, distribution.p90, distribution.p99, distribution.max),
+            (50.0, 90.0, 99.0, 100.0)
+        );
         assert!(Distribution::of(&[]).p50.is_nan());
     }
 }

@@ -1,4 +1,4 @@
-//! Tables that read well in a terminal and are Markdown at the same time.
+//! Markdown tables that are aligned for a terminal.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ impl fmt::Display for Table {
         let line = |f: &mut fmt::Formatter<'_>, row: &[String]| {
             write!(f, "|")?;
             for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
-                // Names to the left, numbers to the right.
+                // Names are aligned left, numbers right.
                 if at == 0 { write!(f, " {cell:<width$} |")? } else { write!(f, " {cell:>width$} |")? }
             }
             writeln!(f)

@@ -1,11 +1,11 @@
-//! Many runs, several at once.
+//! Runs per second with several parallel clients.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use serde::Serialize;
 
-use crate::clients;
 use crate::contender::{Contender, Network};
 use crate::server::Server;
 use crate::statistics::Distribution;
@@ -34,7 +34,7 @@ pub struct Rate {
     pub latency: Distribution,
 }
 
-/// `reuse`: the server uses sandboxes again.
+/// `reuse` records that the server reuses sandboxes.
 pub fn measure(
     server: &Server,
     image: &str,
@@ -46,39 +46,47 @@ pub fn measure(
     let rgrid = Contender::rgrid("rgrid", server, network);
     let mut rows = Vec::new();
     for parallel in PARALLEL {
-        let row = Row {
-            parallel,
-            docker_run: rate(&docker_run, parallel, runs)?,
-            rgrid: rate(&rgrid, parallel, runs)?,
-        };
-        rows.push(row);
+        let docker_run = rate(&docker_run, parallel, runs)?;
+        rows.push(Row { parallel, docker_run, rgrid: rate(&rgrid, parallel, runs)? });
     }
     Ok(Report { runs, network, reuse, rows })
 }
 
-/// Runs of one contender with so many clients, each as soon as its last one has answered.
+/// Each of `parallel` clients starts its next run as soon as the previous one has ended.
 fn rate(contender: &Contender, parallel: usize, runs: u32) -> anyhow::Result<Rate> {
     let next = AtomicU32::new(0);
     let client = || -> anyhow::Result<Vec<Duration>> {
         let mut durations = Vec::new();
         while next.fetch_add(1, Ordering::Relaxed) < runs {
-            let begun = Instant::now();
+            let started = Instant::now();
             contender.run()?;
-            durations.push(begun.elapsed());
+            durations.push(started.elapsed());
         }
         Ok(durations)
     };
-    let begun = Instant::now();
-    let durations = clients::at_once(parallel, client)?.concat();
-    let per_second = f64::from(runs) / begun.elapsed().as_secs_f64();
+    let started = Instant::now();
+    let durations = in_parallel(parallel, client)?.concat();
+    let per_second = f64::from(runs) / started.elapsed().as_secs_f64();
     Ok(Rate { per_second, latency: Distribution::of(&durations) })
 }
 
+/// Runs `client` on `count` threads at the same time and returns their results.
+pub fn in_parallel<T: Send>(
+    count: usize,
+    client: impl Fn() -> anyhow::Result<T> + Sync,
+) -> anyhow::Result<Vec<T>> {
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..count).map(|_| scope.spawn(&client)).collect();
+        let results = clients.into_iter();
+        results.map(|client| client.join().unwrap_or_else(|_| Err(anyhow!("a client panicked")))).collect()
+    })
+}
+
 pub fn table(report: &Report) -> Table {
-    let network = if report.network == Network::Bridge { "with a network" } else { "without a network" };
-    let again = if report.reuse { ", sandboxes used again (`sandbox.reuse`)" } else { "" };
+    let network = report.network.description();
+    let reuse = if report.reuse { ", with reuse of sandboxes (`sandbox.reuse`)" } else { "" };
     let mut table = Table::new(
-        format!("runs per second {network}, {} runs each{again}", report.runs),
+        format!("runs per second {network}, {} runs each{reuse}", report.runs),
         &["at once", "docker run", "rgrid", "×", "docker run p50 ms", "rgrid p50 ms", "rgrid p99 ms"],
     );
     for row in &report.rows {

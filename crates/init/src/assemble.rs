@@ -1,10 +1,10 @@
-//! What is kept of an output that was longer than its limit.
+//! Truncation of output that exceeds its limit.
 
-use crate::event::StreamEnd;
+use crate::StreamEnd;
 
-/// The text of a stream and whether something was cut from it. `head` is all that came live, `limit` the
-/// job's `output_limit`. Up to the limit the text is whole; beyond it the first and the last half of the
-/// limit are kept, with a line between them that says how much is missing.
+/// The text of a stream and whether it was truncated. `head` is the text of its output events and `limit` the
+/// `output_limit` of the job. Text that exceeds the limit is reduced to the first and the last half of the limit, with a
+/// line between them that states the size of the missing part.
 pub fn assemble(head: &str, end: &StreamEnd, limit: u64) -> (String, bool) {
     if end.total <= limit {
         return (head.to_owned(), false);
@@ -16,9 +16,9 @@ pub fn assemble(head: &str, end: &StreamEnd, limit: u64) -> (String, bool) {
     (format!("{first}\n[… {cut} cut by RGrid …]\n{}", end.tail), true)
 }
 
-/// The largest character border of `text` that is not after `at` (a byte offset).
+/// The largest character boundary of `text` that is not after the byte offset `at`.
 pub fn char_floor(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len())).rev().find(|&border| text.is_char_boundary(border)).unwrap_or(0)
+    (0..=at.min(text.len())).rev().find(|&boundary| text.is_char_boundary(boundary)).unwrap_or(0)
 }
 
 fn human_size(bytes: u64) -> String {
@@ -46,24 +46,24 @@ mod tests {
     }
 
     #[test]
-    fn exactly_the_limit_is_whole() {
+    fn text_of_exactly_the_limit_is_complete() {
         assert_eq!(assemble("12345678", &end(8, ""), 8), ("12345678".to_owned(), false));
     }
 
     #[test]
-    fn one_byte_more_is_cut() {
+    fn text_one_byte_over_the_limit_is_truncated() {
         let expected = "1234\n[… 1 byte cut by RGrid …]\n6789";
         assert_eq!(assemble("12345678", &end(9, "6789"), 8), (expected.to_owned(), true));
     }
 
     #[test]
-    fn a_character_on_the_border_is_left_out_whole() {
+    fn a_character_across_the_boundary_is_omitted() {
         let expected = "aä\n[… 6 bytes cut by RGrid …]\nöz";
         assert_eq!(assemble("aäübcdü", &end(12, "öz"), 8), (expected.to_owned(), true));
     }
 
     #[test]
-    fn a_limit_of_nothing_keeps_nothing() {
+    fn a_limit_of_zero_keeps_nothing() {
         assert_eq!(assemble("", &end(3, ""), 0).0, "\n[… 3 bytes cut by RGrid …]\n");
     }
 
@@ -75,10 +75,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_much_more_than_the_limit(head in ".{0,40}", tail in ".{0,9}", total: u64, limit in 0u64..60) {
-            let (text, cut) = assemble(&head, &end(total, &tail), limit);
-            prop_assert_eq!(cut, total > limit);
-            if cut {
+        fn truncated_text_is_hardly_longer_than_the_limit(head in ".{0,40}", tail in ".{0,9}", total: u64, limit in 0u64..60) {
+            let (text, truncated) = assemble(&head, &end(total, &tail), limit);
+            prop_assert_eq!(truncated, total > limit);
+            if truncated {
                 prop_assert!(text.ends_with(&tail));
                 prop_assert!(text.len() <= limit as usize / 2 + tail.len() + 60);
             }

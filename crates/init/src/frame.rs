@@ -1,4 +1,4 @@
-//! Frames, and finding the beginning of a connection in a stream that may be torn anywhere.
+//! Frames, and the search for the start of a connection in a stream that may be torn anywhere.
 
 use std::collections::VecDeque;
 
@@ -7,29 +7,29 @@ use serde::de::DeserializeOwned;
 
 use crate::token::Token;
 
-/// The largest payload of a frame, in bytes. The largest message is [`crate::Event::Exit`], with three tails of
+/// Maximum payload of a frame, in bytes. The largest message is [`crate::Event::Exit`], with three tails of
 /// [`crate::MAX_TAIL`] and up to [`crate::MAX_OUTPUTS`] names of 1 KiB.
 pub const MAX_FRAME: usize = 4 * 1024 * 1024;
 
 const HEADER: usize = 4;
 
-/// Ends each frame. It is not a hexadecimal digit: a frame that was torn and then "completed" by the first
-/// bytes of a new connection's token ends with a digit, and so is never taken for a whole one.
+/// Ends each frame. It is not a hexadecimal digit, so a torn frame that is followed by the token of a new connection is
+/// never mistaken for a complete one.
 const TRAILER: u8 = b'\n';
 
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    #[error("a frame of {0} bytes is larger than the {MAX_FRAME} bytes allowed")]
+    #[error("a frame of {0} bytes exceeds the limit of {MAX_FRAME} bytes")]
     TooLarge(usize),
-    #[error("the message could not be encoded")]
+    #[error("cannot encode the message")]
     Encode(#[source] postcard::Error),
-    #[error("a frame could not be read")]
+    #[error("cannot decode a frame")]
     Decode(#[source] postcard::Error),
-    #[error("a frame of {0} bytes does not end where it should")]
+    #[error("a frame of {0} bytes was torn")]
     Torn(usize),
 }
 
-/// One frame: length of the payload (`u32`, little endian), payload (postcard), trailer (`\n`).
+/// Encodes a message as a frame: length of the payload (`u32`, little endian), payload (postcard), trailer (`\n`).
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
     let mut frame = postcard::to_extend(message, vec![0; HEADER]).map_err(FrameError::Encode)?;
     let length = frame.len() - HEADER;
@@ -44,13 +44,13 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Received<T> {
-    /// The token: a new connection begins, what was torn before it is gone.
+    /// The token: a new connection has started.
     Connected,
     Frame(T),
 }
 
-/// Turns bytes, cut anywhere, into messages. Nothing comes out before the token was seen. After an error
-/// nothing comes out until the token is seen again: the borders of the frames are lost.
+/// Decodes messages from arbitrary chunks of bytes. Everything before the token is dropped. After an error everything is
+/// dropped until the next token, because the boundaries of frames are unknown.
 ///
 /// ```
 /// # use rgrid_init::{Command, Decoder, Received, Token, encode};
@@ -66,38 +66,40 @@ pub enum Received<T> {
 /// ```
 pub struct Decoder<T> {
     token: Token,
-    /// The last bytes that came in, whatever they belonged to: the token may begin in them.
+    /// The last bytes received, in which a token may start.
     recent: Vec<u8>,
-    /// What follows the last whole frame.
+    /// The bytes after the last complete frame.
     partial: Vec<u8>,
     /// False before the first token and after an error.
-    in_step: bool,
+    synchronized: bool,
     ready: VecDeque<Result<Received<T>, FrameError>>,
 }
 
 impl<T: DeserializeOwned> Decoder<T> {
     pub fn new(token: Token) -> Self {
-        Self { token, recent: Vec::new(), partial: Vec::new(), in_step: false, ready: VecDeque::new() }
+        Self { token, recent: Vec::new(), partial: Vec::new(), synchronized: false, ready: VecDeque::new() }
     }
 
     pub fn push(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while let Some((before, after)) = self.split_at_token(rest) {
             self.read_frames(before);
-            self.connect();
+            self.partial.clear();
+            self.synchronized = true;
+            self.ready.push_back(Ok(Received::Connected));
             rest = after;
         }
         self.read_frames(rest);
     }
 
-    /// What came in, in order. Call until it answers `Ok(None)`. An error may be followed by more: a torn
-    /// frame is an error, and the token of the new connection comes after it.
-    #[expect(clippy::should_implement_trait, reason = "an iterator that ends and goes on would mislead")]
+    /// The next item, until it returns `Ok(None)`. More may follow an error: a torn frame is an error, and the token of
+    /// the next connection comes after it.
+    #[expect(clippy::should_implement_trait, reason = "an iterator should not continue after its end")]
     pub fn next(&mut self) -> Result<Option<Received<T>>, FrameError> {
         self.ready.pop_front().transpose()
     }
 
-    /// What lies before the first token that ends in `bytes`, and what lies after it.
+    /// Splits `bytes` around the first token that ends in them.
     fn split_at_token<'a>(&mut self, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
         let carried = self.recent.len();
         self.recent.extend_from_slice(bytes);
@@ -116,14 +118,8 @@ impl<T: DeserializeOwned> Decoder<T> {
         }
     }
 
-    fn connect(&mut self) {
-        self.partial.clear();
-        self.in_step = true;
-        self.ready.push_back(Ok(Received::Connected));
-    }
-
     fn read_frames(&mut self, bytes: &[u8]) {
-        if !self.in_step {
+        if !self.synchronized {
             return;
         }
         self.partial.extend_from_slice(bytes);
@@ -134,20 +130,19 @@ impl<T: DeserializeOwned> Decoder<T> {
                     read += length;
                     self.ready.push_back(Ok(Received::Frame(message)));
                 }
-                Err(error) => return self.lose_step(error),
+                Err(error) => {
+                    self.partial = Vec::new();
+                    self.synchronized = false;
+                    self.ready.push_back(Err(error));
+                    return;
+                }
             }
         }
         self.partial.drain(..read);
     }
-
-    fn lose_step(&mut self, error: FrameError) {
-        self.partial = Vec::new();
-        self.in_step = false;
-        self.ready.push_back(Err(error));
-    }
 }
 
-/// The first frame of `bytes` and its whole length, when all of it is there.
+/// Decodes the first frame of `bytes` and returns it with its length, or `None` if it is incomplete.
 fn first_frame<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, usize)>, FrameError> {
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else { return Ok(None) };
     let length = u32::from_le_bytes(*header) as usize;
@@ -166,7 +161,7 @@ fn first_frame<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, usize)>, 
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    // Comparing the first byte first keeps this a walk, not a memcmp for each byte.
+    // Comparing the first byte first avoids a memcmp per byte.
     haystack.windows(needle.len()).position(|window| window.first() == needle.first() && window == needle)
 }
 

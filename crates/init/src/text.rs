@@ -1,11 +1,11 @@
-//! Bytes of a script to text that any database takes.
+//! Decodes the output of a script to text that Postgres accepts.
 
-/// Decodes UTF-8 that arrives in pieces cut anywhere. Invalid bytes and NUL become U+FFFD, with the result
-/// of [`String::from_utf8_lossy`] over the whole, however the bytes were cut.
+/// Decodes UTF-8 that arrives in arbitrary chunks. Invalid bytes and NUL become U+FFFD. Apart from NUL, the result is
+/// that of [`String::from_utf8_lossy`] for all bytes together.
 #[derive(Default)]
 pub struct TextDecoder {
-    /// The beginning of a character whose rest has not come yet: 3 bytes at most.
-    begun: Vec<u8>,
+    /// The start of an incomplete character, at most 3 bytes.
+    partial: Vec<u8>,
 }
 
 impl TextDecoder {
@@ -14,17 +14,17 @@ impl TextDecoder {
     }
 
     pub fn push(&mut self, bytes: &[u8]) -> String {
-        let begun = std::mem::take(&mut self.begun);
-        if begun.is_empty() {
+        let partial = std::mem::take(&mut self.partial);
+        if partial.is_empty() {
             return self.decode(bytes);
         }
-        self.decode(&[&begun, bytes].concat())
+        self.decode(&[&partial, bytes].concat())
     }
 
-    /// After the last byte: a character that was begun will not be completed.
+    /// Returns the rest after the last byte: a replacement for an incomplete character.
     pub fn finish(&mut self) -> String {
-        let begun = std::mem::take(&mut self.begun);
-        String::from_utf8_lossy(&begun).into_owned()
+        let partial = std::mem::take(&mut self.partial);
+        String::from_utf8_lossy(&partial).into_owned()
     }
 
     fn decode(&mut self, bytes: &[u8]) -> String {
@@ -32,8 +32,8 @@ impl TextDecoder {
         let mut chunks = bytes.utf8_chunks().peekable();
         while let Some(chunk) = chunks.next() {
             push_without_nul(&mut text, chunk.valid());
-            if chunks.peek().is_none() && may_go_on(chunk.invalid()) {
-                self.begun = chunk.invalid().to_vec();
+            if chunks.peek().is_none() && is_incomplete(chunk.invalid()) {
+                self.partial = chunk.invalid().to_vec();
             } else if !chunk.invalid().is_empty() {
                 text.push(char::REPLACEMENT_CHARACTER);
             }
@@ -42,12 +42,12 @@ impl TextDecoder {
     }
 }
 
-/// Are these the first bytes of a character that more bytes would complete?
-fn may_go_on(invalid: &[u8]) -> bool {
+/// Whether further bytes could complete this to a character.
+fn is_incomplete(invalid: &[u8]) -> bool {
     std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none())
 }
 
-/// Postgres takes no NUL in a text.
+/// Postgres does not accept NUL in text.
 fn push_without_nul(text: &mut String, valid: &str) {
     let mut parts = valid.split('\0');
     text.extend(parts.next());
@@ -71,17 +71,17 @@ mod tests {
     }
 
     #[test]
-    fn a_character_cut_in_two_is_one_character() {
+    fn a_character_split_across_chunks_is_decoded() {
         assert_eq!(decode(&[b"gr\xc3", b"\xbc\xc3\x9fe"]), "grüße");
     }
 
     #[test]
-    fn a_character_that_never_ends_is_one_replacement() {
+    fn an_incomplete_character_at_the_end_is_one_replacement() {
         assert_eq!(decode(&[b"a\xf0\x9f", b"\x98"]), "a\u{fffd}");
     }
 
     #[test]
-    fn text_that_is_complete_is_not_held_back() {
+    fn complete_characters_are_not_held_back() {
         assert_eq!(TextDecoder::new().push("fertig ✓".as_bytes()), "fertig ✓");
     }
 
@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(decode(&[b"\0a\0", b"\0"]), "\u{fffd}a\u{fffd}\u{fffd}");
     }
 
-    /// Bytes of which many begin or continue a character, so that cuts hit characters often.
+    /// Bytes that often start or continue a character, so that chunks often split one.
     fn awkward() -> impl Strategy<Value = Vec<u8>> {
         let byte = prop_oneof![any::<u8>(), 0x80u8..0xc0, 0xe0u8..0xf5, Just(0)];
         let part = prop_oneof![
@@ -102,7 +102,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_cut_gives_what_the_whole_gives(bytes in awkward(), size in 1usize..9) {
+        fn any_split_decodes_like_the_whole(bytes in awkward(), size in 1usize..9) {
             let whole = String::from_utf8_lossy(&bytes).replace('\0', "\u{fffd}");
             prop_assert_eq!(decode(&bytes.chunks(size).collect::<Vec<_>>()), whole);
         }

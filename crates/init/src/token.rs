@@ -1,14 +1,14 @@
-//! The word that begins a connection.
+//! The secret that starts a connection.
 
 use std::fmt;
 
-/// 32 lower-case hexadecimal digits, chosen at random for each container. Known to the daemon and the init
-/// alone, so it can't occur by chance or by malice in what a script prints.
+/// 32 lower-case hexadecimal digits, random for each container. Only the daemon and the init know it, so a script cannot
+/// print it, neither by chance nor on purpose.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a session token is 32 lower-case hexadecimal digits")]
+#[error("a token must be 32 lower-case hexadecimal digits")]
 pub struct TokenError;
 
 impl Token {
@@ -23,7 +23,7 @@ impl Token {
         }
     }
 
-    /// The bytes must come from the operating system's random source.
+    /// The bytes must come from the random source of the operating system.
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self(format!("{:032x}", u128::from_be_bytes(bytes)))
     }
@@ -48,14 +48,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn random_bytes_make_a_token_that_parses() {
+    fn a_token_from_random_bytes_can_be_parsed() {
         let token = Token::from_random([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255]);
         assert_eq!(token.as_str(), "000102030405060708090a0b0c0d0eff");
         assert_eq!(Token::parse(token.as_str()), Ok(token));
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn other_texts_are_rejected() {
         for text in ["", "00", &"g".repeat(32), &"A".repeat(32), &"0".repeat(33)] {
             assert_eq!(Token::parse(text), Err(TokenError), "{text}");
         }

@@ -73,14 +73,14 @@ fn files_that_are_not_kept_are_named_by_every_command() {
     cli.write("large.py", "import os; open('large.bin', 'w').truncate(40 << 20); os.symlink('/etc/passwd', 'link'); open('a', 'w').write('x')");
     let output = cli.run(&["run", "-w", "-o", "out", "large.py"]);
     assert_eq!((output.code, names(&cli, "out")), (0, vec!["a".to_owned()]), "{output:?}");
-    for left_out in ["warning: files: `large.bin` (40 MiB)", "warning: files: `link` was left out"] {
+    for left_out in ["warning: files: `large.bin` (40 MiB)", "warning: files: `link` was not kept"] {
         assert!(output.stderr.contains(left_out), "{left_out}: {output:?}");
     }
     let id = output.stderr.split_whitespace().find(|word| word.starts_with("exec_")).unwrap();
     let status = cli.ok(&["status", id]);
     assert!(status.contains("Left out: `large.bin` (40 MiB)"), "{status}");
     let why = cli.ok(&["why", id]);
-    assert!(why.contains("but some of its files were not kept. `link` was left out"), "{why}");
+    assert!(why.contains("but some of its files were not kept. `link` was not kept"), "{why}");
     let shown = daemon.http().execution(id);
     assert_eq!(shown["outputs_left_out"].as_array().unwrap().len(), 2, "{shown}");
     let page = daemon.http().get(&format!("/executions/{id}")).body;

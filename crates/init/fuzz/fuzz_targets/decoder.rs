@@ -1,5 +1,5 @@
-//! Any bytes, cut anywhere, before and after the token, in both directions; and as a script's text.
-//! `scripts/fuzz decoder` runs it.
+//! Decodes arbitrary bytes in arbitrary chunks, before and after the token, in both directions and as output of a script.
+//! Run it with `scripts/fuzz decoder`.
 
 #![no_main]
 
@@ -12,8 +12,8 @@ use serde::{Serialize, de::DeserializeOwned};
 fuzz_target!(|input: (u8, bool, &[u8])| {
     let (chunk, connected, bytes) = input;
     let chunk = usize::from(chunk).max(1);
-    // No part of it is both its beginning and its end: one that is could be found half in what came before it.
-    // A random token has that only where a connection breaks within the token itself, and then another follows.
+    // No prefix of this token is also its suffix. Otherwise it could be found partly in the bytes before it, which
+    // happens to a random token only if a connection breaks within the token.
     let token = Token::from_random([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
     decode::<Command>(&token, connected, bytes, chunk, &Command::Stop);
     decode::<Command>(&token, connected, bytes, chunk, &Command::Renew { upto: u64::MAX });
@@ -22,7 +22,7 @@ fuzz_target!(|input: (u8, bool, &[u8])| {
     decode_text(bytes, chunk);
 });
 
-/// Whatever came before, a whole connection is understood.
+/// A complete connection is decoded regardless of the bytes before it.
 fn decode<T>(token: &Token, connected: bool, bytes: &[u8], chunk: usize, last: &T)
 where
     T: Serialize + DeserializeOwned + PartialEq + Debug,
@@ -44,7 +44,7 @@ where
     }
     match received {
         Some(Received::Frame(message)) => assert_eq!(&message, last),
-        other => panic!("{other:?} at the end"),
+        other => panic!("the last item is {other:?}"),
     }
 }
 

@@ -9,7 +9,7 @@ fn token() -> Token {
 
 type Items<T> = Vec<Received<T>>;
 
-/// Everything that comes out, errors left away.
+/// All decoded items, without errors.
 fn decode<T: DeserializeOwned>(bytes: &[u8], chunk: usize) -> Items<T> {
     let mut decoder = Decoder::new(token());
     let mut items = Vec::new();
@@ -37,18 +37,18 @@ fn received(commands: Vec<Command>) -> Items<Command> {
 }
 
 #[test]
-fn the_layout_is_length_payload_newline() {
+fn a_frame_is_length_payload_newline() {
     let frame = encode(&Command::Ack { upto: 5 }).unwrap();
     assert_eq!(frame, [2, 0, 0, 0, 3, 5, b'\n']);
 }
 
 #[test]
-fn nothing_comes_out_before_the_token() {
+fn everything_before_the_token_is_dropped() {
     assert_eq!(decode::<Command>(&encode(&Command::Stop).unwrap(), 100), []);
 }
 
 #[test]
-fn a_length_beyond_the_limit_is_an_error_until_the_next_token() {
+fn after_a_length_over_the_limit_everything_is_dropped_until_the_next_token() {
     let mut decoder = Decoder::<Command>::new(token());
     decoder.push(token().as_bytes());
     decoder.push(&u32::MAX.to_le_bytes());
@@ -62,15 +62,15 @@ fn a_length_beyond_the_limit_is_an_error_until_the_next_token() {
 }
 
 #[test]
-fn a_message_beyond_the_limit_is_not_encoded() {
+fn a_message_over_the_limit_is_not_encoded() {
     let content = vec![0; MAX_FRAME];
     let file = Command::File { name: "big".into(), offset: 0, content };
     assert!(matches!(encode(&file), Err(FrameError::TooLarge(_))));
 }
 
-/// Without the trailer this one would come out with the token's first bytes as the end of the file.
+/// Without the trailer, the first bytes of the token would become the end of the file.
 #[test]
-fn a_torn_frame_completed_by_a_token_is_not_taken_for_whole() {
+fn a_torn_frame_followed_by_a_token_is_dropped() {
     let file = Command::File { name: "data".into(), offset: 0, content: vec![b'x'; 50] };
     let whole = connection(&[file]);
     for missing in 1..20 {
@@ -84,7 +84,7 @@ fn a_torn_frame_completed_by_a_token_is_not_taken_for_whole() {
 }
 
 #[test]
-fn a_token_that_repeats_itself_is_found() {
+fn a_token_with_a_repetitive_prefix_is_found() {
     let token = Token::parse(&format!("{}b", "a".repeat(31))).unwrap();
     let mut decoder = Decoder::<Command>::new(token.clone());
     decoder.push(b"aaaaa");
@@ -153,7 +153,7 @@ proptest! {
     }
 
     #[test]
-    fn a_connection_torn_anywhere_is_followed_by_a_whole_one(
+    fn a_connection_torn_anywhere_does_not_affect_the_next_one(
         old in proptest::collection::vec(command(), 0..4), keep in any::<prop::sample::Index>(),
         new in proptest::collection::vec(command(), 0..4), chunk in 1usize..400,
     ) {

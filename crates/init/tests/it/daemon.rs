@@ -1,4 +1,4 @@
-//! A daemon as small as can be: one init, one conversation.
+//! A minimal daemon for one init.
 
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
@@ -18,7 +18,7 @@ use rgrid_init::{
 
 pub const INIT: &str = env!("CARGO_BIN_EXE_rgrid-init");
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub struct Sandbox {
     child: Child,
@@ -30,15 +30,15 @@ pub struct Sandbox {
     stdout: ChildStdout,
 }
 
-/// What was told up to the exit.
-pub struct Told {
+/// The events of a job.
+pub struct JobEvents {
     pub events: Vec<Event>,
     pub first: u64,
     pub last: u64,
     pub exit: Exit,
 }
 
-impl Told {
+impl JobEvents {
     pub fn texts(&self, wanted: Stream) -> impl Iterator<Item = &str> {
         self.events.iter().filter_map(move |event| match event {
             Event::Output { stream, text } if *stream == wanted => Some(text.as_str()),
@@ -112,12 +112,12 @@ impl Sandbox {
         self.folder.join("workspace")
     }
 
-    /// Stands for `/tmp` and the like.
+    /// Replaces `/tmp` and similar folders.
     pub fn scratch(&self) -> PathBuf {
         self.folder.join("scratch")
     }
 
-    /// 1000 as root, else whoever tests.
+    /// 1000 as root, otherwise the user that runs the tests.
     pub fn script_uid(&self) -> u32 {
         match fs::metadata(&self.folder).unwrap().uid() {
             0 => 1000,
@@ -125,7 +125,7 @@ impl Sandbox {
         }
     }
 
-    /// A new connection; what an older one left unread is dropped by the new decoder.
+    /// Starts a new connection; its decoder drops unread bytes of an older one.
     pub fn connect(&mut self, after: u64) -> (InitState, Option<String>) {
         self.send_resume(after);
         self.decoder = Decoder::new(self.token.clone());
@@ -134,29 +134,29 @@ impl Sandbox {
                 assert_eq!(version, rgrid_init::PROTOCOL_VERSION);
                 (state, job)
             }
-            other => panic!("{other:?} instead of a hello"),
+            other => panic!("expected Hello, got {other:?}"),
         }
     }
 
     pub fn send_resume(&mut self, after: u64) {
-        self.say_bytes(self.token.clone().as_bytes());
-        self.say(&Command::Resume { after });
+        self.send_bytes(self.token.clone().as_bytes());
+        self.send(&Command::Resume { after });
     }
 
     pub fn run(&mut self, job: Job) {
-        self.say(&Command::Run(job));
+        self.send(&Command::Run(job));
     }
 
-    pub fn say(&mut self, command: &Command) {
-        self.say_bytes(&encode(command).unwrap());
+    pub fn send(&mut self, command: &Command) {
+        self.send_bytes(&encode(command).unwrap());
     }
 
-    pub fn say_bytes(&mut self, bytes: &[u8]) {
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.stdin.write_all(bytes).unwrap();
     }
 
     pub fn next(&mut self) -> Message {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             match self.decoder.next().unwrap() {
                 Some(Received::Frame(message)) => return message,
@@ -170,10 +170,10 @@ impl Sandbox {
         let left = deadline.saturating_duration_since(Instant::now());
         let mut fds = [PollFd::new(self.stdout.as_fd(), PollFlags::POLLIN)];
         let ready = poll(&mut fds, PollTimeout::try_from(left).unwrap()).unwrap();
-        assert_eq!(ready, 1, "no message in time");
+        assert_eq!(ready, 1, "timed out waiting for a message");
         let mut buffer = [0; 10_000];
         let count = self.stdout.read(&mut buffer).unwrap();
-        assert_ne!(count, 0, "the init has ended");
+        assert_ne!(count, 0, "the init has exited");
         self.decoder.push(&buffer[..count]);
     }
 
@@ -186,16 +186,16 @@ impl Sandbox {
         }
     }
 
-    /// Everything up to the exit, checked for gaps.
-    pub fn until_exit(&mut self) -> Told {
+    /// All events up to the exit, whose numbers must have no gaps.
+    pub fn until_exit(&mut self) -> JobEvents {
         let (mut events, mut first) = (Vec::new(), None);
         loop {
             let Message::Event { seq, event } = self.next() else { continue };
             let first = *first.get_or_insert(seq);
-            assert_eq!(seq, first + events.len() as u64, "a gap in the numbers");
+            assert_eq!(seq, first + events.len() as u64, "gap in the event numbers");
             events.push(event.clone());
             if let Event::Exit(exit) = event {
-                return Told { events, first, last: seq, exit };
+                return JobEvents { events, first, last: seq, exit };
             }
         }
     }
@@ -203,8 +203,8 @@ impl Sandbox {
     pub fn fetch(&mut self, output: u32) -> Vec<u8> {
         let mut whole = Vec::new();
         loop {
-            self.say(&Command::Fetch { output, offset: whole.len() as u64, max: 100_000 });
-            let Message::Piece { content, last, .. } = self.next() else { panic!("no piece") };
+            self.send(&Command::Fetch { output, offset: whole.len() as u64, max: 100_000 });
+            let Message::Piece { content, last, .. } = self.next() else { panic!("expected a piece") };
             whole.extend(content);
             if last {
                 return whole;
@@ -212,16 +212,16 @@ impl Sandbox {
         }
     }
 
-    /// The script has been started, and has ended.
-    pub fn wait_until_the_script_has_gone(&self) {
+    /// Waits until the script was started and has exited.
+    pub fn wait_for_script_exit(&self) {
         let path = format!("/proc/{0}/task/{0}/children", self.id());
         let children = || fs::read_to_string(&path).unwrap().split_whitespace().count();
         wait_until(|| children() > 0);
         wait_until(|| children() == 0);
     }
 
-    /// The exit code, once the init has ended by itself.
-    pub fn end(&mut self) -> Option<i32> {
+    /// Waits until the init exits and returns its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
         wait_until(|| self.child.try_wait().unwrap().is_some());
         self.child.wait().unwrap().code()
     }
@@ -235,16 +235,16 @@ impl Drop for Sandbox {
     }
 }
 
-/// Asks again and again, with a deadline; the pauses only spare the processor.
-fn wait_until(mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "it did not happen in time");
+/// Polls a condition, with a deadline.
+fn wait_until(mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + TIMEOUT;
+    while !condition() {
+        assert!(Instant::now() < deadline, "timed out waiting for a condition");
         sleep(Duration::from_millis(5));
     }
 }
 
-/// A folder with a workspace in it, like that of a container: sticky, writable for everybody.
+/// A folder with a workspace like that of a container: sticky and writable for all users.
 fn new_folder() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

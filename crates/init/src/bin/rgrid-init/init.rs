@@ -1,299 +1,284 @@
-//! The loop: sleep until something comes in or is due, then let everybody go on.
+//! The event loop: sleeps until input arrives or a deadline expires, then lets every part do what it can.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rgrid_init::{Command, Event, InitState, Job, Message, OutputFile, PROTOCOL_VERSION, SecretPatterns};
+use rgrid_init::{
+    Command, Event, Exit, ExitReason, InitState, Job, Message, OutputFile, PROTOCOL_VERSION, SecretPatterns,
+};
 
-use crate::host::Host;
+use crate::connection::Connection;
 use crate::inputs::Inputs;
+use crate::job::RunningJob;
 use crate::journal::Journal;
-use crate::outputs::{self, Wanted};
-use crate::reset;
-use crate::run::Run;
-use crate::signals::Signals;
-use crate::wire::Wire;
+use crate::outputs::{self, OutputRequest};
+use crate::reset::reset;
+use crate::sandbox::Sandbox;
 
 const BUFFER: usize = 64 * 1024;
 
-/// Questions for outputs that wait for their answer.
-const MAX_QUESTIONS: usize = 64;
+/// Maximum number of unanswered `Fetch` commands.
+const MAX_REQUESTS: usize = 64;
 
 pub struct Init {
-    host: Host,
-    signals: Signals,
-    wire: Wire,
+    sandbox: Sandbox,
+    connection: Connection,
     journal: Journal,
-    stage: Stage,
-    questions: VecDeque<Wanted>,
+    state: State,
+    requests: VecDeque<OutputRequest>,
     /// By any job so far.
     network_used: bool,
     buffer: Vec<u8>,
 }
 
-enum Stage {
+/// A deadline of `None` is too far away for the clock.
+enum State {
     Parked {
         inputs: Inputs,
-        until: Option<Instant>,
+        deadline: Option<Instant>,
     },
-    Running(Box<Run>),
+    Running(Box<RunningJob>),
     Ended {
         job: String,
         outputs: Vec<OutputFile>,
-        until: Option<Instant>,
-        /// Why no other job may follow.
-        unfit: Option<&'static str>,
+        deadline: Option<Instant>,
+        /// Why no other job may use this sandbox.
+        not_reusable: Option<&'static str>,
     },
-    Over,
+    Finished,
 }
 
 impl Init {
-    pub fn new(host: Host) -> Result<Self, String> {
-        let signals = Signals::new().map_err(|error| format!("signals can't be caught: {error}"))?;
-        let wire = Wire::new(host.token.clone())
-            .map_err(|error| format!("stdin or stdout can't be used: {error}"))?;
-        let stage = Stage::Parked { inputs: Inputs::default(), until: after(host.park_ttl) };
+    pub fn new(sandbox: Sandbox) -> Result<Self, String> {
         Ok(Self {
-            host,
-            signals,
-            wire,
+            connection: Connection::new(sandbox.token.clone())?,
             journal: Journal::new(),
-            stage,
-            questions: VecDeque::new(),
+            state: State::parked(&sandbox),
+            requests: VecDeque::new(),
             network_used: false,
             buffer: vec![0; BUFFER],
+            sandbox,
         })
     }
 
     pub fn run(mut self) -> Result<(), String> {
-        while !matches!(self.stage, Stage::Over) {
+        while !matches!(self.state, State::Finished) {
             self.sleep().map_err(|error| format!("poll failed: {error}"))?;
-            self.heed_termination();
-            self.listen();
-            self.advance_run();
-            self.wire.send(|| next_message(&mut self.journal, &mut self.questions, &self.stage, &self.host));
-            self.give_up_waiting();
+            // `docker stop` sends SIGTERM. A running job continues, because only the daemon may cancel it.
+            if self.sandbox.signals.take_sigterm() && !matches!(self.state, State::Running(_)) {
+                self.state = State::Finished;
+            }
+            self.receive();
+            self.advance_job();
+            self.send();
+            self.check_deadline();
         }
         Ok(())
     }
 
     fn sleep(&self) -> Result<(), Errno> {
-        let mut fds = vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
-        fds.extend(self.wire.readable().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        fds.extend(self.wire.writable().map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
-        if let Stage::Running(run) = &self.stage {
-            fds.extend(run.fds().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        let mut fds = vec![PollFd::new(self.sandbox.signals.fd(), PollFlags::POLLIN)];
+        fds.extend(self.connection.input_fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        fds.extend(self.connection.output_fd().map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
+        if let State::Running(job) = &self.state {
+            fds.extend(job.fds().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         }
-        // Whose turn it is doesn't matter: nothing blocks, so everybody is asked.
-        match poll(&mut fds, timeout(self.deadline())) {
+        let deadline = match &self.state {
+            State::Parked { deadline, .. } | State::Ended { deadline, .. } => *deadline,
+            State::Running(job) => job.deadline(),
+            State::Finished => None,
+        };
+        // It does not matter which descriptor is ready: no call blocks, so all of them are tried.
+        match poll(&mut fds, poll_timeout(deadline)) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        match &self.stage {
-            Stage::Parked { until, .. } | Stage::Ended { until, .. } => *until,
-            Stage::Running(run) => run.deadline(),
-            Stage::Over => None,
+    fn receive(&mut self) {
+        let received = self.connection.receive(&mut self.buffer);
+        if received && let State::Ended { deadline, .. } = &mut self.state {
+            *deadline = after(self.sandbox.orphan_ttl);
         }
-    }
-
-    /// SIGTERM, as `docker stop` sends it. A run goes on: its end is the daemon's decision (`Cancel`).
-    fn heed_termination(&mut self) {
-        if self.signals.take_termination() && !matches!(self.stage, Stage::Running(_)) {
-            self.stage = Stage::Over;
-        }
-    }
-
-    fn listen(&mut self) {
-        if self.wire.receive(&mut self.buffer)
-            && let Stage::Ended { until, .. } = &mut self.stage
-        {
-            *until = after(self.host.orphan_ttl);
-        }
-        while let Some(command) = self.wire.next_command() {
-            self.obey(command);
-        }
-    }
-
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Resume { after } => self.resume(after),
-            Command::File { name, offset, content } => self.write_input(&name, offset, &content),
-            Command::Run(job) => self.start(job),
-            Command::Ack { upto } => self.forget(upto),
-            Command::Fetch { output, offset, max } => self.question(Wanted { output, offset, max }),
-            Command::Cancel => self.cancel(),
-            Command::Stop => self.stop(),
-            Command::Renew { upto } => self.renew(upto),
+        while let Some(command) = self.connection.next_command() {
+            match command {
+                Command::Resume { after } => self.resume(after),
+                Command::File { name, offset, content } => self.write_input(&name, offset, &content),
+                Command::Run(job) => self.start(job),
+                Command::Ack { upto } => self.remove_stored(upto),
+                Command::Fetch { output, offset, max } => self.fetch(OutputRequest { output, offset, max }),
+                Command::Cancel => self.cancel(),
+                Command::Stop => self.stop(),
+                Command::Renew { upto } => self.renew(upto),
+            }
         }
     }
 
     fn resume(&mut self, after: u64) {
-        self.questions.clear();
-        self.journal.forget(after);
+        self.requests.clear();
+        self.journal.remove_stored(after);
         self.journal.rewind();
-        let (state, job) = match &self.stage {
-            Stage::Parked { .. } => (InitState::Parked, None),
-            Stage::Running(run) => (InitState::Running, Some(run.id().to_owned())),
-            Stage::Ended { job, .. } => (InitState::Ended, Some(job.clone())),
-            Stage::Over => return,
+        let (state, job) = match &self.state {
+            State::Parked { .. } => (InitState::Parked, None),
+            State::Running(job) => (InitState::Running, Some(job.id().to_owned())),
+            State::Ended { job, .. } => (InitState::Ended, Some(job.clone())),
+            State::Finished => return,
         };
-        self.wire.begin(&Message::Hello { version: PROTOCOL_VERSION, state, job });
-        self.forget(after);
+        self.connection.resume(&Message::Hello { version: PROTOCOL_VERSION, state, job });
+        self.remove_stored(after);
     }
 
     fn write_input(&mut self, name: &str, offset: u64, content: &[u8]) {
-        let written = match &mut self.stage {
-            Stage::Parked { inputs, until } => {
-                // The hand-over has begun: the job is on its way.
-                *until = after(self.host.park_ttl);
-                inputs.write(&self.host.workspace, name, offset, content)
+        let result = match &mut self.state {
+            State::Parked { inputs, deadline } => {
+                // A job will follow.
+                *deadline = after(self.sandbox.park_ttl);
+                inputs.write(&self.sandbox.workspace, name, offset, content)
             }
-            _ => Err(format!("The file `{name}` came after the job was started.")),
+            _ => Err(format!("The file `{name}` arrived after the job was started.")),
         };
-        if let Err(reason) = written {
-            self.wire.say(&Message::Refused { reason });
+        if let Err(reason) = result {
+            self.refuse(&reason);
         }
     }
 
     fn start(&mut self, job: Job) {
-        let Stage::Parked { inputs, .. } = &mut self.stage else { return };
+        let State::Parked { inputs, .. } = &mut self.state else { return };
         let inputs = std::mem::take(inputs);
-        let values = job.secrets.iter().map(|(_, value)| value.as_str());
-        let patterns = match inputs.failure() {
+        let secrets = match inputs.failure() {
             Some(reason) => Err(reason.to_owned()),
-            None => {
-                SecretPatterns::new(values).map_err(|error| format!("The secrets can't be masked: {error}."))
-            }
+            None => SecretPatterns::new(job.secrets.iter().map(|(_, value)| value.as_str()))
+                .map_err(|error| format!("The secrets cannot be masked: {error}.")),
         };
-        let patterns = match patterns {
-            Ok(patterns) => patterns,
-            Err(reason) => {
-                self.journal.append(Event::Exit(Run::refused(&reason)));
-                let until = after(self.host.orphan_ttl);
-                self.stage = Stage::Ended { job: job.id, outputs: vec![], until, unfit: None };
-                return;
+        match secrets {
+            Ok(secrets) => {
+                let names = inputs.into_names();
+                let job = RunningJob::start(job, secrets, names, &self.sandbox, &mut self.journal);
+                self.state = State::Running(Box::new(job));
             }
-        };
-        let names = inputs.into_names();
-        let run = Run::start(job, patterns, names, &self.host, &self.signals, &mut self.journal);
-        self.stage = Stage::Running(Box::new(run));
+            Err(reason) => self.end(job.id, Exit::new(ExitReason::CouldNotStart { reason }), None),
+        }
     }
 
-    fn advance_run(&mut self) {
-        let Stage::Running(run) = &mut self.stage else { return };
-        let exit = run.advance(&mut self.buffer, &self.host, &self.signals, &mut self.journal);
-        if let Some(mut exit) = exit {
+    fn advance_job(&mut self) {
+        let State::Running(job) = &mut self.state else { return };
+        if let Some(mut exit) = job.advance(&mut self.buffer, &self.sandbox, &mut self.journal) {
+            let (id, not_reusable) = (job.id().to_owned(), job.not_reusable());
             self.network_used |= exit.network_used;
             exit.network_used = self.network_used;
-            let (job, outputs, unfit) = (run.id().to_owned(), exit.outputs.clone(), run.unfit());
-            self.journal.append(Event::Exit(exit));
-            self.stage = Stage::Ended { job, outputs, until: after(self.host.orphan_ttl), unfit };
+            self.end(id, exit, not_reusable);
         }
     }
 
-    fn forget(&mut self, upto: u64) {
-        self.journal.forget(upto);
-        // The exit is the last event: once it is stored there is nothing left to stay for.
-        if matches!(self.stage, Stage::Ended { .. }) && self.journal.is_empty() {
-            self.stage = Stage::Over;
+    fn end(&mut self, job: String, exit: Exit, not_reusable: Option<&'static str>) {
+        let (outputs, deadline) = (exit.outputs.clone(), after(self.sandbox.orphan_ttl));
+        self.journal.append(Event::Exit(exit));
+        self.state = State::Ended { job, outputs, deadline, not_reusable };
+    }
+
+    fn remove_stored(&mut self, upto: u64) {
+        self.journal.remove_stored(upto);
+        // The exit is the last event.
+        if matches!(self.state, State::Ended { .. }) && self.journal.is_empty() {
+            self.state = State::Finished;
         }
     }
 
-    fn question(&mut self, wanted: Wanted) {
-        if self.questions.len() < MAX_QUESTIONS {
-            self.questions.push_back(wanted);
+    fn fetch(&mut self, request: OutputRequest) {
+        if self.requests.len() < MAX_REQUESTS {
+            self.requests.push_back(request);
         } else {
-            self.refuse("There are too many questions for outputs at once.");
+            self.refuse("Too many output files were requested at once.");
         }
     }
 
     fn cancel(&mut self) {
-        match &mut self.stage {
-            Stage::Running(run) => run.cancel(Instant::now()),
-            Stage::Parked { .. } => self.refuse("There is no run to cancel."),
-            Stage::Ended { .. } | Stage::Over => {}
+        match &mut self.state {
+            State::Running(job) => job.cancel(Instant::now()),
+            State::Parked { .. } => self.refuse("There is no job to cancel."),
+            State::Ended { .. } | State::Finished => {}
         }
     }
 
     fn stop(&mut self) {
-        if matches!(self.stage, Stage::Running(_)) {
-            self.refuse("A run is under way: cancel it first.");
+        if matches!(self.state, State::Running(_)) {
+            self.refuse("A job is running: cancel it first.");
         } else {
-            self.stage = Stage::Over;
+            self.state = State::Finished;
         }
     }
 
-    /// Event numbers go on, so that a word about an event of the former job never means one of the next.
+    /// Event numbers continue, so a late acknowledgement for the previous job never applies to the next one.
     fn renew(&mut self, upto: u64) {
-        let Stage::Ended { unfit, .. } = self.stage else {
-            return self.refuse("There is no run that has ended.");
+        let State::Ended { not_reusable, .. } = self.state else {
+            return self.refuse("There is no job that has ended.");
         };
-        self.journal.forget(upto);
+        self.journal.remove_stored(upto);
         if !self.journal.is_empty() {
-            return self.refuse("The end of the run is not stored yet.");
+            return self.refuse("The end of the job is not stored yet.");
         }
-        match unfit.map_or_else(|| reset::up(&mut self.host), |why| Err(why.to_owned())) {
+        match not_reusable.map_or_else(|| reset(&mut self.sandbox), |reason| Err(reason.to_owned())) {
             Ok(()) => {
-                self.questions.clear();
-                self.stage = Stage::Parked { inputs: Inputs::default(), until: after(self.host.park_ttl) };
-                self.wire.say(&Message::Renewed);
+                self.requests.clear();
+                self.state = State::parked(&self.sandbox);
+                self.connection.reply(&Message::Renewed);
             }
             Err(reason) => {
                 self.refuse(&reason);
-                self.stage = Stage::Over;
+                self.state = State::Finished;
             }
         }
     }
 
     fn refuse(&mut self, reason: &str) {
-        self.wire.say(&Message::Refused { reason: reason.to_owned() });
+        self.connection.reply(&Message::Refused { reason: reason.to_owned() });
     }
 
-    fn give_up_waiting(&mut self) {
-        let now = Instant::now();
-        self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Parked { .. } if self.wire.is_deaf() => Stage::Over,
-            Stage::Parked { until: Some(at), .. } | Stage::Ended { until: Some(at), .. } if at <= now => {
-                Stage::Over
+    /// Sends events first, because replies about outputs refer to the exit event.
+    fn send(&mut self) {
+        let Self { sandbox, connection, journal, state, requests, .. } = self;
+        connection.send(|| {
+            if let Some((seq, event)) = journal.take_next() {
+                return Some(Message::Event { seq, event });
             }
-            stage => stage,
-        };
-    }
-}
-
-/// Events go first: an answer about outputs can wait for the story that names them.
-fn next_message(
-    journal: &mut Journal,
-    questions: &mut VecDeque<Wanted>,
-    stage: &Stage,
-    host: &Host,
-) -> Option<Message> {
-    if let Some((seq, event)) = journal.take_next() {
-        return Some(Message::Event { seq, event });
-    }
-    let wanted = questions.pop_front()?;
-    let Stage::Ended { outputs, .. } = stage else {
-        return Some(Message::Refused {
-            reason: "There are no outputs before the run has ended.".to_owned(),
+            let request = requests.pop_front()?;
+            let reply = match state {
+                State::Ended { outputs, .. } => outputs::read(sandbox, outputs, &request),
+                _ => Err("There are no output files before the job has ended.".to_owned()),
+            };
+            Some(reply.unwrap_or_else(|reason| Message::Refused { reason }))
         });
-    };
-    Some(outputs::read(host, outputs, &wanted).unwrap_or_else(|reason| Message::Refused { reason }))
+    }
+
+    fn check_deadline(&mut self) {
+        let expired = match &self.state {
+            State::Parked { .. } if self.connection.is_closed() => true,
+            State::Parked { deadline, .. } | State::Ended { deadline, .. } => {
+                deadline.is_some_and(|deadline| deadline <= Instant::now())
+            }
+            State::Running(_) | State::Finished => false,
+        };
+        if expired {
+            self.state = State::Finished;
+        }
+    }
 }
 
-/// `None` when that lies beyond what the clock can tell: then it never comes.
+impl State {
+    fn parked(sandbox: &Sandbox) -> Self {
+        State::Parked { inputs: Inputs::default(), deadline: after(sandbox.park_ttl) }
+    }
+}
+
 fn after(ttl: Duration) -> Option<Instant> {
     Instant::now().checked_add(ttl)
 }
 
-/// Rounded up: a millisecond too early would wake the init in vain, again and again.
-pub fn timeout(deadline: Option<Instant>) -> PollTimeout {
+/// Rounded up to milliseconds: waking too early would make the init poll in a loop.
+pub fn poll_timeout(deadline: Option<Instant>) -> PollTimeout {
     let Some(deadline) = deadline else { return PollTimeout::NONE };
     let left = deadline.saturating_duration_since(Instant::now());
-    let milliseconds = left.as_micros().div_ceil(1000);
-    PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
+    PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
 }

@@ -4,106 +4,94 @@ use std::collections::VecDeque;
 
 use rgrid_init::{Event, MAX_TEXT, Stream, char_floor};
 
-/// Beyond this many events small output is no longer sent as it comes but in pieces of [`MAX_TEXT`]. With it the
-/// number of events is bounded as their text is, even for a script that writes single bytes
-/// while the daemon stores nothing.
-const CROWDED: usize = 1024;
+/// With more events than this, output is sent in full events of [`MAX_TEXT`] instead of at once. That bounds the number
+/// of events even if a script writes single bytes while the daemon stores nothing.
+const MAX_SMALL_EVENTS: usize = 1024;
 
-/// Numbered from 1, without gaps. An event that was sent once never changes.
+/// Events are numbered from 1 without gaps. An event never changes after it was sent.
 pub struct Journal {
-    kept: VecDeque<Event>,
-    /// Number of the first kept event.
+    events: VecDeque<Event>,
+    /// Number of the first event in `events`.
     first: u64,
-    /// Number of the event to send next.
+    /// Number of the next event to send.
     next: u64,
-    /// The highest number that was ever sent.
-    sealed: u64,
+    /// The highest number sent so far, on any connection.
+    last_sent: u64,
 }
 
 impl Journal {
     pub fn new() -> Self {
-        Self { kept: VecDeque::new(), first: 1, next: 1, sealed: 0 }
+        Self { events: VecDeque::new(), first: 1, next: 1, last_sent: 0 }
     }
 
     pub fn append(&mut self, event: Event) {
-        self.kept.push_back(event);
+        self.events.push_back(event);
     }
 
-    /// Text joins an event that was not sent yet; else it becomes a new one.
+    /// Appends text to an unsent event, as far as it fits, and the rest as new events.
     pub fn append_text(&mut self, stream: Stream, text: &str) {
         let mut rest = text;
         while !rest.is_empty() {
             let room = self.open_text(stream).map_or(0, |open| MAX_TEXT - open.len());
-            let joined = rest.get(..char_floor(rest, room)).unwrap_or_default();
-            if joined.is_empty() {
+            let (fitting, remaining) = rest.split_at(char_floor(rest, room));
+            if fitting.is_empty() {
                 self.append(Event::Output { stream, text: String::new() });
-                continue;
+            } else if let Some(open) = self.open_text(stream) {
+                open.push_str(fitting);
+                rest = remaining;
             }
-            if let Some(open) = self.open_text(stream) {
-                open.push_str(joined);
-            }
-            rest = rest.get(joined.len()..).unwrap_or_default();
         }
     }
 
-    /// The next event to send and its number, if one should be sent now.
+    /// The next event to send with its number, if one should be sent now.
     pub fn take_next(&mut self) -> Option<(u64, Event)> {
         let index = usize::try_from(self.next - self.first).ok()?;
-        let event = self.kept.get(index)?;
-        if self.is_crowded() && may_grow(event) && self.kept.range(index..).all(is_output) {
+        let event = self.events.get(index)?;
+        // A character has at most four bytes, so with less room than that the event is full.
+        let may_grow = matches!(event, Event::Output { text, .. } if text.len() + 4 <= MAX_TEXT);
+        let is_output = |event: &Event| matches!(event, Event::Output { .. });
+        if self.batches_output() && may_grow && self.events.range(index..).all(is_output) {
             return None;
         }
-        let (seq, event) = (self.next, event.clone());
+        let (number, event) = (self.next, event.clone());
         self.next += 1;
-        self.sealed = self.sealed.max(seq);
-        Some((seq, event))
+        self.last_sent = self.last_sent.max(number);
+        Some((number, event))
     }
 
-    /// Forgets what is stored.
-    pub fn forget(&mut self, upto: u64) {
-        while self.first <= upto && self.kept.pop_front().is_some() {
+    /// Removes the events up to this number, which the daemon has stored.
+    pub fn remove_stored(&mut self, upto: u64) {
+        while self.first <= upto && self.events.pop_front().is_some() {
             self.first += 1;
         }
         self.next = self.next.max(self.first);
     }
 
-    /// A new connection: everything kept is sent again.
+    /// Sends everything again, for a new connection.
     pub fn rewind(&mut self) {
         self.next = self.first;
     }
 
     pub fn is_empty(&self) -> bool {
-        self.kept.is_empty()
+        self.events.is_empty()
     }
 
-    fn is_crowded(&self) -> bool {
-        self.kept.len() > CROWDED
+    fn batches_output(&self) -> bool {
+        self.events.len() > MAX_SMALL_EVENTS
     }
 
-    /// The text that more of `stream` may join. In a crowd that may be one before the last event: then the
-    /// order between stdout and stderr gives way, the order within each never.
+    /// The unsent event that more text of `stream` can be appended to: the last one or, when output is batched, an
+    /// earlier one. The order between stdout and stderr may then change, but never the order within each.
     fn open_text(&mut self, stream: Stream) -> Option<&mut String> {
-        let reach = if self.is_crowded() { usize::MAX } else { 1 };
-        let sent = usize::try_from((self.sealed + 1).saturating_sub(self.first)).ok()?;
-        let unsent = self.kept.range_mut(sent.min(self.kept.len())..);
-        unsent.rev().take(reach).map_while(as_output).find(|(of, _)| *of == stream).map(|(_, text)| text)
+        let lookback = if self.batches_output() { usize::MAX } else { 1 };
+        let sent = usize::try_from((self.last_sent + 1).saturating_sub(self.first)).ok()?;
+        let unsent = self.events.range_mut(sent.min(self.events.len())..).rev();
+        let mut outputs = unsent.take(lookback).map_while(|event| match event {
+            Event::Output { stream, text } => Some((*stream, text)),
+            _ => None,
+        });
+        outputs.find(|(other, _)| *other == stream).map(|(_, text)| text)
     }
-}
-
-fn as_output(event: &mut Event) -> Option<(Stream, &mut String)> {
-    match event {
-        Event::Output { stream, text } => Some((*stream, text)),
-        _ => None,
-    }
-}
-
-fn is_output(event: &Event) -> bool {
-    matches!(event, Event::Output { .. })
-}
-
-/// A character has four bytes at most: with less room than that the event is full.
-fn may_grow(event: &Event) -> bool {
-    matches!(event, Event::Output { text, .. } if text.len() + 4 <= MAX_TEXT)
 }
 
 #[cfg(test)]
@@ -128,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn text_joins_what_was_not_sent_and_never_what_was() {
+    fn text_is_appended_to_unsent_events_but_never_to_sent_ones() {
         let mut journal = Journal::new();
         journal.append_text(Stream::Stdout, "a");
         journal.append_text(Stream::Stdout, "b");
@@ -141,23 +129,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_forgotten_and_the_rest_is_sent_again() {
+    fn stored_events_are_removed_and_the_rest_is_sent_again() {
         let mut journal = Journal::new();
         for _ in 0..3 {
             journal.append(Event::Started { step: JobStep::Script });
         }
         assert_eq!(drain(&mut journal).len(), 3);
-        journal.forget(2);
+        journal.remove_stored(2);
         journal.rewind();
         assert_eq!(drain(&mut journal).iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [3]);
-        journal.forget(99);
+        journal.remove_stored(99);
         assert!(journal.is_empty());
         journal.append(Event::Started { step: JobStep::Script });
         assert_eq!(journal.take_next().map(|(seq, _)| seq), Some(4));
     }
 
     #[test]
-    fn single_bytes_that_nobody_stores_stay_few_events() {
+    fn unacknowledged_single_bytes_do_not_become_many_events() {
         let mut journal = Journal::new();
         let mut sent = Vec::new();
         for _ in 0..200_000 {
@@ -165,7 +153,7 @@ mod tests {
             journal.append_text(Stream::Stderr, "e");
             sent.extend(drain(&mut journal));
         }
-        assert!(journal.kept.len() < CROWDED + 20, "{}", journal.kept.len());
+        assert!(journal.events.len() < MAX_SMALL_EVENTS + 20, "{}", journal.events.len());
         journal.append(Event::Started { step: JobStep::Script });
         sent.extend(drain(&mut journal));
         assert_eq!(text(&sent, Stream::Stdout), "o".repeat(200_000));
@@ -177,7 +165,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
         #[test]
-        fn text_comes_out_as_it_went_in(parts in proptest::collection::vec("[a€😀]{0,9}", 0..20), sends: u32) {
+        fn text_is_sent_unchanged(parts in proptest::collection::vec("[a€😀]{0,9}", 0..20), sends: u32) {
             let mut journal = Journal::new();
             let mut sent = Vec::new();
             for (index, part) in parts.iter().enumerate() {

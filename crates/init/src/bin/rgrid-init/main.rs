@@ -1,44 +1,34 @@
-//! `rgrid-init`: PID 1 of every sandbox. It waits for one job, runs it as an unprivileged user, tells what
-//! happened as numbered events, and ends when the daemon has stored the last of them. (`rgrid-init hold` is
-//! something else: [`hold`].)
+//! `rgrid-init` is PID 1 of every sandbox. It waits for a job, runs it as an unprivileged user, sends numbered events to
+//! the daemon, and exits when the daemon has stored the last one. `rgrid-init pause` holds a network namespace.
 //!
-//! One thread, no timer: [`init::Init`] sleeps in `poll` until something comes in or a deadline is due.
+//! There is one thread: [`init::Init`] sleeps in `poll` until input arrives or a deadline expires. The layers below it:
+//! [`connection`] exchanges messages with the daemon, [`job`] runs setup and script, each as a [`program`], whose output
+//! [`stdio_pipe`] puts into the [`journal`].
 
-mod capture;
-mod host;
+mod connection;
 mod init;
 mod inputs;
+mod job;
 mod journal;
-mod meter;
 mod outputs;
 mod pause;
-mod processes;
+mod program;
 mod reset;
-mod run;
-mod signals;
-mod spawn;
+mod sandbox;
 mod stdio_pipe;
-mod step;
-mod sweep;
-mod sysv;
-mod traffic;
-mod walk;
-mod wire;
+mod usage;
 
 use std::process::ExitCode;
 
-use host::Host;
-use init::Init;
-
 fn main() -> ExitCode {
-    let ended = match std::env::args().nth(1).as_deref() {
+    let result = match std::env::args().nth(1).as_deref() {
         Some(pause::ARGUMENT) => pause::pause(),
-        _ => Host::from_env().and_then(Init::new).and_then(Init::run),
+        _ => sandbox::Sandbox::from_env().and_then(init::Init::new).and_then(init::Init::run),
     };
-    match ended {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            eprintln!("rgrid-init: {reason}");
+        Err(error) => {
+            eprintln!("rgrid-init: {error}");
             ExitCode::from(2)
         }
     }

@@ -1,27 +1,22 @@
-//! The other thing that this program can be: a process that only waits, so that a container has a network namespace
-//! for sandboxes to join.
+//! `rgrid-init pause` only waits, so that its container provides a network namespace that sandboxes can join.
 
-use std::env;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 
-use crate::init::timeout;
-use crate::signals::Signals;
+use crate::init::poll_timeout;
+use crate::sandbox::{Signals, milliseconds};
 
-/// Its only argument.
 pub const ARGUMENT: &str = "pause";
 
-/// Until SIGTERM, or for `RGRID_PAUSE_TTL_MS`, in case that nobody comes to end it.
+/// Waits for SIGTERM, at most `RGRID_PAUSE_TTL_MS` in case no daemon is left to send it.
 pub fn pause() -> Result<(), String> {
-    let ttl = env::var("RGRID_PAUSE_TTL_MS").ok().and_then(|text| text.parse().ok());
-    let ttl = ttl.ok_or("the environment variable RGRID_PAUSE_TTL_MS is missing or not a number")?;
-    let signals = Signals::new().map_err(|error| format!("signals can't be caught: {error}"))?;
-    let until = Instant::now().checked_add(Duration::from_millis(ttl));
-    while until.is_none_or(|until| Instant::now() < until) {
-        match poll(&mut [PollFd::new(signals.fd(), PollFlags::POLLIN)], timeout(until)) {
-            Ok(_) if signals.take_termination() => break,
+    let deadline = Instant::now().checked_add(milliseconds("RGRID_PAUSE_TTL_MS")?);
+    let signals = Signals::block()?;
+    while deadline.is_none_or(|deadline| Instant::now() < deadline) {
+        match poll(&mut [PollFd::new(signals.fd(), PollFlags::POLLIN)], poll_timeout(deadline)) {
+            Ok(_) if signals.take_sigterm() => break,
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(format!("poll failed: {error}")),
         }
