@@ -244,6 +244,22 @@ mod tests {
         assert_eq!(output, MASK);
     }
 
+    #[test]
+    fn two_hundred_secrets_need_little_memory() {
+        for (length, max_bytes) in [(40, 1 << 20), (1000, 16 << 20)] {
+            // Hardly any common prefixes, which would save memory.
+            let secrets: Vec<String> = (0..200_u64)
+                .map(|number| {
+                    let digits = format!("{:016x}", (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                    digits.chars().cycle().take(length).collect()
+                })
+                .collect();
+            let patterns = SecretPatterns::new(secrets.iter().map(String::as_str)).unwrap().0.unwrap();
+            let bytes = patterns.automaton.memory_usage() + patterns.depths.capacity() * size_of::<usize>();
+            assert!(bytes < max_bytes, "{length}: {bytes}");
+        }
+    }
+
     /// Tries every secret at every offset.
     fn mask_naively(secrets: &[String], text: &str) -> String {
         let mut masked = vec![false; text.len()];
