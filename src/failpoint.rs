@@ -1,6 +1,6 @@
 //! Places where a test makes the daemon fail. Nothing of it is compiled in without the feature `failpoints`.
 //!
-//! `RGRID_FAIL="keeper.keeping=panic*2;run.exited=sleep:3000"`: at each of these places do so, once or as many
+//! `RGRID_FAIL="heartbeat.beating=panic*2;run.exited=sleep:3000"`: at each of these places do so, once or as many
 //! times as is said.
 
 #[cfg(not(feature = "failpoints"))]

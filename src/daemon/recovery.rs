@@ -1,7 +1,7 @@
-//! What is left of workers that are gone: their runs are taken over, their containers removed.
+//! Takes over executions of workers that are gone, and removes their containers.
 //!
-//! A container is found by its deployment's label. Its worker is gone for certain when it held this data folder
-//! before; any other is taken for gone when it has been silent for a lease.
+//! Containers are found by the deployment's label. A worker is certainly gone if it held this data directory before;
+//! any other worker counts as gone when it has been silent for a lease.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,35 +12,62 @@ use slog::{Logger, info, warn};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::execution::{Claim, ExecutionId, WorkerId};
+use crate::execution::{Claim, WorkerId};
 use crate::failpoint;
 use crate::sandbox::{DockerError, ManagedContainer, Sandbox};
 use crate::store::StoreError;
-use crate::worker::{Poller, Resume, TakeOver, Worker};
+use crate::worker::{Adopt, AllowRescue, Heartbeat, Poller, Worker};
 
-/// After a sweep that had to leave something.
-const SOON: Duration = Duration::from_secs(1);
-/// A container of this very worker that none of its sandboxes is in: Docker made it though its answer got lost, or
-/// is about to give that answer.
+/// Pause after a reconciliation that left something unresolved.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Minimum age of a container of this worker that belongs to none of its sandboxes. Docker creates a container before
+/// it responds, and the response may be lost.
 const STRAY_AFTER: Duration = Duration::from_secs(90);
-/// An init that has not said hello for so long is of no use to anybody.
-const MUTE_FOR: Duration = Duration::from_secs(300);
+/// An init that has not responded for this long never will.
+const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(300);
 
 #[derive(Debug, thiserror::Error)]
-enum ResumeError {
+enum ReconcileError {
     #[error(transparent)]
     Docker(#[from] DockerError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Looks after what others left; lives as long as the worker.
+/// The worker that created a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Creator {
+    ThisWorker,
+    Alive,
+    Gone,
+}
+
+/// What to do with a container that no sandbox of this process uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Leave,
+    /// Ask its init which job it runs; adopt the job if its worker is gone, or else remove the container.
+    Inspect,
+    Remove,
+}
+
+/// `stray`: the container has been without a sandbox for too long to be just being created.
+fn action_for(creator: Creator, stray: bool, may_run_a_job: bool) -> Action {
+    match (creator, may_run_a_job) {
+        (Creator::Alive, _) => Action::Leave,
+        (Creator::ThisWorker, _) if !stray => Action::Leave,
+        (Creator::ThisWorker | Creator::Gone, true) => Action::Inspect,
+        (Creator::ThisWorker | Creator::Gone, false) => Action::Remove,
+    }
+}
+
 pub(crate) struct ContainerReconciler {
     worker: Arc<Worker>,
     poller: Addr<Poller>,
+    heartbeat: Addr<Heartbeat>,
     predecessors: Vec<WorkerId>,
-    /// Containers that could not be settled, since when.
-    open: Mutex<HashMap<String, Instant>>,
+    /// When each container was first seen without a sandbox.
+    unresolved: Mutex<HashMap<String, Instant>>,
     log: Logger,
 }
 
@@ -48,188 +75,188 @@ impl ContainerReconciler {
     pub fn new(
         worker: Arc<Worker>,
         poller: Addr<Poller>,
+        heartbeat: Addr<Heartbeat>,
         predecessors: Vec<WorkerId>,
-        log: Logger,
     ) -> Arc<Self> {
-        Arc::new(Self { worker, poller, predecessors, open: Mutex::default(), log })
+        let log = worker.log.new(slog::o!("part" => "reconciler"));
+        Arc::new(Self { worker, poller, heartbeat, predecessors, unresolved: Mutex::default(), log })
     }
 
-    /// Once a lease, and soon again when something had to stay.
-    pub async fn sweep_for_ever(self: Arc<Self>) {
+    /// Reconciles once per lease, and again soon if something was left unresolved. Never returns.
+    pub async fn run(self: Arc<Self>) {
         loop {
-            let pause = match self.sweep().await {
+            let pause = match self.reconcile().await {
                 Some(_) => self.worker.settings.worker.lease.0,
-                None => SOON,
+                None => RETRY_AFTER,
             };
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// None when something had to stay for the next time; else the predecessors whose names are still on a container
-    /// that was taken over.
-    pub async fn sweep(&self) -> Option<Vec<WorkerId>> {
+    /// Returns the predecessors whose labels are still on adopted containers, or `None` if something was left
+    /// unresolved.
+    pub async fn reconcile(&self) -> Option<Vec<WorkerId>> {
         failpoint::hit("resume.sweeping").await;
-        self.settle_all(STRAY_AFTER).await
+        self.reconcile_containers(STRAY_AFTER).await
     }
 
-    /// When this worker uses no container any more: those that Docker made for it, or for one before it, without
-    /// anybody hearing of it.
-    pub async fn last_sweep(&self) {
-        self.settle_all(Duration::ZERO).await;
+    /// Removes containers that Docker created although its response was lost. This worker must not use containers any
+    /// more.
+    pub async fn remove_strays(&self) {
+        self.reconcile_containers(Duration::ZERO).await;
     }
 
-    async fn settle_all(&self, stray_after: Duration) -> Option<Vec<WorkerId>> {
-        let found = match self.worker.docker.list_containers().await {
-            Ok(found) => found,
+    async fn reconcile_containers(&self, stray_after: Duration) -> Option<Vec<WorkerId>> {
+        let containers = match self.worker.docker.list_containers().await {
+            Ok(containers) => containers,
             Err(error) => {
-                warn!(self.log, "left-over sandboxes can't be looked for"; "error" => %error);
+                warn!(self.log, "listing left-over sandboxes failed"; "error" => %error);
                 return None;
             }
         };
-        self.open.lock().await.retain(|name, _| found.iter().any(|one| one.container == *name));
-        let mut all = true;
-        for container in &found {
-            if let Err(error) = self.settle(container, &found, stray_after).await {
-                all = false;
-                warn!(self.log, "a left-over sandbox stays for now"; "container" => &container.container, "error" => %error);
+        self.unresolved.lock().await.retain(|id, _| containers.iter().any(|found| found.container == *id));
+        let mut all_resolved = true;
+        for container in &containers {
+            if let Err(error) = self.reconcile_one(container, &containers, stray_after).await {
+                all_resolved = false;
+                warn!(self.log, "reconciling a left-over sandbox failed; retrying later";
+                    "container" => &container.container, "error" => %error);
             }
         }
-        // While it drains it takes nothing over, so what a former worker owns may still be in its sandbox.
-        if !all || self.worker.is_draining() {
+        // A draining worker adopts nothing, so claims of its predecessors may still run in their sandboxes.
+        if !all_resolved || self.worker.is_draining() {
             return None;
         }
-        if let Err(error) = self.let_go().await {
-            warn!(self.log, "claims of former workers stay for now"; "error" => %error);
+        if let Err(error) = self.expire_claims_of_predecessors().await {
+            warn!(self.log, "expiring claims of former workers failed; retrying later"; "error" => %error);
             return None;
         }
-        self.worker.has_settled_in();
-        let named = |who: &&WorkerId| {
-            let own = |one: &&ManagedContainer| one.worker == who.as_str();
-            found.iter().filter(own).any(|one| self.worker.docker.is_tracked(&one.container))
+        let _ = self.heartbeat.send(AllowRescue).await;
+        let has_container = |worker: &&WorkerId| {
+            let adopted = |found: &&ManagedContainer| self.worker.docker.is_tracked(&found.container);
+            containers.iter().filter(adopted).any(|found| found.worker == worker.as_str())
         };
-        Some(self.predecessors.iter().filter(named).cloned().collect())
+        Some(self.predecessors.iter().filter(has_container).cloned().collect())
     }
 
-    /// What predecessors own now is in no sandbox: they died before the job was handed over, or the sandbox did too.
-    async fn let_go(&self) -> Result<(), StoreError> {
-        let expired = match self.predecessors.is_empty() {
-            true => 0,
-            false => self.worker.store.expire_leases(&self.predecessors).await?,
-        };
+    /// Claims that predecessors still own are in no sandbox: the workers or the sandboxes died before the jobs
+    /// started.
+    async fn expire_claims_of_predecessors(&self) -> Result<(), StoreError> {
+        if self.predecessors.is_empty() {
+            return Ok(());
+        }
+        let expired = self.worker.store.expire_leases(&self.predecessors).await?;
         if expired > 0 {
-            info!(self.log, "former workers left claims without a sandbox"; "claims" => expired);
+            info!(self.log, "expired claims of former workers"; "claims" => expired);
         }
         Ok(())
     }
 
-    async fn settle(
+    async fn reconcile_one(
         &self,
         found: &ManagedContainer,
         all: &[ManagedContainer],
         stray_after: Duration,
-    ) -> Result<(), ResumeError> {
-        let owner = WorkerId::from_stored(found.worker.clone());
-        let ours = owner == self.worker.id;
-        // A holder goes with the sandbox that has joined it.
-        let joined =
-            |holder: &ManagedContainer| all.iter().any(|one| one.joined.as_ref() == Some(&holder.container));
-        if self.worker.docker.is_tracked(&found.container)
-            || (found.is_holder && joined(found))
-            || (ours && self.seen_for(found).await < stray_after)
-            || (!ours && !self.gone(&owner).await?)
-            || (found.running && !found.is_holder && self.take_over(found).await?)
-        {
+    ) -> Result<(), ReconcileError> {
+        // A holder is removed with the sandbox that joined it.
+        let joined = || all.iter().any(|other| other.joined.as_ref() == Some(&found.container));
+        if self.worker.docker.is_tracked(&found.container) || (found.is_holder && joined()) {
             return Ok(());
         }
-        info!(self.log, "removing a left-over sandbox"; "container" => &found.container, "of" => %owner);
-        self.worker.docker.remove(found);
+        let worker = WorkerId::from_stored(found.worker.clone());
+        let (creator, stray) = match worker == self.worker.id {
+            true => (Creator::ThisWorker, self.unresolved_for(found).await >= stray_after),
+            false if self.is_gone(&worker).await? => (Creator::Gone, true),
+            false => (Creator::Alive, false),
+        };
+        let remove = match action_for(creator, stray, found.running && !found.is_holder) {
+            Action::Leave => false,
+            Action::Inspect => !self.adopt_if_abandoned(found).await?,
+            Action::Remove => true,
+        };
+        if remove {
+            info!(self.log, "removing a left-over sandbox"; "container" => &found.container, "of" => %worker);
+            self.worker.docker.remove(found);
+        }
         Ok(())
     }
 
-    async fn gone(&self, who: &WorkerId) -> Result<bool, StoreError> {
+    async fn is_gone(&self, worker: &WorkerId) -> Result<bool, StoreError> {
         let lease = self.worker.settings.worker.lease.0;
-        Ok(self.predecessors.contains(who) || !self.worker.store.worker_may_be_alive(who, lease).await?)
+        Ok(self.predecessors.contains(worker)
+            || !self.worker.store.worker_may_be_alive(worker, lease).await?)
     }
 
-    /// Since when this container has been an open question.
-    async fn seen_for(&self, found: &ManagedContainer) -> Duration {
-        self.open.lock().await.entry(found.container.clone()).or_insert_with(Instant::now).elapsed()
+    async fn unresolved_for(&self, found: &ManagedContainer) -> Duration {
+        let mut unresolved = self.unresolved.lock().await;
+        unresolved.entry(found.container.clone()).or_insert_with(Instant::now).elapsed()
     }
 
-    /// Whether the container runs an attempt that somebody owns: this worker now, or another that lives.
-    async fn take_over(&self, found: &ManagedContainer) -> Result<bool, ResumeError> {
+    /// Whether the container runs an attempt that a live worker owns, this one included.
+    async fn adopt_if_abandoned(&self, found: &ManagedContainer) -> Result<bool, ReconcileError> {
         let (sandbox, _, job) = match self.worker.docker.reattach(found).await {
             Ok(attached) => attached,
-            // A Docker that ails must not cost a run that lives.
-            Err(_) if self.seen_for(found).await > MUTE_FOR => return Ok(false),
+            Err(_) if self.unresolved_for(found).await > UNRESPONSIVE_AFTER => return Ok(false),
+            // A temporary failure of Docker must not cost a running script.
             Err(error) => return Err(error.into()),
         };
         let Some((execution, attempt)) = job.as_deref().and_then(Claim::parse_job_id) else {
             return Ok(false);
         };
-        let abandoned = match self.owner_of(&execution, attempt).await {
-            Ok(Owner::Gone(claim)) => claim,
-            Ok(Owner::Nobody) => return Ok(false),
-            Ok(Owner::Alive) => {
-                sandbox.detach();
-                return Ok(true);
-            }
+        let owner = match self.worker.store.running_claim(&execution, attempt).await {
+            // It has ended, or another attempt runs elsewhere.
+            Ok(None) => return Ok(false),
+            Ok(Some(claim)) => self.is_abandoned(&claim).await.map(|abandoned| (claim, abandoned)),
+            Err(error) => Err(error),
+        };
+        match owner {
+            Ok((claim, true)) => self.adopt(claim, sandbox).await?,
+            Ok((_, false)) => sandbox.detach(),
             Err(error) => {
                 sandbox.detach();
                 return Err(error.into());
             }
-        };
-        self.adopt(&abandoned, sandbox).await
+        }
+        Ok(true)
     }
 
-    /// True also when another daemon was faster: it has attached for itself.
-    async fn adopt(&self, abandoned: &Claim, sandbox: Sandbox) -> Result<bool, ResumeError> {
-        let worker = &self.worker;
-        // Until it is on the list of claims, nobody may think that it was claimed by mistake.
-        let _claiming = worker.claiming.lock().await;
-        if worker.is_draining() || worker.claims.holds(abandoned) {
-            sandbox.detach();
-            return Ok(true);
-        }
-        let lease = worker.settings.worker.lease.0;
-        let mut adopted = worker.store.adopt(abandoned, &worker.id, &worker.name, lease).await;
-        if failpoint::loses("resume.answer") {
-            adopted = Err(StoreError::Unavailable("the answer got lost".to_owned()));
-        }
-        match adopted {
-            Ok(Some((claimed, stored))) => {
-                let resume = Resume { sandbox: Box::new(sandbox), stored };
-                Ok(self.poller.send(TakeOver { claimed, resume }).await.is_ok())
-            }
-            Ok(None) => {
-                sandbox.detach();
-                Ok(true)
-            }
-            Err(error) => {
-                sandbox.detach();
-                Err(error.into())
-            }
+    /// The container's label names its creator, but another worker may have adopted the claim since. This worker may
+    /// have done so too, if the reply was lost.
+    async fn is_abandoned(&self, claim: &Claim) -> Result<bool, StoreError> {
+        match claim.worker == self.worker.id {
+            true => Ok(!self.worker.claims.contains(claim)),
+            false => self.is_gone(&claim.worker).await,
         }
     }
 
-    async fn owner_of(&self, execution: &ExecutionId, attempt: i32) -> Result<Owner, StoreError> {
-        let Some(claim) = self.worker.store.running_claim(execution, attempt).await? else {
-            return Ok(Owner::Nobody);
-        };
-        // The container's label names who made it; somebody else may have taken it over since.
-        // This worker itself may have done so without hearing of it.
-        let alive = match claim.worker == self.worker.id {
-            true => self.worker.claims.holds(&claim),
-            false => !self.gone(&claim.worker).await?,
-        };
-        Ok(if alive { Owner::Alive } else { Owner::Gone(claim) })
+    async fn adopt(&self, claim: Claim, sandbox: Sandbox) -> Result<(), StoreError> {
+        let adopted = self.poller.send(Adopt { claim, sandbox: Box::new(sandbox) }).await;
+        adopted.unwrap_or_else(|error| Err(StoreError::Unavailable(format!("the poller: {error}"))))
     }
 }
 
-/// Whose a running attempt is.
-enum Owner {
-    /// It has ended, or goes on elsewhere under another attempt.
-    Nobody,
-    Alive,
-    Gone(Claim),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_is_removed_only_if_nothing_can_come_of_it() {
+        use Action::{Inspect, Leave, Remove};
+        use Creator::{Alive, Gone, ThisWorker};
+        for (creator, stray, may_run_a_job, expected) in [
+            (ThisWorker, false, true, Leave),
+            (ThisWorker, false, false, Leave),
+            (ThisWorker, true, true, Inspect),
+            (ThisWorker, true, false, Remove),
+            (Alive, false, true, Leave),
+            (Alive, true, true, Leave),
+            (Alive, true, false, Leave),
+            (Gone, true, true, Inspect),
+            (Gone, false, true, Inspect),
+            (Gone, true, false, Remove),
+        ] {
+            let action = action_for(creator, stray, may_run_a_job);
+            assert_eq!(action, expected, "{creator:?}, stray {stray}, may run a job {may_run_a_job}");
+        }
+    }
 }

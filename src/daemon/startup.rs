@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Addr};
+use actix::Addr;
 use anyhow::{Context, anyhow};
 use slog::{Logger, info, o, warn};
 use tokio::sync::watch;
@@ -22,10 +22,11 @@ use crate::maintenance::environments;
 use crate::maintenance::holders;
 use crate::maintenance::images;
 use crate::maintenance::retention;
+use crate::maintenance::run_in_background;
 use crate::maintenance::webhooks;
 use crate::settings::{AuthMode, Settings};
 use crate::store::{DiskBudget, Store};
-use crate::worker::{Backlog, Drain, FatalError, Poller, Recorder, Worker, tend};
+use crate::worker::{Backlog, Drain, FatalError, Heartbeat, Poller, Recorder, Worker, WorkerHandles};
 
 /// How long open requests may go on when everything else has stopped.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
@@ -88,20 +89,6 @@ fn run(
     // Dropping the runtime would wait for its threads, and one that is stuck in a database that hangs never ends.
     std::mem::forget(system);
     served
-}
-
-/// Keeps a loop of the worker's alive. When that can't be, the process ends.
-fn tended<F, T>(name: &'static str, fatal: &FatalError, log: &Logger, start: F)
-where
-    F: FnMut() -> T + 'static,
-    T: Future<Output = ()> + 'static,
-{
-    let (fatal, log) = (fatal.clone(), log.clone());
-    actix_rt::spawn(async move {
-        if let Err(reason) = tend(name, log, start).await {
-            fatal.report(reason);
-        }
-    });
 }
 
 /// The worker's part of the connections; the API has the others.
@@ -253,21 +240,13 @@ impl WorkerRuntime {
             }
         };
         let backlog = Backlog::default();
-        let recorder = Recorder::new(store.clone(), backlog.clone(), fatal.clone(), log).start();
-        let worker = Worker::new(
-            id,
-            Arc::clone(settings),
-            store,
-            docker,
-            recorder,
-            budget.clone(),
-            fatal.clone(),
-            log,
-        );
-        let poller = Poller::new(Arc::clone(&worker)).start();
-        let own = log.new(o!("part" => "sweeper"));
-        let sweeper =
-            ContainerReconciler::new(Arc::clone(&worker), poller.clone(), home.predecessors.clone(), own);
+        let recorder = Recorder::start(store.clone(), backlog.clone(), fatal.clone(), log);
+        let handles = WorkerHandles { store, docker, recorder, budget: budget.clone(), fatal: fatal.clone() };
+        let worker = Worker::new(id, Arc::clone(settings), handles, log);
+        let heartbeat = Heartbeat::start(Arc::clone(&worker));
+        let poller = Poller::start(Arc::clone(&worker));
+        let predecessors = home.predecessors.clone();
+        let sweeper = ContainerReconciler::new(Arc::clone(&worker), poller.clone(), heartbeat, predecessors);
         Ok(Self { worker, poller, sweeper, backlog })
     }
 
@@ -281,29 +260,31 @@ impl WorkerRuntime {
     ) -> anyhow::Result<()> {
         let (worker, docker, sweeper) = (&self.worker, self.worker.docker.clone(), Arc::clone(&self.sweeper));
         // The runs of the ones before come first: they are the oldest.
-        if let Some(named) = sweeper.sweep().await {
+        if let Some(named) = sweeper.reconcile().await {
             home.inherit(&worker.id, named).context("the data folder can't be written")?;
             if let Err(error) = docker.remove_old_init_volumes().await {
                 warn!(log, "old volumes can't be looked for"; "error" => %error);
             }
         }
-        tended("sweeper", fatal, log, move || Arc::clone(&sweeper).sweep_for_ever());
+        run_in_background("sweeper", fatal, log, move || Arc::clone(&sweeper).run());
         let of = Arc::clone(worker);
-        tended("holders", fatal, log, move || holders::tend_for_ever(Arc::clone(&of)));
+        run_in_background("holders", fatal, log, move || holders::tend_for_ever(Arc::clone(&of)));
         let (of, own) = (Arc::clone(worker), log.new(o!("part" => "environments")));
-        tended("environments", fatal, log, move || {
+        run_in_background("environments", fatal, log, move || {
             environments::sweep_for_ever(Arc::clone(&of), own.clone())
         });
         let (of, own) = (Arc::clone(worker), log.new(o!("part" => "images")));
-        tended("images", fatal, log, move || images::sweep_for_ever(Arc::clone(&of), own.clone()));
+        run_in_background("images", fatal, log, move || images::sweep_for_ever(Arc::clone(&of), own.clone()));
         let (of, told) = (Arc::clone(worker), Arc::clone(readiness));
-        tended("images here", fatal, log, move || images::tell_for_ever(Arc::clone(&of), Arc::clone(&told)));
+        run_in_background("images here", fatal, log, move || {
+            images::tell_for_ever(Arc::clone(&of), Arc::clone(&told))
+        });
         let (of, engine, own) = (Arc::clone(&worker.settings), docker.clone(), log.new(o!()));
-        tended("fence", fatal, log, move || {
+        run_in_background("fence", fatal, log, move || {
             docker_engine::mend_fence(Arc::clone(&of), engine.clone(), own.clone())
         });
         let (readiness, backlog, own) = (Arc::clone(readiness), self.backlog.clone(), log.new(o!()));
-        tended("engine watch", fatal, log, move || {
+        run_in_background("engine watch", fatal, log, move || {
             docker_engine::watch(docker.clone(), Arc::clone(&readiness), backlog.clone(), own.clone())
         });
         Ok(())
@@ -324,7 +305,7 @@ impl WorkerRuntime {
         let grace = REMOVAL_GRACE + REMOVAL_GRACE_OF_A_SLOT * self.worker.settings.worker.slots as u32;
         let cleared = async {
             self.worker.docker.removals_finished().await;
-            self.sweeper.last_sweep().await;
+            self.sweeper.remove_strays().await;
             self.worker.docker.removals_finished().await;
         };
         if tokio::time::timeout(grace, cleared).await.is_err() {
@@ -346,10 +327,12 @@ fn look_after(
     log: &Logger,
 ) {
     let (of, webhook, own) = (store.clone(), settings.webhook.clone(), log.new(o!("part" => "webhooks")));
-    tended("webhooks", fatal, log, move || webhooks::send_for_ever(of.clone(), webhook.clone(), own.clone()));
+    run_in_background("webhooks", fatal, log, move || {
+        webhooks::send_for_ever(of.clone(), webhook.clone(), own.clone())
+    });
     let (of, budget, rules) = (store.clone(), budget.clone(), settings.retention.clone());
     let own = log.new(o!("part" => "retention"));
-    tended("retention", fatal, log, move || {
+    run_in_background("retention", fatal, log, move || {
         retention::sweep_for_ever(of.clone(), budget.clone(), rules.clone(), own.clone())
     });
 }
@@ -357,7 +340,7 @@ fn look_after(
 /// With the other processes on this database.
 fn exchange_news(store: &Store, fatal: &FatalError, log: &Logger) -> anyhow::Result<()> {
     let (teller, telling) = (store.clone(), log.new(o!()));
-    tended("news", fatal, log, move || {
+    run_in_background("news", fatal, log, move || {
         let (store, log) = (teller.clone(), telling.clone());
         async move { store.send_notifications(log).await }
     });

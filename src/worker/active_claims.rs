@@ -1,7 +1,7 @@
-//! What this worker runs at the moment, and the orders for it.
+//! The claims that this worker runs, and the signals to their attempts.
 //!
-//! The list outlives the tasks that work on it: whoever dies, the claims are kept until their runs
-//! have ended, and nobody's lease is extended but theirs.
+//! The list is shared, not an actor's state: it must outlive every task that works on a claim, because the heartbeat
+//! extends the leases of exactly these claims.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,64 +11,61 @@ use tokio::sync::watch;
 use crate::execution::{Claim, ExecutionId};
 use crate::metrics::{METRICS, Raised};
 
-/// What a run is to do. Later ones are stronger.
+/// What an attempt is asked to do, from weakest to strongest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Signal {
-    GoOn,
-    /// Its user wants it to end.
+    Continue,
+    /// A user cancelled the execution.
     Cancel,
-    /// The drain has no more time: give it back.
+    /// The drain has timed out: give the claim back.
     Release,
-    /// Somebody else owns it: stop, write nothing.
+    /// The claim belongs to another worker: stop and write nothing.
     Lost,
 }
 
-/// By execution and attempt: the claim, and where its run hears orders.
-type Running = HashMap<(ExecutionId, i32), (Claim, watch::Sender<Signal>)>;
+type ClaimsByAttempt = HashMap<(ExecutionId, i32), (Claim, watch::Sender<Signal>)>;
 
-/// Cloning shares the list.
+/// Clones share the list.
 #[derive(Clone, Default)]
 pub struct ActiveClaims {
-    running: Arc<Mutex<Running>>,
+    claims: Arc<Mutex<ClaimsByAttempt>>,
     changed: Arc<tokio::sync::Notify>,
 }
 
-/// A claim on the list, for the one who runs it.
+/// An attempt's own view of its claim.
 pub struct ClaimHandle {
     pub claim: Claim,
-    pub orders: watch::Receiver<Signal>,
-    guard: Guard,
+    pub signals: watch::Receiver<Signal>,
+    entry: Arc<ActiveClaim>,
 }
 
-/// Keeps a claim on the list; dropping the last one takes it off, also when a panic does the dropping.
-pub type Guard = Arc<Entry>;
-
-pub struct Entry {
+/// Keeps a claim on the list. Dropping the last one removes it, even during a panic.
+pub struct ActiveClaim {
     claim: Claim,
     claims: ActiveClaims,
     _counted: Raised,
 }
 
 impl ClaimHandle {
-    pub fn guard(&self) -> Guard {
-        Arc::clone(&self.guard)
+    pub fn entry(&self) -> Arc<ActiveClaim> {
+        Arc::clone(&self.entry)
     }
 }
 
 impl ActiveClaims {
-    pub fn hold(&self, claim: Claim) -> ClaimHandle {
-        let (sender, orders) = watch::channel(Signal::GoOn);
+    pub fn add(&self, claim: Claim) -> ClaimHandle {
+        let (sender, signals) = watch::channel(Signal::Continue);
         self.lock().insert(key(&claim), (claim.clone(), sender));
         let counted = METRICS.running.raise();
-        let guard = Arc::new(Entry { claim: claim.clone(), claims: self.clone(), _counted: counted });
-        ClaimHandle { claim, orders, guard }
+        let entry = Arc::new(ActiveClaim { claim: claim.clone(), claims: self.clone(), _counted: counted });
+        ClaimHandle { claim, signals, entry }
     }
 
     pub fn all(&self) -> Vec<Claim> {
         self.lock().values().map(|(claim, _)| claim.clone()).collect()
     }
 
-    pub fn holds(&self, claim: &Claim) -> bool {
+    pub fn contains(&self, claim: &Claim) -> bool {
         self.lock().contains_key(&key(claim))
     }
 
@@ -80,27 +77,24 @@ impl ActiveClaims {
         self.len() == 0
     }
 
-    /// An order never gets weaker.
-    pub fn order(&self, claim: &Claim, order: Signal) {
+    /// A weaker signal never replaces a stronger one.
+    pub fn signal(&self, claim: &Claim, signal: Signal) {
         if let Some((_, sender)) = self.lock().get(&key(claim)) {
             sender.send_if_modified(|current| {
-                let stronger = order > *current;
-                if stronger {
-                    *current = order;
-                }
+                let stronger = signal > *current;
+                *current = signal.max(*current);
                 stronger
             });
         }
     }
 
-    pub fn order_all(&self, order: Signal) {
+    pub fn signal_all(&self, signal: Signal) {
         for claim in self.all() {
-            self.order(&claim, order);
+            self.signal(&claim, signal);
         }
     }
 
-    /// Returns when nothing runs any more.
-    pub async fn none_left(&self) {
+    pub async fn wait_until_empty(&self) {
         loop {
             let changed = self.changed.notified();
             if self.is_empty() {
@@ -110,12 +104,12 @@ impl ActiveClaims {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, ClaimsByAttempt> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Entry {
+impl Drop for ActiveClaim {
     fn drop(&mut self) {
         self.claims.lock().remove(&key(&self.claim));
         self.claims.changed.notify_waiters();
@@ -136,23 +130,42 @@ mod tests {
     }
 
     #[test]
-    fn an_order_never_gets_weaker() {
-        let claims = ActiveClaims::default();
-        let held = claims.hold(claim());
-        claims.order(&held.claim, Signal::Lost);
-        claims.order(&held.claim, Signal::Cancel);
-        assert_eq!(*held.orders.borrow(), Signal::Lost);
+    fn the_strongest_signal_wins_in_any_order() {
+        use Signal::{Cancel, Continue, Lost, Release};
+        for (sent, expected) in [
+            (vec![], Continue),
+            (vec![Cancel], Cancel),
+            (vec![Release, Cancel], Release),
+            (vec![Lost, Release, Cancel], Lost),
+            (vec![Cancel, Release, Lost], Lost),
+        ] {
+            let claims = ActiveClaims::default();
+            let handle = claims.add(claim());
+            sent.iter().for_each(|signal| claims.signal(&handle.claim, *signal));
+            assert_eq!(*handle.signals.borrow(), expected, "after {sent:?}");
+        }
     }
 
     #[test]
-    fn a_panic_takes_its_claim_off_the_list() {
+    fn a_panic_removes_its_claim_from_the_list() {
         let claims = ActiveClaims::default();
-        let held = claims.hold(claim());
+        let handle = claims.add(claim());
         let panicked = std::thread::spawn(move || {
-            let _held = held;
+            let _handle = handle;
             panic!("as a bug would");
         });
         assert!(panicked.join().is_err());
         assert!(claims.is_empty());
+    }
+
+    #[test]
+    fn a_claim_stays_on_the_list_until_its_last_entry_is_dropped() {
+        let claims = ActiveClaims::default();
+        let handle = claims.add(claim());
+        let (claim, entry) = (handle.claim.clone(), handle.entry());
+        drop(handle);
+        assert!(claims.contains(&claim));
+        drop(entry);
+        assert!(!claims.contains(&claim));
     }
 }

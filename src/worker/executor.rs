@@ -1,11 +1,11 @@
-//! An Executor is one slot: it runs one claim at a time and keeps one sandbox parked for the next.
+//! An Executor is one slot: it runs one claim at a time and keeps a sandbox parked for the next one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture,
-    ResponseFuture, WrapFuture,
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseActFuture,
+    ResponseFuture, Supervised, Supervisor, WrapFuture,
 };
 use slog::error;
 
@@ -15,78 +15,100 @@ use crate::sandbox::{NetworkMode, Profile, Sandbox};
 use crate::settings::NetworkPolicy;
 use crate::store::Chunk;
 use crate::worker::Worker;
+use crate::worker::active_claims::ClaimHandle;
 use crate::worker::attempt::{self, Left, Nest, Run, SlotSandboxes, Start};
 use crate::worker::recorder::Finish;
 
-use crate::worker::active_claims::ClaimHandle;
+/// How often the age of the parked sandbox is checked and a failed parking is retried.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(20);
 
-/// How often a parked sandbox is looked at for its age, and a failed parking is tried again.
-const TIDY_EVERY: Duration = Duration::from_secs(20);
-
-/// Run this claim. The answer is the credit for the next one.
+/// Run this claim. The reply is the credit for the next one.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Execute {
     pub claimed: Claimed,
-    pub held: ClaimHandle,
+    pub handle: ClaimHandle,
     pub resume: Option<Resume>,
 }
 
-/// The sandbox that an earlier daemon left running, and what it had stored.
-pub struct Resume {
+/// The sandbox that an earlier daemon left running, and the output that it stored.
+pub(crate) struct Resume {
     pub sandbox: Box<Sandbox>,
     pub stored: Vec<Chunk>,
 }
 
-/// Let go of the parked sandbox, and end; answered when it is gone.
+/// Remove the parked sandbox and park no other. The reply is sent when it is gone.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Retire;
 
 pub struct Executor {
     worker: Arc<Worker>,
-    stock: SlotSandboxes,
-    /// What this slot is likeliest to need next.
-    likeliest: Option<Profile>,
+    sandboxes: SlotSandboxes,
+    /// What the next execution probably needs: the same as the last one.
+    next_profile: Option<Profile>,
     busy: bool,
+    retired: bool,
 }
 
 impl Executor {
-    pub(crate) fn new(worker: Arc<Worker>) -> Self {
-        Self { worker, stock: SlotSandboxes::default(), likeliest: None, busy: false }
+    pub(crate) fn start(worker: &Arc<Worker>) -> Addr<Self> {
+        let worker = Arc::clone(worker);
+        Supervisor::start(|_| Self {
+            worker,
+            sandboxes: SlotSandboxes::default(),
+            next_profile: None,
+            busy: false,
+            retired: false,
+        })
     }
 
-    fn tidy(&mut self, ctx: &mut Context<Self>) {
-        self.stock.tidy();
-        let nest = &mut self.stock.nest;
+    fn maintain_sandboxes(&mut self, ctx: &mut Context<Self>) {
+        if self.retired {
+            return;
+        }
+        self.sandboxes.tidy();
+        let nest = &mut self.sandboxes.nest;
         if !self.busy && (nest.is_empty() || nest.is_stale(&self.worker)) {
             let old = std::mem::take(nest);
-            // Nobody has needed it for so long; and while it is mounted it can't be swept.
+            // The environment went unused, and it cannot be removed while a parked sandbox mounts it.
             if !old.is_empty()
-                && let Some(likeliest) = &mut self.likeliest
+                && let Some(profile) = &mut self.next_profile
             {
-                likeliest.environment = None;
+                profile.environment = None;
             }
             actix_rt::spawn(old.clear());
             self.park(ctx);
         }
-        ctx.run_later(TIDY_EVERY, Self::tidy);
+        ctx.run_later(MAINTAIN_EVERY, Self::maintain_sandboxes);
     }
 
     fn park(&mut self, ctx: &mut Context<Self>) {
-        if let Some(profile) = self.likeliest.clone() {
-            self.stock.nest = Nest::prepare(&self.worker, profile);
+        if self.retired {
+            return;
+        }
+        if let Some(profile) = self.next_profile.clone() {
+            self.sandboxes.nest = Nest::prepare(&self.worker, profile);
             return;
         }
         let worker = Arc::clone(&self.worker);
         let default = async move { default_profile(&worker).await };
         ctx.spawn(default.into_actor(self).map(|profile, executor, ctx| {
-            let idle = executor.stock.nest.is_empty() && !executor.busy;
-            if profile.is_some() && executor.likeliest.is_none() && idle {
-                executor.likeliest = profile;
+            let idle = executor.sandboxes.nest.is_empty() && !executor.busy;
+            if profile.is_some() && executor.next_profile.is_none() && idle {
+                executor.next_profile = profile;
                 executor.park(ctx);
             }
         }));
+    }
+
+    fn attempt_ended(&mut self, left: Left, ctx: &mut Context<Self>) {
+        self.busy = false;
+        self.next_profile = left.profile.or(self.next_profile.take());
+        self.sandboxes.restore(left.stock);
+        if self.sandboxes.nest.is_empty() {
+            self.park(ctx);
+        }
     }
 }
 
@@ -94,7 +116,13 @@ impl Actor for Executor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.tidy(ctx);
+        self.maintain_sandboxes(ctx);
+    }
+}
+
+impl Supervised for Executor {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        self.busy = false;
     }
 }
 
@@ -107,27 +135,22 @@ impl Handler<Execute> for Executor {
         let claim = message.claimed.claim.clone();
         let start = match message.resume {
             Some(Resume { sandbox, stored }) => Start::Resumed { sandbox, stored },
-            None => Start::Fresh(std::mem::take(&mut self.stock)),
+            None => Start::Fresh(std::mem::take(&mut self.sandboxes)),
         };
-        let job = Run { claimed: message.claimed, held: message.held, start };
-        // A task of its own: its handle tells a panic from a result.
+        let job = Run { claimed: message.claimed, held: message.handle, start };
+        // A task of its own, because its handle distinguishes a panic from a result.
         let task = actix_rt::spawn(attempt::run(Arc::clone(&worker), job));
-        let watched = async move {
-            match task.await {
-                Ok(left) => left,
-                Err(stopped) => {
-                    answer_for(&worker, claim, stopped.is_panic()).await;
-                    Left::default()
-                }
+        let ended = async move {
+            let ended = task.await;
+            if ended.as_ref().is_err_and(|stopped| stopped.is_panic()) {
+                record_panic(&worker, claim).await;
             }
+            ended
         };
-        Box::pin(watched.into_actor(self).map(|left, executor, ctx| {
-            executor.busy = false;
-            executor.likeliest = left.profile.or(executor.likeliest.take());
-            executor.stock.restore(left.stock);
-            if executor.stock.nest.is_empty() {
-                executor.park(ctx);
-            }
+        Box::pin(ended.into_actor(self).map(|ended, executor, ctx| match ended {
+            Ok(left) => executor.attempt_ended(left, ctx),
+            // The Supervisor restarts it.
+            Err(_) => ctx.stop(),
         }))
     }
 }
@@ -135,29 +158,22 @@ impl Handler<Execute> for Executor {
 impl Handler<Retire> for Executor {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, _: Retire, ctx: &mut Context<Self>) -> Self::Result {
-        // By itself it would live on without an address: its next tidying keeps it, and parks again.
-        ctx.stop();
-        Box::pin(std::mem::take(&mut self.stock).clear())
+    fn handle(&mut self, _: Retire, _: &mut Context<Self>) -> Self::Result {
+        self.retired = true;
+        Box::pin(std::mem::take(&mut self.sandboxes).clear())
     }
 }
 
-/// A run that panicked has lost its sandbox (dropping it removes it), so nothing of its result can be
-/// known; it gets the answer that there is.
-async fn answer_for(worker: &Worker, claim: Claim, panicked: bool) {
-    if !panicked {
-        return;
-    }
+/// A panic drops the sandbox of its attempt, so the script's result cannot be known any more.
+async fn record_panic(worker: &Arc<Worker>, claim: Claim) {
     METRICS.panics.add(&["run"], 1);
-    error!(worker.log, "a run panicked"; "execution" => %claim.execution, "attempt" => claim.attempt);
-    let words = "RGrid itself failed while it ran this script; the daemon's log says where. Submit it again";
-    let conclusion = Arc::new(ExecutionRecord::failed(FailureKind::Internal, words));
-    if let Err(error) = worker.recorder.send(Finish { claim, conclusion }).await {
-        worker.fatal.report(format!("the recorder is gone: {error}"));
-    }
+    error!(worker.log, "an attempt panicked"; "execution" => %claim.execution, "attempt" => claim.attempt);
+    let reason = "RGrid itself failed while it ran this script; the daemon's log says where. Submit it again";
+    let record = Arc::new(ExecutionRecord::failed(FailureKind::Internal, reason));
+    worker.record(Finish { claim, record }).await;
 }
 
-/// What a submission that asks for nothing runs in.
+/// The profile of a submission without any options.
 async fn default_profile(worker: &Worker) -> Option<Profile> {
     let settings = &worker.settings.sandbox;
     let runtime = worker.runtimes.get(worker.runtimes.default_name())?;

@@ -1,5 +1,4 @@
-//! Installs that failed a moment ago, for the runs that were waiting for them: the same again would end the same.
-//! A run that comes later tries for itself.
+//! Recent install failures, shared with the executions that were waiting for the same install.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,23 +8,22 @@ use tokio::time::Instant;
 
 use crate::execution::ExecutionRecord;
 
-/// Everybody who waits looks more often than this.
-const KEPT: Duration = Duration::from_secs(60);
+/// Much longer than the interval at which a waiting execution looks.
+const KEEP_FOR: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 pub(crate) struct FailedInstalls(Mutex<HashMap<String, (Instant, ExecutionRecord)>>);
 
 impl FailedInstalls {
-    pub fn note(&self, key: &str, conclusion: &ExecutionRecord) {
-        let mut known = self.lock();
-        known.retain(|_, (at, _)| at.elapsed() < KEPT);
-        known.insert(key.to_owned(), (Instant::now(), conclusion.clone()));
+    pub fn add(&self, environment_key: &str, record: &ExecutionRecord) {
+        let mut failures = self.lock();
+        failures.retain(|_, (at, _)| at.elapsed() < KEEP_FOR);
+        failures.insert(environment_key.to_owned(), (Instant::now(), record.clone()));
     }
 
-    /// The failure of what somebody has waited for since then.
-    pub fn since(&self, key: &str, since: Instant) -> Option<ExecutionRecord> {
-        let known = self.lock();
-        known.get(key).filter(|(at, _)| *at >= since).map(|(_, conclusion)| conclusion.clone())
+    /// A failure since `since`. An older one is no answer, because a new execution tries the install again.
+    pub fn since(&self, environment_key: &str, since: Instant) -> Option<ExecutionRecord> {
+        self.lock().get(environment_key).filter(|(at, _)| *at >= since).map(|(_, record)| record.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, (Instant, ExecutionRecord)>> {
@@ -39,10 +37,10 @@ mod tests {
     use crate::execution::FailureKind;
 
     #[test]
-    fn only_who_was_waiting_already_shares_a_failure() {
+    fn only_executions_that_were_already_waiting_share_a_failure() {
         let installs = FailedInstalls::default();
         let before = Instant::now();
-        installs.note("key", &ExecutionRecord::failed(FailureKind::Install, "no"));
+        installs.add("key", &ExecutionRecord::failed(FailureKind::Install, "no"));
         std::thread::sleep(Duration::from_millis(2));
         assert!(installs.since("key", before).is_some());
         assert!(installs.since("other", before).is_none());

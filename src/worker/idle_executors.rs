@@ -1,21 +1,10 @@
-//! Executors that wait for work. Being on the bench is the credit for one claim.
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use tokio::sync::Notify;
+//! Executors that wait for a claim. The Poller claims at most one execution per idle executor.
 
 use crate::execution::{Claimed, KeyId};
 
-/// What a run asks for: the slot that ran the same last has the sandbox for it.
+/// The kind of sandbox that an execution needs. An executor that ran the same kind last has one parked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Demand {
-    kind: Kind,
-    owner: Option<KeyId>,
-}
-
-/// What makes a parked sandbox fit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Kind {
     runtime: String,
     requirements: Option<String>,
     memory_bytes: u64,
@@ -25,68 +14,52 @@ struct Kind {
 
 impl Demand {
     pub fn of(claimed: &Claimed) -> Self {
-        let kind = Kind {
+        Self {
             runtime: claimed.runtime.clone(),
             requirements: claimed.requirements.clone(),
             memory_bytes: claimed.memory_bytes,
             cpus_milli: claimed.cpus_milli,
             network: claimed.network,
-        };
-        Self { kind, owner: claimed.owner.clone() }
+        }
     }
 }
 
-pub(crate) struct IdleExecutors<E> {
-    idle: Mutex<Vec<Seat<E>>>,
-    freed: Notify,
-}
+/// What an executor ran last, and for which API key.
+pub(crate) type LastRun = (Demand, Option<KeyId>);
 
-struct Seat<E> {
-    executor: E,
-    /// None: it has run nothing yet, and has the default parked.
-    last: Option<Demand>,
-}
-
-impl<E> Default for IdleExecutors<E> {
-    fn default() -> Self {
-        Self { idle: Mutex::default(), freed: Notify::new() }
-    }
-}
+pub(crate) struct IdleExecutors<E>(Vec<(E, Option<LastRun>)>);
 
 impl<E> IdleExecutors<E> {
-    pub fn push(&self, executor: E, last: Option<Demand>) {
-        self.lock().push(Seat { executor, last });
-        self.freed.notify_one();
+    /// New executors have run nothing yet and park the default sandbox.
+    pub fn new(executors: impl IntoIterator<Item = E>) -> Self {
+        Self(executors.into_iter().map(|executor| (executor, None)).collect())
     }
 
-    /// The one whose parked sandbox fits, the warmest of them, and one that has run for the same owner first; else one
-    /// that has run nothing; else the one that has waited longest, so that runs of different kinds find slots of their own.
-    pub fn take_best_for(&self, demand: &Demand) -> Option<E> {
-        let mut idle = self.lock();
-        let same = idle.iter().rposition(|seat| seat.last.as_ref() == Some(demand));
-        let is_like = |last: &Demand| last.kind == demand.kind;
-        let like = || idle.iter().rposition(|seat| seat.last.as_ref().is_some_and(is_like));
-        let fitting = same.or_else(like);
-        let place = fitting.or_else(|| idle.iter().position(|seat| seat.last.is_none())).unwrap_or(0);
-        (place < idle.len()).then(|| idle.remove(place).executor)
+    pub fn push(&mut self, executor: E, last_run: Option<LastRun>) {
+        self.0.push((executor, last_run));
     }
 
-    /// Anyone.
-    pub fn call(&self) -> Option<E> {
-        self.lock().pop().map(|seat| seat.executor)
+    /// Prefers the executor that last ran the same for the same key, then the one that last ran the same, then one
+    /// that has run nothing. Otherwise it takes the one that has been idle longest, so that executions of different
+    /// kinds settle on executors of their own.
+    pub fn take_best_for(&mut self, demand: &Demand, owner: Option<&KeyId>) -> Option<E> {
+        let ran = |last: &Option<LastRun>| last.as_ref().is_some_and(|(ran, _)| ran == demand);
+        let ran_for_owner = |last: &Option<LastRun>| {
+            last.as_ref().is_some_and(|(ran, for_owner)| ran == demand && for_owner.as_ref() == owner)
+        };
+        let best = (self.0.iter().rposition(|(_, last)| ran_for_owner(last)))
+            .or_else(|| self.0.iter().rposition(|(_, last)| ran(last)))
+            .or_else(|| self.0.iter().position(|(_, last)| last.is_none()))
+            .unwrap_or(0);
+        (best < self.0.len()).then(|| self.0.remove(best).0)
+    }
+
+    pub fn take_all(&mut self) -> Vec<E> {
+        std::mem::take(&mut self.0).into_iter().map(|(executor, _)| executor).collect()
     }
 
     pub fn len(&self) -> usize {
-        self.lock().len()
-    }
-
-    /// Waits until somebody sits down.
-    pub async fn freed(&self) {
-        self.freed.notified().await;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Seat<E>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.len()
     }
 }
 
@@ -96,38 +69,35 @@ mod tests {
 
     fn demand(runtime: &str) -> Demand {
         let runtime = runtime.to_owned();
-        let kind = Kind { runtime, requirements: None, memory_bytes: 1, cpus_milli: 1, network: true };
-        Demand { kind, owner: None }
+        Demand { runtime, requirements: None, memory_bytes: 1, cpus_milli: 1, network: true }
     }
 
     #[test]
-    fn an_owner_comes_back_to_the_slot_that_ran_for_it_last() {
-        let of = |owner: &str| Demand { owner: Some(KeyId::from_stored(owner.to_owned())), ..demand("a") };
-        let bench = IdleExecutors::default();
-        bench.push(0, Some(of("ann")));
-        bench.push(1, Some(of("bob")));
-        assert_eq!(bench.take_best_for(&of("ann")), Some(0));
-        // Whoever has none takes the sandbox that is parked elsewhere.
-        assert_eq!(bench.take_best_for(&of("eve")), Some(1));
+    fn an_owner_returns_to_the_executor_that_ran_for_it_last() {
+        let key = |owner: &str| KeyId::from_stored(owner.to_owned());
+        let mut idle = IdleExecutors::new([]);
+        idle.push(0, Some((demand("a"), Some(key("ann")))));
+        idle.push(1, Some((demand("a"), Some(key("bob")))));
+        assert_eq!(idle.take_best_for(&demand("a"), Some(&key("ann"))), Some(0));
+        // An owner without an executor of its own takes a parked sandbox of the right kind.
+        assert_eq!(idle.take_best_for(&demand("a"), Some(&key("eve"))), Some(1));
     }
 
     #[test]
-    fn runs_that_alternate_find_a_slot_each() {
-        let bench = IdleExecutors::default();
-        (0..2).for_each(|slot| bench.push(slot, None));
+    fn executions_of_alternating_kinds_use_one_executor_each() {
+        let mut idle = IdleExecutors::new(0..2);
         let mut run = |runtime| {
-            let slot = bench.take_best_for(&demand(runtime)).unwrap();
-            bench.push(slot, Some(demand(runtime)));
-            slot
+            let executor = idle.take_best_for(&demand(runtime), None).unwrap();
+            idle.push(executor, Some((demand(runtime), None)));
+            executor
         };
-        let slots = ["a", "b", "a", "b", "a"].map(&mut run);
-        assert_eq!(slots, [0, 1, 0, 1, 0]);
-        // A third kind takes the place of the one that has waited longest.
+        assert_eq!(["a", "b", "a", "b", "a"].map(&mut run), [0, 1, 0, 1, 0]);
+        // A third kind takes the executor that has been idle longest.
         assert_eq!(run("c"), 1);
     }
 
     #[test]
-    fn nobody_comes_from_an_empty_bench() {
-        assert_eq!(IdleExecutors::<u8>::default().take_best_for(&demand("a")), None);
+    fn nothing_is_taken_from_an_empty_list() {
+        assert_eq!(IdleExecutors::<u8>::new([]).take_best_for(&demand("a"), None), None);
     }
 }

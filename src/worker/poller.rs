@@ -1,243 +1,382 @@
-//! The Poller: as many claims as there are idle Executors, no more.
+//! The Poller claims as many executions as there are idle Executors, and assigns them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Context, Handler, Message, ResponseFuture};
+use actix::{
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture, Supervised,
+    Supervisor, WrapFuture,
+};
 use slog::{error, info, warn};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 
-use crate::execution::Claimed;
+use crate::execution::{Claim, Claimed};
 use crate::failpoint;
 use crate::metrics::METRICS;
+use crate::sandbox::Sandbox;
 use crate::store::{CLAIM_MOST, StoreError};
+use crate::worker::active_claims::ClaimHandle;
 use crate::worker::executor::{Execute, Resume, Retire};
-use crate::worker::heartbeat;
-use crate::worker::idle_executors::Demand;
-use crate::worker::tended::tend;
-use crate::worker::worker::Phase;
+use crate::worker::idle_executors::{Demand, IdleExecutors, LastRun};
+use crate::worker::supervision::PanicCounter;
 use crate::worker::{Executor, Signal, Worker};
 
-/// After a claim that failed, so that a database that is away is not asked in a spin.
+/// Pause after a failed claim statement.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
+/// After `drain_timeout`, the time for releasing claims and removing parked sandboxes. Docker or the database may
+/// hang.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// After `drain_timeout`: for giving claims back and removing sandboxes, which may hang with Docker or the database.
-const LEAVE: Duration = Duration::from_secs(20);
+/// An execution may have been queued.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Wake;
 
-/// Claim nothing new, finish what runs within `drain_timeout`, give the rest back, remove what is
-/// parked. Answered when all of that is done.
+/// An Executor is ready for another claim.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ExecutorIdle {
+    executor: Addr<Executor>,
+    last_run: Option<LastRun>,
+}
+
+/// Take over the claim of a worker that is gone, with the sandbox in which its job runs.
+#[derive(Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct Adopt {
+    pub claim: Claim,
+    pub sandbox: Box<Sandbox>,
+}
+
+/// Run a claim that is on the list of active claims.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Assign {
+    claimed: Claimed,
+    handle: ClaimHandle,
+    resume: Option<Resume>,
+}
+
+/// Claim nothing new, finish what runs within `drain_timeout`, release the rest and remove parked sandboxes. The
+/// reply is sent after that.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Drain {
-    /// Turns true when there is no more patience.
-    pub at_once: tokio::sync::watch::Receiver<bool>,
+    /// Becomes true when the drain must not wait any longer.
+    pub at_once: watch::Receiver<bool>,
 }
 
-/// Go on with a run that an earlier daemon left.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct TakeOver {
-    pub claimed: Claimed,
-    pub resume: Resume,
-}
+struct RetireIdleExecutors;
+
+/// Until this time, the database may hold claims of this worker that it does not know of.
+type UnconfirmedUntil = Option<Instant>;
 
 pub struct Poller {
     worker: Arc<Worker>,
+    idle: IdleExecutors<Addr<Executor>>,
+    /// Locked from a claim statement until its claims are on the list, so that a drain and an adoption see all of
+    /// them.
+    unconfirmed: Arc<Mutex<UnconfirmedUntil>>,
+    claiming: bool,
+    /// Something changed while a claim statement was running.
+    claim_again: bool,
+    panics: PanicCounter,
 }
 
 impl Poller {
-    pub fn new(worker: Arc<Worker>) -> Self {
-        Self { worker }
+    pub fn start(worker: Arc<Worker>) -> Addr<Self> {
+        let slots = worker.settings.worker.slots;
+        METRICS.slots.set(i64::try_from(slots).unwrap_or(i64::MAX));
+        Supervisor::start(move |_| Self {
+            idle: IdleExecutors::new((0..slots).map(|_| Executor::start(&worker))),
+            unconfirmed: Arc::default(),
+            claiming: false,
+            claim_again: false,
+            panics: PanicCounter::new("poller", worker.fatal.clone(), worker.log.clone()),
+            worker,
+        })
+    }
+
+    /// Starts a claim statement unless one is running.
+    fn claim_for_idle(&mut self, ctx: &mut Context<Self>) {
+        self.claim_again |= self.claiming;
+        // Adopted executions may occupy more than the configured slots.
+        let slots = self.worker.settings.worker.slots.saturating_sub(self.worker.claims.len());
+        let count = self.idle.len().min(slots).min(CLAIM_MOST);
+        if self.claiming || count == 0 || self.worker.is_draining() {
+            return;
+        }
+        (self.claiming, self.claim_again) = (true, false);
+        let task = actix_rt::spawn(claim(Arc::clone(&self.worker), Arc::clone(&self.unconfirmed), count));
+        ctx.spawn(task.into_actor(self).map(move |claims, poller, ctx| match claims {
+            Ok(claims) => poller.assign_all(claims, count, ctx),
+            Err(stopped) => poller.claim_stopped(&stopped, ctx),
+        }));
+    }
+
+    fn assign_all(&mut self, claims: Vec<Assign>, count: usize, ctx: &mut Context<Self>) {
+        self.claiming = false;
+        self.claim_again |= claims.len() == count;
+        for assign in claims {
+            if self.worker.is_draining() {
+                self.worker.claims.signal(&assign.handle.claim, Signal::Release);
+            }
+            self.assign(assign, ctx);
+        }
+        if self.claim_again {
+            self.claim_for_idle(ctx);
+        }
+    }
+
+    fn claim_stopped(&mut self, stopped: &JoinError, ctx: &mut Context<Self>) {
+        if stopped.is_panic() {
+            self.panics.restart_actor(ctx);
+        }
+    }
+
+    fn assign(&mut self, assign: Assign, ctx: &mut Context<Self>) {
+        let Assign { claimed, handle, resume } = assign;
+        let last_run = (Demand::of(&claimed), claimed.owner.clone());
+        // An adopted execution needs an Executor even if all slots are taken.
+        let executor = self.idle.take_best_for(&last_run.0, last_run.1.as_ref());
+        let executor = executor.unwrap_or_else(|| Executor::start(&self.worker));
+        let (worker, poller) = (Arc::clone(&self.worker), ctx.address());
+        // Not a future of this context, because a restart would drop it.
+        actix_rt::spawn(async move {
+            // The claim stays on the list until its result is recorded, so that its lease does not expire after a
+            // panic, and until its Executor is idle, so that a drain finds it there.
+            let entry = handle.entry();
+            let idle = match executor.send(Execute { claimed, handle, resume }).await {
+                Ok(()) => ExecutorIdle { executor, last_run: Some(last_run) },
+                Err(error) => {
+                    // The lease of its claim expires, and the execution is rescued.
+                    error!(worker.log, "replacing an executor that ended"; "error" => %error);
+                    ExecutorIdle { executor: Executor::start(&worker), last_run: None }
+                }
+            };
+            if let Err(error) = poller.send(idle).await {
+                worker.fatal.report(format!("the poller ended: {error}"));
+            }
+            drop(entry);
+        });
+    }
+
+    /// Waits for a notification or the next poll, whichever comes first.
+    fn schedule_wake(&mut self, ctx: &mut Context<Self>) {
+        let worker = Arc::clone(&self.worker);
+        let wake = async move {
+            let _ =
+                tokio::time::timeout(worker.settings.worker.poll_interval.0, worker.store.wait_for_queued())
+                    .await;
+        };
+        ctx.spawn(wake.into_actor(self).map(|(), poller, ctx| {
+            ctx.notify(Wake);
+            poller.schedule_wake(ctx);
+        }));
     }
 }
 
 impl Actor for Poller {
     type Context = Context<Self>;
 
-    fn started(&mut self, _: &mut Context<Self>) {
-        METRICS.slots.set(i64::try_from(self.worker.settings.worker.slots).unwrap_or(i64::MAX));
-        for _ in 0..self.worker.settings.worker.slots {
-            self.worker.bench.push(Executor::new(Arc::clone(&self.worker)).start(), None);
-        }
-        let (first, second) = (Arc::clone(&self.worker), Arc::clone(&self.worker));
-        let polling = tend("poller", self.worker.log.clone(), move || poll(Arc::clone(&first)));
-        let keeping = tend("keeper", self.worker.log.clone(), move || heartbeat::keep(Arc::clone(&second)));
-        let fatal = self.worker.fatal.clone();
-        let kept_alive = async move {
-            // The poller returns at a drain; claims are kept to the very end.
-            let ended = tokio::try_join!(polling, keeping);
-            if let Err(reason) = ended {
-                fatal.report(reason);
-            }
-        };
-        // Not of the actor's context: the loops outlive an actor that panics over a message.
-        actix_rt::spawn(kept_alive);
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.panics.started();
+        ctx.notify(Wake);
+        self.schedule_wake(ctx);
     }
 }
 
-impl Handler<TakeOver> for Poller {
-    type Result = ResponseFuture<()>;
+impl Supervised for Poller {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        self.claiming = false;
+    }
+}
 
-    fn handle(&mut self, message: TakeOver, _: &mut Context<Self>) -> Self::Result {
-        // A run that is there already needs an Executor even when all slots are taken.
-        let executor = self.worker.bench.take_best_for(&Demand::of(&message.claimed));
-        let executor = executor.unwrap_or_else(|| Executor::new(Arc::clone(&self.worker)).start());
-        assign(&self.worker, executor, message.claimed, Some(message.resume));
-        Box::pin(std::future::ready(()))
+impl Handler<Wake> for Poller {
+    type Result = ();
+
+    fn handle(&mut self, _: Wake, ctx: &mut Context<Self>) {
+        self.claim_for_idle(ctx);
+    }
+}
+
+impl Handler<ExecutorIdle> for Poller {
+    type Result = ();
+
+    fn handle(&mut self, message: ExecutorIdle, ctx: &mut Context<Self>) {
+        if self.idle.len() < self.worker.settings.worker.slots {
+            self.idle.push(message.executor, message.last_run);
+            self.claim_for_idle(ctx);
+        } else {
+            // It was started for an adopted execution.
+            actix_rt::spawn(retire(Arc::clone(&self.worker), vec![message.executor]));
+        }
+    }
+}
+
+impl Handler<Adopt> for Poller {
+    type Result = ResponseFuture<Result<(), StoreError>>;
+
+    fn handle(&mut self, message: Adopt, ctx: &mut Context<Self>) -> Self::Result {
+        Box::pin(adopt(Arc::clone(&self.worker), Arc::clone(&self.unconfirmed), message, ctx.address()))
+    }
+}
+
+impl Handler<Assign> for Poller {
+    type Result = ();
+
+    fn handle(&mut self, message: Assign, ctx: &mut Context<Self>) {
+        self.assign(message, ctx);
     }
 }
 
 impl Handler<Drain> for Poller {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, message: Drain, _: &mut Context<Self>) -> Self::Result {
-        let worker = Arc::clone(&self.worker);
-        Box::pin(async move { drain(&worker, message.at_once).await })
+    fn handle(&mut self, message: Drain, ctx: &mut Context<Self>) -> Self::Result {
+        self.worker.start_draining();
+        Box::pin(drain(Arc::clone(&self.worker), Arc::clone(&self.unconfirmed), message, ctx.address()))
     }
 }
 
-async fn drain(worker: &Worker, mut at_once: tokio::sync::watch::Receiver<bool>) {
-    worker.phase.send_replace(Phase::Draining);
-    let patience = worker.settings.worker.drain_timeout.0;
-    info!(worker.log, "draining"; "running" => worker.claims.len(), "patience_s" => patience.as_secs());
-    tokio::select! {
-        () = all_have_ended(worker) => {}
-        () = tokio::time::sleep(patience) => warn!(worker.log, "drain_timeout has passed"),
-        _ = at_once.wait_for(|now| *now) => warn!(worker.log, "told to stop at once"),
-    }
-    if tokio::time::timeout(LEAVE, let_go(worker)).await.is_err() {
-        // As with kill -9, nothing is lost: leases run out, the next start takes over.
-        warn!(worker.log, "leaving as it is: Docker or the database do not answer"; "running" => worker.claims.len());
+impl Handler<RetireIdleExecutors> for Poller {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: RetireIdleExecutors, _: &mut Context<Self>) -> Self::Result {
+        Box::pin(retire(Arc::clone(&self.worker), self.idle.take_all()))
     }
 }
 
-/// Also those of a claim whose answer is on its way.
-async fn all_have_ended(worker: &Worker) {
-    drop(worker.claiming.lock().await);
-    worker.claims.none_left().await;
-}
-
-async fn let_go(worker: &Worker) {
-    if !worker.claims.is_empty() {
-        info!(worker.log, "giving claims back"; "running" => worker.claims.len());
-        worker.claims.order_all(Signal::Release);
-        worker.claims.none_left().await;
-    }
-    while let Some(executor) = worker.bench.call() {
-        if executor.send(Retire).await.is_err() {
-            warn!(worker.log, "an executor was gone before it could retire");
-        }
-    }
-}
-
-async fn poll(worker: Arc<Worker>) {
-    let interval = worker.settings.worker.poll_interval.0;
-    let mut phase = worker.phase.subscribe();
-    loop {
-        failpoint::hit("poller.polling").await;
-        if worker.is_draining() {
-            return;
-        }
-        let again_soon = claim_and_assign(&worker).await;
-        if again_soon {
-            continue;
-        }
-        tokio::select! {
-            () = worker.store.wait_for_queued() => {}
-            () = worker.bench.freed() => {}
-            () = tokio::time::sleep(interval) => {}
-            _ = phase.changed() => {}
-        }
-    }
-}
-
-/// Whether there may be more to claim right now.
-async fn claim_and_assign(worker: &Arc<Worker>) -> bool {
-    let mut doubt = worker.claiming.lock().await;
-    if worker.is_draining() {
-        return false;
-    }
-    // Runs that were taken over may fill more than the slots there are.
-    let slots = worker.settings.worker.slots;
-    let free = worker.bench.len().min(slots.saturating_sub(worker.claims.len())).min(CLAIM_MOST);
-    if free == 0 {
-        return false;
-    }
-    match claim(worker, free, &mut doubt).await {
-        Ok(claimed) => {
-            let all = claimed.len();
-            for claimed in claimed {
-                let executor = worker.bench.take_best_for(&Demand::of(&claimed));
-                let executor = executor.unwrap_or_else(|| Executor::new(Arc::clone(worker)).start());
-                let claim = claimed.claim.clone();
-                assign(worker, executor, claimed, None);
-                // The answer came after the drain had begun.
-                if worker.is_draining() {
-                    worker.claims.order(&claim, Signal::Release);
-                }
-            }
-            all == free
-        }
-        Err(error) => {
-            warn!(worker.log, "nothing could be claimed"; "error" => %error);
-            tokio::time::sleep(PAUSE_AFTER_ERROR).await;
-            false
-        }
-    }
-}
-
-/// A claim whose answer got lost leaves rows with this worker's name on them that it does not know of. So after a
-/// failure, or a panic in between, it first gives those back.
+/// Claims executions and adds them to the list of active claims.
 ///
-/// For a whole lease: a statement that hung may go through long after nobody waits for it any more.
-async fn claim(
+/// If the reply of a claim statement is lost, or this task panics, the database holds claims that this worker does not
+/// know of. The next call releases them first, and so do all calls for a lease's time, because a statement that hangs
+/// may still succeed.
+async fn claim(worker: Arc<Worker>, unconfirmed: Arc<Mutex<UnconfirmedUntil>>, count: usize) -> Vec<Assign> {
+    failpoint::hit("poller.polling").await;
+    let mut unconfirmed = unconfirmed.lock().await;
+    match claim_confirmed(&worker, count, &mut unconfirmed).await {
+        Ok(claimed) => (claimed.into_iter())
+            .map(|claimed| Assign { handle: worker.claims.add(claimed.claim.clone()), claimed, resume: None })
+            .collect(),
+        Err(error) => {
+            warn!(worker.log, "claiming executions failed"; "error" => %error);
+            drop(unconfirmed);
+            tokio::time::sleep(PAUSE_AFTER_ERROR).await;
+            Vec::new()
+        }
+    }
+}
+
+async fn claim_confirmed(
     worker: &Worker,
     count: usize,
-    doubt: &mut Option<Instant>,
+    unconfirmed: &mut UnconfirmedUntil,
 ) -> Result<Vec<Claimed>, StoreError> {
+    if worker.is_draining() {
+        return Ok(Vec::new());
+    }
     let lease = worker.settings.worker.lease.0;
-    let before = doubt.filter(|until| Instant::now() < *until);
-    *doubt = Some(Instant::now() + lease);
+    let before = unconfirmed.filter(|until| Instant::now() < *until);
+    *unconfirmed = Some(Instant::now() + lease);
     if before.is_some() {
-        for one in worker.store.release_unknown(&worker.id, &worker.claims.all()).await? {
-            warn!(worker.log, "a claim whose answer got lost was given back"; "execution" => %one.execution,
-                "attempt" => one.attempt);
+        for released in worker.store.release_unknown(&worker.id, &worker.claims.all()).await? {
+            warn!(worker.log, "released a claim whose reply was lost"; "execution" => %released.execution,
+                "attempt" => released.attempt);
         }
     }
-    let ask = |count| worker.store.claim(&worker.id, &worker.name, &worker.offer, count, lease);
-    let mut claimed = ask(count).await?;
-    // With labels others may have been quicker with what it had seen; if this fails, the first ones are given back.
-    if claimed.len() < count && !worker.offer.is_plain() {
-        claimed.extend(ask(count - claimed.len()).await?);
+    let claim = |count| worker.store.claim(&worker.id, worker.name(), &worker.labels, count, lease);
+    let mut claimed = claim(count).await?;
+    // With labels, other workers may have taken some of the rows that the statement saw. If the second statement
+    // fails, the claims of the first one are unconfirmed too.
+    if claimed.len() < count && !worker.labels.is_plain() {
+        claimed.extend(claim(count - claimed.len()).await?);
     }
     failpoint::hit("poller.claimed").await;
     if failpoint::loses("poller.answer") {
         return Err(StoreError::Unavailable("the answer got lost".to_owned()));
     }
-    *doubt = before;
+    *unconfirmed = before;
     Ok(claimed)
 }
 
-/// The claim is on the list before the Executor has it: from now on somebody keeps its lease.
-fn assign(worker: &Arc<Worker>, executor: actix::Addr<Executor>, claimed: Claimed, resume: Option<Resume>) {
-    let held = worker.claims.hold(claimed.claim.clone());
-    // Until the run has been answered for, so that its lease does not run out over a panic; and until its Executor sits
-    // again, so that a drain that waits for the last claim finds it there.
-    let kept = held.guard();
-    let demand = Demand::of(&claimed);
-    let worker = Arc::clone(worker);
-    actix_rt::spawn(async move {
-        let answer = executor.send(Execute { claimed, held, resume }).await;
-        match answer {
-            // One that was made for a run that was taken over is one too many now.
-            Ok(()) if worker.bench.len() >= worker.settings.worker.slots => executor.do_send(Retire),
-            Ok(()) => worker.bench.push(executor, Some(demand)),
-            Err(error) => {
-                // Its claim is off the list in a moment, so its lease runs out and it is rescued.
-                error!(worker.log, "an executor died and is replaced"; "error" => %error);
-                worker.bench.push(Executor::new(Arc::clone(&worker)).start(), None);
-            }
+/// Ok also means that there is nothing to adopt any more, for example because another worker was faster.
+async fn adopt(
+    worker: Arc<Worker>,
+    unconfirmed: Arc<Mutex<UnconfirmedUntil>>,
+    Adopt { claim, sandbox }: Adopt,
+    poller: Addr<Poller>,
+) -> Result<(), StoreError> {
+    // Until the claim is on the list, no claim statement may take it for one whose reply was lost.
+    let _unconfirmed = unconfirmed.lock().await;
+    if worker.is_draining() || worker.claims.contains(&claim) {
+        sandbox.detach();
+        return Ok(());
+    }
+    let lease = worker.settings.worker.lease.0;
+    let mut adopted = worker.store.adopt(&claim, &worker.id, worker.name(), lease).await;
+    if failpoint::loses("resume.answer") {
+        adopted = Err(StoreError::Unavailable("the answer got lost".to_owned()));
+    }
+    let (claimed, stored) = match adopted {
+        Ok(Some(adopted)) => adopted,
+        not_adopted => {
+            sandbox.detach();
+            return not_adopted.map(|_| ());
         }
-        drop(kept);
-    });
+    };
+    let handle = worker.claims.add(claimed.claim.clone());
+    let assign = Assign { claimed, handle, resume: Some(Resume { sandbox, stored }) };
+    if let Err(error) = poller.send(assign).await {
+        worker.fatal.report(format!("the poller ended: {error}"));
+    }
+    Ok(())
+}
+
+async fn drain(
+    worker: Arc<Worker>,
+    unconfirmed: Arc<Mutex<UnconfirmedUntil>>,
+    Drain { mut at_once }: Drain,
+    poller: Addr<Poller>,
+) {
+    let timeout = worker.settings.worker.drain_timeout.0;
+    info!(worker.log, "draining"; "running" => worker.claims.len(), "timeout_s" => timeout.as_secs());
+    let all_ended = async {
+        // The reply of a claim statement may be on its way.
+        drop(unconfirmed.lock().await);
+        worker.claims.wait_until_empty().await;
+    };
+    tokio::select! {
+        () = all_ended => {}
+        () = tokio::time::sleep(timeout) => warn!(worker.log, "drain_timeout has passed"),
+        _ = at_once.wait_for(|now| *now) => warn!(worker.log, "stopping at once after a second signal"),
+    }
+    let release = async {
+        if !worker.claims.is_empty() {
+            info!(worker.log, "releasing claims"; "running" => worker.claims.len());
+            worker.claims.signal_all(Signal::Release);
+            worker.claims.wait_until_empty().await;
+        }
+        if let Err(error) = poller.send(RetireIdleExecutors).await {
+            warn!(worker.log, "the poller ended before its executors retired"; "error" => %error);
+        }
+    };
+    if tokio::time::timeout(RELEASE_TIMEOUT, release).await.is_err() {
+        // As after kill -9, nothing is lost: leases expire, and the next start takes over.
+        warn!(worker.log, "stopping without releasing all claims: Docker or the database does not respond";
+            "running" => worker.claims.len());
+    }
+}
+
+/// An Executor ends when its address is dropped. Its parked sandbox is removed before.
+async fn retire(worker: Arc<Worker>, executors: Vec<Addr<Executor>>) {
+    for executor in executors {
+        if let Err(error) = executor.send(Retire).await {
+            warn!(worker.log, "an executor ended before it retired"; "error" => %error);
+        }
+    }
 }

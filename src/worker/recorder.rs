@@ -1,80 +1,67 @@
-//! The Recorder: everything that runs leave behind goes through it to the store.
+//! The Recorder writes the output and the results of executions to the store.
 //!
-//! It holds what it cannot store yet, in order, and tries again until it can. What it holds is
-//! bounded: an Executor has one entry here at a time and goes on when it is answered; the rest waits
-//! in the sandbox's init.
+//! Its mailbox is its only queue. While a batch is written, further messages wait in the mailbox, and then become the
+//! next batch. The queue is bounded, because an attempt waits for the reply to one message before it sends the next;
+//! more output waits in the sandbox's init.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use actix::{Actor, Context, Handler, Message, ResponseFuture};
+use actix::{
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture, Supervised,
+    Supervisor, WrapFuture, fut,
+};
 use slog::{Logger, error, info, warn};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use crate::execution::{AppendReply, Claim, ExecutionRecord, FailureKind};
 use crate::failpoint;
 use crate::metrics::METRICS;
 use crate::store::{Chunk, FinishReply, Store, StoreError};
-use crate::worker::tended::{FatalError, tend};
+use crate::worker::supervision::{FatalError, PanicCounter};
 
-/// First pause after a failure; doubles up to [`LONGEST_PAUSE`], each with up to half of it at random.
+/// The pause after a failure doubles from the first to the longest, plus up to half of it at random.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Messages that may wait without blocking their senders.
+const MAILBOX_CAPACITY: usize = 256;
 
-/// Output of a run that goes on.
-#[derive(Message)]
-#[rtype(result = "AppendReply")]
+/// A panic interrupted the write. The message can be sent again, because every write is fenced by its attempt.
+#[derive(Debug)]
+pub struct Interrupted;
+
+/// Output of a running script.
+#[derive(Message, Clone)]
+#[rtype(result = "Result<AppendReply, Interrupted>")]
 pub struct Append {
     pub claim: Claim,
     pub chunks: Vec<Chunk>,
 }
 
-/// The end of a run.
-#[derive(Message)]
-#[rtype(result = "FinishReply")]
+/// The result of an execution.
+#[derive(Message, Clone)]
+#[rtype(result = "Result<FinishReply, Interrupted>")]
 pub struct Finish {
     pub claim: Claim,
-    pub conclusion: Arc<ExecutionRecord>,
+    pub record: Arc<ExecutionRecord>,
 }
 
-/// A claim goes back to the queue.
-#[derive(Message)]
-#[rtype(result = "()")]
+/// Give a claim back to the queue.
+#[derive(Message, Clone)]
+#[rtype(result = "Result<(), Interrupted>")]
 pub struct Release {
     pub claim: Claim,
-    /// Its script may have begun.
-    pub begun: bool,
+    pub script_may_have_started: bool,
 }
 
+/// A message with the sender of its reply.
 enum Entry {
-    Append { claim: Claim, chunks: Vec<Chunk>, answer: oneshot::Sender<AppendReply> },
-    Finish { claim: Claim, conclusion: Arc<ExecutionRecord>, answer: oneshot::Sender<FinishReply> },
-    Release { claim: Claim, begun: bool, answer: oneshot::Sender<()> },
+    Append(Append, oneshot::Sender<AppendReply>),
+    Finish(Finish, oneshot::Sender<FinishReply>),
+    Release(Release, oneshot::Sender<()>),
 }
 
-#[derive(Default)]
-struct Inbox {
-    entries: Mutex<VecDeque<Entry>>,
-    news: Notify,
-}
-
-impl Inbox {
-    fn push(&self, entry: Entry) {
-        self.lock().push_back(entry);
-        self.news.notify_one();
-    }
-
-    fn take_all(&self) -> VecDeque<Entry> {
-        std::mem::take(&mut *self.lock())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Why results wait, while they do. Cloning shares it.
+/// Why results are waiting to be stored, if they are. Clones share it.
 #[derive(Clone, Default)]
 pub struct Backlog(Arc<Mutex<Option<String>>>);
 
@@ -89,210 +76,190 @@ impl Backlog {
 }
 
 pub struct Recorder {
-    store: Store,
-    inbox: Arc<Inbox>,
-    backlog: Backlog,
-    fatal: FatalError,
-    log: Logger,
+    writer: Writer,
+    /// Filled from the mailbox immediately before it is written.
+    batch: Vec<Entry>,
+    panics: PanicCounter,
 }
 
 impl Recorder {
-    pub fn new(store: Store, backlog: Backlog, fatal: FatalError, log: &Logger) -> Self {
-        Self { store, inbox: Arc::default(), backlog, fatal, log: log.new(slog::o!("actor" => "recorder")) }
+    pub fn start(store: Store, backlog: Backlog, fatal: FatalError, log: &Logger) -> Addr<Self> {
+        let log = log.new(slog::o!("actor" => "recorder"));
+        Supervisor::start(|_| Self {
+            panics: PanicCounter::new("recorder", fatal, log.clone()),
+            writer: Writer { store, backlog, log },
+            batch: Vec::new(),
+        })
     }
-}
 
-/// What the loop writes with.
-#[derive(Clone)]
-struct Pen {
-    store: Store,
-    backlog: Backlog,
-    log: Logger,
+    fn add<T: 'static>(
+        &mut self,
+        ctx: &mut Context<Self>,
+        entry: impl FnOnce(oneshot::Sender<T>) -> Entry,
+    ) -> ResponseFuture<Result<T, Interrupted>> {
+        if self.batch.is_empty() {
+            // The context polls futures after it has emptied the mailbox.
+            let mailbox_empty = fut::wrap_future::<_, Self>(std::future::ready(()));
+            ctx.spawn(mailbox_empty.map(|(), recorder, ctx| recorder.write_batch(ctx)));
+        }
+        let (sender, reply) = oneshot::channel();
+        self.batch.push(entry(sender));
+        Box::pin(async { reply.await.map_err(|_| Interrupted) })
+    }
+
+    fn write_batch(&mut self, ctx: &mut Context<Self>) {
+        let task = actix_rt::spawn(self.writer.clone().write(std::mem::take(&mut self.batch)));
+        ctx.wait(task.into_actor(self).map(|written, recorder, ctx| {
+            if written.is_err_and(|stopped| stopped.is_panic()) {
+                recorder.panics.restart_actor(ctx);
+            }
+        }));
+    }
 }
 
 impl Actor for Recorder {
     type Context = Context<Self>;
 
-    fn started(&mut self, _: &mut Context<Self>) {
-        let (store, backlog, log) = (self.store.clone(), self.backlog.clone(), self.log.clone());
-        let (pen, inbox) = (Pen { store, backlog, log }, Arc::clone(&self.inbox));
-        let tended = tend("recorder", self.log.clone(), move || write_all(pen.clone(), Arc::clone(&inbox)));
-        let fatal = self.fatal.clone();
-        let kept_alive = async move {
-            if let Err(reason) = tended.await {
-                fatal.report(reason);
-            }
-        };
-        // Not of the actor's context: the loop outlives an actor that panics over a message.
-        actix_rt::spawn(kept_alive);
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.panics.started();
+        ctx.set_mailbox_capacity(MAILBOX_CAPACITY);
     }
 }
 
-impl Handler<Append> for Recorder {
-    type Result = ResponseFuture<AppendReply>;
+impl Supervised for Recorder {}
 
-    fn handle(&mut self, message: Append, _: &mut Context<Self>) -> Self::Result {
-        let inbox = Arc::clone(&self.inbox);
-        Box::pin(async move {
-            let Append { claim, chunks } = message;
-            answered(&inbox, |answer| Entry::Append { claim: claim.clone(), chunks: chunks.clone(), answer })
-                .await
-        })
+impl Handler<Append> for Recorder {
+    type Result = ResponseFuture<Result<AppendReply, Interrupted>>;
+
+    fn handle(&mut self, message: Append, ctx: &mut Context<Self>) -> Self::Result {
+        self.add(ctx, |reply| Entry::Append(message, reply))
     }
 }
 
 impl Handler<Finish> for Recorder {
-    type Result = ResponseFuture<FinishReply>;
+    type Result = ResponseFuture<Result<FinishReply, Interrupted>>;
 
-    fn handle(&mut self, message: Finish, _: &mut Context<Self>) -> Self::Result {
-        let inbox = Arc::clone(&self.inbox);
-        Box::pin(async move {
-            let Finish { claim, conclusion } = message;
-            let entry = |answer| {
-                let conclusion = Arc::clone(&conclusion);
-                Entry::Finish { claim: claim.clone(), conclusion, answer }
-            };
-            answered(&inbox, entry).await
-        })
+    fn handle(&mut self, message: Finish, ctx: &mut Context<Self>) -> Self::Result {
+        self.add(ctx, |reply| Entry::Finish(message, reply))
     }
 }
 
 impl Handler<Release> for Recorder {
-    type Result = ResponseFuture<()>;
+    type Result = ResponseFuture<Result<(), Interrupted>>;
 
-    fn handle(&mut self, message: Release, _: &mut Context<Self>) -> Self::Result {
-        let inbox = Arc::clone(&self.inbox);
-        Box::pin(async move {
-            answered(&inbox, |answer| Entry::Release {
-                claim: message.claim.clone(),
-                begun: message.begun,
-                answer,
-            })
-            .await;
-        })
+    fn handle(&mut self, message: Release, ctx: &mut Context<Self>) -> Self::Result {
+        self.add(ctx, |reply| Entry::Release(message, reply))
     }
 }
 
-/// An answer that never comes means that the writer panicked over it: the entry is put in again.
-async fn answered<T>(inbox: &Inbox, entry: impl Fn(oneshot::Sender<T>) -> Entry) -> T {
-    loop {
-        let (sender, answer) = oneshot::channel();
-        inbox.push(entry(sender));
-        if let Ok(answer) = answer.await {
-            return answer;
-        }
-    }
+#[derive(Clone)]
+struct Writer {
+    store: Store,
+    backlog: Backlog,
+    log: Logger,
 }
 
-async fn write_all(pen: Pen, inbox: Arc<Inbox>) {
-    loop {
-        let mut entries = inbox.take_all();
-        if entries.is_empty() {
-            inbox.news.notified().await;
-            continue;
-        }
+impl Writer {
+    async fn write(self, batch: Vec<Entry>) {
         failpoint::hit("recorder.writing").await;
-        let mut ended = Vec::new();
-        while let Some(entry) = entries.pop_front() {
+        let mut finishes = Vec::new();
+        for entry in batch {
             match entry {
-                Entry::Finish { claim, conclusion, answer } => ended.push((claim, conclusion, answer)),
-                Entry::Append { claim, chunks, answer } => {
-                    let verdict = pen.append(&claim, chunks).await;
-                    let _ = answer.send(verdict);
+                Entry::Finish(finish, reply) => finishes.push((finish, reply)),
+                Entry::Append(append, reply) => {
+                    let _ = reply.send(self.append(append).await);
                 }
-                Entry::Release { claim, begun, answer } => {
-                    pen.release(&claim, begun).await;
-                    let _ = answer.send(());
+                Entry::Release(release, reply) => {
+                    self.release(release).await;
+                    let _ = reply.send(());
                 }
             }
         }
-        pen.finish(ended).await;
+        if !finishes.is_empty() {
+            self.finish(finishes).await;
+        }
     }
-}
 
-type Ended = (Claim, Arc<ExecutionRecord>, oneshot::Sender<FinishReply>);
-
-impl Pen {
-    async fn append(&self, claim: &Claim, chunks: Vec<Chunk>) -> AppendReply {
-        let stored = self.patiently(|| self.store.append(claim, chunks.clone())).await;
+    async fn append(&self, Append { claim, chunks }: Append) -> AppendReply {
+        let stored = self.retry(|| self.store.append(&claim, chunks.clone())).await;
         stored.unwrap_or_else(|error| {
-            error!(self.log, "output could not be stored"; "execution" => %claim.execution, "error" => %error);
-            // The text is in the run's transcript and goes into the final write.
+            error!(self.log, "storing output failed"; "execution" => %claim.execution, "error" => %error);
+            // The attempt keeps the text in memory and writes it with the result.
             AppendReply::Continue
         })
     }
 
-    async fn release(&self, claim: &Claim, begun: bool) {
-        match self.patiently(|| self.store.release(claim, begun)).await {
+    async fn release(&self, Release { claim, script_may_have_started }: Release) {
+        match self.retry(|| self.store.release(&claim, script_may_have_started)).await {
             Ok(Some(released)) => info!(self.log, "released"; "execution" => %claim.execution,
                 "attempt" => claim.attempt, "becomes" => released.status),
-            Ok(None) => warn!(self.log, "claim lost before it was released"; "execution" => %claim.execution),
+            Ok(None) => warn!(self.log, "claim lost before its release"; "execution" => %claim.execution),
             Err(error) => {
-                // Its lease will run out, and it will be rescued.
-                error!(self.log, "a claim could not be released"; "execution" => %claim.execution, "error" => %error);
+                // Its lease expires, and the execution is rescued.
+                error!(self.log, "releasing a claim failed"; "execution" => %claim.execution, "error" => %error);
             }
         }
     }
 
-    async fn finish(&self, ended: Vec<Ended>) {
-        if ended.is_empty() {
-            return;
-        }
-        let rows: Vec<_> = ended.iter().map(|(claim, end, _)| (claim.clone(), Arc::clone(end))).collect();
-        match self.patiently(|| self.store.finish(rows.clone())).await {
+    /// One transaction for all, because a commit costs more than the statements in it.
+    async fn finish(&self, finishes: Vec<(Finish, oneshot::Sender<FinishReply>)>) {
+        let rows: Vec<_> =
+            (finishes.iter()).map(|(finish, _)| (finish.claim.clone(), Arc::clone(&finish.record))).collect();
+        match self.retry(|| self.store.finish(rows.clone())).await {
             Ok(recorded) => {
-                for ((_, _, answer), recorded) in ended.into_iter().zip(recorded) {
-                    let _ = answer.send(recorded);
+                for ((_, reply), recorded) in finishes.into_iter().zip(recorded) {
+                    let _ = reply.send(recorded);
                 }
             }
             Err(error) => {
-                warn!(self.log, "results could not be stored together, so one by one"; "error" => %error);
-                for (claim, conclusion, answer) in ended {
-                    let _ = answer.send(self.finish_one(claim, conclusion).await);
+                warn!(self.log, "storing results together failed; storing them one by one"; "error" => %error);
+                for (finish, reply) in finishes {
+                    let _ = reply.send(self.finish_one(finish).await);
                 }
             }
         }
     }
 
-    /// The last resort is to store that the result could not be stored: accepted means answered.
-    async fn finish_one(&self, claim: Claim, conclusion: Arc<ExecutionRecord>) -> FinishReply {
-        let whole = vec![(claim.clone(), conclusion)];
-        let error = match self.patiently(|| self.store.finish(whole.clone())).await {
+    /// An accepted execution gets a result even if its real one cannot be stored.
+    async fn finish_one(&self, Finish { claim, record }: Finish) -> FinishReply {
+        let row = vec![(claim.clone(), record)];
+        let error = match self.retry(|| self.store.finish(row.clone())).await {
             Ok(recorded) => return recorded.first().copied().unwrap_or(FinishReply::ClaimLost),
             Err(error) => error,
         };
-        error!(self.log, "a result could not be stored"; "execution" => %claim.execution, "error" => %error);
-        let words = "the script ran, but its result could not be stored; the daemon's log says why";
-        let reason = vec![(claim, Arc::new(ExecutionRecord::failed(FailureKind::Internal, words)))];
-        let recorded = self.patiently(|| self.store.finish(reason.clone())).await.unwrap_or_default();
+        error!(self.log, "storing a result failed"; "execution" => %claim.execution, "error" => %error);
+        let reason = "the script ran, but its result could not be stored; the daemon's log says why";
+        let row = vec![(claim, Arc::new(ExecutionRecord::failed(FailureKind::Internal, reason)))];
+        let recorded = self.retry(|| self.store.finish(row.clone())).await.unwrap_or_default();
         recorded.first().copied().unwrap_or(FinishReply::ClaimLost)
     }
 
-    /// StartAttempts again for as long as the database is away.
-    async fn patiently<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, StoreError>
+    /// Retries for as long as the database is unavailable.
+    async fn retry<T, F>(&self, mut write: impl FnMut() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
         let mut pause = FIRST_PAUSE;
         loop {
-            match attempt().await {
+            match write().await {
                 Err(error) if error.is_transient() => {
                     METRICS.retries.add(&["record"], 1);
-                    warn!(self.log, "the database is away; trying again"; "error" => %error, "in_ms" => pause.as_millis() as u64);
+                    warn!(self.log, "the database is unavailable; retrying"; "error" => %error,
+                        "in_ms" => pause.as_millis() as u64);
                     self.backlog.set(Some(error.to_string()));
                     tokio::time::sleep(pause + jitter(pause)).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
-                other => {
+                done => {
                     self.backlog.set(None);
-                    return other;
+                    return done;
                 }
             }
         }
     }
 }
 
-/// Up to half of the pause, so that many daemons do not come back in step.
+/// Up to half of the pause, so that many daemons do not reconnect at the same moment.
 fn jitter(pause: Duration) -> Duration {
     let mut byte = [0u8; 1];
     let random = getrandom::fill(&mut byte).map_or(128, |()| u32::from(byte[0]));

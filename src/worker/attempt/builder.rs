@@ -1,5 +1,6 @@
 //! A sandbox that installs: followed to its end, and what it built written down or thrown away.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rgrid_init::Exit;
@@ -74,7 +75,7 @@ pub(crate) async fn follow(
     };
     let conclusion = finish::without_script(outcome, &transcript);
     if conclusion.outcome.failure_kind() == Some(FailureKind::Install) {
-        worker.failed_installs.note(&building.key, &conclusion);
+        worker.failed_installs.add(&building.key, &conclusion);
     }
     // Its volume goes before the end is written down, which may take as long as the database needs, also for room on
     // the very disk that an install has filled.
@@ -95,7 +96,7 @@ enum Unsettled {
 
 /// Only what has ended well and is as large as it may be is written down, and only then outlives its builder.
 async fn settle(
-    worker: &Worker,
+    worker: &Arc<Worker>,
     sandbox: &mut Sandbox,
     transcript: &OutputBuffer,
     exit: &Exit,
@@ -121,7 +122,7 @@ async fn settle(
 }
 
 /// Patiently: an install may have taken minutes, and a database that restarts is away for seconds.
-async fn write_down(worker: &Worker, building: &EnvironmentBuild, size: u64) -> Result<(), String> {
+async fn write_down(worker: &Arc<Worker>, building: &EnvironmentBuild, size: u64) -> Result<(), String> {
     let engine = worker.docker.engine_id().await.map_err(|error| error.to_string())?;
     let key = EnvironmentKey { engine, key: building.key.clone() };
     let since = tokio::time::Instant::now();
@@ -177,7 +178,7 @@ fn failed(kind: FailureKind, error: String) -> Outcome {
 }
 
 /// A volume has no limit (but on XFS with quotas), so only looking keeps an install from filling the disk.
-fn alarm(worker: &Worker, volume: String) -> Alarm<'_> {
+fn alarm(worker: &Arc<Worker>, volume: String) -> Alarm<'_> {
     let most = worker.settings.install.max_size.0;
     Box::pin(async move {
         let mut pause = FIRST_LOOK;

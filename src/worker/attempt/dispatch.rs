@@ -181,13 +181,13 @@ async fn put_certificates(worker: &Worker, sandbox: &mut Sandbox) -> Result<(), 
 /// Returns only when the run is not to go on.
 pub(crate) async fn ordered(held: &mut ClaimHandle) -> Ending {
     loop {
-        match *held.orders.borrow_and_update() {
-            Signal::GoOn => {}
+        match *held.signals.borrow_and_update() {
+            Signal::Continue => {}
             Signal::Cancel => return concluded(finish::cancelled()),
             Signal::Release => return Ending::Released { begun: false },
             Signal::Lost => return Ending::ClaimLost,
         }
-        if held.orders.changed().await.is_err() {
+        if held.signals.changed().await.is_err() {
             return Ending::Released { begun: false };
         }
     }
@@ -200,7 +200,9 @@ pub(crate) fn concluded(conclusion: ExecutionRecord) -> Ending {
 pub(crate) fn unknown_runtime(claimed: &Claimed, worker: &Worker) -> Ending {
     let words = format!(
         "worker {} has no runtime {}: its settings lack [runtimes.\"{}\"]",
-        worker.name, claimed.runtime, claimed.runtime
+        worker.name(),
+        claimed.runtime,
+        claimed.runtime
     );
     concluded(ExecutionRecord::failed(FailureKind::Image, words))
 }

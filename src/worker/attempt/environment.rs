@@ -3,6 +3,7 @@
 //! Nothing of the script has run until then. The row says `installing` meanwhile, so that a worker that is lost
 //! over it costs no attempt; a builder that outlives its worker is taken over like any other sandbox.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use slog::{Logger, info};
@@ -27,7 +28,7 @@ const WAITING: &str = "Another run is installing the same requirements; this one
 
 /// A claim on its way to its script.
 pub(crate) struct Preparing<'a> {
-    pub worker: &'a Worker,
+    pub worker: &'a Arc<Worker>,
     pub claimed: &'a Claimed,
     pub runtime: &'a RuntimeEntry,
     pub log: &'a Logger,
@@ -54,7 +55,7 @@ enum Step {
 
 impl<'a> Preparing<'a> {
     pub fn new(
-        worker: &'a Worker,
+        worker: &'a Arc<Worker>,
         claimed: &'a Claimed,
         runtime: &'a RuntimeEntry,
         transcript: OutputBuffer,
@@ -244,7 +245,7 @@ impl<'a> Preparing<'a> {
         let (chunks, _) = self.transcript.take_pending();
         let append = Append { claim: self.claimed.claim.clone(), chunks };
         // A lost claim is told by an order, and the text is in the transcript.
-        let _ = self.worker.recorder.send(append).await;
+        let _ = self.worker.record(append).await;
     }
 
     /// From here on a lost worker may have run the script.

@@ -120,7 +120,7 @@ pub(crate) async fn run(worker: Arc<Worker>, run: Run) -> Left {
 
 /// The sandbox that was left may still be installing; then all of the script is ahead.
 async fn resumed(
-    worker: &Worker,
+    worker: &Arc<Worker>,
     claimed: &Claimed,
     held: &mut ClaimHandle,
     sandbox: Sandbox,
@@ -142,7 +142,7 @@ struct Begun {
 }
 
 async fn fresh(
-    worker: &Worker,
+    worker: &Arc<Worker>,
     claimed: &Claimed,
     held: &mut ClaimHandle,
     stock: &mut SlotSandboxes,
@@ -160,7 +160,7 @@ async fn fresh(
 }
 
 async fn to_the_script(
-    worker: &Worker,
+    worker: &Arc<Worker>,
     claimed: &Claimed,
     held: &mut ClaimHandle,
     stock: &mut SlotSandboxes,
@@ -195,7 +195,7 @@ async fn to_the_script(
 }
 
 async fn to_the_end(
-    worker: &Worker,
+    worker: &Arc<Worker>,
     claimed: &Claimed,
     held: &mut ClaimHandle,
     sandbox: Sandbox,
@@ -210,33 +210,35 @@ async fn to_the_end(
 
 /// Records how it ended. The sandbox is let go after the answer, not before it: it is returned with its last event
 /// once that is stored.
-async fn settle(worker: &Worker, held: &ClaimHandle, ending: Ending, log: &Logger) -> Option<(Sandbox, u64)> {
+async fn settle(
+    worker: &Arc<Worker>,
+    held: &ClaimHandle,
+    ending: Ending,
+    log: &Logger,
+) -> Option<(Sandbox, u64)> {
     match ending {
         Ending::Concluded(conclusion, sandbox, last_event, _room) => {
             let status = conclusion.outcome.status();
             let reason = conclusion.outcome.error().unwrap_or_default().to_owned();
             failpoint::hit("run.concluded").await;
-            let message = Finish { claim: held.claim.clone(), conclusion: Arc::new(*conclusion) };
-            match worker.recorder.send(message).await {
-                Ok(FinishReply::Stored) => {
+            let message = Finish { claim: held.claim.clone(), record: Arc::new(*conclusion) };
+            match worker.record(message).await {
+                Some(FinishReply::Stored) => {
                     info!(log, "{}", status; "reason" => reason);
                     return sandbox.map(|sandbox| (*sandbox, last_event));
                 }
-                Ok(FinishReply::ClaimLost) => {
+                Some(FinishReply::ClaimLost) => {
                     warn!(log, "claim lost; its result is not this one's to write");
                     if let Some(sandbox) = sandbox {
                         monitor::forsake(worker, &held.claim, *sandbox, log).await;
                     }
                 }
-                Err(error) => worker.fatal.report(format!("the recorder is gone: {error}")),
+                None => {}
             }
         }
         Ending::Released { begun } => {
-            let released = worker.recorder.send(Release { claim: held.claim.clone(), begun }).await;
-            if let Err(error) = released {
-                worker.fatal.report(format!("the recorder is gone: {error}"));
-            }
-            if !worker.is_draining() && *held.orders.borrow() == Signal::GoOn {
+            worker.record(Release { claim: held.claim.clone(), script_may_have_started: begun }).await;
+            if !worker.is_draining() && *held.signals.borrow() == Signal::Continue {
                 tokio::time::sleep(REST).await;
             }
         }

@@ -1,6 +1,7 @@
 //! A job that runs: its events go to the Recorder, orders and the outer deadline to the sandbox.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rgrid_init::Event;
@@ -68,7 +69,7 @@ pub(crate) enum End {
 
 /// Follows the job to its end.
 pub(crate) async fn follow(
-    worker: &Worker,
+    worker: &Arc<Worker>,
     claim: &Claim,
     held: &mut ClaimHandle,
     job: Running<'_>,
@@ -88,7 +89,7 @@ pub(crate) async fn follow(
     };
     failpoint::hit("run.following").await;
     // An order that came before the job was handed over.
-    held.orders.mark_changed();
+    held.signals.mark_changed();
     loop {
         let news = following.news(held).await;
         if let Some(end) = following.digest(news).await {
@@ -98,7 +99,7 @@ pub(crate) async fn follow(
 }
 
 struct Following<'a> {
-    worker: &'a Worker,
+    worker: &'a Arc<Worker>,
     claim: &'a Claim,
     sandbox: Sandbox,
     transcript: OutputBuffer,
@@ -116,8 +117,8 @@ impl Following<'_> {
         let flush_at = self.flush_at.filter(|_| self.storing.is_none());
         tokio::select! {
             biased;
-            changed = held.orders.changed() => match changed {
-                Ok(()) => News::Ordered(*held.orders.borrow()),
+            changed = held.signals.changed() => match changed {
+                Ok(()) => News::Ordered(*held.signals.borrow()),
                 Err(_) => News::Ordered(Signal::Release),
             },
             (verdict, upto) = finished(&mut self.storing) => News::Stored(verdict, upto),
@@ -142,7 +143,7 @@ impl Following<'_> {
                 }
                 self.sandbox.ack(upto).await;
             }
-            News::Ordered(Signal::GoOn) => {}
+            News::Ordered(Signal::Continue) => {}
             News::Ordered(Signal::Cancel) => self.sandbox.cancel().await,
             News::Ordered(Signal::Release) => return Some(End::Released),
             News::Ordered(Signal::Lost) => return Some(End::ClaimLost),
@@ -187,10 +188,10 @@ impl Following<'_> {
             return;
         }
         let (chunks, upto) = self.transcript.take_pending();
-        let (recorder, claim) = (self.worker.recorder.clone(), self.claim.clone());
+        let (worker, claim) = (Arc::clone(self.worker), self.claim.clone());
         self.storing = Some(Box::pin(async move {
             // A recorder that is gone takes the whole process with it; the text stays in the transcript.
-            let verdict = recorder.send(Append { claim, chunks }).await;
+            let verdict = worker.record(Append { claim, chunks }).await;
             (verdict.unwrap_or(AppendReply::Continue), upto)
         }));
     }

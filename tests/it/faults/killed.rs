@@ -97,7 +97,7 @@ fn a_claim_whose_answer_got_lost_is_given_back_at_once_and_does_not_count() {
         "{end}"
     );
     assert!(database.number("SELECT released FROM executions") > 0);
-    wait_until_said(&daemon, "a claim whose answer got lost was given back");
+    wait_until_said(&daemon, "released a claim whose reply was lost");
 }
 
 #[test]

@@ -31,28 +31,28 @@ fn wait_until_or_submit(daemon: &crate::support::Daemon, words: &str) {
 }
 
 #[test]
-fn the_poller_is_started_again_after_a_panic() {
-    survives("poller.polling", "a loop panicked and is started again");
+fn the_poller_is_restarted_after_a_panic() {
+    survives("poller.polling", "restarting after a panic");
 }
 
 #[test]
 fn a_panic_between_a_claim_and_its_executor_gives_the_claim_back() {
-    survives("poller.claimed", "a claim whose answer got lost was given back");
+    survives("poller.claimed", "released a claim whose reply was lost");
 }
 
 #[test]
-fn the_keeper_is_started_again_after_a_panic() {
-    survives("keeper.keeping", "a loop panicked and is started again");
+fn the_heartbeat_is_restarted_after_a_panic() {
+    survives("heartbeat.beating", "restarting after a panic");
 }
 
 #[test]
-fn the_recorder_is_started_again_and_writes_what_it_had_in_hand() {
-    survives("recorder.writing", "a loop panicked and is started again");
+fn the_recorder_is_restarted_and_writes_the_interrupted_batch() {
+    survives("recorder.writing", "restarting after a panic");
 }
 
 #[test]
-fn the_watch_over_docker_is_started_again_after_a_panic() {
-    survives("engine.watching", "a loop panicked and is started again");
+fn the_docker_health_check_is_restarted_after_a_panic() {
+    survives("engine.watching", "restarting after a panic");
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_run_that_panics_ends_as_internal_and_its_slot_goes_on() {
         (Some("completed"), Some("next\n")),
         "{end}"
     );
-    assert!(daemon.has_said("a run panicked"));
+    assert!(daemon.has_said("an attempt panicked"));
     let cluster = database.text("SELECT cluster FROM deployment");
     assert_eq!(daemon.stop(), 0);
     assert_eq!(containers_of(&cluster), Vec::<String>::new());
@@ -101,7 +101,7 @@ fn a_loop_that_can_not_be_kept_alive_ends_the_process_and_the_next_one_takes_ove
     let id = api.http().submit("import time; time.sleep(6); print('done')");
     // It may end before it is ready.
     let log = tempfile::NamedTempFile::new().unwrap();
-    let mut dying = builder.clone().failing("keeper.keeping=panic*99").serving();
+    let mut dying = builder.clone().failing("heartbeat.beating=panic*99").serving();
     let mut dying = dying.stderr(log.reopen().unwrap()).spawn().unwrap();
     let ended = wait_until("it ends", Duration::from_secs(60), || dying.try_wait().unwrap());
     assert!(!ended.success());
@@ -114,4 +114,47 @@ fn a_loop_that_can_not_be_kept_alive_ends_the_process_and_the_next_one_takes_ove
         (Some("completed"), Some(attempt)),
         "{end}"
     );
+}
+
+/// Many messages wait in the mailboxes while an actor restarts.
+fn loses_nothing_under_load(point: &str) {
+    let database = Database::new();
+    let failing = format!("{point}=panic*3");
+    let daemon = DaemonBuilder::on(&database).slots(3).failing(&failing).start();
+    let http = daemon.http();
+    let ids: Vec<String> = (0..9).map(|n| http.submit(&format!("print('number', {n})"))).collect();
+    for (n, id) in ids.iter().enumerate() {
+        let end = http.wait(id);
+        let expected = format!("number {n}\n");
+        assert_eq!(
+            (end["status"].as_str(), end["attempt"].as_u64(), end["stdout"].as_str()),
+            (Some("completed"), Some(1), Some(&*expected)),
+            "{point}: {end}"
+        );
+    }
+    assert!(daemon.has_said("restarting after a panic"), "{point}");
+    assert_eq!(daemon.stop(), 0);
+    let running = database.text("SELECT count(*)::text FROM executions WHERE status = 'running'");
+    assert_eq!(running, "0", "{point}");
+}
+
+#[test]
+fn poller_heartbeat_and_recorder_keep_their_mailboxes_when_they_restart() {
+    for point in ["poller.polling", "heartbeat.beating", "recorder.writing"] {
+        loses_nothing_under_load(point);
+    }
+}
+
+#[test]
+fn an_executor_that_restarts_takes_the_next_claims_from_its_mailbox() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(2).failing("run.following=panic*3").start();
+    let http = daemon.http();
+    let ids: Vec<String> = (0..8).map(|n| http.submit(&format!("print({n})"))).collect();
+    let ends: Vec<_> = ids.iter().map(|id| http.wait(id)).collect();
+    let with = |kind: Option<&str>| ends.iter().filter(|end| end["failure_kind"].as_str() == kind).count();
+    assert_eq!((with(Some("internal")), with(None)), (3, 5), "{ends:?}");
+    let cluster = database.text("SELECT cluster FROM deployment");
+    assert_eq!(daemon.stop(), 0);
+    assert_eq!(containers_of(&cluster), Vec::<String>::new());
 }
