@@ -51,7 +51,10 @@ pub struct Key {
 impl Key {
     /// The bytes must come from a cryptographic random source.
     pub fn from_random(id: [u8; 6], secret: [u8; 32]) -> Self {
-        Self { id: KeyId(hex::encode(id)), secret: hex::encode(secret) }
+        Self {
+            id: KeyId(base16ct::lower::encode_string(&id)),
+            secret: base16ct::lower::encode_string(&secret),
+        }
     }
 
     /// `None` if it does not have the form of a key, so that it need not be looked up.

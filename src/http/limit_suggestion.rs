@@ -1,4 +1,4 @@
-//! What a next try may ask for, when it was a limit that ended an execution.
+//! Suggests a higher limit for a retry if an execution failed because of a limit.
 
 use rgrid_api::{Execution, FailureKind, NextTry};
 
@@ -6,12 +6,12 @@ use crate::settings::Settings;
 
 const MIB: u64 = 1 << 20;
 
-/// About twice what it had, as far as this server gives it; none where no limit ended it, or where it had the most.
-pub(crate) fn of(execution: &Execution, settings: &Settings) -> Option<NextTry> {
+/// About twice the limit, up to the server's maximum. None if no limit caused the failure or the maximum was in effect.
+pub(crate) fn for_retry(execution: &Execution, settings: &Settings) -> Option<NextTry> {
     match execution.failure_kind? {
         FailureKind::Timeout => {
-            let most = settings.execution.max_timeout.0.as_secs_f64();
-            let seconds = more_time(execution.timeout_seconds, most)?;
+            let max = settings.execution.max_timeout.0.as_secs_f64();
+            let seconds = more_time(execution.timeout_seconds, max)?;
             Some(NextTry { timeout_seconds: Some(seconds), memory_mb: None })
         }
         FailureKind::OutOfMemory => {
@@ -22,13 +22,13 @@ pub(crate) fn of(execution: &Execution, settings: &Settings) -> Option<NextTry> 
     }
 }
 
-fn more_time(had: f64, most: f64) -> Option<f64> {
-    Some((had * 2.0).ceil().min(most)).filter(|more| *more > had)
+fn more_time(limit: f64, max: f64) -> Option<f64> {
+    Some((limit * 2.0).ceil().min(max)).filter(|more| *more > limit)
 }
 
-/// A power of two, or the most.
-fn more_memory(had: u64, most: u64) -> Option<u64> {
-    Some(had.saturating_add(1).next_power_of_two().min(most)).filter(|more| *more > had)
+/// The next power of two, or the maximum.
+fn more_memory(limit: u64, max: u64) -> Option<u64> {
+    Some(limit.saturating_add(1).next_power_of_two().min(max)).filter(|more| *more > limit)
 }
 
 #[cfg(test)]
@@ -36,10 +36,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_that_was_too_low_is_raised_but_never_beyond_what_the_server_gives() {
-        let memory = [64, 500, 512, 1900, 2048].map(|had| more_memory(had, 2048));
+    fn the_limit_is_raised_but_never_above_the_maximum() {
+        let memory = [64, 500, 512, 1900, 2048].map(|limit| more_memory(limit, 2048));
         assert_eq!(memory, [Some(128), Some(512), Some(1024), Some(2048), None]);
-        let time = [0.4, 5.0, 400.0, 600.0].map(|had| more_time(had, 600.0));
+        let time = [0.4, 5.0, 400.0, 600.0].map(|limit| more_time(limit, 600.0));
         assert_eq!(time, [Some(1.0), Some(10.0), Some(600.0), None]);
     }
 }

@@ -1,7 +1,7 @@
-//! The HTTP API: the only place that knows actix-web.
+//! The HTTP API: the only module that uses actix-web.
 //!
-//! Requests are parsed at the border (`submission.rs`, `admission.rs`, `path.rs`) into types that cannot
-//! be wrong; errors of all kinds become one `problem::ApiError` and leave as `application/problem+json`.
+//! `submit.rs`, `validate.rs`, `list.rs` and `resolve.rs` parse requests into types that cannot hold invalid values. All
+//! errors become one `problem::ApiError` and are sent as `application/problem+json`.
 
 mod dashboard;
 mod events;
@@ -14,13 +14,11 @@ mod middleware;
 mod openapi;
 mod outputs;
 mod problem;
-mod readiness;
 mod receipt;
 mod resolve;
 mod server;
 mod submit;
 mod validate;
-mod webhook;
 
-pub use readiness::Readiness;
+pub use meta::Readiness;
 pub use server::{Api, Server, serve};

@@ -1,35 +1,33 @@
-//! `GET /openapi.json`: the document of this API. Paths and types are written beside their code; here they are
-//! put together, with the limits that this server has.
+//! `GET /openapi.json`: the OpenAPI document, assembled from the annotations at handlers and types and from this server's
+//! limits.
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
 use rgrid_api::{Problem, Status, Stream, names};
 use serde_json::{Value, json};
-use utoipa::{IntoResponses, OpenApi};
+use utoipa::{IntoParams, IntoResponses, OpenApi};
 
-use crate::http::list;
-use crate::http::meta;
 use crate::http::server::Api;
-use crate::http::{events, executions, metrics, outputs, receipt};
+use crate::http::{events, executions, list, meta, metrics, outputs, receipt, submit};
 use crate::settings::{AuthMode, RuntimeTable, Settings};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "RGrid",
-        description = "Runs scripts once each in fresh, locked-down containers. Unknown fields are refused; \
-                       times are RFC 3339 in UTC; errors are RFC 9457 problems.",
+        description = "Runs each script in a fresh, locked-down container. Requests with unknown fields are rejected. \
+                       Times are in RFC 3339 format, in UTC. Errors are RFC 9457 problem documents.",
         license(name = "MIT", identifier = "MIT")
     ),
     paths(
-        executions::submit,
+        submit::submit,
         list::list,
         executions::get,
         executions::logs,
         events::events,
         receipt::receipt,
         executions::cancel,
-        executions::retry,
+        submit::retry,
         outputs::list,
         outputs::download,
         meta::runtimes,
@@ -43,105 +41,119 @@ use crate::settings::{AuthMode, RuntimeTable, Settings};
 )]
 struct Document;
 
-/// What any call may be answered with.
+/// The ID in a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code, reason = "only its description is used")]
+pub(crate) struct IdParameter {
+    /// An ID, or any unambiguous prefix of one
+    id: String,
+}
+
+/// Errors of every call that needs a key.
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "only its description is used")]
-pub(crate) enum Refused {
-    /// There is no key, or no good one.
+pub(crate) enum CommonErrors {
+    /// The key is missing or invalid
     #[response(status = 401, content_type = "application/problem+json")]
     Unauthorized(Problem),
-    /// The key lacks the scope.
+    /// The key lacks the required scope
     #[response(status = 403, content_type = "application/problem+json")]
     Forbidden(Problem),
-    /// Too many requests, or too much in the queue; `Retry-After` says when to come back.
+    /// Too many requests, or the queue is full; try again after `Retry-After`
     #[response(status = 429, content_type = "application/problem+json")]
     TooManyRequests(Problem),
-    /// The request's line and headers are too large.
+    /// The request line and headers are too large
     #[response(status = 431, content_type = "application/problem+json")]
     HeadTooLarge(Problem),
-    /// The database is away; `Retry-After` says when to come back.
+    /// The database is unavailable; try again after `Retry-After`
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(Problem),
 }
 
-/// What a call about one execution may be answered with.
+/// Errors of calls for one execution.
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "only its description is used")]
-pub(crate) enum NoSuch {
-    /// There is none of that id for this key.
+pub(crate) enum ExecutionErrors {
+    /// No execution with this ID is visible to the key
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(Problem),
-    /// The id is the beginning of several, or the execution's state does not allow it.
+    /// The ID is ambiguous, or the execution's status does not allow the call
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(Problem),
 }
 
-/// A query or a body of the wrong kind.
+/// Errors of a query or a body.
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "only its description is used")]
-pub(crate) enum Wrong {
-    /// It can't be read.
+pub(crate) enum ValidationErrors {
+    /// The query or body cannot be parsed
     #[response(status = 400, content_type = "application/problem+json")]
     BadRequest(Problem),
-    /// It can be read, but these fields are wrong.
+    /// Well-formed but invalid; `errors` names the fields
     #[response(status = 422, content_type = "application/problem+json")]
     Unprocessable(Problem),
 }
 
-/// A body that is not taken.
+/// Errors of calls with a body.
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "only its description is used")]
-pub(crate) enum NotTaken {
-    /// It did not come in time.
+pub(crate) enum BodyErrors {
+    /// The body did not arrive in time
     #[response(status = 408, content_type = "application/problem+json")]
     Timeout(Problem),
-    /// It is too large.
+    /// The body is too large
     #[response(status = 413, content_type = "application/problem+json")]
     TooLarge(Problem),
-    /// It is no JSON.
+    /// The body is not JSON
     #[response(status = 415, content_type = "application/problem+json")]
     UnsupportedMediaType(Problem),
-    /// What waits and runs fills all that the server may store.
+    /// Queued and running executions use all the storage that this server may use
     #[response(status = 507, content_type = "application/problem+json")]
     InsufficientStorage(Problem),
 }
 
-/// This document
+/// Get this document
 #[utoipa::path(get, path = "/openapi.json", tag = "server", responses((status = 200, body = Value)))]
 pub(crate) async fn openapi(api: Data<Api>) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(api.document.to_string())
 }
 
-/// As text, made once.
+/// The document as JSON text.
 pub(crate) fn document(settings: &Settings, runtimes: &RuntimeTable) -> String {
-    // These types always serialise.
+    // Serializing these types cannot fail.
     let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
-    for (place, more) in limits(settings, runtimes) {
-        add(&mut document, place, more);
+    for (field, limit) in limits(settings, runtimes) {
+        extend(&mut document, &pointer(field), limit);
     }
     if settings.auth.mode == AuthMode::Keys {
-        ask_for_keys(&mut document);
+        require_keys(&mut document);
     }
     document.to_string()
 }
 
-/// Adds what is not there; a place that does not exist is a mistake that a test finds.
-fn add(document: &mut Value, place: &str, more: Value) -> bool {
-    let (Some(Value::Object(target)), Value::Object(more)) = (document.pointer_mut(place), more) else {
+/// Extends the object at a JSON pointer; `false` if there is none.
+fn extend(document: &mut Value, pointer: &str, value: Value) -> bool {
+    let (Some(Value::Object(target)), Value::Object(value)) = (document.pointer_mut(pointer), value) else {
         return false;
     };
-    target.extend(more);
+    target.extend(value);
     true
 }
 
-/// Health and this document stay open to all.
-fn ask_for_keys(document: &mut Value) {
+/// The JSON pointer of a field, given as `Type/field`.
+fn pointer(field: &str) -> String {
+    format!("/components/schemas/{}", field.replace('/', "/properties/"))
+}
+
+/// Health checks and this document need no key.
+fn require_keys(document: &mut Value) {
     let scheme = json!({ "key": { "type": "http", "scheme": "bearer", "bearerFormat": "rg_<id>_<secret>" } });
-    add(document, "/components", json!({ "securitySchemes": scheme }));
+    extend(document, "/components", json!({ "securitySchemes": scheme }));
     let paths = document.pointer_mut("/paths").and_then(Value::as_object_mut).into_iter().flatten();
     for (_, operations) in paths.filter(|(path, _)| path.starts_with("/api/") || *path == "/metrics") {
         for operation in operations.as_object_mut().into_iter().flat_map(|all| all.values_mut()) {
-            add(operation, "", json!({ "security": [{ "key": [] }] }));
+            extend(operation, "", json!({ "security": [{ "key": [] }] }));
         }
     }
 }
@@ -149,7 +161,7 @@ fn ask_for_keys(document: &mut Value) {
 const FILE_NAME: &str = r"^(?!\.{1,2}$)[^/\u0000-\u001f\u007f-\u009f]+$";
 const TEXT: &str = r"^[^\u0000]*$";
 
-/// What the types alone do not say.
+/// The limits that the types do not express, by `Type/field`.
 fn limits(settings: &Settings, runtimes: &RuntimeTable) -> Vec<(&'static str, Value)> {
     let (submission, sandbox) = (&settings.submission, &settings.sandbox);
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
@@ -163,56 +175,41 @@ fn limits(settings: &Settings, runtimes: &RuntimeTable) -> Vec<(&'static str, Va
     let seconds = settings.execution.max_timeout.0.as_secs_f64();
     let attempts = submission.max_attempts.max(settings.execution.max_attempts);
     vec![
-        ("/components/schemas/Script/properties/name", json!({ "pattern": FILE_NAME, "maxLength": 63 })),
+        ("Script/name", json!({ "pattern": FILE_NAME, "maxLength": 63 })),
         (
-            "/components/schemas/Script/properties/content",
+            "Script/content",
             json!({ "pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$", "maxLength": submission.max_script.0 }),
         ),
-        ("/components/schemas/InputFile/properties/name", json!({ "pattern": FILE_NAME, "maxLength": 63 })),
+        ("InputFile/name", json!({ "pattern": FILE_NAME, "maxLength": 63 })),
         (
-            "/components/schemas/InputFile/properties/content_base64",
+            "InputFile/content_base64",
             json!({ "contentEncoding": "base64", "pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$" }),
         ),
         (
-            "/components/schemas/Submission/properties/args",
+            "Submission/args",
             json!({ "maxItems": submission.max_args, "items": { "type": "string", "pattern": TEXT } }),
         ),
-        ("/components/schemas/Submission/properties/env", variables.clone()),
-        ("/components/schemas/Submission/properties/secrets", variables.clone()),
-        ("/components/schemas/Retry/properties/secrets", variables),
-        ("/components/schemas/Submission/properties/files", json!({ "maxItems": submission.max_files })),
-        ("/components/schemas/Submission/properties/runtime", json!({ "enum": nullable(runtimes) })),
+        ("Submission/env", variables.clone()),
+        ("Submission/secrets", variables.clone()),
+        ("Retry/secrets", variables),
+        ("Submission/files", json!({ "maxItems": submission.max_files })),
+        ("Submission/runtime", json!({ "enum": nullable(runtimes) })),
+        ("Submission/requirements", json!({ "pattern": TEXT, "maxLength": submission.max_requirements.0 })),
+        ("Submission/timeout_seconds", json!({ "exclusiveMinimum": 0, "maximum": seconds })),
+        ("Submission/memory_mb", json!({ "minimum": 16, "maximum": mib(sandbox.max_memory.0) })),
+        ("Submission/cpus", json!({ "minimum": 0.05, "maximum": sandbox.max_cpus })),
+        ("Submission/max_attempts", json!({ "minimum": 1, "maximum": attempts })),
+        ("Submission/labels", labels(submission.max_labels)),
+        ("Submission/on", labels(names::WORKER_LABELS_MAX)),
         (
-            "/components/schemas/Submission/properties/requirements",
-            json!({ "pattern": TEXT, "maxLength": submission.max_requirements.0 }),
-        ),
-        (
-            "/components/schemas/Submission/properties/timeout_seconds",
-            json!({ "exclusiveMinimum": 0, "maximum": seconds }),
-        ),
-        (
-            "/components/schemas/Submission/properties/memory_mb",
-            json!({ "minimum": 16, "maximum": mib(sandbox.max_memory.0) }),
-        ),
-        (
-            "/components/schemas/Submission/properties/cpus",
-            json!({ "minimum": 0.05, "maximum": sandbox.max_cpus }),
-        ),
-        (
-            "/components/schemas/Submission/properties/max_attempts",
-            json!({ "minimum": 1, "maximum": attempts }),
-        ),
-        ("/components/schemas/Submission/properties/labels", labels(submission.max_labels)),
-        ("/components/schemas/Submission/properties/on", labels(names::WORKER_LABELS_MAX)),
-        (
-            "/components/schemas/Submission/properties/priority",
+            "Submission/priority",
             json!({ "minimum": names::PRIORITIES.start(), "maximum": names::PRIORITIES.end() }),
         ),
     ]
 }
 
-fn labels(most: usize) -> Value {
-    json!({ "maxProperties": most,
+fn labels(max: usize) -> Value {
+    json!({ "maxProperties": max,
         "propertyNames": { "pattern": "^[A-Za-z0-9._/-]{1,63}$" },
         "additionalProperties": { "type": "string", "maxLength": 63, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$" } })
 }
@@ -225,47 +222,28 @@ fn nullable(names: Vec<&str>) -> Value {
 mod tests {
     use super::*;
 
-    fn made() -> Value {
+    fn parsed() -> Value {
         let settings = crate::settings::load(None, [("auth.mode", "keys".into())]).unwrap();
         serde_json::from_str(&document(&settings, &settings.runtimes())).unwrap()
     }
 
     #[test]
-    fn every_limit_has_its_place() {
+    fn every_limit_applies_to_an_existing_field() {
         let settings = crate::settings::load(None, []).unwrap();
-        let mut document = made();
-        for (place, more) in limits(&settings, &settings.runtimes()) {
-            assert!(add(&mut document, place, more), "{place}");
+        let mut document = parsed();
+        for (field, limit) in limits(&settings, &settings.runtimes()) {
+            assert!(extend(&mut document, &pointer(field), limit), "{field}");
         }
     }
 
     #[test]
-    fn every_route_is_in_the_document() {
-        let documented: Vec<String> = made()["paths"].as_object().unwrap().keys().cloned().collect();
-        let source = include_str!("server.rs");
-        let routes = source.split_once("fn routes").unwrap().1;
-        let mut expected: Vec<String> = routes
-            .split('"')
-            .filter(|text| text.starts_with('/') && *text != "/api/v1")
-            .map(|route| route.replace(":.*}", "}"))
-            .map(|route| {
-                let of_server =
-                    ["/healthz", "/readyz", "/openapi.json", "/metrics"].contains(&route.as_str());
-                if of_server { route } else { format!("/api/v1{route}") }
-            })
-            .collect();
-        expected.sort();
-        assert_eq!(documented, expected);
-    }
-
-    #[test]
-    fn only_health_and_the_document_need_no_key() {
-        let document = made();
-        let open = document["paths"].as_object().unwrap().iter().filter(|(_, operations)| {
+    fn only_health_checks_and_the_document_need_no_key() {
+        let document = parsed();
+        let without_key = document["paths"].as_object().unwrap().iter().filter(|(_, operations)| {
             operations.as_object().unwrap().values().any(|operation| operation["security"].is_null())
         });
         assert_eq!(
-            open.map(|(path, _)| path.as_str()).collect::<Vec<_>>(),
+            without_key.map(|(path, _)| path.as_str()).collect::<Vec<_>>(),
             ["/healthz", "/openapi.json", "/readyz"]
         );
     }

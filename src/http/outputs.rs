@@ -1,62 +1,65 @@
-//! Files that a script left: their list, and their bytes.
+//! Output files: their list and their content.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CONTENT_DISPOSITION, ContentDisposition, DispositionParam, DispositionType};
 use actix_web::web::{Data, Path};
 use rgrid_api::OutputList;
 
-use crate::http::middleware::auth::Asking;
-use crate::http::openapi::{NoSuch, Refused};
+use crate::http::middleware::auth::Authenticated;
+use crate::http::openapi::{CommonErrors, ExecutionErrors, IdParameter};
 use crate::http::problem::ApiError;
 use crate::http::resolve;
 use crate::http::server::Api;
 use crate::store::StoreError;
 
-/// List the files that the script left
+/// List the output files
 #[utoipa::path(
-    get, operation_id = "list_outputs", path = "/api/v1/executions/{id}/outputs", tag = "outputs", params(("id" = String, Path, description = "An id, or any unambiguous beginning of one")),
-    responses((status = 200, body = OutputList), Refused, NoSuch)
+    get, operation_id = "list_outputs", path = "/api/v1/executions/{id}/outputs", tag = "outputs",
+    params(IdParameter),
+    responses((status = 200, body = OutputList), CommonErrors, ExecutionErrors)
 )]
 pub(crate) async fn list(
     api: Data<Api>,
-    Asking(caller): Asking,
+    Authenticated(caller): Authenticated,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let id = resolve::execution(&api, &caller, &id).await?;
-    // Tells an execution without outputs from one that does not exist.
+    // An execution that does not exist must not look like one without outputs.
     api.store.status(&id).await?;
     Ok(HttpResponse::Ok().json(OutputList { items: api.store.outputs(&id).await? }))
 }
 
-/// One of these files
+/// Download an output file
 #[utoipa::path(
     get, path = "/api/v1/executions/{id}/outputs/{name}", tag = "outputs",
-    params(("id" = String, Path, description = "An id, or any unambiguous beginning of one"), ("name" = String, Path, description = "As in the list; it may have slashes")),
-    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"), Refused, NoSuch)
+    params(IdParameter, ("name" = String, Path, description = "As in the list; may contain slashes")),
+    responses(
+        (status = 200, body = Vec<u8>, content_type = "application/octet-stream"), CommonErrors, ExecutionErrors
+    )
 )]
 pub(crate) async fn download(
     api: Data<Api>,
-    Asking(caller): Asking,
-    asked: Path<(String, String)>,
+    Authenticated(caller): Authenticated,
+    path: Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, name) = asked.into_inner();
+    let (id, name) = path.into_inner();
     let id = resolve::execution(&api, &caller, &id).await?;
-    // No file is called so, and Postgres would not even look for it.
-    let found = match name.contains('\0') {
+    // Postgres rejects NUL in text, and no file name contains it.
+    let result = match name.contains('\0') {
         true => Err(StoreError::NotFound),
         false => api.store.output(&id, &name).await,
     };
-    let file = match found {
+    let file = match result {
         Ok(file) => file,
         Err(StoreError::NotFound) => {
-            // Tells an execution without that file from one that does not exist.
+            // An execution that does not exist must not look like one without this file.
             api.store.status(&id).await?;
-            return Err(ApiError::NotFound(format!("{id} has no output of that name")));
+            return Err(ApiError::NotFound(format!("no such output file of {id}")));
         }
         Err(other) => return Err(other.into()),
     };
     let base = name.rsplit('/').next().unwrap_or(&name).to_owned();
-    // Never shown in a browser: it is whatever a script wrote.
+    // A script controls the content, so a browser must not display it.
     let attachment = ContentDisposition {
         disposition: DispositionType::Attachment,
         parameters: vec![DispositionParam::Filename(base)],

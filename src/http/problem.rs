@@ -1,4 +1,4 @@
-//! Every error of the API, and how it looks from outside.
+//! Every error of the API, and the problem document (RFC 9457) that represents it.
 
 use actix_web::body::BoxBody;
 use actix_web::http::{StatusCode, header};
@@ -10,25 +10,22 @@ use thiserror::Error;
 use crate::execution::Scope;
 use crate::store::StoreError;
 
-/// Seconds after which a client may ask again.
-const RETRY_AFTER: &str = "1";
-
 #[derive(Debug, Error)]
 pub(crate) enum ApiError {
     #[error("{0}")]
     BadRequest(String),
     #[error("{0}")]
     Unauthorized(String),
-    /// The key is fine, but not for this.
-    #[error("this key may not do that: it lacks the scope {0}")]
+    /// The key is valid but does not allow this.
+    #[error("the API key lacks the scope {0}")]
     Forbidden(Scope),
-    /// A browser asks for a page of somebody else.
+    /// A browser sent the request for a page of another site.
     #[error("{0}")]
-    Foreign(String),
+    CrossOrigin(String),
     #[error("{0}")]
     NotFound(String),
-    #[error("{method} is not possible here")]
-    MethodNotAllowed { method: String, allowed: &'static str },
+    #[error("the method {method} is not allowed here")]
+    MethodNotAllowed { method: String, allowed: String },
     #[error("{0}")]
     Timeout(String),
     #[error("{0}")]
@@ -37,25 +34,25 @@ pub(crate) enum ApiError {
     TooLarge(String),
     #[error("{0}")]
     HeadTooLarge(String),
-    #[error("the body must be JSON, with content-type: application/json")]
+    #[error("unsupported media type: the body must be JSON, with `Content-Type: application/json`")]
     UnsupportedMediaType,
-    #[error("the request is well-formed but wrong")]
+    #[error("the request is well-formed but invalid")]
     Unprocessable(Vec<FieldError>),
+    /// The queue, the memory for submissions or the number of followers is at its limit.
     #[error("{0}")]
     TooManyRequests(String),
-    /// More requests than this client may make.
-    #[error("{words}")]
-    TooFast { words: String, retry_after: u64 },
-    /// Also after everything that may go has gone.
+    #[error("{message}")]
+    RateLimited { message: String, retry_after: u64 },
+    /// The data of queued and running executions alone exceeds the disk budget.
     #[error("{0}")]
-    Full(String),
-    /// Passing: the database is away.
+    InsufficientStorage(String),
+    /// Temporary: the database cannot be reached.
     #[error("{0}")]
     Unavailable(String),
-    /// Passing as well, but somebody has to make room first.
+    /// The database's disk is full, so someone has to act.
     #[error("{0}")]
-    NoRoom(String),
-    /// Our mistake; the words are for the log.
+    DiskFull(String),
+    /// A bug. The message goes to the log only.
     #[error("{0}")]
     Internal(String),
 }
@@ -65,49 +62,33 @@ impl ApiError {
         Self::Unprocessable(vec![FieldError { field: field.to_owned(), message: message.into() }])
     }
 
-    fn title(&self) -> &'static str {
-        match self {
-            ApiError::BadRequest(_) => "bad request",
-            ApiError::Unauthorized(_) => "unauthorized",
-            ApiError::Forbidden(_) | ApiError::Foreign(_) => "forbidden",
-            ApiError::NotFound(_) => "not found",
-            ApiError::MethodNotAllowed { .. } => "method not allowed",
-            ApiError::Timeout(_) => "request timeout",
-            ApiError::Conflict(_) => "conflict",
-            ApiError::TooLarge(_) => "too large",
-            ApiError::HeadTooLarge(_) => "request header fields too large",
-            ApiError::UnsupportedMediaType => "unsupported media type",
-            ApiError::Unprocessable(_) => "unprocessable",
-            ApiError::TooManyRequests(_) | ApiError::TooFast { .. } => "too many requests",
-            ApiError::Full(_) => "insufficient storage",
-            ApiError::Unavailable(_) | ApiError::NoRoom(_) => "unavailable",
-            ApiError::Internal(_) => "internal error",
-        }
-    }
-
     fn detail(&self) -> String {
         match self {
-            ApiError::Internal(_) => {
-                "something went wrong inside RGrid; the server's log says what".to_owned()
-            }
-            ApiError::Unavailable(_) => "the database is not available at the moment".to_owned(),
-            ApiError::NoRoom(_) => "the database's disk is full".to_owned(),
+            Self::Internal(_) => "internal error; the server's log contains the cause".to_owned(),
+            Self::Unavailable(_) => "the database is currently unavailable".to_owned(),
+            Self::DiskFull(_) => "the database's disk is full".to_owned(),
             other => other.to_string(),
         }
     }
 
     fn hint(&self) -> Option<&'static str> {
         match self {
-            ApiError::Unavailable(_) => Some("nothing was accepted; ask again in a moment"),
-            ApiError::NoRoom(_) => Some("nothing was accepted; ask again when there is room"),
-            ApiError::Full(_) => Some("wait for some of what runs to end, or raise retention.disk_budget"),
-            ApiError::TooManyRequests(_) => Some("ask again when some of what waits has run"),
-            ApiError::Unauthorized(_) => {
-                Some("send `Authorization: Bearer rg_…`; `rgridd keys create` makes a key on the server")
+            Self::Unavailable(_) => Some("nothing was accepted; try again in a moment"),
+            Self::DiskFull(_) => Some("nothing was accepted; free disk space, then try again"),
+            Self::InsufficientStorage(_) => {
+                Some("wait until some executions have ended, or raise retention.disk_budget")
             }
-            ApiError::Forbidden(_) => Some("`rgridd keys create --scope …` on the server makes one that may"),
-            ApiError::Foreign(_) => Some("a server with auth.mode = \"keys\" may be asked from anywhere"),
-            ApiError::NotFound(_) => Some("`/docs` on this server describes the API"),
+            Self::TooManyRequests(_) => Some("try again when some executions have ended"),
+            Self::Unauthorized(_) => {
+                Some("send `Authorization: Bearer rg_…`; `rgridd keys create` creates a key on the server")
+            }
+            Self::Forbidden(_) => {
+                Some("create a key with this scope on the server: `rgridd keys create --scope …`")
+            }
+            Self::CrossOrigin(_) => {
+                Some("to use this server from other hosts or sites, set auth.mode = \"keys\"")
+            }
+            Self::NotFound(_) => Some("`/docs` on this server describes the API"),
             _ => None,
         }
     }
@@ -116,95 +97,95 @@ impl ApiError {
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
-            ApiError::BadRequest(_) => StatusCode::BAD_REQUEST,
-            ApiError::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            ApiError::Forbidden(_) | ApiError::Foreign(_) => StatusCode::FORBIDDEN,
-            ApiError::NotFound(_) => StatusCode::NOT_FOUND,
-            ApiError::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            ApiError::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
-            ApiError::Conflict(_) => StatusCode::CONFLICT,
-            ApiError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            ApiError::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            ApiError::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            ApiError::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            ApiError::TooManyRequests(_) | ApiError::TooFast { .. } => StatusCode::TOO_MANY_REQUESTS,
-            ApiError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
-            ApiError::Unavailable(_) | ApiError::NoRoom(_) => StatusCode::SERVICE_UNAVAILABLE,
-            ApiError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) | Self::CrossOrigin(_) => StatusCode::FORBIDDEN,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyRequests(_) | Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::InsufficientStorage(_) => StatusCode::INSUFFICIENT_STORAGE,
+            Self::Unavailable(_) | Self::DiskFull(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
+        let status = self.status_code();
+        let mut response = HttpResponse::build(status);
+        let mut errors = Vec::new();
         match self {
-            ApiError::Internal(words) => slog_scope::error!("a request failed"; "error" => words),
-            ApiError::NoRoom(words) => slog_scope::warn!("a request was refused"; "error" => words),
+            Self::Internal(error) => slog_scope::error!("request failed"; "error" => error),
+            Self::DiskFull(error) => slog_scope::warn!("request rejected: disk full"; "error" => error),
+            Self::Unprocessable(fields) => errors.clone_from(fields),
             _ => {}
         }
-        let status = self.status_code();
-        let errors = match self {
-            ApiError::Unprocessable(errors) => errors.clone(),
-            _ => Vec::new(),
-        };
+        match self {
+            Self::Unavailable(_) | Self::DiskFull(_) | Self::TooManyRequests(_) => {
+                response.insert_header((header::RETRY_AFTER, 1));
+            }
+            Self::RateLimited { retry_after, .. } => {
+                response.insert_header((header::RETRY_AFTER, *retry_after));
+            }
+            Self::Unauthorized(_) => {
+                response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"rgrid\""));
+            }
+            Self::MethodNotAllowed { allowed, .. } => {
+                response.insert_header((header::ALLOW, allowed.as_str()));
+            }
+            // The rest of the body must not be parsed as the next request.
+            Self::Timeout(_) => {
+                response.force_close();
+            }
+            _ => {}
+        }
         let problem = Problem {
             kind: "about:blank".to_owned(),
-            title: self.title().to_owned(),
+            // RFC 9457: with `about:blank`, the title is the status's phrase.
+            title: status.canonical_reason().unwrap_or_default().to_owned(),
             status: status.as_u16(),
             detail: self.detail(),
             hint: self.hint().map(str::to_owned),
             errors,
         };
-        let mut response = HttpResponse::build(status);
-        match self {
-            ApiError::Unavailable(_) | ApiError::NoRoom(_) | ApiError::TooManyRequests(_) => {
-                response.insert_header((header::RETRY_AFTER, RETRY_AFTER));
-            }
-            ApiError::TooFast { retry_after, .. } => {
-                response.insert_header((header::RETRY_AFTER, *retry_after));
-            }
-            ApiError::Unauthorized(_) => {
-                response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"rgrid\""));
-            }
-            ApiError::MethodNotAllowed { allowed, .. } => {
-                response.insert_header((header::ALLOW, *allowed));
-            }
-            // What is left of the body must not be taken for the next request.
-            ApiError::Timeout(_) => {
-                response.force_close();
-            }
-            _ => {}
-        }
-        // These types always serialise.
-        let body = serde_json::to_string(&problem).unwrap_or_default();
-        response.content_type(PROBLEM_JSON).body(body)
+        // Serializing these types cannot fail.
+        response.content_type(PROBLEM_JSON).body(serde_json::to_string(&problem).unwrap_or_default())
     }
 }
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::DiskFull(words) => ApiError::NoRoom(words),
-            passing if passing.is_transient() => ApiError::Unavailable(passing.to_string()),
-            StoreError::NotFound => ApiError::NotFound("there is no such execution".to_owned()),
+            StoreError::DiskFull(message) => Self::DiskFull(message),
+            passing if passing.is_transient() => Self::Unavailable(passing.to_string()),
+            StoreError::NotFound => Self::NotFound("no such execution".to_owned()),
             StoreError::Ambiguous(count) => {
-                let many = if count >= 20 { "20 or more".to_owned() } else { count.to_string() };
-                ApiError::Conflict(format!("{many} executions begin with that id; write more of it"))
+                let count = if count >= 20 { "20 or more".to_owned() } else { count.to_string() };
+                Self::Conflict(format!(
+                    "the ID is ambiguous: {count} executions begin with it; use a longer prefix"
+                ))
             }
             StoreError::KeyReused => {
-                ApiError::Conflict("this Idempotency-Key was used for another submission".to_owned())
+                Self::Conflict("this Idempotency-Key was already used for another submission".to_owned())
             }
-            StoreError::Conflict(words) => ApiError::Conflict(words),
-            other => ApiError::Internal(other.to_string()),
+            StoreError::Conflict(message) => Self::Conflict(message),
+            other => Self::Internal(other.to_string()),
         }
     }
 }
 
-pub(crate) async fn no_such_path(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    Err(ApiError::NotFound(format!("there is nothing at {}", request.path())))
+pub(crate) async fn path_not_found(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::NotFound(format!("no such path: {}", request.path())))
 }
 
-pub(crate) async fn no_such_method(
+pub(crate) async fn method_not_allowed(
     request: HttpRequest,
-    allowed: &'static str,
+    allowed: String,
 ) -> Result<HttpResponse, ApiError> {
     Err(ApiError::MethodNotAllowed { method: request.method().to_string(), allowed })
 }

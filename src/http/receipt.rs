@@ -1,35 +1,37 @@
-//! `GET /executions/{id}/receipt`: what an execution was made of, and the `docker run` line that does the same.
+//! `GET /executions/{id}/receipt`: what an execution consists of, and the `docker run` line that does the same.
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
 use rgrid_api::{OutputFile, Receipt, ReceiptLimits};
 
-use crate::http::middleware::auth::Asking;
-use crate::http::openapi::{NoSuch, Refused};
+use crate::http::middleware::auth::Authenticated;
+use crate::http::openapi::{CommonErrors, ExecutionErrors, IdParameter};
 use crate::http::problem::ApiError;
 use crate::http::resolve;
 use crate::http::server::Api;
 use crate::settings::{Ecosystem, RuntimeEntry};
 use crate::store::JobDefinition;
 
-/// What an execution was made of
+/// Get the receipt: what the execution consists of
 ///
-/// With the `docker run` line that does the same by hand.
+/// Includes a `docker run` line that does the same.
 #[utoipa::path(
     get, path = "/api/v1/executions/{id}/receipt", tag = "executions",
-    params(("id" = String, Path, description = "An id, or any unambiguous beginning of one")),
-    responses((status = 200, body = Receipt), Refused, NoSuch)
+    params(IdParameter),
+    responses((status = 200, body = Receipt), CommonErrors, ExecutionErrors)
 )]
 pub(crate) async fn receipt(
     api: Data<Api>,
-    Asking(caller): Asking,
+    Authenticated(caller): Authenticated,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let id = resolve::execution(&api, &caller, &id).await?;
     let made = api.store.job_definition(&id).await?;
     let mut files = api.store.submitted_files(&id).await?;
     if files.is_empty() {
-        return Err(ApiError::NotFound(format!("the files of {id} were removed by the retention's rules")));
+        return Err(ApiError::NotFound(format!(
+            "the input files of {id} have been removed (retention settings)"
+        )));
     }
     let script = files.remove(0);
     let runtime = api.runtimes.get(&made.runtime);
@@ -58,7 +60,7 @@ pub(crate) async fn receipt(
     Ok(HttpResponse::Ok().json(receipt))
 }
 
-/// What the sandbox's profile means in Docker's own words. The folder takes the place of the workspace.
+/// Expresses the sandbox's profile as Docker options. The current directory becomes the workspace.
 fn docker_run(
     made: &JobDefinition,
     script: &OutputFile,
@@ -68,11 +70,10 @@ fn docker_run(
     let image = made.image.clone().or_else(|| runtime.map(|entry| entry.image.clone()));
     let command = runtime.map(|entry| entry.command.clone()).unwrap_or_default();
     let half = limits.memory_bytes / 2;
-    let mut words: Vec<String> =
-        ["timeout", &format!("{}s", limits.timeout_seconds), "docker", "run", "--rm"]
-            .map(str::to_owned)
-            .into();
-    let mut add = |more: &[&str]| words.extend(more.iter().map(|word| quoted(word)));
+    let mut line: Vec<String> = ["timeout", &format!("{}s", limits.timeout_seconds), "docker", "run", "--rm"]
+        .map(str::to_owned)
+        .into();
+    let mut add = |more: &[&str]| line.extend(more.iter().map(|word| quoted(word)));
     add(&["--user", "1000:1000", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only"]);
     add(&[
         "--tmpfs",
@@ -86,26 +87,26 @@ fn docker_run(
     for name in &made.env_keys {
         add(&["--env", name]);
     }
-    words.push("--volume \"$PWD\":/workspace --workdir /workspace".to_owned());
-    words.push(quoted(&image.unwrap_or_else(|| "IMAGE".to_owned())));
+    line.push("--volume \"$PWD\":/workspace --workdir /workspace".to_owned());
+    line.push(quoted(&image.unwrap_or_else(|| "IMAGE".to_owned())));
     let python = runtime.is_some_and(|entry| entry.ecosystem() == Ecosystem::Python);
     let mut run: Vec<String> = command.iter().map(|word| quoted(word)).collect();
     run.extend(std::iter::once(&script.name).chain(&made.args()).map(|word| quoted(word)));
     if let Some(requirements) = made.requirements.as_deref().filter(|_| python) {
-        // Wherever they came from, they need not lie in the folder.
+        // The requirements may come from PEP 723 metadata, so there need not be a file.
         let install = format!(
             "printf %s {} >/tmp/requirements.txt && python3 -m pip install --quiet --target /tmp/packages -r /tmp/requirements.txt",
             quoted(requirements)
         );
-        let line = format!("{install} && PYTHONPATH=/tmp/packages exec {}", run.join(" "));
-        words.extend(["sh".to_owned(), "-c".to_owned(), quoted(&line)]);
+        let script = format!("{install} && PYTHONPATH=/tmp/packages exec {}", run.join(" "));
+        line.extend(["sh".to_owned(), "-c".to_owned(), quoted(&script)]);
     } else {
-        words.extend(run);
+        line.extend(run);
     }
-    words.join(" ")
+    line.join(" ")
 }
 
-/// One word of a shell, whatever is in it.
+/// Quotes a word for a POSIX shell.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,@+%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -119,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shell_sees_one_word_whatever_is_in_it() {
+    fn quoting_makes_any_text_one_word() {
         assert_eq!(quoted("--cpus"), "--cpus");
         assert_eq!(quoted("$(rm -rf /)"), "'$(rm -rf /)'");
         assert_eq!(quoted("it's"), r"'it'\''s'");

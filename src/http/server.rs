@@ -1,48 +1,47 @@
-//! The server: what the handlers share, the routes, and how connections are limited.
+//! The HTTP server: state shared by the handlers, routes and connection limits.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix_web::dev::{ServerHandle, Service, ServiceRequest};
 use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpResponse, HttpServer, ResponseError, web};
+use actix_web::web::{self, Data, get, post};
+use actix_web::{App, HttpServer, Resource, ResponseError, Route};
 use rgrid_api::units::format_size;
 use slog::{Logger, error};
 use socket2::SockRef;
 
-use crate::http::dashboard::{self, Hour};
-use crate::http::events::{self, Seats};
-use crate::http::list;
-use crate::http::meta;
-use crate::http::middleware::auth::{guard, guard_page};
-use crate::http::middleware::rate_limit::Rates;
-use crate::http::openapi::{document, openapi};
-use crate::http::problem::{ApiError, no_such_method, no_such_path};
-use crate::http::submit::Gate;
-use crate::http::{Readiness, executions, metrics, outputs, receipt};
+use crate::http::dashboard::{self, LastHourCache};
+use crate::http::events::{self, FollowerLimit};
+use crate::http::middleware::auth::{require_key, require_key_for_page};
+use crate::http::middleware::rate_limit::RateLimiter;
+use crate::http::problem::{ApiError, method_not_allowed, path_not_found};
+use crate::http::submit::SubmissionLimiter;
+use crate::http::{Readiness, executions, list, meta, metrics, openapi, outputs, receipt, submit};
 use crate::settings::{RuntimeTable, Settings};
 use crate::store::{DiskBudget, Store};
 
-/// On every answer, so that a client of another version can tell why it is not understood.
+/// Sent with every response, so that a client of another version can explain why it does not understand it.
 const VERSION: HeaderName = HeaderName::from_static("x-rgrid-version");
 
-/// For requests that are open when the server stops.
+/// Time that open requests get when the server stops.
 const SHUTDOWN_SECONDS: u64 = 3;
 
-/// What all handlers share.
+/// State shared by all handlers.
 #[derive(Clone)]
 pub struct Api {
     pub(crate) store: Store,
     pub(crate) settings: Arc<Settings>,
     pub(crate) runtimes: Arc<RuntimeTable>,
     pub(crate) readiness: Arc<Readiness>,
-    pub(crate) gate: Arc<Gate>,
-    pub(crate) seats: Seats,
-    pub(crate) hour: Arc<Hour>,
+    pub(crate) submission_limiter: Arc<SubmissionLimiter>,
+    pub(crate) follower_limit: FollowerLimit,
+    pub(crate) last_hour: Arc<LastHourCache>,
     pub(crate) budget: DiskBudget,
-    pub(crate) rates: Arc<Rates>,
+    pub(crate) rate_limiter: Arc<RateLimiter>,
     /// The OpenAPI document.
     pub(crate) document: Arc<str>,
     pub(crate) log: Logger,
@@ -57,72 +56,81 @@ impl Api {
         log: &Logger,
     ) -> Self {
         let runtimes = Arc::new(settings.runtimes());
-        let document = document(&settings, &runtimes).into();
-        let log = log.new(slog::o!("part" => "http"));
-        let gate = Arc::new(Gate::new(&settings));
-        let rates = Arc::new(Rates::new(settings.http.rate_limit, settings.http.rate_burst));
-        let (seats, hour) = (Seats::new(settings.http.followers), Arc::default());
-        Self { store, settings, runtimes, readiness, gate, seats, hour, budget, rates, document, log }
+        Self {
+            store,
+            readiness,
+            submission_limiter: Arc::new(SubmissionLimiter::new(&settings)),
+            follower_limit: FollowerLimit::new(settings.http.followers),
+            last_hour: Arc::default(),
+            budget,
+            rate_limiter: Arc::new(RateLimiter::new(settings.http.rate_limit, settings.http.rate_burst)),
+            document: openapi::document(&settings, &runtimes).into(),
+            log: log.new(slog::o!("part" => "http")),
+            settings,
+            runtimes,
+        }
     }
 }
 
-/// A server that is running.
+/// A running server.
 pub struct Server {
     handle: ServerHandle,
-    seats: Seats,
+    follower_limit: FollowerLimit,
 }
 
 impl Server {
-    /// Open requests get a moment when `gracefully`.
+    /// If `gracefully`, open requests get [`SHUTDOWN_SECONDS`] to finish.
     pub async fn stop(&self, gracefully: bool) {
-        self.seats.close();
+        self.follower_limit.close();
         self.handle.stop(gracefully).await;
     }
 }
 
-/// Starts to serve; port 0 takes a free one, told in the answer.
+/// Starts the server and returns its address: port 0 selects a free port.
 pub fn serve(api: Api, listen: SocketAddr) -> io::Result<(Server, SocketAddr)> {
     let listener = TcpListener::bind(listen)?;
     let address = listener.local_addr()?;
     let (settings, log) = (Arc::clone(&api.settings), api.log.clone());
     let http = &settings.http;
-    // A client that takes nothing of its answer for so long is cut off; accepted connections inherit it.
+    // Disconnects clients that stop reading a response. Accepted connections inherit the option.
     SockRef::from(&listener).set_tcp_user_timeout(Some(http.idle_timeout.0))?;
     let max_head = usize::try_from(http.max_header.0).unwrap_or(usize::MAX);
-    let seats = api.seats.clone();
-    let data = web::Data::new(api);
+    let follower_limit = api.follower_limit.clone();
+    let data = Data::new(api);
     let server = HttpServer::new(move || {
         App::new()
             .app_data(data.clone())
             .app_data(web::QueryConfig::default().error_handler(|error, _| {
-                ApiError::BadRequest(format!("the query can't be read: {error}")).into()
+                ApiError::BadRequest(format!("cannot parse the query: {error}")).into()
             }))
             .app_data(web::PathConfig::default().error_handler(|error, _| {
-                ApiError::NotFound(format!("the path can't be read: {error}")).into()
+                ApiError::NotFound(format!("cannot parse the path: {error}")).into()
             }))
             .wrap_fn(move |request, service| {
-                let begun = std::time::Instant::now();
-                let answer = match head_size(&request) {
-                    size if size > max_head => Err(request.into_response(head_too_large(size, max_head))),
+                let start = Instant::now();
+                let handled = match head_size(&request) {
+                    size if size > max_head => {
+                        Err(request.into_response(head_too_large(size, max_head).error_response()))
+                    }
                     _ => Ok(service.call(request)),
                 };
                 async move {
-                    let mut answer = match answer {
-                        Ok(answer) => answer.await?,
-                        Err(refused) => refused,
+                    let mut response = match handled {
+                        Ok(response) => response.await?,
+                        Err(rejected) => rejected,
                     };
-                    metrics::answered(&answer, begun.elapsed());
-                    let headers = answer.headers_mut();
+                    metrics::count_response(&response, start.elapsed());
+                    let headers = response.headers_mut();
                     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
                     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
                     headers.insert(VERSION, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
-                    Ok(answer)
+                    Ok(response)
                 }
             })
-            .configure(routes)
+            .configure(configure)
     })
     .workers(http.workers)
-    // actix counts for each of its threads.
+    // actix applies this limit to each of its threads.
     .max_connections(http.max_connections.div_ceil(http.workers))
     .client_request_timeout(http.header_timeout.0)
     .keep_alive(http.idle_timeout.0)
@@ -133,58 +141,110 @@ pub fn serve(api: Api, listen: SocketAddr) -> io::Result<(Server, SocketAddr)> {
     let handle = server.handle();
     actix_rt::spawn(async move {
         if let Err(reason) = server.await {
-            error!(log, "the server ended"; "error" => %reason);
+            error!(log, "the HTTP server stopped unexpectedly"; "error" => %reason);
         }
     });
-    Ok((Server { handle, seats }, address))
+    Ok((Server { handle, follower_limit }, address))
 }
 
-/// Request line and headers, about as they came.
+/// Approximate size of the request line and headers.
 fn head_size(request: &ServiceRequest) -> usize {
     let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
     request.uri().to_string().len() + headers.sum::<usize>()
 }
 
-fn head_too_large(size: usize, most: usize) -> HttpResponse {
-    let (size, most) = (format_size(size as u64), format_size(most as u64));
-    let words =
-        format!("the request's line and headers have {size}, at most {most} are allowed (http.max_header)");
-    ApiError::HeadTooLarge(words).error_response()
+fn head_too_large(size: usize, limit: usize) -> ApiError {
+    ApiError::HeadTooLarge(format!(
+        "the request line and headers are too large: {}, at most {} are allowed (http.max_header)",
+        format_size(size as u64),
+        format_size(limit as u64)
+    ))
 }
 
-fn routes(config: &mut web::ServiceConfig) {
-    let read = |path: &str, route: actix_web::Route| {
-        web::resource(path).route(route).default_service(web::to(|asked| no_such_method(asked, "GET")))
-    };
-    let act = |path: &str, route: actix_web::Route| {
-        web::resource(path).route(route).default_service(web::to(|asked| no_such_method(asked, "POST")))
-    };
+/// A path, and its handler for each method.
+pub(crate) type Endpoint = (&'static str, Vec<(&'static str, Route)>);
+
+/// The endpoints that need no key.
+fn open_endpoints() -> [Endpoint; 3] {
+    [
+        ("/healthz", vec![("GET", get().to(meta::healthz))]),
+        ("/readyz", vec![("GET", get().to(meta::readyz))]),
+        ("/openapi.json", vec![("GET", get().to(openapi::openapi))]),
+    ]
+}
+
+/// Takes the key like a page of the dashboard, which links to it.
+fn metrics_endpoint() -> Endpoint {
+    ("/metrics", vec![("GET", get().to(metrics::metrics))])
+}
+
+/// The endpoints below `/api/v1`.
+fn api_endpoints() -> [Endpoint; 11] {
+    [
+        ("/executions", vec![("GET", get().to(list::list)), ("POST", post().to(submit::submit))]),
+        ("/executions/{id}", vec![("GET", get().to(executions::get))]),
+        ("/executions/{id}/logs", vec![("GET", get().to(executions::logs))]),
+        ("/executions/{id}/events", vec![("GET", get().to(events::events))]),
+        ("/executions/{id}/receipt", vec![("GET", get().to(receipt::receipt))]),
+        ("/executions/{id}/cancel", vec![("POST", post().to(executions::cancel))]),
+        ("/executions/{id}/retry", vec![("POST", post().to(submit::retry))]),
+        ("/executions/{id}/outputs", vec![("GET", get().to(outputs::list))]),
+        ("/executions/{id}/outputs/{name:.*}", vec![("GET", get().to(outputs::download))]),
+        ("/runtimes", vec![("GET", get().to(meta::runtimes))]),
+        ("/workers", vec![("GET", get().to(meta::workers))]),
+    ]
+}
+
+/// Any other method gets 405 with the allowed ones.
+pub(crate) fn resource((path, methods): Endpoint) -> Resource {
+    let allowed: Vec<&str> = methods.iter().map(|(method, _)| *method).collect();
+    let allowed = allowed.join(", ");
+    methods
+        .into_iter()
+        .fold(web::resource(path), |resource, (_, route)| resource.route(route))
+        .default_service(web::to(move |request| method_not_allowed(request, allowed.clone())))
+}
+
+fn configure(config: &mut web::ServiceConfig) {
+    for endpoint in open_endpoints() {
+        config.service(resource(endpoint));
+    }
+    config.service(resource(metrics_endpoint()).wrap(from_fn(require_key_for_page)));
+    let api = web::scope("/api/v1").wrap(from_fn(require_key)).default_service(web::to(path_not_found));
     config
-        .service(read("/healthz", web::get().to(meta::healthz)))
-        .service(read("/readyz", web::get().to(meta::readyz)))
-        .service(read("/openapi.json", web::get().to(openapi)))
-        .service(read("/metrics", web::get().to(metrics::metrics)).wrap(from_fn(guard_page)))
-        .service(
-            web::scope("/api/v1")
-                .wrap(from_fn(guard))
-                .service(
-                    web::resource("/executions")
-                        .route(web::post().to(executions::submit))
-                        .route(web::get().to(list::list))
-                        .default_service(web::to(|asked| no_such_method(asked, "GET, POST"))),
-                )
-                .service(read("/executions/{id}", web::get().to(executions::get)))
-                .service(read("/executions/{id}/logs", web::get().to(executions::logs)))
-                .service(read("/executions/{id}/events", web::get().to(events::events)))
-                .service(read("/executions/{id}/receipt", web::get().to(receipt::receipt)))
-                .service(act("/executions/{id}/cancel", web::post().to(executions::cancel)))
-                .service(act("/executions/{id}/retry", web::post().to(executions::retry)))
-                .service(read("/executions/{id}/outputs", web::get().to(outputs::list)))
-                .service(read("/executions/{id}/outputs/{name:.*}", web::get().to(outputs::download)))
-                .service(read("/runtimes", web::get().to(meta::runtimes)))
-                .service(read("/workers", web::get().to(meta::workers)))
-                .default_service(web::to(no_such_path)),
-        )
-        .configure(dashboard::routes)
-        .default_service(web::to(no_such_path));
+        .service(api_endpoints().map(resource).into_iter().fold(api, |api, resource| api.service(resource)))
+        .configure(dashboard::configure)
+        .default_service(web::to(path_not_found));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_endpoint_is_in_the_openapi_document() {
+        let settings = crate::settings::load(None, []).unwrap();
+        let document: serde_json::Value =
+            serde_json::from_str(&openapi::document(&settings, &settings.runtimes())).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        let documented: BTreeSet<String> = paths
+            .iter()
+            .flat_map(|(path, calls)| {
+                calls.as_object().unwrap().keys().map(move |m| format!("{} {path}", m.to_uppercase()))
+            })
+            .collect();
+        let names = |prefix: &'static str, endpoints: Vec<Endpoint>| {
+            endpoints.into_iter().flat_map(move |(path, methods)| {
+                let path = path.replace(":.*}", "}");
+                methods.into_iter().map(move |(method, _)| format!("{method} {prefix}{path}"))
+            })
+        };
+        let registered: BTreeSet<String> = names("", open_endpoints().into())
+            .chain(names("", vec![metrics_endpoint()]))
+            .chain(names("/api/v1", api_endpoints().into()))
+            .collect();
+        assert_eq!(documented, registered);
+    }
 }

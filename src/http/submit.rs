@@ -1,134 +1,181 @@
-//! `POST /executions`: reading the body, and whether there is room for it.
+//! `POST /executions` and `POST /executions/{id}/retry`: reading the body, and the limits for new executions.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use actix_web::HttpRequest;
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use actix_web::web::{BytesMut, Payload};
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use actix_web::web::{BytesMut, Data, Path, Payload};
+use actix_web::{HttpRequest, HttpResponse};
 use futures_util::StreamExt;
 use rgrid_api::shape::Object;
 use rgrid_api::units::{format_duration, format_size};
-use rgrid_api::{FieldError, Retry, Submission};
+use rgrid_api::{Execution, FieldError, Problem, Retry, Submission};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::execution::IdempotencyKey;
+use crate::execution::{ExecutionId, IdempotencyKey};
+use crate::http::middleware::auth::Authenticated;
+use crate::http::openapi::{BodyErrors, CommonErrors, ExecutionErrors, IdParameter, ValidationErrors};
 use crate::http::problem::ApiError;
 use crate::http::server::Api;
+use crate::http::{resolve, validate};
 use crate::settings::Settings;
+use crate::store::{Reservation, Submitted};
 
-/// Everything of a body that has no limit of its own: names, labels, JSON itself.
-const SLACK: u64 = 1024 * 1024;
-const KEY_MAX: usize = 255;
-/// The queue's length is asked for at most this often.
-const DEPTH_AGE: Duration = Duration::from_secs(1);
-/// How long a submission waits for memory that others use.
-const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the parts of a body without a limit of their own: names, labels and JSON syntax.
+const JSON_OVERHEAD: u64 = 1024 * 1024;
+const IDEMPOTENCY_KEY_MAX: usize = 255;
+/// The length of the queue is queried at most this often.
+const QUEUE_DEPTH_AGE: Duration = Duration::from_secs(1);
+/// How long a submission waits for memory that other submissions use.
+const MEMORY_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(crate) struct Body {
-    pub submission: Submission,
-    pub sha256: Vec<u8>,
-    /// Its share of the memory for submissions; given back when the submission is stored.
-    pub room: OwnedSemaphorePermit,
-}
-
-pub(crate) async fn read(api: &Api, request: &HttpRequest, payload: Payload) -> Result<Body, ApiError> {
-    must_be_json(request)?;
-    let (bytes, room) = whole(api, request, payload).await?;
+/// Submit a script
+#[utoipa::path(
+    post, path = "/api/v1/executions", tag = "executions", request_body = Submission,
+    params(("idempotency-key" = Option<String>, Header, pattern = "^[!-~]{1,255}$",
+        description = "The same key with the same body returns the first submission")),
+    responses(
+        (status = 201, body = Execution, headers(("location" = String))),
+        (status = 200, body = Execution, headers(("location" = String)), description = "Already submitted with this key"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "The idempotency key was used for another submission"),
+        CommonErrors, ValidationErrors, BodyErrors
+    )
+)]
+pub(crate) async fn submit(
+    api: Data<Api>,
+    Authenticated(caller): Authenticated,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, ApiError> {
+    require_json(&request)?;
+    let (bytes, memory) = read_body(&api, &request, payload).await?;
     let submission: Submission = parse(&bytes)?;
     let sha256 = digest(&bytes, &submission);
-    Ok(Body { submission, sha256, room })
+    drop(bytes);
+    let validated = validate::submission(submission, &caller, &api.settings, &api.runtimes);
+    let mut new = validated.map_err(ApiError::Unprocessable)?;
+    new.key = caller.key().cloned();
+    new.idempotency = idempotency_key(&request, sha256)?;
+    api.submission_limiter.check_queue(&api).await?;
+    let size = new.inputs.iter().map(|file| file.content.len()).sum::<usize>() + new.script.content.len();
+    let _disk = reserve_disk(&api, size as u64).await?;
+    let (mut response, id) = match api.store.submit(new).await? {
+        Submitted::New(id) => (HttpResponse::Created(), id),
+        Submitted::Known(id) => (HttpResponse::Ok(), id),
+    };
+    drop(memory);
+    let execution = api.store.execution(&id).await?;
+    Ok(response.insert_header((LOCATION, location(&id))).json(execution))
 }
 
-/// No body is a body without secrets.
-pub(crate) async fn read_retry(
-    api: &Api,
-    request: &HttpRequest,
+/// Run the same job again
+#[utoipa::path(
+    post, path = "/api/v1/executions/{id}/retry", tag = "executions", request_body = Option<Retry>,
+    params(IdParameter),
+    responses(
+        (status = 201, body = Execution, headers(("location" = String))),
+        CommonErrors, ExecutionErrors, ValidationErrors, BodyErrors
+    )
+)]
+pub(crate) async fn retry(
+    api: Data<Api>,
+    Authenticated(caller): Authenticated,
+    id: Path<String>,
+    request: HttpRequest,
     payload: Payload,
-) -> Result<Retry, ApiError> {
-    let (bytes, _room) = whole(api, request, payload).await?;
-    if bytes.is_empty() {
-        return Ok(Retry::default());
-    }
-    must_be_json(request)?;
-    parse(&bytes)
+) -> Result<HttpResponse, ApiError> {
+    let id = resolve::execution(&api, &caller, &id).await?;
+    let (bytes, memory) = read_body(&api, &request, payload).await?;
+    let retry = if bytes.is_empty() {
+        Retry::default()
+    } else {
+        require_json(&request)?;
+        parse(&bytes)?
+    };
+    drop(memory);
+    let required = api.store.secret_names(&id).await?;
+    let secrets =
+        validate::retry_secrets(&required, retry, &api.settings).map_err(ApiError::Unprocessable)?;
+    api.submission_limiter.check_queue(&api).await?;
+    let _disk = reserve_disk(&api, 0).await?;
+    let new_id = api.store.retry(&id, secrets, caller.key().cloned()).await?;
+    let execution = api.store.execution(&new_id).await?;
+    Ok(HttpResponse::Created().insert_header((LOCATION, location(&new_id))).json(execution))
 }
 
-fn must_be_json(request: &HttpRequest) -> Result<(), ApiError> {
+fn location(id: &ExecutionId) -> String {
+    format!("/api/v1/executions/{id}")
+}
+
+/// Reserves disk space in the database for the inputs and the output of an execution.
+async fn reserve_disk(api: &Api, bytes: u64) -> Result<Reservation, ApiError> {
+    api.budget.reserve(&api.store, bytes).await?.map_err(|none| {
+        ApiError::InsufficientStorage(format!(
+            "not enough storage for {} more: queued and running executions use the {} that this server may store \
+             (retention.disk_budget)",
+            format_size(bytes),
+            format_size(none.most)
+        ))
+    })
+}
+
+fn require_json(request: &HttpRequest) -> Result<(), ApiError> {
     let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_json = kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json");
     if is_json { Ok(()) } else { Err(ApiError::UnsupportedMediaType) }
 }
 
-/// Of the body as it came. The digest outlives the secrets, and a weak one could be guessed from it, so of
-/// those only the names count.
-fn digest(bytes: &[u8], submission: &Submission) -> Vec<u8> {
-    if submission.secrets.is_empty() {
-        return Sha256::digest(bytes).to_vec();
-    }
-    let mut public = submission.clone();
-    public.secrets.values_mut().for_each(String::clear);
-    // These types always serialise.
-    Sha256::digest(serde_json::to_vec(&public).unwrap_or_default()).to_vec()
-}
-
-async fn whole(
+/// Reads the body and reserves memory for it until the result is dropped.
+async fn read_body(
     api: &Api,
     request: &HttpRequest,
     mut payload: Payload,
 ) -> Result<(BytesMut, OwnedSemaphorePermit), ApiError> {
     let settings = &api.settings;
-    let limit = largest(settings);
+    let limit = max_body(settings);
     let too_large = || {
-        let (files, script) = (settings.submission.max_files_size.0, settings.submission.max_script.0);
-        let words = format!(
-            "a submission has at most {}: files {}, script {}",
+        ApiError::TooLarge(format!(
+            "the request is too large: a submission has at most {} (files {}, script {})",
             format_size(limit),
-            format_size(files),
-            format_size(script)
-        );
-        ApiError::TooLarge(words)
+            format_size(settings.submission.max_files_size.0),
+            format_size(settings.submission.max_script.0)
+        ))
     };
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > limit) {
         return Err(too_large());
     }
-    let room = api.gate.room(announced.unwrap_or(limit)).await?;
+    let memory = api.submission_limiter.reserve_memory(announced.unwrap_or(limit)).await?;
     let mut body = BytesMut::new();
-    let reading = async {
-        while let Some(piece) = payload.next().await {
-            let piece =
-                piece.map_err(|error| ApiError::BadRequest(format!("the body broke off: {error}")))?;
-            if (body.len() + piece.len()) as u64 > limit {
+    let read = async {
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|error| {
+                ApiError::BadRequest(format!("cannot read the body: the connection broke off: {error}"))
+            })?;
+            if (body.len() + chunk.len()) as u64 > limit {
                 return Err(too_large());
             }
-            body.extend_from_slice(&piece);
+            body.extend_from_slice(&chunk);
         }
         Ok(())
     };
-    let patience = settings.http.body_timeout.0;
-    let slow = |_| {
-        ApiError::Timeout(format!(
-            "the body was not there after {} (http.body_timeout)",
-            format_duration(patience)
-        ))
-    };
-    tokio::time::timeout(patience, reading).await.map_err(slow)??;
-    Ok((body, room))
+    let timeout = settings.http.body_timeout.0;
+    tokio::time::timeout(timeout, read).await.map_err(|_| {
+        let timeout = format_duration(timeout);
+        ApiError::Timeout(format!("the body did not arrive within {timeout} (http.body_timeout)"))
+    })??;
+    Ok((body, memory))
 }
 
-fn kib(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
-}
-
-/// Base64 makes four bytes of three; JSON escapes make up to six of one in text.
-fn largest(settings: &Settings) -> u64 {
+/// Base64 takes four bytes for three; a JSON escape takes up to six bytes for one.
+fn max_body(settings: &Settings) -> u64 {
     let limits = &settings.submission;
     let text =
         limits.max_script.0 + limits.max_args_size.0 + 2 * limits.max_env_size.0 + limits.max_requirements.0;
-    limits.max_files_size.0 / 3 * 4 + 6 * text + SLACK
+    limits.max_files_size.0 / 3 * 4 + 6 * text + JSON_OVERHEAD
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
@@ -139,17 +186,17 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         if !inner.is_data() {
             return ApiError::BadRequest(format!("the body is not JSON: {inner}"));
         }
-        // Where it stands is told by the field.
+        // The field is more useful than line and column.
         let message = inner.to_string();
         let message = message.split(" at line ").next().unwrap_or_default().to_owned();
-        ApiError::Unprocessable(vec![FieldError { field: named(&path, &message), message }])
+        ApiError::Unprocessable(vec![FieldError { field: field_name(&path, &message), message }])
     })?;
     json.end().map_err(|error| ApiError::BadRequest(format!("the body is not JSON: {error}")))?;
     Ok(value)
 }
 
-/// serde names a missing or unknown field in its words alone.
-fn named(path: &str, message: &str) -> String {
+/// The field an error is about: serde names a missing or unknown field only in its message.
+fn field_name(path: &str, message: &str) -> String {
     let inner = message.split('`').nth(1).filter(|_| message.contains(" field `"));
     match (path, inner) {
         (".", Some(field)) => field.to_owned(),
@@ -159,77 +206,82 @@ fn named(path: &str, message: &str) -> String {
     }
 }
 
-/// None when there is no such header.
-pub(crate) fn idempotency_key(
-    request: &HttpRequest,
-    sha256: Vec<u8>,
-) -> Result<Option<IdempotencyKey>, ApiError> {
-    let Some(value) = request.headers().get("idempotency-key") else {
-        return Ok(None);
+/// The digest outlives the secrets, and a weak secret could be guessed from it, so it covers only their names.
+fn digest(bytes: &[u8], submission: &Submission) -> Vec<u8> {
+    if submission.secrets.is_empty() {
+        return Sha256::digest(bytes).to_vec();
+    }
+    let mut public = submission.clone();
+    public.secrets.values_mut().for_each(String::clear);
+    // Serializing these types cannot fail.
+    Sha256::digest(serde_json::to_vec(&public).unwrap_or_default()).to_vec()
+}
+
+fn idempotency_key(request: &HttpRequest, sha256: Vec<u8>) -> Result<Option<IdempotencyKey>, ApiError> {
+    let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
+    let is_valid = |key: &&str| {
+        (1..=IDEMPOTENCY_KEY_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
     };
-    let wrong =
-        || ApiError::BadRequest(format!("Idempotency-Key must have 1 to {KEY_MAX} visible ASCII characters"));
-    let key = value.to_str().map_err(|_| wrong())?;
-    if key.is_empty() || key.len() > KEY_MAX || !key.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(wrong());
+    match value.to_str().ok().filter(is_valid) {
+        Some(key) => Ok(Some(IdempotencyKey { key: key.to_owned(), body_sha256: sha256 })),
+        None => Err(ApiError::BadRequest(format!(
+            "invalid Idempotency-Key: it must have 1 to {IDEMPOTENCY_KEY_MAX} visible ASCII characters"
+        ))),
     }
-    Ok(Some(IdempotencyKey { key: key.to_owned(), body_sha256: sha256 }))
 }
 
-/// Keeps the queue, and what is being taken in, from growing without end.
-pub(crate) struct Gate {
-    seen: Mutex<Option<(Instant, u64)>>,
-    /// A permit is 1 KiB of a submission that is being read.
-    room: Arc<Semaphore>,
+/// Limits the length of the queue and the memory for submissions that are being read.
+pub(crate) struct SubmissionLimiter {
+    queue_depth: Mutex<Option<(Instant, u64)>>,
+    /// One permit per KiB.
+    memory: Arc<Semaphore>,
 }
 
-impl Gate {
+impl SubmissionLimiter {
     pub fn new(settings: &Settings) -> Self {
-        // One submission of the largest kind always has a place.
-        let room = kib(settings.submission.max_in_memory.0.max(largest(settings)));
-        Self { seen: Mutex::default(), room: Arc::new(Semaphore::new(room as usize)) }
+        // Even the largest submission must fit.
+        let memory = kib(settings.submission.max_in_memory.0.max(max_body(settings)));
+        Self { queue_depth: Mutex::default(), memory: Arc::new(Semaphore::new(memory as usize)) }
     }
 
-    async fn room(&self, bytes: u64) -> Result<OwnedSemaphorePermit, ApiError> {
-        let waiting = Arc::clone(&self.room).acquire_many_owned(kib(bytes));
-        match tokio::time::timeout(ROOM_TIMEOUT, waiting).await {
-            Ok(Ok(room)) => Ok(room),
-            Ok(Err(_)) | Err(_) => {
-                let words = "too many large submissions are coming in at once (submission.max_in_memory)";
-                Err(ApiError::TooManyRequests(words.to_owned()))
-            }
+    async fn reserve_memory(&self, bytes: u64) -> Result<OwnedSemaphorePermit, ApiError> {
+        let acquire = Arc::clone(&self.memory).acquire_many_owned(kib(bytes));
+        match tokio::time::timeout(MEMORY_TIMEOUT, acquire).await {
+            Ok(Ok(memory)) => Ok(memory),
+            Ok(Err(_)) | Err(_) => Err(ApiError::TooManyRequests(
+                "too many large submissions at the same time (submission.max_in_memory)".to_owned(),
+            )),
         }
     }
 
-    pub async fn admit(&self, api: &Api) -> Result<(), ApiError> {
-        let most = api.settings.queue.max_queued;
-        let queued = match self.recent() {
-            Some(queued) => queued,
+    async fn check_queue(&self, api: &Api) -> Result<(), ApiError> {
+        let limit = api.settings.queue.max_queued;
+        let recent = self.lock().filter(|(at, _)| at.elapsed() < QUEUE_DEPTH_AGE);
+        let queued = match recent {
+            Some((_, queued)) => queued,
             None => {
                 let queued = api.store.queue_depth().await?.queued.unsigned_abs();
                 *self.lock() = Some((Instant::now(), queued));
                 queued
             }
         };
-        if queued < most {
-            self.count_one();
-            return Ok(());
+        if queued >= limit {
+            return Err(ApiError::TooManyRequests(format!(
+                "the queue is full: {queued} executions are queued, at most {limit} are allowed (queue.max_queued)"
+            )));
         }
-        Err(ApiError::TooManyRequests(format!("{queued} executions are waiting, and {most} are the most")))
-    }
-
-    /// Between two looks what was let in counts as waiting, so that a burst does not get past the limit.
-    fn count_one(&self) {
+        // Counted until the next query, so that a burst does not exceed the limit.
         if let Some((_, queued)) = self.lock().as_mut() {
             *queued += 1;
         }
+        Ok(())
     }
 
-    fn recent(&self) -> Option<u64> {
-        self.lock().filter(|(at, _)| at.elapsed() < DEPTH_AGE).map(|(_, queued)| queued)
+    fn lock(&self) -> MutexGuard<'_, Option<(Instant, u64)>> {
+        self.queue_depth.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Instant, u64)>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn kib(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }

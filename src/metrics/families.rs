@@ -1,167 +1,119 @@
-//! Counters, gauges and histograms, each with its labels.
+//! Metric families whose labels are given in the order of the family's label names.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::ops::Deref;
 use std::time::Duration;
 
-use crate::metrics::Text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
 
-/// Label values, in the order of the family's names.
-type Key = Vec<String>;
+type Labels = Vec<(&'static str, String)>;
 
-pub struct Counters {
-    name: &'static str,
-    help: &'static str,
-    labels: &'static [&'static str],
-    values: Mutex<BTreeMap<Key, u64>>,
+/// Label names, and the label values that are exported with zero before their first use: `increase()` does not see
+/// the first increment of a series that appears with it.
+pub(crate) struct Series {
+    pub names: &'static [&'static str],
+    pub initial: &'static [&'static [&'static str]],
 }
 
-impl Counters {
-    pub(crate) fn new(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
-        // One without labels is there from the beginning, so that a rate over it is.
-        let first = if labels.is_empty() { BTreeMap::from([(Vec::new(), 0)]) } else { BTreeMap::new() };
-        Self { name, help, labels, values: Mutex::new(first) }
+pub(crate) const UNLABELLED: Series = Series { names: &[], initial: &[&[]] };
+
+impl Series {
+    fn labels(&self, values: &[&str]) -> Labels {
+        self.names.iter().copied().zip(values.iter().map(|value| (*value).to_owned())).collect()
     }
 
-    pub fn add(&self, labels: &[&str], count: u64) {
-        *lock(&self.values).entry(key(labels)).or_default() += count;
-    }
-
-    pub(crate) fn write(&self, text: &mut Text) {
-        text.head(self.name, self.help, "counter");
-        for (key, value) in lock(&self.values).iter() {
-            text.line(self.name, self.labels, key, *value as f64);
+    fn register<M, C: MetricConstructor<M>>(&self, family: &Family<Labels, M, C>) {
+        for values in self.initial {
+            drop(family.get_or_create(&self.labels(values)));
         }
     }
 }
 
-pub struct Gauge {
-    name: &'static str,
-    help: &'static str,
-    value: AtomicI64,
+pub struct Counters {
+    series: Series,
+    family: Family<Labels, Counter>,
 }
 
-impl Gauge {
-    pub(crate) fn new(name: &'static str, help: &'static str) -> Self {
-        Self { name, help, value: AtomicI64::new(0) }
+impl Counters {
+    /// `name` has neither the registry's prefix nor the suffix `_total`.
+    pub(crate) fn new(registry: &mut Registry, name: &str, help: &str, series: Series) -> Self {
+        let family = Family::default();
+        series.register(&family);
+        registry.register(name, help, family.clone());
+        Self { series, family }
     }
 
-    pub fn set(&self, value: i64) {
-        self.value.store(value, Ordering::Relaxed);
-    }
-
-    /// One more until the answer is dropped.
-    pub fn raise(&'static self) -> Raised {
-        self.value.fetch_add(1, Ordering::Relaxed);
-        Raised(self)
-    }
-
-    pub(crate) fn write(&self, text: &mut Text) {
-        text.head(self.name, self.help, "gauge");
-        text.line(self.name, &[], &[], self.value.load(Ordering::Relaxed) as f64);
-    }
-}
-
-pub struct Raised(&'static Gauge);
-
-impl Drop for Raised {
-    fn drop(&mut self) {
-        self.0.value.fetch_sub(1, Ordering::Relaxed);
+    pub fn add(&self, labels: &[&str], count: u64) {
+        self.family.get_or_create(&self.series.labels(labels)).inc_by(count);
     }
 }
 
 pub struct Histograms {
-    name: &'static str,
-    help: &'static str,
-    labels: &'static [&'static str],
-    bounds: &'static [f64],
-    values: Mutex<BTreeMap<Key, Observed>>,
+    series: Series,
+    family: Family<Labels, Histogram, Buckets>,
 }
 
-#[derive(Default)]
-struct Observed {
-    /// Of each bound, how many were not above it and above the one before.
-    counts: Vec<u64>,
-    count: u64,
-    sum: f64,
+/// Upper bounds in seconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Buckets(pub &'static [f64]);
+
+impl MetricConstructor<Histogram> for Buckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(self.0.iter().copied())
+    }
 }
 
 impl Histograms {
     pub(crate) fn new(
-        name: &'static str,
-        help: &'static str,
-        labels: &'static [&'static str],
-        bounds: &'static [f64],
+        registry: &mut Registry,
+        name: &str,
+        help: &str,
+        series: Series,
+        buckets: Buckets,
     ) -> Self {
-        Self { name, help, labels, bounds, values: Mutex::default() }
+        let family = Family::new_with_constructor(buckets);
+        series.register(&family);
+        registry.register(name, help, family.clone());
+        Self { series, family }
     }
 
     pub fn observe(&self, labels: &[&str], took: Duration) {
-        let seconds = took.as_secs_f64();
-        let bucket = self.bounds.partition_point(|bound| *bound < seconds);
-        let mut values = lock(&self.values);
-        let observed = values.entry(key(labels)).or_default();
-        observed.counts.resize(self.bounds.len(), 0);
-        if let Some(count) = observed.counts.get_mut(bucket) {
-            *count += 1;
-        }
-        observed.count += 1;
-        observed.sum += seconds;
-    }
-
-    pub(crate) fn write(&self, text: &mut Text) {
-        text.head(self.name, self.help, "histogram");
-        let (bucket, sum, count) =
-            (format!("{}_bucket", self.name), format!("{}_sum", self.name), format!("{}_count", self.name));
-        let with_bound: Vec<&str> = self.labels.iter().copied().chain(["le"]).collect();
-        for (key, observed) in lock(&self.values).iter() {
-            let mut below = 0;
-            let finite =
-                self.bounds.iter().zip(&observed.counts).map(|(bound, count)| (bound.to_string(), *count));
-            for (bound, more) in finite.chain([("+Inf".to_owned(), 0)]) {
-                below += more;
-                let value = if bound == "+Inf" { observed.count } else { below };
-                let labels: Vec<String> = key.iter().cloned().chain([bound]).collect();
-                text.line(&bucket, &with_bound, &labels, value as f64);
-            }
-            text.line(&sum, self.labels, key, observed.sum);
-            text.line(&count, self.labels, key, observed.count as f64);
-        }
+        self.family.get_or_create(&self.series.labels(labels)).observe(took.as_secs_f64());
     }
 }
 
-fn key(labels: &[&str]) -> Key {
-    labels.iter().map(|label| (*label).to_owned()).collect()
-}
+#[derive(Debug, Clone, Default)]
+pub struct Gauge(gauge::Gauge);
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buckets_add_up_and_the_last_holds_all() {
-        let family = Histograms::new("t", "help", &["phase"], &[0.1, 1.0]);
-        for ms in [50, 100, 500, 5000] {
-            family.observe(&["script"], Duration::from_millis(ms));
-        }
-        let mut text = Text::default();
-        family.write(&mut text);
-        let expected = "# HELP t help\n# TYPE t histogram\nt_bucket{phase=\"script\",le=\"0.1\"} 2\n\
-            t_bucket{phase=\"script\",le=\"1\"} 3\nt_bucket{phase=\"script\",le=\"+Inf\"} 4\n\
-            t_sum{phase=\"script\"} 5.65\nt_count{phase=\"script\"} 4\n";
-        assert_eq!(text.into_string(), expected);
+impl Gauge {
+    pub(crate) fn new(registry: &mut Registry, name: &str, help: &str) -> Self {
+        let gauge = Self::default();
+        registry.register(name, help, gauge.0.clone());
+        gauge
     }
 
-    #[test]
-    fn a_counter_without_labels_is_there_before_it_counts() {
-        let counter = Counters::new("c_total", "help", &[]);
-        let mut text = Text::default();
-        counter.write(&mut text);
-        assert!(text.into_string().ends_with("c_total 0\n"));
+    /// Adds one until the result is dropped.
+    pub fn raise(&self) -> Raised {
+        self.0.inc();
+        Raised(self.0.clone())
+    }
+}
+
+impl Deref for Gauge {
+    type Target = gauge::Gauge;
+
+    fn deref(&self) -> &gauge::Gauge {
+        &self.0
+    }
+}
+
+pub struct Raised(gauge::Gauge);
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

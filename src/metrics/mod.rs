@@ -1,22 +1,26 @@
-//! What this process counts and measures, for `/metrics`.
+//! Metrics of this process, for `/metrics`.
 //!
-//! Every layer may use it; it uses none. Numbers that belong to the deployment (the queue, the workers) are
-//! not kept here but read from the database when they are asked for.
+//! Every layer may use this module; it uses none of them. Metrics of the deployment (queue, workers) are not kept
+//! here: `http/metrics.rs` reads them from the database for each request.
 
 mod families;
-mod text;
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-pub use families::{Counters, Gauge, Histograms, Raised};
-pub use text::Text;
+use prometheus_client::registry::Registry;
 
-/// Upper bounds in seconds.
-const PHASES: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0];
-const CALLS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 20.0];
+use families::{Buckets, Series, UNLABELLED};
+pub use families::{Counters, Gauge, Histograms, Raised};
+
+const PHASES: Buckets =
+    Buckets(&[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0]);
+const CALLS: Buckets =
+    Buckets(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 20.0]);
 
 pub struct Metrics {
+    /// Contains all of the following; names get the prefix `rgrid_`.
+    pub registry: Registry,
     pub claims: Counters,
     pub releases: Counters,
     pub rescues: Counters,
@@ -42,95 +46,205 @@ pub struct Metrics {
     pub webhooks: Counters,
 }
 
-/// Of this process.
-pub static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
-    claims: Counters::new("rgrid_claims_total", "Executions claimed by this worker", &[]),
-    releases: Counters::new("rgrid_releases_total", "ActiveClaims given back unfinished", &[]),
-    rescues: Counters::new(
-        "rgrid_rescues_total",
-        "ActiveClaims of lost workers that were taken back",
-        &["becomes"],
-    ),
-    runs: Counters::new("rgrid_runs_total", "Runs whose end was recorded", &["status", "failure_kind"]),
-    phases: Histograms::new("rgrid_phase_seconds", "How long each phase of a run took", &["phase"], PHASES),
-    output_bytes: Counters::new("rgrid_output_bytes_total", "Bytes of text that scripts wrote", &["stream"]),
-    slots: Gauge::new("rgrid_slots", "Executions at once that this worker may run"),
-    running: Gauge::new("rgrid_running", "Executions that this worker runs"),
-    parked: Gauge::new("rgrid_parked", "Sandboxes that are ready for their job, or on their way there"),
-    networks: Counters::new(
-        "rgrid_sandbox_networks_total",
-        "Sandboxes that joined a network or got one of their own; networks to join that were made and removed",
-        &["what"],
-    ),
-    retries: Counters::new("rgrid_retries_total", "Work that was tried again", &["what"]),
-    panics: Counters::new("rgrid_panics_total", "Panics that were caught", &["part"]),
-    docker_calls: Histograms::new("rgrid_docker_call_seconds", "How long Docker took", &["call"], CALLS),
-    docker_errors: Counters::new(
-        "rgrid_docker_errors_total",
-        "Calls that Docker failed or refused",
-        &["call"],
-    ),
-    store_waits: Histograms::new(
-        "rgrid_store_wait_seconds",
-        "How long work waited for a connection",
-        &[],
-        CALLS,
-    ),
-    store_calls: Histograms::new("rgrid_store_call_seconds", "How long work had a connection", &[], CALLS),
-    store_errors: Counters::new("rgrid_store_errors_total", "Database work that failed", &["kind"]),
-    store_busy: Gauge::new("rgrid_store_busy_connections", "Connections in use"),
-    requests: Counters::new("rgrid_http_requests_total", "Requests answered", &["method", "route", "status"]),
-    request_times: Histograms::new(
-        "rgrid_http_request_seconds",
-        "From request to the head of its answer",
-        &["route"],
-        CALLS,
-    ),
-    followers: Gauge::new("rgrid_followers", "Connections that follow an execution"),
-    swept: Counters::new("rgrid_retention_removed_total", "What the retention's rules removed", &["what"]),
-    webhooks: Counters::new("rgrid_webhooks_total", "Webhook calls", &["result"]),
-});
-
-impl Metrics {
-    pub fn write(&self, text: &mut Text) {
-        let counters = [
-            &self.claims,
-            &self.releases,
-            &self.rescues,
-            &self.runs,
-            &self.output_bytes,
-            &self.networks,
-            &self.retries,
-            &self.panics,
-            &self.docker_errors,
-            &self.store_errors,
-            &self.requests,
-            &self.swept,
-            &self.webhooks,
-        ];
-        counters.into_iter().for_each(|family| family.write(text));
-        let gauges = [&self.slots, &self.running, &self.parked, &self.store_busy, &self.followers];
-        gauges.into_iter().for_each(|gauge| gauge.write(text));
-        let histograms =
-            [&self.phases, &self.docker_calls, &self.store_waits, &self.store_calls, &self.request_times];
-        histograms.into_iter().for_each(|family| family.write(text));
+pub static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
+    let mut registry = Registry::with_prefix("rgrid");
+    let r = &mut registry;
+    let labelled = |names, initial| Series { names, initial };
+    Metrics {
+        claims: Counters::new(r, "claims", "Executions claimed by this worker", UNLABELLED),
+        releases: Counters::new(r, "releases", "Claims released before the execution ended", UNLABELLED),
+        rescues: Counters::new(
+            r,
+            "rescues",
+            "Claims taken back from lost workers",
+            labelled(&["becomes"], &[&["queued"], &["failed"], &["cancelled"]]),
+        ),
+        runs: Counters::new(
+            r,
+            "runs",
+            "Runs whose end was recorded",
+            labelled(
+                &["status", "failure_kind"],
+                &[
+                    &["completed", ""],
+                    &["cancelled", ""],
+                    &["failed", "exit"],
+                    &["failed", "timeout"],
+                    &["failed", "out_of_memory"],
+                    &["failed", "install"],
+                    &["failed", "image"],
+                    &["failed", "output"],
+                    &["failed", "lost"],
+                    &["failed", "internal"],
+                ],
+            ),
+        ),
+        phases: Histograms::new(
+            r,
+            "phase_seconds",
+            "Duration of each phase of a run",
+            labelled(&["phase"], &[&["queued"], &["environment"], &["sandbox"], &["script"]]),
+            PHASES,
+        ),
+        output_bytes: Counters::new(
+            r,
+            "output_bytes",
+            "Bytes that scripts wrote to their output streams",
+            labelled(&["stream"], &[&["stdout"], &["stderr"]]),
+        ),
+        slots: Gauge::new(r, "slots", "Executions that this worker can run at the same time"),
+        running: Gauge::new(r, "running", "Executions that this worker is running"),
+        parked: Gauge::new(r, "parked", "Sandboxes that are ready for a job or being prepared"),
+        networks: Counters::new(
+            r,
+            "sandbox_networks",
+            "Sandboxes that joined a shared network or got their own; shared networks created and removed",
+            labelled(&["what"], &[&["joined"], &["own"], &["made"], &["removed"]]),
+        ),
+        retries: Counters::new(
+            r,
+            "retries",
+            "Operations that were retried",
+            labelled(&["what"], &[&["record"], &["hand_over"]]),
+        ),
+        panics: Counters::new(
+            r,
+            "panics",
+            "Panics that were caught",
+            labelled(&["part"], &[&["run"], &["poller"], &["recorder"], &["keeper"]]),
+        ),
+        docker_calls: Histograms::new(
+            r,
+            "docker_call_seconds",
+            "Duration of calls to Docker",
+            labelled(&["call"], &[&["create"], &["attach"], &["start"], &["hello"]]),
+            CALLS,
+        ),
+        docker_errors: Counters::new(
+            r,
+            "docker_errors",
+            "Calls to Docker that failed",
+            labelled(&["call"], &[&["create"], &["attach"], &["start"], &["hello"]]),
+        ),
+        store_waits: Histograms::new(
+            r,
+            "store_wait_seconds",
+            "Time that database operations waited for a connection",
+            UNLABELLED,
+            CALLS,
+        ),
+        store_calls: Histograms::new(
+            r,
+            "store_call_seconds",
+            "Time that database operations used a connection",
+            UNLABELLED,
+            CALLS,
+        ),
+        store_errors: Counters::new(
+            r,
+            "store_errors",
+            "Database operations that failed",
+            labelled(&["kind"], &[&["unavailable"], &["busy"], &["no_room"], &["internal"], &["asked"]]),
+        ),
+        store_busy: Gauge::new(r, "store_busy_connections", "Database connections in use"),
+        requests: Counters::new(
+            r,
+            "http_requests",
+            "HTTP requests",
+            labelled(&["method", "route", "status"], &[&["GET", "/metrics", "200"]]),
+        ),
+        request_times: Histograms::new(
+            r,
+            "http_request_seconds",
+            "Time from the request to the head of its response",
+            labelled(&["route"], &[&["/metrics"]]),
+            CALLS,
+        ),
+        followers: Gauge::new(r, "followers", "Connections that follow an execution"),
+        swept: Counters::new(
+            r,
+            "retention_removed",
+            "Items that the retention settings removed",
+            labelled(
+                &["what"],
+                &[&["outputs"], &["executions"], &["contents"], &["environments"], &["images"]],
+            ),
+        ),
+        webhooks: Counters::new(
+            r,
+            "webhooks",
+            "Webhook calls",
+            labelled(&["result"], &[&["taken"], &["failed"], &["given_up"]]),
+        ),
+        registry,
     }
-}
+});
 
 /// Measures a call to Docker.
 pub async fn docker_call<T, E>(call: &'static str, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    let begun = Instant::now();
+    let start = Instant::now();
     let result = work.await;
-    METRICS.docker_calls.observe(&[call], begun.elapsed());
+    METRICS.docker_calls.observe(&[call], start.elapsed());
     if result.is_err() {
         METRICS.docker_errors.add(&[call], 1);
     }
     result
 }
 
-/// One phase of a run, when it is known.
+/// Records the duration of one phase of a run, if it is known.
 pub fn phase(name: &'static str, took: Option<Duration>) {
     if let Some(took) = took {
         METRICS.phases.observe(&[name], took);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::prometheus_text;
+
+    use super::*;
+
+    fn text(registry: &Registry) -> String {
+        let mut text = String::new();
+        prometheus_text::encode(&mut text, registry).unwrap();
+        text
+    }
+
+    #[test]
+    fn buckets_are_cumulative_and_labels_escaped() {
+        let mut registry = Registry::with_prefix("rgrid");
+        let series = Series { names: &["phase"], initial: &[] };
+        let family = Histograms::new(&mut registry, "t", "help", series, Buckets(&[0.1, 1.0]));
+        for ms in [50, 100, 500, 5000] {
+            family.observe(&["a\"b\\c\nd"], Duration::from_millis(ms));
+        }
+        let text = text(&registry);
+        let label = r#"phase="a\"b\\c\nd""#;
+        for line in [
+            format!("rgrid_t_bucket{{le=\"0.1\",{label}}} 2"),
+            format!("rgrid_t_bucket{{le=\"1.0\",{label}}} 3"),
+            format!("rgrid_t_bucket{{le=\"+Inf\",{label}}} 4"),
+            format!("rgrid_t_count{{{label}}} 4"),
+        ] {
+            assert!(text.contains(&line), "{line} is missing:\n{text}");
+        }
+    }
+
+    /// Without a first series the encoder leaves out the whole family.
+    #[test]
+    fn every_family_is_exported_before_its_first_use() {
+        let text = text(&METRICS.registry);
+        let types = text.lines().filter(|line| line.starts_with("# TYPE rgrid_"));
+        assert_eq!(types.count(), 23, "{text}");
+        assert!(text.contains("# TYPE rgrid_claims_total counter\nrgrid_claims_total "), "{text}");
+    }
+
+    #[test]
+    fn a_raised_gauge_falls_when_the_guard_is_dropped() {
+        let gauge = Gauge::new(&mut Registry::default(), "g", "help");
+        let raised = gauge.raise();
+        assert_eq!(gauge.get(), 1);
+        drop(raised);
+        assert_eq!(gauge.get(), 0);
     }
 }

@@ -224,7 +224,7 @@ fn socket_folder(home: &Path) -> PathBuf {
         return inside;
     }
     use sha2::{Digest, Sha256};
-    let digest = hex::encode(Sha256::digest(home.as_os_str().as_encoded_bytes()));
+    let digest = base16ct::lower::encode_string(&Sha256::digest(home.as_os_str().as_encoded_bytes()));
     PathBuf::from("/tmp").join(format!("rgrid-{}", digest.get(..12).unwrap_or_default()))
 }
 

@@ -1,4 +1,4 @@
-//! The last hour as pictures: drawn on the server, as SVG that needs neither script nor style of its own.
+//! Charts of the last hour, rendered on the server as SVG without script or inline style.
 
 use maud::{Markup, html};
 
@@ -6,20 +6,20 @@ use crate::store::{MINUTES, Minute};
 
 const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 120.0;
-/// Room on the right for the numbers of the scale.
-const SCALE: f64 = 44.0;
+/// Space on the right for the numbers of the scale.
+const SCALE_WIDTH: f64 = 44.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 18.0;
 
-/// How many ended in each minute: what went well, and upon it what did not.
-pub(crate) fn throughput(hour: &[Minute]) -> Markup {
+/// Executions that ended in each minute, stacked by status.
+pub(crate) fn throughput(minutes: &[Minute]) -> Markup {
     let ended = |minute: &Minute| minute.completed + minute.failed + minute.cancelled;
-    let most = hour.iter().map(ended).max().unwrap_or(0);
-    let top = nice(most as f64);
-    let all: i64 = hour.iter().map(ended).sum();
-    let failed: i64 = hour.iter().map(|minute| minute.failed).sum();
+    let max = minutes.iter().map(ended).max().unwrap_or(0);
+    let top = scale_end(max as f64);
+    let total: i64 = minutes.iter().map(ended).sum();
+    let failed: i64 = minutes.iter().map(|minute| minute.failed).sum();
     let label = format!(
-        "Executions that ended in each minute of the last hour: {all} in all, {failed} failed, {most} at most"
+        "Executions that ended in the last hour: {total} in total, {failed} failed, at most {max} per minute"
     );
     let bar = |minute: &Minute, from: i64, count: i64, class: &str| {
         let height = count as f64 / top * plot();
@@ -32,7 +32,7 @@ pub(crate) fn throughput(hour: &[Minute]) -> Markup {
         }
     };
     let bars = html! {
-        @for minute in hour {
+        @for minute in minutes {
             (bar(minute, 0, minute.completed, "completed"))
             (bar(minute, minute.completed, minute.failed, "failed"))
             (bar(minute, minute.completed + minute.failed, minute.cancelled, "cancelled"))
@@ -41,19 +41,19 @@ pub(crate) fn throughput(hour: &[Minute]) -> Markup {
     frame(&label, &scale(top, |value| format!("{value:.0}")), &bars)
 }
 
-/// From submission to end: the median, and what only one in twenty exceeds.
-pub(crate) fn latency(hour: &[Minute]) -> Markup {
-    let most = hour.iter().filter_map(|minute| minute.slow).fold(0.0, f64::max);
-    let top = nice(most);
+/// Time from submission to end: median and 95th percentile.
+pub(crate) fn latency(minutes: &[Minute]) -> Markup {
+    let max = minutes.iter().filter_map(|minute| minute.slow).fold(0.0, f64::max);
+    let top = scale_end(max);
     let y = |seconds: f64| TOP + plot() - seconds / top * plot();
-    let label = match hour.iter().filter_map(|minute| minute.median).reduce(f64::max) {
+    let label = match minutes.iter().filter_map(|minute| minute.median).reduce(f64::max) {
         Some(median) => format!(
-            "Time from submission to end in the last hour: medians up to {median:.1} s, 95th percentile up to {most:.1} s"
+            "Time from submission to end in the last hour: medians up to {median:.1} s, 95th percentile up to {max:.1} s"
         ),
-        None => "Time from submission to end in the last hour: nothing ended".to_owned(),
+        None => "Time from submission to end in the last hour: no executions ended".to_owned(),
     };
     let marks = html! {
-        @for minute in hour {
+        @for minute in minutes {
             @if let (Some(median), Some(slow)) = (minute.median, minute.slow) {
                 @let middle = x(minute.ago) + step() / 2.0;
                 line class="range" x1=(number(middle)) x2=(number(middle)) y1=(number(y(slow))) y2=(number(y(median))) {}
@@ -71,22 +71,22 @@ fn frame(label: &str, scale: &Markup, marks: &Markup) -> Markup {
             title { (label) }
             (scale)
             (marks)
-            @for (ago, words) in [(MINUTES - 1, "1 h ago"), (MINUTES / 2, "30 min"), (0, "now")] {
+            @for (ago, text) in [(MINUTES - 1, "1 h ago"), (MINUTES / 2, "30 min"), (0, "now")] {
                 @let anchor = match ago { 0 => "end", 30 => "middle", _ => "start" };
-                @let at = match ago { 0 => WIDTH - SCALE, _ => x(ago) };
-                text class="tick" x=(number(at)) y=(number(HEIGHT - 4.0)) text-anchor=(anchor) { (words) }
+                @let at = match ago { 0 => WIDTH - SCALE_WIDTH, _ => x(ago) };
+                text class="tick" x=(number(at)) y=(number(HEIGHT - 4.0)) text-anchor=(anchor) { (text) }
             }
         }
     }
 }
 
-fn scale(top: f64, words: impl Fn(f64) -> String) -> Markup {
+fn scale(top: f64, format: impl Fn(f64) -> String) -> Markup {
     html! {
         @for part in [0.0, 0.5, 1.0] {
             @let y = TOP + plot() * (1.0 - part);
-            line class="grid" x1="0" x2=(number(WIDTH - SCALE)) y1=(number(y)) y2=(number(y)) {}
+            line class="grid" x1="0" x2=(number(WIDTH - SCALE_WIDTH)) y1=(number(y)) y2=(number(y)) {}
             @if part > 0.0 {
-                text class="tick" x=(number(WIDTH - SCALE + 6.0)) y=(number(y + 4.0)) { (words(top * part)) }
+                text class="tick" x=(number(WIDTH - SCALE_WIDTH + 6.0)) y=(number(y + 4.0)) { (format(top * part)) }
             }
         }
     }
@@ -97,18 +97,18 @@ fn plot() -> f64 {
 }
 
 fn step() -> f64 {
-    (WIDTH - SCALE) / MINUTES as f64
+    (WIDTH - SCALE_WIDTH) / MINUTES as f64
 }
 
 fn x(ago: i64) -> f64 {
     (MINUTES - 1 - ago.clamp(0, MINUTES - 1)) as f64 * step()
 }
 
-/// The next of 1, 2, 5, 10, 20 … that is not below it; at least 2, so that half of it is a number too.
-fn nice(most: f64) -> f64 {
+/// The smallest of 2, 5, 10, 20, 50 … that is at least `max`.
+fn scale_end(max: f64) -> f64 {
     let mut top = 2.0;
     let mut factors = [2.5, 2.0, 2.0].into_iter().cycle();
-    while top < most {
+    while top < max {
         top *= factors.next().unwrap_or(2.0);
     }
     top
@@ -137,11 +137,11 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_says_in_words_what_it_shows() {
+    fn a_chart_has_a_text_alternative() {
         let minute =
             Minute { ago: 3, completed: 5, failed: 1, cancelled: 0, median: Some(0.4), slow: Some(1.2) };
-        let drawn = throughput(&[minute]).into_string();
-        assert!(drawn.contains("6 in all, 1 failed") && drawn.matches("<rect").count() == 2, "{drawn}");
-        assert!(latency(&[]).into_string().contains("nothing ended"));
+        let svg = throughput(&[minute]).into_string();
+        assert!(svg.contains("6 in total, 1 failed") && svg.matches("<rect").count() == 2, "{svg}");
+        assert!(latency(&[]).into_string().contains("no executions ended"));
     }
 }

@@ -1,16 +1,13 @@
-//! The dashboard at `/`: pages made on the server, readable without JavaScript.
+//! The dashboard at `/`: pages rendered on the server, readable without JavaScript.
 //!
-//! All text goes through maud, which escapes it; the one script sets `textContent` alone. Nothing is inline, so the
-//! Content-Security-Policy allows nothing but this server's own files. See `docs/decisions/0008-dashboard.md`.
+//! maud escapes all text, and the only script sets nothing but `textContent`. Nothing is inline, so the
+//! Content-Security-Policy allows only this server's own files. See `docs/decisions/0008-dashboard.md`.
 
-mod actions;
 mod chart;
 mod execution;
 mod layout;
 mod overview;
-mod parts;
 mod reference;
-mod timeline;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,105 +18,85 @@ use actix_web::http::header::{
     CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_FRAME_OPTIONS,
 };
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{HttpResponse, Route, web};
+use actix_web::web::{self, get, post};
+use actix_web::{Error, HttpResponse};
 use maud::Markup;
 
-use crate::http::events;
-use crate::http::middleware::auth;
-use crate::http::problem::{ApiError, no_such_method};
-use crate::http::server::Api;
+use crate::http::middleware::auth::require_key_for_page;
+use crate::http::problem::ApiError;
+use crate::http::server::{Api, resource};
+use crate::http::{events, outputs};
 use crate::store::Minute;
 
-/// Nothing but this server's own files; no frames, no plug-ins, no forms to elsewhere.
+/// Only this server's own files; no frames, no plug-ins, no forms that post elsewhere.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// Whoever looks, the last hour is counted so often.
-const HOUR_AGE: Duration = Duration::from_secs(5);
+const CSS: (&str, &str) = ("text/css; charset=utf-8", include_str!("assets/dashboard.css"));
+const JS: (&str, &str) = ("text/javascript; charset=utf-8", include_str!("assets/dashboard.js"));
+const ICON: (&str, &str) = ("image/svg+xml", include_str!("assets/icon.svg"));
 
-/// Pages at `/` and `/executions/…`, and what they are made of at `/assets/…`.
-pub(crate) fn routes(config: &mut web::ServiceConfig) {
-    let read = |path: &str, route: Route| {
-        let resource = web::resource(path).route(route);
-        resource.default_service(web::to(|asked| no_such_method(asked, "GET"))).wrap(from_fn(guarded))
+/// The last hour is queried at most this often, no matter how many clients look at it.
+const LAST_HOUR_AGE: Duration = Duration::from_secs(5);
+
+pub(crate) fn configure(config: &mut web::ServiceConfig) {
+    let asset = |(kind, content): (&'static str, &'static str)| {
+        vec![("GET", get().to(move || async move { HttpResponse::Ok().content_type(kind).body(content) }))]
     };
-    let act = |path: &str, route: Route| {
-        let resource = web::resource(path).route(route);
-        resource.default_service(web::to(|asked| no_such_method(asked, "POST"))).wrap(from_fn(guarded))
-    };
-    let docs = web::resource("/docs").route(web::get().to(reference::show));
-    let docs = docs.default_service(web::to(|asked| no_such_method(asked, "GET")));
-    config
-        .service(read("/", web::get().to(overview::page)))
-        // What the server can do is open to all, as openapi.json is.
-        .service(docs.wrap(from_fn(fenced)))
-        .service(read("/executions/{id}", web::get().to(execution::page)))
-        // The same as below /api/v1, where a browser's EventSource and links can reach it as they reach the page.
-        .service(read("/executions/{id}/events", web::get().to(events::events)))
-        .service(read("/executions/{id}/outputs/{name:.*}", web::get().to(crate::http::outputs::download)))
-        .service(act("/executions/{id}/cancel", web::post().to(actions::cancel)))
-        .service(act("/executions/{id}/retry", web::post().to(actions::retry)))
-        .service(read("/assets/dashboard.css", web::get().to(|| asset("text/css; charset=utf-8", CSS))))
-        .service(read("/assets/dashboard.js", web::get().to(|| asset("text/javascript; charset=utf-8", JS))))
-        .service(read("/assets/icon.svg", web::get().to(|| asset("image/svg+xml", ICON))))
-        .service(read("/favicon.ico", web::get().to(|| asset("image/svg+xml", ICON))));
+    let endpoints = [
+        ("/", vec![("GET", get().to(overview::page))]),
+        ("/executions/{id}", vec![("GET", get().to(execution::page))]),
+        // The same as below /api/v1, but links and EventSource can only use the browser's own authentication.
+        ("/executions/{id}/events", vec![("GET", get().to(events::events))]),
+        ("/executions/{id}/outputs/{name:.*}", vec![("GET", get().to(outputs::download))]),
+        ("/executions/{id}/cancel", vec![("POST", post().to(execution::cancel))]),
+        ("/executions/{id}/retry", vec![("POST", post().to(execution::retry))]),
+        ("/assets/dashboard.css", asset(CSS)),
+        ("/assets/dashboard.js", asset(JS)),
+        ("/assets/icon.svg", asset(ICON)),
+        ("/favicon.ico", asset(ICON)),
+    ];
+    for endpoint in endpoints {
+        let page = resource(endpoint).wrap(from_fn(require_key_for_page));
+        config.service(page.wrap(from_fn(add_security_headers)));
+    }
+    // Needs no key, like openapi.json.
+    let docs = resource(("/docs", vec![("GET", get().to(reference::page))]));
+    config.service(docs.wrap(from_fn(add_security_headers)));
 }
 
-const CSS: &str = include_str!("assets/dashboard.css");
-const JS: &str = include_str!("assets/dashboard.js");
-const ICON: &str = include_str!("assets/icon.svg");
-
-async fn asset(kind: &'static str, content: &'static str) -> HttpResponse {
-    HttpResponse::Ok().content_type(kind).body(content)
-}
-
-/// Everything of the dashboard comes through here. Where the server wants a key, browsers ask for it.
-async fn guarded(
-    api: web::Data<Api>,
+async fn add_security_headers(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    Ok(with_fence(auth::guard_page(api, request, next).await?))
-}
-
-async fn fenced(
-    request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    Ok(with_fence(next.call(request).await?))
-}
-
-/// What a page may do and who may show it.
-fn with_fence<B>(mut answer: ServiceResponse<B>) -> ServiceResponse<B> {
-    let headers = answer.headers_mut();
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let mut response = next.call(request).await?.map_into_boxed_body();
+    let headers = response.headers_mut();
     let same_origin = HeaderValue::from_static("same-origin");
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(HeaderName::from_static("cross-origin-opener-policy"), same_origin.clone());
     headers.insert(HeaderName::from_static("cross-origin-resource-policy"), same_origin);
-    answer
+    Ok(response)
 }
 
-fn html(markup: Markup) -> HttpResponse {
+fn html_response(markup: Markup) -> HttpResponse {
     HttpResponse::Ok().content_type("text/html; charset=utf-8").body(markup.into_string())
 }
 
-/// The last hour, counted a moment ago at most.
+/// The executions that ended in each minute of the last hour.
 #[derive(Default)]
-pub(crate) struct Hour(Mutex<Option<(Instant, Vec<Minute>)>>);
+pub(crate) struct LastHourCache(Mutex<Option<(Instant, Vec<Minute>)>>);
 
-impl Hour {
+impl LastHourCache {
     async fn get(&self, api: &Api) -> Result<Vec<Minute>, ApiError> {
-        if let Some((_, minutes)) = self.lock().as_ref().filter(|(at, _)| at.elapsed() < HOUR_AGE) {
-            return Ok(minutes.clone());
+        let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, minutes)) = cached.filter(|(at, _)| at.elapsed() < LAST_HOUR_AGE) {
+            return Ok(minutes);
         }
         let minutes = api.store.last_hour().await?;
-        *self.lock() = Some((Instant::now(), minutes.clone()));
+        let entry = Some((Instant::now(), minutes.clone()));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = entry;
         Ok(minutes)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Instant, Vec<Minute>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,14 +1,14 @@
-//! The first page: how the deployment stands, and its executions.
+//! The first page: the state of the deployment, and its executions.
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use maud::{Markup, html};
 use rgrid_api::{Execution, Status};
 
-use crate::http::dashboard::parts::{ago, badge, duration, encoded, labels, short, took};
-use crate::http::dashboard::{chart, html as answer, layout};
+use crate::http::dashboard::layout::{badge, duration, format_ms, labels, query_value, relative_time};
+use crate::http::dashboard::{chart, html_response, layout};
 use crate::http::list;
-use crate::http::middleware::auth::Asking;
+use crate::http::middleware::auth::Authenticated;
 use crate::http::problem::ApiError;
 use crate::http::server::Api;
 use crate::store::{Filter, Minute, Page, QueueDepth, WorkerRow};
@@ -17,174 +17,164 @@ const ROWS: usize = 25;
 
 pub(crate) async fn page(
     api: Data<Api>,
-    Asking(caller): Asking,
+    Authenticated(caller): Authenticated,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let mut asked = Asked::read(request.query_string())?;
-    asked.filter.owner = caller.restricted_to().cloned();
-    let live = live(&api, &asked).await?;
-    if asked.fragment {
-        return Ok(answer(live));
+    let mut query = ListQuery::parse(request.query_string())?;
+    query.filter.owner = caller.restricted_to().cloned();
+    let live = live_part(&api, &query).await?;
+    if query.live_part_only {
+        return Ok(html_response(live));
     }
     let main = html! {
         h1.quiet { "Executions" }
-        (form(&asked))
+        (filter_form(&query))
         div id="live" data-refresh="2000" { (live) }
     };
-    Ok(answer(layout::page(&api, "Executions", &main)))
+    Ok(html_response(layout::page(&api, "Executions", &main)))
 }
 
-/// What a reader looks for.
-struct Asked {
+struct ListQuery {
     filter: Filter,
     text: String,
     label: String,
-    /// Only the part of the page that changes.
-    fragment: bool,
+    live_part_only: bool,
 }
 
-impl Asked {
-    /// An empty field of the form is none.
-    fn read(query: &str) -> Result<Self, ApiError> {
-        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)
-            .map_err(|error| ApiError::BadRequest(format!("the query can't be read: {error}")))?;
-        let value =
-            |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim().to_owned());
-        let filters: Vec<_> =
-            pairs.iter().filter(|(name, value)| name != "part" && !value.trim().is_empty()).collect();
-        let filters = serde_urlencoded::to_string(filters).unwrap_or_default();
-        let filter = Filter { limit: ROWS, ..list::filter(&filters)? };
-        let (text, label) = (value("text").unwrap_or_default(), value("label").unwrap_or_default());
-        Ok(Self { filter, text, label, fragment: value("part").is_some() })
+impl ListQuery {
+    fn parse(query: &str) -> Result<Self, ApiError> {
+        let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+        let value = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
+        // The form also sends its empty fields.
+        let filters = pairs.iter().filter(|(name, value)| name != "part" && !value.trim().is_empty());
+        let filter = list::parse_filter(filters.map(|(name, value)| (name, value)))?;
+        Ok(Self {
+            filter: Filter { limit: ROWS, ..filter },
+            text: value("text").unwrap_or_default().to_owned(),
+            label: value("label").unwrap_or_default().to_owned(),
+            live_part_only: value("part").is_some(),
+        })
     }
 
-    fn is_narrowed(&self) -> bool {
+    fn has_filters(&self) -> bool {
         self.filter.status.is_some() || !self.text.is_empty() || !self.label.is_empty()
     }
 
-    /// The query of the page behind this one.
-    fn older(&self, cursor: &str) -> String {
+    fn next_page(&self, cursor: &str) -> String {
         let status = self.filter.status.map_or("", Status::as_str);
-        format!(
-            "/?status={status}&text={}&label={}&cursor={cursor}",
-            encoded(&self.text),
-            encoded(&self.label)
-        )
+        let (text, label) = (query_value(&self.text), query_value(&self.label));
+        format!("/?status={status}&text={text}&label={label}&cursor={cursor}")
     }
 }
 
-fn form(asked: &Asked) -> Markup {
+fn filter_form(query: &ListQuery) -> Markup {
     html! {
         form.filter method="get" action="/" role="search" aria-label="Filter executions" {
-            label { span { "State" }
+            label { span { "Status" }
                 select name="status" {
                     option value="" { "All" }
                     @for status in Status::ALL {
-                        option value=(status.as_str()) selected[asked.filter.status == Some(status)] { (status.as_str()) }
+                        option value=(status.as_str()) selected[query.filter.status == Some(status)] { (status.as_str()) }
                     }
                 }
             }
-            label.wide { span { "Text" } input type="search" name="text" value=(asked.text) placeholder="script, id or label" autocomplete="off"; }
-            label { span { "Label" } input type="text" name="label" value=(asked.label) placeholder="team=data" autocomplete="off"; }
+            label.wide { span { "Text" } input type="search" name="text" value=(query.text) placeholder="script, ID or label" autocomplete="off"; }
+            label { span { "Label" } input type="text" name="label" value=(query.label) placeholder="team=data" autocomplete="off"; }
             button type="submit" { "Filter" }
-            @if asked.is_narrowed() || asked.filter.before.is_some() { a.reset href="/" { "Show all" } }
+            @if query.has_filters() || query.filter.before.is_some() { a.reset href="/" { "Show all" } }
         }
     }
 }
 
-async fn live(api: &Api, asked: &Asked) -> Result<Markup, ApiError> {
+/// The part of the page that the script refreshes.
+async fn live_part(api: &Api, query: &ListQuery) -> Result<Markup, ApiError> {
     let queue = api.store.queue_depth().await?;
     let workers = api.store.workers().await?;
-    let hour = api.hour.get(api).await?;
-    let page = api.store.list(asked.filter.clone()).await?;
+    let last_hour = api.last_hour.get(api).await?;
+    let page = api.store.list(query.filter.clone()).await?;
     Ok(html! {
-        (tiles(&queue, &workers, &hour))
-        (pictures(&hour))
-        (table(asked, &page))
+        (tiles(&queue, &workers, &last_hour))
+        div.charts {
+            figure {
+                figcaption { "Ended per minute"
+                    span.legend { i.completed {} "completed" i.failed {} "failed" i.cancelled {} "cancelled" } }
+                (chart::throughput(&last_hour))
+            }
+            figure {
+                figcaption { "Time from submission to end" span.legend { i.median {} "median" i.slow {} "95th percentile" } }
+                (chart::latency(&last_hour))
+            }
+        }
+        (execution_table(query, &page))
         (worker_table(&workers))
     })
 }
 
-fn tiles(queue: &QueueDepth, workers: &[WorkerRow], hour: &[Minute]) -> Markup {
+fn tiles(queue: &QueueDepth, workers: &[WorkerRow], last_hour: &[Minute]) -> Markup {
     let claiming = || workers.iter().filter(|worker| !worker.draining);
     let slots: i32 = claiming().map(|worker| worker.slots).sum();
     let running: i64 = workers.iter().map(|worker| worker.running).sum();
-    let (completed, failed) = hour.iter().fold((0, 0), |(c, f), m| (c + m.completed, f + m.failed));
-    let tile = |name: &str, value: String, note: String| {
+    let completed: i64 = last_hour.iter().map(|minute| minute.completed).sum();
+    let failed: i64 = last_hour.iter().map(|minute| minute.failed).sum();
+    let tile = |name: &str, value: i64, note: String| {
         html! { div.tile { dt { (name) } dd { strong { (value) } @if !note.is_empty() { small { (note) } } } } }
     };
-    let waiting = if queue.queued > 0 {
-        format!("first: {}", took(queue.oldest_ms.unsigned_abs()))
-    } else {
-        String::new()
+    let oldest = match queue.queued {
+        0 => String::new(),
+        _ => format!("oldest: {}", format_ms(queue.oldest_ms.unsigned_abs())),
     };
     html! {
         dl.tiles {
-            (tile("Waiting", queue.queued.to_string(), waiting))
-            (tile("Running", running.to_string(), format!("of {slots} slots")))
-            (tile("Workers", claiming().count().to_string(), String::new()))
-            (tile("Last hour", (completed + failed).to_string(), format!("{failed} failed")))
+            (tile("Queued", queue.queued, oldest))
+            (tile("Running", running, format!("of {slots} slots")))
+            (tile("Workers", claiming().count() as i64, String::new()))
+            (tile("Last hour", completed + failed, format!("{failed} failed")))
         }
     }
 }
 
-fn table(asked: &Asked, page: &Page) -> Markup {
+fn execution_table(query: &ListQuery, page: &Page) -> Markup {
     html! {
-        @if page.items.is_empty() { (nothing(asked)) } @else {
+        @if page.items.is_empty() {
+            div.empty {
+                @if query.has_filters() {
+                    p { "No matching executions." } p { a href="/" { "Show all executions" } }
+                } @else {
+                    p { "No executions yet." } p { "Start with " code { "rgrid run script.py" } }
+                }
+            }
+        } @else {
             table.executions {
                 caption.hidden { "Executions, newest first" }
                 thead { tr {
-                    th scope="col" { "State" } th scope="col" { "Script" } th scope="col" { "Runtime" }
-                    th scope="col" { "Labels" } th scope="col" { "Submitted" } th.number scope="col" { "Took" }
+                    th scope="col" { "Status" } th scope="col" { "Script" } th scope="col" { "Runtime" }
+                    th scope="col" { "Labels" } th scope="col" { "Submitted" } th.number scope="col" { "Duration" }
                 } }
                 tbody { @for execution in &page.items { (row(execution)) } }
             }
-            @if let Some(next) = &page.next { nav.pages aria-label="Pages" { a href=(asked.older(next.as_str())) rel="next" { "Older →" } } }
+            @if let Some(next) = &page.next {
+                nav.pages aria-label="Pages" { a href=(query.next_page(next.as_str())) rel="next" { "Older →" } }
+            }
         }
     }
 }
 
 fn row(execution: &Execution) -> Markup {
+    // IDs begin with the time, so only their ends differ visibly.
+    let id = &execution.id;
+    let short_id = id.get(id.len().saturating_sub(8)..).unwrap_or(id);
     html! {
         tr {
-            td data-name="State" { (badge(execution.status)) }
+            td data-name="Status" { (badge(execution.status)) }
             th.script scope="row" {
-                a href={ "/executions/" (execution.id) } id={ "row-" (execution.id) } { (execution.script) }
-                small { (short(&execution.id)) }
-                @if let Some(error) = &execution.execution_error { p.why { (error) } }
+                a href={ "/executions/" (id) } id={ "row-" (id) } { (execution.script) }
+                small { (short_id) }
+                @if let Some(error) = &execution.execution_error { p.reason { (error) } }
             }
             td data-name="Runtime" { (execution.runtime) }
             td data-name="Labels" { (labels(execution)) }
-            td data-name="Submitted" { (ago(&execution.created_at)) }
-            td.number data-name="Took" { (duration(execution)) }
-        }
-    }
-}
-
-fn nothing(asked: &Asked) -> Markup {
-    html! {
-        div.nothing {
-            @if asked.is_narrowed() {
-                p { "Nothing fits." } p { a href="/" { "Show all executions" } }
-            } @else {
-                p { "Nothing has been run yet." } p { "Begin with " code { "rgrid run script.py" } }
-            }
-        }
-    }
-}
-
-fn pictures(hour: &[Minute]) -> Markup {
-    html! {
-        div.pictures {
-            figure {
-                figcaption { "Ended in each minute"
-                    span.legend { i.completed {} "completed" i.failed {} "failed" i.cancelled {} "cancelled" } }
-                (chart::throughput(hour))
-            }
-            figure {
-                figcaption { "From submission to end" span.legend { i.median {} "median" i.slow {} "95 of 100" } }
-                (chart::latency(hour))
-            }
+            td data-name="Submitted" { (relative_time(&execution.created_at)) }
+            td.number data-name="Duration" { (duration(execution)) }
         }
     }
 }
@@ -193,7 +183,7 @@ fn worker_table(workers: &[WorkerRow]) -> Markup {
     html! {
         section aria-labelledby="workers" {
             h2 id="workers" { "Workers" }
-            @if workers.is_empty() { p.nothing { "No worker runs: start one with " code { "rgridd serve" } } } @else {
+            @if workers.is_empty() { p.empty { "No workers. Start one with " code { "rgridd serve" } } } @else {
                 table.workers {
                     thead { tr { th scope="col" { "Name" } th scope="col" { "Slots in use" } th scope="col" { "Started" } th scope="col" { "Last seen" } } }
                     tbody { @for worker in workers { tr {
@@ -202,8 +192,8 @@ fn worker_table(workers: &[WorkerRow]) -> Markup {
                             meter min="0" max=(worker.slots) value=(worker.running) aria-label={ (worker.running) " of " (worker.slots) " slots in use" } {}
                             " " (worker.running) " / " (worker.slots)
                         }
-                        td data-name="Started" { (ago(&worker.started_at.to_rfc3339())) }
-                        td data-name="Last seen" { (ago(&worker.last_seen.to_rfc3339())) }
+                        td data-name="Started" { (relative_time(&worker.started_at.to_rfc3339())) }
+                        td data-name="Last seen" { (relative_time(&worker.last_seen.to_rfc3339())) }
                     } } }
                 }
             }

@@ -5,14 +5,13 @@ use actix_web::web::Data;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use crate::http::dashboard::html;
-use crate::http::dashboard::layout::page;
+use crate::http::dashboard::{html_response, layout};
 use crate::http::problem::ApiError;
 use crate::http::server::Api;
 
 const SCHEMAS: &str = "#/components/schemas/";
 
-pub(crate) async fn show(api: Data<Api>) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn page(api: Data<Api>) -> Result<HttpResponse, ApiError> {
     let document: Value =
         serde_json::from_str(&api.document).map_err(|e| ApiError::Internal(e.to_string()))?;
     let main = html! {
@@ -23,7 +22,7 @@ pub(crate) async fn show(api: Data<Api>) -> Result<HttpResponse, ApiError> {
         h2 { "Types" }
         @for (name, schema) in entries(&document, "/components/schemas") { (type_of_its_own(name, schema)) }
     };
-    Ok(html(page(&api, "HTTP API", &main)))
+    Ok(html_response(layout::page(&api, "HTTP API", &main)))
 }
 
 struct Call<'d> {

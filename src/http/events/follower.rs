@@ -1,7 +1,7 @@
 //! One connection that follows an execution.
 //!
-//! It pulls: the next page is read from the store only when the client has taken the one before, so a slow
-//! reader holds one page and nothing else, and a follower of another process's run is no special case.
+//! A follower pulls: it reads the next page from the store only when the client has taken the previous one. A slow reader
+//! therefore holds one page of memory, and following an execution of another process is no special case.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,194 +13,193 @@ use slog::debug;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::execution::{ExecutionId, StreamOffsets};
-use crate::http::events::follower_limit::Seat;
-use crate::http::events::tail::Rest;
+use crate::http::events::follower_limit::FollowerPermit;
+use crate::http::events::tail::Tail;
 use crate::http::limit_suggestion;
 use crate::http::server::Api;
-use crate::store::{Chunk, Progress, StoreError, Subscription};
+use crate::store::{Chunk, Progress, Store, StoreError, Subscription};
 
-/// News may get lost: a follower also looks by itself, soon at first, then ever more rarely.
-const FIRST_LOOK: Duration = Duration::from_millis(50);
-const LAST_LOOK: Duration = Duration::from_secs(5);
-/// Nobody tells when a place in the queue changes. Who is far behind looks less often.
-const QUEUE_LOOK: Duration = Duration::from_secs(1);
-const NEAR: u64 = 100;
-/// So that proxies and clients can tell silence from a dead connection.
+/// Notifications may get lost, so a follower also polls, with increasing intervals.
+const POLL_MIN: Duration = Duration::from_millis(50);
+const POLL_MAX: Duration = Duration::from_secs(5);
+/// Changes of the queue position have no notification. Followers far back in the queue poll less often.
+const QUEUE_POLL_MAX: Duration = Duration::from_secs(1);
+const QUEUE_FRONT: u64 = 100;
+/// Lets proxies and clients distinguish silence from a dead connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-const AFTER_ERROR: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) struct Follower {
     api: Arc<Api>,
     id: ExecutionId,
-    /// What the client has.
-    position: StreamOffsets,
-    /// What was read of the chunks: behind `position` while a new connection looks for its place.
+    /// The end of what the client has received.
+    sent: StreamOffsets,
+    /// The end of the chunks that were read; before `sent` until a reconnected client's position is found.
     read: StreamOffsets,
     chunk: u64,
-    told: Option<Progress>,
-    rest: Rest,
-    watch: Subscription,
-    look_after: Duration,
-    spoke: Instant,
-    said_so: Instant,
-    seat: Seat,
-    over: bool,
+    reported: Option<Progress>,
+    tail: Tail,
+    subscription: Subscription,
+    poll_after: Duration,
+    last_sent: Instant,
+    last_renewed: Instant,
+    permit: FollowerPermit,
+    ended: bool,
 }
 
-enum Woken {
-    Look,
+enum Wakeup {
+    Poll,
     KeepAlive,
-    Closing,
+    Closed,
 }
 
 impl Follower {
     pub fn new(
         api: Arc<Api>,
         id: ExecutionId,
-        behind: StreamOffsets,
-        watch: Subscription,
-        seat: Seat,
+        sent: StreamOffsets,
+        subscription: Subscription,
+        permit: FollowerPermit,
     ) -> Self {
-        let rest = Rest::new(id.clone());
+        let tail = Tail::new(id.clone());
         Self {
             api,
             id,
-            position: behind,
-            read: StreamOffsets::start_of(behind.attempt),
+            sent,
+            read: StreamOffsets::start_of(sent.attempt),
             chunk: 0,
-            told: None,
-            rest,
-            watch,
-            look_after: FIRST_LOOK,
-            spoke: Instant::now(),
-            said_so: Instant::now(),
-            seat,
-            over: false,
+            reported: None,
+            tail,
+            subscription,
+            poll_after: POLL_MIN,
+            last_sent: Instant::now(),
+            last_renewed: Instant::now(),
+            permit,
+            ended: false,
         }
     }
 
-    /// The next words for the client; none when there will be no more.
+    /// The next events for the client; `None` when there will be no more.
     pub async fn next(&mut self) -> Option<Bytes> {
-        while !self.over {
-            match self.look().await {
-                Ok(words) if !words.is_empty() => return Some(self.speak(words)),
+        while !self.ended {
+            match self.poll().await {
+                Ok(events) if !events.is_empty() => return Some(self.send(events)),
                 Ok(_) => {}
-                Err(error) if error.is_transient() => sleep(AFTER_ERROR).await,
+                Err(error) if error.is_transient() => sleep(RETRY_INTERVAL).await,
                 Err(error) => {
-                    debug!(self.api.log, "a follower was left"; "execution" => %self.id, "error" => %error);
+                    debug!(self.api.log, "follower disconnected"; "execution" => %self.id, "error" => %error);
                     return None;
                 }
             }
             match self.wait().await {
-                Woken::Look => {}
-                Woken::KeepAlive => return Some(self.speak(": keep-alive\n\n".to_owned())),
-                Woken::Closing => return None,
+                Wakeup::Poll => {}
+                Wakeup::KeepAlive => return Some(self.send(": keep-alive\n\n".to_owned())),
+                Wakeup::Closed => return None,
             }
         }
         None
     }
 
-    fn speak(&mut self, words: String) -> Bytes {
-        self.spoke = Instant::now();
-        words.into()
+    fn send(&mut self, events: String) -> Bytes {
+        self.last_sent = Instant::now();
+        events.into()
     }
 
-    async fn wait(&mut self) -> Woken {
-        if self.said_so.elapsed() > crate::store::Store::FOLLOW_RENEWAL {
-            self.said_so = Instant::now();
+    async fn wait(&mut self) -> Wakeup {
+        if self.last_renewed.elapsed() > Store::FOLLOW_RENEWAL {
+            self.last_renewed = Instant::now();
             self.api.store.renew_follow(&self.id);
         }
-        let place = self.told.as_ref().and_then(|told| told.queue_position);
-        let longest = if place.is_some_and(|place| place <= NEAR) { QUEUE_LOOK } else { LAST_LOOK };
+        let position = self.reported.as_ref().and_then(|progress| progress.queue_position);
+        let poll_max =
+            if position.is_some_and(|position| position <= QUEUE_FRONT) { QUEUE_POLL_MAX } else { POLL_MAX };
         tokio::select! {
-            () = self.watch.changed() => self.look_after = FIRST_LOOK,
-            () = sleep(self.look_after) => self.look_after = (self.look_after * 2).clamp(FIRST_LOOK, longest),
-            () = sleep_until(self.spoke + KEEP_ALIVE) => return Woken::KeepAlive,
-            () = self.seat.closing() => return Woken::Closing,
+            () = self.subscription.changed() => self.poll_after = POLL_MIN,
+            () = sleep(self.poll_after) => self.poll_after = (self.poll_after * 2).clamp(POLL_MIN, poll_max),
+            () = sleep_until(self.last_sent + KEEP_ALIVE) => return Wakeup::KeepAlive,
+            () = self.permit.closed() => return Wakeup::Closed,
         }
-        Woken::Look
+        Wakeup::Poll
     }
 
-    /// What is new since the last look.
-    async fn look(&mut self) -> Result<String, StoreError> {
-        let standing = self.api.store.progress(&self.id).await?;
-        let (status, mut words) = (standing.status, String::new());
-        if self.told.as_ref() != Some(&standing) {
-            self.turn_to(standing, &mut words);
+    /// The events since the previous poll.
+    async fn poll(&mut self) -> Result<String, StoreError> {
+        let progress = self.api.store.progress(&self.id).await?;
+        let (status, mut events) = (progress.status, String::new());
+        if self.reported.as_ref() != Some(&progress) {
+            self.write_status(progress, &mut events);
         }
         match status {
             Status::Queued => {}
-            Status::Running => self.tell_chunks(&mut words).await?,
-            _ => self.tell_the_rest(&mut words).await?,
+            Status::Running => self.write_chunks(&mut events).await?,
+            _ => self.write_tail(&mut events).await?,
         }
-        Ok(words)
+        Ok(events)
     }
 
-    fn turn_to(&mut self, standing: Progress, words: &mut String) {
-        let begins = standing.attempt > self.position.attempt && standing.status != Status::Queued;
-        let restarted = begins && self.position.attempt > 0;
-        if begins {
-            self.position = StreamOffsets::start_of(standing.attempt);
-            self.read = self.position;
+    fn write_status(&mut self, progress: Progress, events: &mut String) {
+        let starts = progress.attempt > self.sent.attempt && progress.status != Status::Queued;
+        let restarted = starts && self.sent.attempt > 0;
+        if starts {
+            self.sent = StreamOffsets::start_of(progress.attempt);
+            self.read = self.sent;
             self.chunk = 0;
         }
-        if self.told.is_none() {
-            words.push_str("retry: 1000\n");
+        if self.reported.is_none() {
+            events.push_str("retry: 1000\n");
         }
         let status = StatusEvent {
-            status: standing.status,
-            attempt: standing.attempt.unsigned_abs(),
-            phase: standing.phase,
-            queue_position: standing.queue_position,
-            waits_for: standing.waits_for.clone(),
+            status: progress.status,
+            attempt: progress.attempt.unsigned_abs(),
+            phase: progress.phase,
+            queue_position: progress.queue_position,
+            waits_for: progress.waits_for.clone(),
             restarted,
         };
-        self.told = Some(standing);
-        write(words, &self.position, "status", &status);
+        self.reported = Some(progress);
+        write_event(events, &self.sent, "status", &status);
     }
 
-    async fn tell_chunks(&mut self, words: &mut String) -> Result<(), StoreError> {
-        let chunks = self.api.store.next_chunks(&self.id, self.position.attempt, self.chunk).await?;
-        let more = !chunks.is_empty();
-        for chunk in chunks {
-            self.tell_chunk(chunk, words);
+    async fn write_chunks(&mut self, events: &mut String) -> Result<(), StoreError> {
+        let chunks = self.api.store.next_chunks(&self.id, self.sent.attempt, self.chunk).await?;
+        let is_page = !chunks.is_empty();
+        for Chunk { seq, stream, text } in chunks {
+            self.chunk = seq;
+            let start = self.read.of(stream);
+            let end = start + text.len() as u64;
+            self.read.set(stream, end);
+            let known = usize::try_from(self.sent.of(stream).saturating_sub(start)).unwrap_or(usize::MAX);
+            if let Some(new) = text.get(known.min(text.len())..).filter(|new| !new.is_empty()) {
+                self.sent.set(stream, end);
+                let output = OutputEvent { stream, text: new.to_owned(), cut: None };
+                write_event(events, &self.sent, "output", &output);
+            }
         }
-        // A page of what the client has already: the next one at once.
-        if more && words.is_empty() {
-            self.look_after = Duration::ZERO;
+        // The client already has this page, so the next one is read without delay.
+        if is_page && events.is_empty() {
+            self.poll_after = Duration::ZERO;
         }
         Ok(())
     }
 
-    fn tell_chunk(&mut self, Chunk { seq, stream, text }: Chunk, words: &mut String) {
-        self.chunk = seq;
-        let begin = self.read.of(stream);
-        let end = begin + text.len() as u64;
-        self.read.set(stream, end);
-        let known = usize::try_from(self.position.of(stream).saturating_sub(begin)).unwrap_or(usize::MAX);
-        let Some(new) = text.get(known.min(text.len())..).filter(|new| !new.is_empty()) else { return };
-        self.position.set(stream, end);
-        write(words, &self.position, "output", &OutputEvent { stream, text: new.to_owned(), cut: None });
-    }
-
-    async fn tell_the_rest(&mut self, words: &mut String) -> Result<(), StoreError> {
-        match self.rest.next(&self.api.store, &mut self.position).await? {
-            Some(output) => write(words, &self.position, "output", &output),
+    async fn write_tail(&mut self, events: &mut String) -> Result<(), StoreError> {
+        match self.tail.next(&self.api.store, &mut self.sent).await? {
+            Some(output) => write_event(events, &self.sent, "output", &output),
             None => {
                 let mut execution = self.api.store.execution_without_output(&self.id).await?;
-                execution.next_try = limit_suggestion::of(&execution, &self.api.settings);
-                self.position.ended = true;
-                self.over = true;
-                write(words, &self.position, "end", &execution);
+                execution.next_try = limit_suggestion::for_retry(&execution, &self.api.settings);
+                self.sent.ended = true;
+                self.ended = true;
+                write_event(events, &self.sent, "end", &execution);
             }
         }
         Ok(())
     }
 }
 
-/// JSON has no line breaks of its own, so one `data` line is enough.
-fn write(words: &mut String, id: &StreamOffsets, event: &str, data: &impl Serialize) {
-    // These types always serialise.
+/// JSON contains no line breaks, so one `data` line is enough.
+fn write_event(events: &mut String, id: &StreamOffsets, event: &str, data: &impl Serialize) {
+    // Serializing these types cannot fail.
     let data = serde_json::to_string(data).unwrap_or_default();
-    words.push_str(&format!("id: {id}\nevent: {event}\ndata: {data}\n\n"));
+    events.push_str(&format!("id: {id}\nevent: {event}\ndata: {data}\n\n"));
 }

@@ -1,4 +1,4 @@
-//! How many may follow at once, and the word that it is time to leave.
+//! Limits the number of followers, and ends them when the server stops.
 
 use std::sync::Arc;
 
@@ -7,45 +7,50 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::http::problem::ApiError;
 use crate::metrics::{METRICS, Raised};
 
-/// Cloning shares the seats.
+/// Clones share the limit.
 #[derive(Clone)]
-pub(crate) struct Seats {
-    free: Arc<Semaphore>,
-    most: usize,
-    closing: watch::Sender<bool>,
+pub(crate) struct FollowerLimit {
+    permits: Arc<Semaphore>,
+    max: usize,
+    closed: watch::Sender<bool>,
 }
 
-/// Given back when it is dropped.
-pub(crate) struct Seat {
+/// Returned to the limit when it is dropped.
+pub(crate) struct FollowerPermit {
     _permit: OwnedSemaphorePermit,
     _counted: Raised,
-    closing: watch::Receiver<bool>,
+    closed: watch::Receiver<bool>,
 }
 
-impl Seats {
-    pub fn new(most: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(most)), most, closing: watch::channel(false).0 }
+impl FollowerLimit {
+    pub fn new(max: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(max)), max, closed: watch::channel(false).0 }
     }
 
-    pub(crate) fn take(&self) -> Result<Seat, ApiError> {
-        let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| {
-            let most = self.most;
-            ApiError::TooManyRequests(format!("{most} followers are the most here (http.followers)"))
+    pub fn acquire(&self) -> Result<FollowerPermit, ApiError> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
+            let max = self.max;
+            ApiError::TooManyRequests(format!(
+                "too many followers: at most {max} are allowed at the same time (http.followers)"
+            ))
         })?;
-        Ok(Seat { _permit: permit, _counted: METRICS.followers.raise(), closing: self.closing.subscribe() })
+        Ok(FollowerPermit {
+            _permit: permit,
+            _counted: METRICS.followers.raise(),
+            closed: self.closed.subscribe(),
+        })
     }
 
-    /// The server stops: all leave, and come again to another one.
+    /// The server is stopping: all followers disconnect and can reconnect to another server.
     pub fn close(&self) {
-        self.closing.send_replace(true);
+        self.closed.send_replace(true);
     }
 }
 
-impl Seat {
+impl FollowerPermit {
     /// Returns when the server stops.
-    pub async fn closing(&mut self) {
-        if self.closing.wait_for(|closing| *closing).await.is_err() {
-            // Without a server there is nobody to be told.
+    pub async fn closed(&mut self) {
+        if self.closed.wait_for(|closed| *closed).await.is_err() {
             std::future::pending::<()>().await;
         }
     }

@@ -1,4 +1,4 @@
-//! What a client still lacks of an execution that has ended: its output is in its row, and may be cut.
+//! The output that a client still lacks when an execution has ended. It is stored in the execution's row and may be cut.
 
 use std::collections::BTreeMap;
 
@@ -8,86 +8,83 @@ use rgrid_api::{OutputEvent, Stream};
 use crate::execution::{ExecutionId, StreamOffsets};
 use crate::store::{Store, StoreError, StreamCut};
 
-/// Bytes of text in one event.
-const PIECE: u64 = 64 * 1024;
-/// The line that stands for what was cut is shorter.
+/// Bytes of text per event.
+const EVENT_MAX: u64 = 64 * 1024;
+/// The line that marks a cut is shorter than this.
 const MARKER_MAX: u64 = 100;
 
-pub(crate) struct Rest {
+pub(crate) struct Tail {
     id: ExecutionId,
     cuts: Option<BTreeMap<Stream, StreamCut>>,
 }
 
-impl Rest {
+/// An event, and the offset of its end.
+type Piece = Option<(OutputEvent, u64)>;
+
+impl Tail {
     pub fn new(id: ExecutionId) -> Self {
         Self { id, cuts: None }
     }
 
-    /// The next piece, and `position` behind it; none when the client has everything.
+    /// The next event after `sent`, which is advanced; `None` when the client has everything.
     pub async fn next(
         &mut self,
         store: &Store,
-        position: &mut StreamOffsets,
+        sent: &mut StreamOffsets,
     ) -> Result<Option<OutputEvent>, StoreError> {
         let cuts = match self.cuts.take() {
             Some(cuts) => cuts,
             None => store.output_cuts(&self.id).await?,
         };
-        let mut found = None;
+        let mut next = None;
         for stream in [Stream::Install, Stream::Stdout, Stream::Stderr] {
-            let from = position.of(stream);
+            let from = sent.of(stream);
             let piece = match cuts.get(&stream) {
-                None => self.whole(store, stream, from, PIECE).await?,
-                Some(cut) => self.around_the_cut(store, stream, from, cut).await?,
+                None => self.text(store, stream, from, EVENT_MAX).await?,
+                Some(cut) => self.around_cut(store, stream, from, cut).await?,
             };
-            if let Some((output, upto)) = piece {
-                position.set(stream, upto);
-                found = Some(output);
+            if let Some((output, end)) = piece {
+                sent.set(stream, end);
+                next = Some(output);
                 break;
             }
         }
         self.cuts = Some(cuts);
-        Ok(found)
+        Ok(next)
     }
 
-    async fn whole(
-        &self,
-        store: &Store,
-        stream: Stream,
-        from: u64,
-        most: u64,
-    ) -> Result<Option<(OutputEvent, u64)>, StoreError> {
-        let text = store.stored_text(&self.id, stream, from, most).await?;
-        let upto = from + text.len() as u64;
-        Ok((!text.is_empty()).then_some((OutputEvent { stream, text, cut: None }, upto)))
+    async fn text(&self, store: &Store, stream: Stream, from: u64, max: u64) -> Result<Piece, StoreError> {
+        let text = store.stored_text(&self.id, stream, from, max).await?;
+        let end = from + text.len() as u64;
+        Ok((!text.is_empty()).then_some((OutputEvent { stream, text, cut: None }, end)))
     }
 
-    /// Beginning, cut, end. Who followed live may have come far into what is not kept, even into the end.
-    async fn around_the_cut(
+    /// The beginning, the cut and the end. A client that followed live may have received part of what was cut.
+    async fn around_cut(
         &self,
         store: &Store,
         stream: Stream,
         from: u64,
         cut: &StreamCut,
-    ) -> Result<Option<(OutputEvent, u64)>, StoreError> {
-        let end_begins = cut.total.saturating_sub(cut.tail);
+    ) -> Result<Piece, StoreError> {
+        let cut_end = cut.total.saturating_sub(cut.tail);
         if from < cut.head {
-            return self.whole(store, stream, from, PIECE.min(cut.head - from)).await;
+            return self.text(store, stream, from, EVENT_MAX.min(cut.head - from)).await;
         }
         let marker = marker(&store.stored_text(&self.id, stream, cut.head, MARKER_MAX).await?);
-        if from < end_begins {
-            let missing = end_begins - from;
+        if from < cut_end {
+            let missing = cut_end - from;
             let text = if from == cut.head { marker } else { marker_for(missing) };
-            return Ok(Some((OutputEvent { stream, text, cut: Some(missing) }, end_begins)));
+            return Ok(Some((OutputEvent { stream, text, cut: Some(missing) }, cut_end)));
         }
-        // In the kept text the end stands right behind the marker.
+        // In the stored text, the end follows the marker.
         let shift = cut.head + marker.len() as u64;
-        let kept = self.whole(store, stream, shift + (from - end_begins), PIECE).await?;
-        Ok(kept.map(|(output, upto)| (output, upto - shift + end_begins)))
+        let piece = self.text(store, stream, shift + (from - cut_end), EVENT_MAX).await?;
+        Ok(piece.map(|(output, end)| (output, end - shift + cut_end)))
     }
 }
 
-/// The line of the cut, from the text that begins with it.
+/// The marker at the beginning of `text`.
 fn marker(text: &str) -> String {
     const END: &str = " …]\n";
     let length = text.find(END).map_or(0, |at| at + END.len());
@@ -103,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_marker_ends_where_the_end_of_the_text_begins() {
+    fn the_marker_ends_before_the_rest_of_the_text() {
         assert_eq!(marker("\n[… 3 KiB cut by RGrid …]\nlast …]\n"), "\n[… 3 KiB cut by RGrid …]\n");
         assert_eq!(marker(&marker_for(7)), "\n[… 7 B cut by RGrid …]\n");
     }

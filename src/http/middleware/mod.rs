@@ -1,6 +1,6 @@
-//! What every request passes before its handler.
+//! What every request passes before it reaches its handler.
 
 pub(crate) mod auth;
 pub(crate) mod client_address;
-pub(crate) mod cross_origin;
+mod cross_origin;
 pub(crate) mod rate_limit;

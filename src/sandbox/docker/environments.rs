@@ -112,7 +112,7 @@ impl Docker {
     }
 
     async fn create_environment_volume(&self, key: &str) -> Result<EnvironmentBuild, DockerError> {
-        let random = hex::encode(container::random::<6>()?);
+        let random = base16ct::lower::encode_string(&container::random::<6>()?);
         let volume = format!("{}{}-{random}", self.environment_prefix(), short(key));
         let environment = EnvironmentBuild { volume: volume.clone(), key: key.to_owned() };
         let mut labels = HashMap::from(environment.labels());

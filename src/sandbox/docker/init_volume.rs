@@ -25,7 +25,7 @@ const NAME: &str = "init";
 pub(crate) const FOLDER: &str = "/rgrid";
 
 static HASH: LazyLock<String> = LazyLock::new(|| {
-    let digest = hex::encode(Sha256::digest(PROGRAM));
+    let digest = base16ct::lower::encode_string(&Sha256::digest(PROGRAM));
     digest.get(..12).unwrap_or_default().to_owned()
 });
 

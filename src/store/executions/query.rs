@@ -195,7 +195,7 @@ fn outputs(conn: &mut PgConnection, id: &ExecutionId) -> Result<Vec<OutputFile>,
 
 /// From its row: name, size, SHA-256.
 pub(crate) fn output_file((name, size, sha256): (String, i64, Vec<u8>)) -> OutputFile {
-    OutputFile { name, size: size.unsigned_abs(), sha256: hex::encode(sha256) }
+    OutputFile { name, size: size.unsigned_abs(), sha256: base16ct::lower::encode_string(&sha256) }
 }
 
 pub(crate) fn parse_status(text: &str) -> Result<Status, StoreError> {

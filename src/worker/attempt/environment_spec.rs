@@ -80,7 +80,7 @@ impl Recipe {
             digest.update((part.len() as u64).to_le_bytes());
             digest.update(part.as_bytes());
         }
-        hex::encode(digest.finalize())
+        base16ct::lower::encode_string(&digest.finalize())
     }
 
     /// What lies beside the install, by name. Reads the server's certificates, which decide about nothing that is

@@ -37,7 +37,7 @@ impl Call {
         let message = format!("{}.{}", self.header("x-rgrid-timestamp"), self.body);
         let inner = Sha256::digest([block(0x36), message.into_bytes()].concat());
         let outer = Sha256::digest([block(0x5c), inner.to_vec()].concat());
-        self.header("x-rgrid-signature") == format!("sha256={}", hex::encode(outer))
+        self.header("x-rgrid-signature") == format!("sha256={}", base16ct::lower::encode_string(&outer))
     }
 }
 

@@ -104,5 +104,5 @@ fn descriptor(kind: &str, content: &[u8]) -> Value {
 }
 
 fn digest(content: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(Sha256::digest(content)))
+    format!("sha256:{}", base16ct::lower::encode_string(&Sha256::digest(content)))
 }

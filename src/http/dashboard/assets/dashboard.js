@@ -1,77 +1,77 @@
-// Keeps a page up to date. Everything here is also there without it, as of when the page was loaded.
+// Updates pages live. Without it, pages show the state at the time they were loaded.
 "use strict";
 
 const liveState = document.getElementById("live-state");
 
-function tellLive(words) {
-  if (liveState && liveState.textContent !== words) liveState.textContent = words;
+function showLiveState(text) {
+  if (liveState && liveState.textContent !== text) liveState.textContent = text;
 }
 
-// Puts the server's markup in place of the old, and the focus back where it was.
+// Replaces the element's content with new markup from the server and keeps the focus.
 function replace(element, markup) {
   if (element.dataset.last === markup) return;
   const focused = element.contains(document.activeElement) ? document.activeElement.id : "";
-  const fresh = new DOMParser().parseFromString(markup, "text/html");
-  element.replaceChildren(...fresh.body.childNodes);
+  const parsed = new DOMParser().parseFromString(markup, "text/html");
+  element.replaceChildren(...parsed.body.childNodes);
   element.dataset.last = markup;
   if (focused) document.getElementById(focused)?.focus();
 }
 
-async function page(path) {
-  const answer = await fetch(path, { headers: { accept: "text/html" } });
-  if (!answer.ok) throw new Error(`the server says ${answer.status}`);
-  return answer.text();
+async function fetchPage(path) {
+  const response = await fetch(path, { headers: { accept: "text/html" } });
+  if (!response.ok) throw new Error(`the server responded with status ${response.status}`);
+  return response.text();
 }
 
-// The list: asked for again every few seconds, while somebody looks at it.
-function keepList(element) {
+// Refreshes the list while the page is visible.
+function refreshList(element) {
   const query = new URLSearchParams(location.search);
   query.set("part", "live");
-  const every = Number(element.dataset.refresh);
+  const interval = Number(element.dataset.refresh);
   const refresh = async () => {
     if (!document.hidden) {
       try {
-        replace(element, await page(`/?${query}`));
-        tellLive("live");
+        replace(element, await fetchPage(`/?${query}`));
+        showLiveState("live");
       } catch {
-        tellLive("not reachable, trying again");
+        showLiveState("server not reachable, retrying");
       }
     }
-    setTimeout(refresh, every);
+    setTimeout(refresh, interval);
   };
-  setTimeout(refresh, every);
+  setTimeout(refresh, interval);
 }
 
-// One execution: followed by its events, from where the page ends.
-function keepExecution(element) {
+// Follows an execution's events from the end of the output on the page.
+function followExecution(element) {
   const title = element.querySelector(".title");
-  element.querySelectorAll("pre").forEach(showEnd);
+  element.querySelectorAll("pre").forEach(scrollToEnd);
   if (!title?.dataset.events) return;
-  const again = async () => {
+  const reload = async () => {
     try {
-      replace(element, await page(`/executions/${title.dataset.id}?part`));
-      keepExecution(element);
+      replace(element, await fetchPage(`/executions/${title.dataset.id}?part`));
+      followExecution(element);
     } catch {
-      setTimeout(again, 2000);
+      setTimeout(reload, 2000);
     }
   };
   const events = new EventSource(title.dataset.events);
   let status = null;
-  events.onopen = () => tellLive("live");
-  events.onerror = () => tellLive("not reachable, trying again");
+  events.onopen = () => showLiveState("live");
+  events.onerror = () => showLiveState("server not reachable, retrying");
   events.addEventListener("output", (event) => append(JSON.parse(event.data)));
   events.addEventListener("status", (event) => {
-    const told = JSON.parse(event.data);
-    if (told.restarted) element.querySelectorAll("pre").forEach((pre) => (pre.textContent = ""));
-    // The first one says what the page says already.
-    if (status !== null && status !== told.status) note(element, told);
-    status = told.status;
-    place(element, told);
+    const progress = JSON.parse(event.data);
+    if (progress.restarted) element.querySelectorAll("pre").forEach((pre) => (pre.textContent = ""));
+    // The first event repeats the status that the page already shows.
+    if (status !== null && status !== progress.status) showStatus(element, progress.status);
+    status = progress.status;
+    showNote(element, progress);
   });
   events.addEventListener("end", () => {
     events.close();
-    tellLive("");
-    again();
+    showLiveState("");
+    reload();
   });
 }
 
@@ -79,49 +79,49 @@ function append({ stream, text }) {
   const pre = document.getElementById(`stream-${stream}`);
   if (!pre) return;
   document.getElementById(`section-${stream}`).hidden = false;
-  const atEnd = pre.scrollHeight - pre.scrollTop - pre.clientHeight < 40;
+  const isAtEnd = pre.scrollHeight - pre.scrollTop - pre.clientHeight < 40;
   pre.append(document.createTextNode(text));
-  if (atEnd) showEnd(pre);
+  if (isAtEnd) scrollToEnd(pre);
 }
 
-function showEnd(pre) {
+function scrollToEnd(pre) {
   pre.scrollTop = pre.scrollHeight;
 }
 
-function note(element, told) {
+function showStatus(element, status) {
   const badge = element.querySelector("#status .badge");
-  badge.className = `badge ${told.status}`;
-  badge.textContent = told.status;
+  badge.className = `badge ${status}`;
+  badge.textContent = status;
 }
 
-function place(element, told) {
-  const words = { environment: "installing its requirements", sandbox: "getting its sandbox" };
-  const where = told.waits_for ? told.waits_for : told.queue_position ? `number ${told.queue_position} in the queue` : words[told.phase] || "";
-  element.querySelector("#status .note").textContent = where;
+function showNote(element, { waits_for, queue_position, phase }) {
+  const phases = { environment: "installing requirements", sandbox: "starting the sandbox" };
+  const position = queue_position ? `number ${queue_position} in the queue` : "";
+  element.querySelector("#status .note").textContent = waits_for || position || phases[phase] || "";
 }
 
-// Buttons that change something: with a header that no foreign page can send.
+// Sends the calls of buttons, with a header that pages of other sites cannot send.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-post]");
   if (!button) return;
   button.disabled = true;
   const problem = document.getElementById("action-error");
   try {
-    const answer = await fetch(button.dataset.post, {
+    const response = await fetch(button.dataset.post, {
       method: "POST",
       headers: { "x-rgrid-dashboard": "1", "content-type": "application/json" },
     });
-    const body = await answer.json();
-    if (!answer.ok) throw new Error(body.detail);
-    if (answer.status === 201) location.assign(`/executions/${body.id}`);
+    const body = await response.json();
+    if (!response.ok) throw new Error(body.detail);
+    if (response.status === 201) location.assign(`/executions/${body.id}`);
   } catch (error) {
     button.disabled = false;
-    problem.textContent = `It did not work: ${error.message}`;
+    problem.textContent = `The request failed: ${error.message}`;
     problem.hidden = false;
   }
 });
 
 const list = document.getElementById("live");
-if (list) keepList(list);
+if (list) refreshList(list);
 const execution = document.getElementById("execution");
-if (execution) keepExecution(execution);
+if (execution) followExecution(execution);
