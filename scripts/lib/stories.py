@@ -50,8 +50,8 @@ STORIES = [
             ("rgrid run -q slow.py >id; until rgrid status $(cat id) | grep -q running; do sleep 0.1; done; "
              "rgrid status $(cat id); rgrid cancel $(cat id)", 0, [r"^Status: running$", r"^Started: "]),
             ("rgrid status --json $(head -c 20 id)", 0, [r'"status": "']),
-            ("rgrid status exec_zzz", 3, ["there is no such execution: exec_zzz"]),
-            ("rgrid status exec_0", 1, ["executions begin with that id"]),
+            ("rgrid status exec_zzz", 3, ["no such execution: exec_zzz"]),
+            ("rgrid status exec_0", 1, ["executions begin with it"]),
         ],
     },
     {

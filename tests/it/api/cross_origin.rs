@@ -1,4 +1,4 @@
-//! A server that is open to its own host is not open to the pages that a browser there shows.
+//! A server without keys serves its own host, but not the web pages that a browser there shows.
 
 use serde_json::{Value, json};
 
@@ -10,17 +10,17 @@ fn detail(answer: &Answer) -> (u16, Value) {
     (answer.status, answer.json()["detail"].clone())
 }
 
-/// Posts without a body, as any page may have a browser do without being asked first.
+/// Posts without a body, as any page can make a browser do without a preflight request.
 fn post(daemon: &Daemon, path: &str, headers: &[(&str, &str)]) -> Answer {
     daemon.http().post_raw(path, "text/plain", headers, b"")
 }
 
 #[test]
-fn a_foreign_page_can_neither_cancel_nor_retry_nor_submit() {
+fn a_page_of_another_site_can_neither_cancel_nor_retry_nor_submit() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).slots(1).start();
     let id = daemon.http().submit_with("import time; time.sleep(60)", json!({ "network": false }));
-    let refused = (403, json!("a page of another site may not change anything here"));
+    let refused = (403, json!("cross-origin request rejected: other sites may not change anything here"));
     for call in
         [format!("{EXECUTIONS}/{id}/cancel"), format!("{EXECUTIONS}/{id}/retry"), EXECUTIONS.to_owned()]
     {
@@ -34,21 +34,22 @@ fn a_foreign_page_can_neither_cancel_nor_retry_nor_submit() {
 }
 
 #[test]
-fn a_foreign_name_that_points_here_reads_nothing() {
+fn a_foreign_host_name_that_resolves_here_can_read_nothing() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).slots(1).start();
     for path in [EXECUTIONS, "/", "/metrics"] {
         let answer = daemon.http().get_with(path, &[("host", "evil.example:8080")]);
-        let words = "this server is open to its own host, and evil.example:8080 is not its name";
-        assert_eq!(detail(&answer), (403, json!(words)), "{path}");
+        let rejected =
+            "host name evil.example:8080 rejected: this server answers only to the names of its own host";
+        assert_eq!(detail(&answer), (403, json!(rejected)), "{path}");
         assert_eq!(daemon.http().get_with(path, &[("host", "localhost:8080")]).status, 200, "{path}");
     }
-    // Who watches a daemon may ask for its health by any name.
+    // Health checks may use any name.
     assert_eq!(daemon.http().get_with("/healthz", &[("host", "evil.example")]).status, 200);
 }
 
 #[test]
-fn a_server_with_keys_or_behind_a_proxy_may_be_asked_by_any_name() {
+fn a_server_with_keys_or_behind_a_proxy_accepts_any_host_name() {
     let name = [("host", "rgrid.example.org")];
     let database = Database::new();
     let behind =

@@ -1,7 +1,7 @@
-//! Why a script failed: each of a corpus of broken ones is named right, with what to do.
+//! Diagnosis: each script of a corpus of broken ones gets the right cause and fix.
 //!
-//! Their first lines say what is expected: `kind`, `says` (parts of `execution_error`), and `with`, what is laid
-//! over the submission.
+//! Comments in the scripts contain the expectation: `kind`, `says` (parts of `execution_error`), and `with` (fields of the
+//! submission).
 
 use serde_json::{Value, json};
 
@@ -24,13 +24,13 @@ fn corpus() -> Vec<Broken> {
 
 fn read(path: &std::path::Path) -> Broken {
     let content = std::fs::read_to_string(path).unwrap();
-    let told = |what: &str| -> Vec<String> {
+    let values = |what: &str| -> Vec<String> {
         let mark = format!("# {what}: ");
         content.lines().filter_map(|line| line.strip_prefix(&mark)).map(str::to_owned).collect()
     };
-    let with = told("with").first().map_or(Value::Null, |text| serde_json::from_str(text).unwrap());
+    let with = values("with").first().map_or(Value::Null, |text| serde_json::from_str(text).unwrap());
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
-    Broken { kind: told("kind").remove(0), says: told("says"), with, name, content }
+    Broken { kind: values("kind").remove(0), says: values("says"), with, name, content }
 }
 
 fn submit(http: &Http, broken: &Broken) -> String {
@@ -44,11 +44,11 @@ fn submit(http: &Http, broken: &Broken) -> String {
 }
 
 #[test]
-fn each_broken_script_is_named_right() {
+fn each_broken_script_gets_the_right_diagnosis() {
     let database = Database::new();
     let settings = tempfile::tempdir().unwrap();
     let file = settings.path().join("rgrid.toml");
-    // bash is in the image of Python too; and one image is nowhere.
+    // The Python image contains bash; the image of the other runtime does not exist.
     let runtimes = "[runtimes.bash]\nimage = \"python:3.11-slim\"\ncommand = [\"bash\"]\nextensions = [\"sh\"]\n\
         [runtimes.nowhere]\nimage = \"rgrid.invalid/none:1\"\ncommand = [\"python3\"]\npull = \"never\"\n";
     std::fs::write(&file, runtimes).unwrap();

@@ -1,4 +1,4 @@
-//! Following an execution live: nothing is lost, nothing told twice, whatever happens in between.
+//! Following an execution live loses and repeats nothing, even across reconnects and restarts.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ fn daemon() -> (Database, Daemon) {
     (database, daemon)
 }
 
-/// Follows to the end, coming again whenever the connection ends; gives all events.
+/// Follows to the end, reconnecting whenever the connection ends. Returns all events.
 fn follow(daemon: &Daemon, id: &str, behind: Option<&str>) -> Vec<Event> {
     let mut behind = behind.map(str::to_owned);
     let mut all = Vec::new();
@@ -57,14 +57,14 @@ fn a_follower_sees_status_output_and_end_in_order() {
 }
 
 #[test]
-fn whoever_comes_again_gets_exactly_the_rest() {
+fn a_reconnecting_follower_gets_exactly_the_rest() {
     let (_database, daemon) = daemon();
     let script = "import time\nfor n in range(20): print('line', n); time.sleep(0.1)";
     let id = daemon.http().submit(script);
     let live = follow(&daemon, &id, None);
     let expected: String = (0..20).map(|n| format!("line {n}\n")).collect();
     assert_eq!(text(&live, "stdout"), expected);
-    // From each place, now that the chunks are folded into the row.
+    // The same for each event ID after the chunks have been merged into the row.
     for (at, event) in live.iter().enumerate().filter(|(_, event)| event.name != "end") {
         let before = text(&live[..=at], "stdout");
         let after = text(&follow(&daemon, &id, Some(&event.id)), "stdout");
@@ -75,7 +75,7 @@ fn whoever_comes_again_gets_exactly_the_rest() {
 }
 
 #[test]
-fn a_hundred_thousand_lines_arrive_over_a_restart_in_order_and_once() {
+fn a_hundred_thousand_lines_arrive_once_and_in_order_across_a_restart() {
     let database = Database::new();
     let builder = DaemonBuilder::plain(&database).with("RGRID_EXECUTION__OUTPUT_LIMIT", "8MiB");
     let first = builder.start();
@@ -98,18 +98,18 @@ fn a_hundred_thousand_lines_arrive_over_a_restart_in_order_and_once() {
     assert!(said == flood_said(), "{} bytes of {} arrived", said.len(), flood_said().len());
     assert_eq!(seen.last().unwrap().data["attempt"], 1);
     assert!(seen.iter().all(|event| event.data["restarted"] != true));
-    // One connection to another replica saw it all, with no break.
+    // A connection to another replica received everything without interruption.
     let elsewhere: Vec<Event> = elsewhere.collect();
     assert!(text(&elsewhere, "stdout") == flood_said() && elsewhere.last().unwrap().name == "end");
 }
 
 #[test]
-fn beyond_the_limit_a_line_stands_for_what_was_cut() {
+fn output_beyond_the_limit_is_replaced_by_a_marker() {
     let (_database, daemon) = daemon();
     let id = daemon.http().submit(FLOOD);
     let live = follow(&daemon, &id, None);
     let kept = daemon.http().wait(&id)["stdout"].as_str().unwrap().to_owned();
-    // Live one sees more of the beginning than is kept.
+    // A live follower receives more of the beginning than is stored.
     let cut = live.iter().position(|event| event.data["cut"].is_u64()).unwrap();
     let (head, tail) = (text(&live[..cut], "stdout"), text(&live[cut + 1..], "stdout"));
     assert!(
@@ -122,7 +122,7 @@ fn beyond_the_limit_a_line_stands_for_what_was_cut() {
         flood_said().len() as u64
     );
     assert!(kept.ends_with(&tail));
-    // Who comes later gets what is kept, and from each of those places the rest.
+    // A later follower gets the stored text, and can resume from any of these events.
     let later = follow(&daemon, &id, None);
     assert_eq!(text(&later, "stdout"), kept);
     for event in live.iter().filter(|event| event.name == "output") {
@@ -132,7 +132,7 @@ fn beyond_the_limit_a_line_stands_for_what_was_cut() {
 }
 
 #[test]
-fn another_replica_tells_a_line_while_the_script_runs() {
+fn another_replica_streams_output_while_the_script_runs() {
     let database = Database::new();
     let worker = DaemonBuilder::plain(&database).role("worker").slots(1).start();
     let api = DaemonBuilder::plain(&database).role("api").start();
@@ -152,19 +152,19 @@ fn another_replica_tells_a_line_while_the_script_runs() {
     delays.sort_by(f64::total_cmp);
     let median = delays[delays.len() / 2];
     println!("from the script to the follower: median {:.0} ms", median * 1000.0);
-    // Without news it would be the follower's own look, seconds later. 100 ms is what docs/events.md promises.
+    // Without notifications, polling would take seconds. docs/events.md promises 100 ms.
     assert!(median < 0.5 && delays.len() > 5, "{delays:?}");
     drop(worker);
 }
 
 #[test]
-fn a_slow_reader_holds_up_nobody_and_gets_everything() {
+fn a_slow_reader_delays_no_one_and_gets_everything() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).with("RGRID_EXECUTION__OUTPUT_LIMIT", "8MiB").start();
     let id = daemon.http().submit(FLOOD);
     let mut slow = daemon.events(&id, None);
     let first = slow.next().unwrap();
-    // It reads nothing while the script runs to its end and another follower gets all of it.
+    // It reads nothing while the script runs and another follower receives everything.
     let begun = Instant::now();
     assert!(text(&follow(&daemon, &id, None), "stdout") == flood_said());
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
@@ -174,7 +174,7 @@ fn a_slow_reader_holds_up_nobody_and_gets_everything() {
 }
 
 #[test]
-fn an_attempt_that_begins_anew_is_told() {
+fn a_new_attempt_is_reported_as_a_restart() {
     let database = Database::new();
     let lease = |name: &str| {
         let builder = DaemonBuilder::plain(&database).with("RGRID_WORKER__LEASE", "2s").slots(1);
@@ -193,15 +193,15 @@ fn an_attempt_that_begins_anew_is_told() {
     remove_containers_of(&cluster);
     let _second = lease("two").start();
     seen.extend(events);
-    let anew =
-        seen.iter().position(|event| event.data["restarted"] == true).expect("nobody told of a restart");
-    assert_eq!(seen[anew].data["attempt"], 2);
-    assert_eq!(text(&seen[anew..], "stdout"), "begun\ndone\n");
+    let restart =
+        seen.iter().position(|event| event.data["restarted"] == true).expect("no restart was reported");
+    assert_eq!(seen[restart].data["attempt"], 2);
+    assert_eq!(text(&seen[restart..], "stdout"), "begun\ndone\n");
     assert_eq!(seen.last().unwrap().data["status"], "completed");
 }
 
 #[test]
-fn a_made_up_id_is_refused() {
+fn an_invalid_event_id_is_rejected() {
     let (_database, daemon) = daemon();
     let id = daemon.http().submit("print('x')");
     daemon.http().wait(&id);
@@ -210,14 +210,14 @@ fn a_made_up_id_is_refused() {
         assert_eq!(refused.status, 422, "{bad}");
         assert!(refused.body().contains("last-event-id"), "{bad}");
     }
-    // One that lies beyond the end has nothing to add but the end.
+    // An ID after the end of the output is followed only by the end.
     let names: Vec<_> = daemon.events(&id, Some("1-9-9-9")).map(|event| event.name).collect();
     assert_eq!(names, ["status", "end"]);
     assert_eq!(daemon.events("exec_00000000000000000000000000", None).status, 404);
 }
 
 #[test]
-fn there_are_so_many_seats_and_they_are_given_back() {
+fn the_number_of_followers_is_limited() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).with("RGRID_HTTP__FOLLOWERS", "2").start();
     let id = daemon.http().submit("import time; time.sleep(60)");
@@ -225,14 +225,14 @@ fn there_are_so_many_seats_and_they_are_given_back() {
     assert!(open.iter().all(|events| events.status == 200));
     assert_eq!(daemon.events(&id, None).status, 429);
     drop(open);
-    wait_until("a seat is free", Duration::from_secs(20), || {
+    wait_until("a follower to be disconnected", Duration::from_secs(20), || {
         (daemon.events(&id, None).status == 200).then_some(())
     });
     daemon.http().post(&format!("/api/v1/executions/{id}/cancel"), &json!({}));
 }
 
 #[test]
-fn what_waits_tells_its_place_and_what_ran_its_phases() {
+fn queued_executions_have_a_position_and_ended_ones_their_phases() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).slots(1).start();
     let http = daemon.http();

@@ -1,11 +1,11 @@
-//! The document of the API, as it stands in `docs/`.
+//! The OpenAPI document in `docs/`.
 
 use std::path::Path;
 
 use crate::support::{DaemonBuilder, Database};
 
 #[test]
-fn the_document_in_docs_is_the_one_that_is_served() {
+fn the_document_in_docs_is_up_to_date() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).role("api").start();
     let served = daemon.http().get("/openapi.json").json();
@@ -15,7 +15,7 @@ fn the_document_in_docs_is_the_one_that_is_served() {
     assert_eq!(served["openapi"].as_str().map(|version| &version[..3]), Some("3.1"));
     assert!(
         served == written,
-        "docs/openapi.json is not true any more; with a daemon of this state: \
+        "docs/openapi.json is out of date; run this with a daemon of this version: \
          curl -s http://127.0.0.1:8080/openapi.json | python3 -m json.tool --indent 1 >docs/openapi.json"
     );
 }

@@ -1,4 +1,4 @@
-//! Output comes back as it was written, byte for byte, up to the limit.
+//! Output is returned byte for byte, up to the limit.
 
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ fn text_is_kept_byte_for_byte() {
 }
 
 #[test]
-fn characters_survive_the_borders_of_chunks() {
+fn characters_survive_chunk_boundaries() {
     let (_database, daemon) = daemon();
     let script = "\
 import os, time
@@ -47,7 +47,7 @@ os.write(1, b'\\xff\\x00|')
 }
 
 #[test]
-fn exactly_the_limit_is_whole_and_one_byte_more_is_cut_in_the_middle() {
+fn output_of_the_limit_is_complete_and_one_more_byte_cuts_the_middle() {
     let (_database, daemon) = daemon();
     let http = daemon.http();
     let whole = run(&http, &format!("import sys; sys.stdout.write('a' * {LIMIT})"));
@@ -63,7 +63,7 @@ fn exactly_the_limit_is_whole_and_one_byte_more_is_cut_in_the_middle() {
 }
 
 #[test]
-fn a_flood_is_cut_and_its_size_told() {
+fn long_output_is_cut_and_its_size_reported() {
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
     cli.write("flood.py", "import sys\nsys.stdout.write('x' * 3250586)\nprint('last', file=sys.stderr)");
@@ -76,11 +76,11 @@ fn a_flood_is_cut_and_its_size_told() {
 }
 
 #[test]
-fn logs_show_what_a_running_script_has_said() {
+fn logs_show_the_output_of_a_running_script() {
     let (_database, daemon) = daemon();
     let http = daemon.http();
     let id = http.submit("import time; print('first'); time.sleep(8); print('second')");
-    crate::support::wait_until("its first line", std::time::Duration::from_secs(30), || {
+    crate::support::wait_until("the first line", std::time::Duration::from_secs(30), || {
         (http.get(&format!("/api/v1/executions/{id}/logs")).body == "first\n").then_some(())
     });
     assert_eq!(http.execution(&id)["status"], "running");

@@ -1,4 +1,4 @@
-//! A receipt's `docker run` line does by hand what RGrid did.
+//! A receipt's `docker run` line does the same as RGrid.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::{DaemonBuilder, Database, Index};
 
 #[test]
-fn the_line_of_a_receipt_does_the_same_by_hand() {
+fn the_docker_run_line_does_the_same() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).start();
     let http = daemon.http();
@@ -41,7 +41,7 @@ fn the_line_of_a_receipt_does_the_same_by_hand() {
 }
 
 #[test]
-fn the_line_brings_its_requirements_along() {
+fn the_docker_run_line_installs_the_requirements() {
     let index = Index::new().with_module("hello", "1.0");
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).start();
@@ -50,11 +50,11 @@ fn the_line_brings_its_requirements_along() {
     let id = daemon.http().submit_with(script, more);
     assert_eq!(daemon.http().wait(&id)["stdout"], "1.0\n");
     let receipt = daemon.http().get(&format!("/api/v1/executions/{id}/receipt")).json();
-    // Nothing but what the receipt lists.
+    // Contains only what the receipt lists.
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::chown(folder.path(), Some(1000), Some(1000)).unwrap();
     std::fs::write(folder.path().join("script.py"), script).unwrap();
-    // On the network of this host, where the test's index is.
+    // The test's index is on the host's network.
     let line = receipt["docker_run"].as_str().unwrap().replace("--network bridge", "--network host");
     let by_hand = Command::new("sh").args(["-c", &line]).current_dir(folder.path()).output().unwrap();
     let said = String::from_utf8_lossy(&by_hand.stderr);
@@ -62,7 +62,7 @@ fn the_line_brings_its_requirements_along() {
 }
 
 #[test]
-fn the_command_line_shows_a_receipt_and_its_line_alone() {
+fn the_cli_shows_the_receipt() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).start();
     let cli = daemon.cli();

@@ -1,4 +1,4 @@
-//! Clients that send too much, too slowly, or never: each is let go of, and the others are served.
+//! Clients that send too much, too slowly or nothing: each is disconnected, and the others are served.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -16,7 +16,7 @@ fn daemon(settings: &[(&str, &str)]) -> (Database, Daemon) {
     (database, daemon)
 }
 
-/// A connection on which nothing is done but what the test says.
+/// A raw connection.
 struct Raw(TcpStream);
 
 impl Raw {
@@ -26,7 +26,7 @@ impl Raw {
         Self(stream)
     }
 
-    fn say(&mut self, text: &str) -> bool {
+    fn send(&mut self, text: &str) -> bool {
         self.0.write_all(text.as_bytes()).is_ok()
     }
 
@@ -34,7 +34,7 @@ impl Raw {
     fn announce(&mut self, length: u64) {
         let head =
             "POST /api/v1/executions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
-        assert!(self.say(&format!("{head}content-length: {length}\r\n\r\n")));
+        assert!(self.send(&format!("{head}content-length: {length}\r\n\r\n")));
     }
 
     /// Everything until the server closes the connection.
@@ -45,19 +45,19 @@ impl Raw {
             match self.0.read(&mut piece) {
                 Ok(0) => break,
                 Ok(count) => all.extend_from_slice(&piece[..count]),
-                // Reset: the server has hung up on what was still on its way.
+                // The server closed the connection while data was still in flight.
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
-                Err(error) => panic!("the connection stays open: {error}"),
+                Err(error) => panic!("the connection is still open: {error}"),
             }
         }
         String::from_utf8(all).unwrap()
     }
 
-    /// Status and detail of one answer.
+    /// Status and detail of one response.
     fn answer(&mut self) -> (u16, String) {
         let mut all = String::new();
         let mut piece = [0; 4096];
-        wait_until("an answer", Duration::from_secs(30), || {
+        wait_until("a response", Duration::from_secs(30), || {
             let count = self.0.read(&mut piece).unwrap();
             all.push_str(std::str::from_utf8(&piece[..count]).unwrap());
             all.contains("\"status\":").then_some(())
@@ -67,7 +67,7 @@ impl Raw {
 }
 
 fn status_of(answer: &str) -> u16 {
-    answer.split(' ').nth(1).unwrap_or_else(|| panic!("no answer: {answer:?}")).parse().unwrap()
+    answer.split(' ').nth(1).unwrap_or_else(|| panic!("no response: {answer:?}")).parse().unwrap()
 }
 
 fn detail_of(answer: &str) -> String {
@@ -77,21 +77,21 @@ fn detail_of(answer: &str) -> String {
 }
 
 #[test]
-fn a_body_that_comes_a_byte_at_a_time_is_given_up() {
+fn a_body_that_arrives_too_slowly_gets_a_timeout() {
     let (database, daemon) = daemon(&[("RGRID_HTTP__BODY_TIMEOUT", "1s")]);
     let mut slow = Raw::to(&daemon);
     slow.announce(1000);
-    let begun = Instant::now();
+    let start = Instant::now();
     let mut sender = Raw(slow.0.try_clone().unwrap());
     let sending = std::thread::spawn(move || {
-        while sender.say(" ") && begun.elapsed() < Duration::from_secs(20) {
+        while sender.send(" ") && start.elapsed() < Duration::from_secs(20) {
             std::thread::sleep(Duration::from_millis(100));
         }
     });
     let answer = slow.until_closed();
     assert_eq!(status_of(&answer), 408, "{answer}");
-    assert_eq!(detail_of(&answer), "the body was not there after 1s (http.body_timeout)");
-    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert_eq!(detail_of(&answer), "the body did not arrive within 1s (http.body_timeout)");
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
     drop(slow);
     sending.join().unwrap();
     assert_eq!(database.number("SELECT count(*) FROM executions"), 0);
@@ -102,63 +102,71 @@ fn a_head_that_never_ends_and_a_connection_without_a_request_are_closed() {
     let (_database, daemon) =
         daemon(&[("RGRID_HTTP__HEADER_TIMEOUT", "1s"), ("RGRID_HTTP__IDLE_TIMEOUT", "1s")]);
     let mut slow = Raw::to(&daemon);
-    assert!(slow.say("GET /healthz HTTP/1.1\r\nx-slow: "));
+    assert!(slow.send("GET /healthz HTTP/1.1\r\nx-slow: "));
     assert_eq!(status_of(&slow.until_closed()), 408);
     let mut idle = Raw::to(&daemon);
-    assert!(idle.say("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"));
+    assert!(idle.send("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"));
     assert_eq!(status_of(&idle.until_closed()), 200);
 }
 
 #[test]
-fn what_is_too_large_is_refused_before_it_is_read() {
+fn a_request_that_is_too_large_is_rejected_before_it_is_read() {
     let (_database, daemon) = daemon(&[]);
     let mut huge = Raw::to(&daemon);
     huge.announce(1 << 30);
     let (status, detail) = huge.answer();
     assert_eq!(status, 413);
-    assert_eq!(detail, "a submission has at most 51.5 MiB: files 32 MiB, script 1 MiB");
+    let expected = "the request is too large: a submission has at most 51.5 MiB (files 32 MiB, script 1 MiB)";
+    assert_eq!(detail, expected);
     let (status, detail) = {
         let mut wide = Raw::to(&daemon);
-        assert!(wide.say(&format!(
+        assert!(wide.send(&format!(
             "GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-wide: {}\r\n\r\n",
             "w".repeat(40_000)
         )));
         wide.answer()
     };
     assert_eq!(status, 431);
-    let words = "the request's line and headers have 39.1 KiB, at most 32 KiB are allowed (http.max_header)";
-    assert_eq!(detail, words);
-    // Beyond what the server takes in at all there are no words, but there is an answer.
+    let expected =
+        "the request line and headers are too large: 39.1 KiB, at most 32 KiB are allowed (http.max_header)";
+    assert_eq!(detail, expected);
+    // Beyond the buffer of actix, the response has no problem document.
     let mut wider = Raw::to(&daemon);
-    wider
-        .say(&format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-wide: {}\r\n\r\n", "w".repeat(1 << 20)));
+    wider.send(&format!(
+        "GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-wide: {}\r\n\r\n",
+        "w".repeat(1 << 20)
+    ));
     assert_eq!(status_of(&wider.until_closed()), 431);
     assert_eq!(daemon.http().get("/healthz").status, 200);
 }
 
 #[test]
-fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
+fn a_client_that_does_not_read_its_response_is_disconnected() {
     let (_database, daemon) = daemon(&[("RGRID_HTTP__IDLE_TIMEOUT", "2s")]);
     let http = daemon.http();
     let id = http.submit("open('large', 'wb').write(b'x' * (20 << 20))");
     assert_eq!(http.wait(&id)["status"], "completed");
     let port = http.address().rsplit(':').next().unwrap().parse::<u16>().unwrap();
-    let lazy: Vec<Raw> = (0..10)
+    let idle: Vec<Raw> = (0..10)
         .map(|_| {
             let mut raw = Raw::to(&daemon);
-            assert!(raw.say(&format!(
+            assert!(raw.send(&format!(
                 "GET /api/v1/executions/{id}/outputs/large HTTP/1.1\r\nhost: localhost\r\n\r\n"
             )));
             raw
         })
         .collect();
-    wait_until("they are connected", Duration::from_secs(10), || (served_at(port) >= 10).then_some(()));
-    wait_until("they are cut off", Duration::from_secs(60), || (served_at(port) == 0).then_some(()));
-    drop(lazy);
+    wait_until("all clients to be connected", Duration::from_secs(10), || {
+        (connections_at(port) >= 10).then_some(())
+    });
+    wait_until("all clients to be disconnected", Duration::from_secs(60), || {
+        (connections_at(port) == 0).then_some(())
+    });
+    drop(idle);
 }
 
-/// Connections that the server at this port has.
-fn served_at(port: u16) -> usize {
+/// Established connections of the server at this port.
+fn connections_at(port: u16) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let wanted = format!(":{port:04X}");
     let established = |line: &&str| {
@@ -169,16 +177,16 @@ fn served_at(port: u16) -> usize {
 }
 
 #[test]
-fn connections_beyond_the_limit_wait_for_their_turn() {
+fn connections_beyond_the_limit_wait() {
     let (_database, daemon) = daemon(&[("RGRID_HTTP__WORKERS", "1"), ("RGRID_HTTP__MAX_CONNECTIONS", "3")]);
     let ask = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let mut served: Vec<Raw> = (0..3).map(|_| Raw::to(&daemon)).collect();
     for raw in &mut served {
-        assert!(raw.say(ask));
+        assert!(raw.send(ask));
         assert_eq!(status_of(&first_bytes(&mut raw.0).unwrap()), 200);
     }
     let mut waiting = Raw::to(&daemon);
-    assert!(waiting.say(ask));
+    assert!(waiting.send(ask));
     waiting.0.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     assert_eq!(first_bytes(&mut waiting.0), None, "the fourth was served at once");
     served.pop();
@@ -193,9 +201,9 @@ fn first_bytes(stream: &mut TcpStream) -> Option<String> {
 }
 
 #[test]
-fn many_large_submissions_at_once_take_turns_in_memory() {
+fn large_submissions_wait_for_memory() {
     let (database, daemon) = daemon(&[("RGRID_SUBMISSION__MAX_IN_MEMORY", "16MiB")]);
-    // One that announces much holds its place until it is given up.
+    // An announced body reserves memory until the connection ends.
     let mut holder = Raw::to(&daemon);
     holder.announce(50 << 20);
     let small = json!({ "script": { "name": "s.py", "content": "x".repeat(900 << 10) } });
@@ -204,10 +212,10 @@ fn many_large_submissions_at_once_take_turns_in_memory() {
     assert_eq!(daemon.http().post("/api/v1/executions", &small).status, 201);
     let refused = daemon.http().post("/api/v1/executions", &large);
     assert_eq!((refused.status, refused.retry_after.as_deref()), (429, Some("1")), "{refused:?}");
-    let words = "too many large submissions are coming in at once (submission.max_in_memory)";
-    assert_eq!(refused.json()["detail"], words);
+    let expected = "too many large submissions at the same time (submission.max_in_memory)";
+    assert_eq!(refused.json()["detail"], expected);
     drop(holder);
-    wait_until("there is room again", Duration::from_secs(30), || {
+    wait_until("memory to be free again", Duration::from_secs(30), || {
         (daemon.http().post("/api/v1/executions", &large).status == 201).then_some(())
     });
     assert_eq!(database.number("SELECT count(*) FROM executions"), 2);

@@ -1,4 +1,4 @@
-//! Who asked to be told of an end is told: signed, again until it is taken, also over a crash, and nobody inside.
+//! Webhooks are signed, retried until they are accepted, survive a crash, and never reach internal addresses.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -87,7 +87,7 @@ fn submit(daemon: &crate::support::Daemon, script: &str, url: &str) -> String {
 }
 
 #[test]
-fn an_end_is_told_signed_and_again_until_it_is_taken() {
+fn a_webhook_is_signed_and_retried_until_it_is_accepted() {
     let database = Database::new();
     let (port, calls) = receiver(2);
     let daemon = calling(&database).with("RGRID_WEBHOOK__ALLOW_INTERNAL", "true").start();
@@ -100,13 +100,13 @@ fn an_end_is_told_signed_and_again_until_it_is_taken() {
     let body: Value = serde_json::from_str(&three[2].body).unwrap();
     assert_eq!((&body["id"], &body["status"], &body["exit_code"]), (&json!(id), &json!("failed"), &json!(3)));
     assert_eq!((&body["stdout"], three[2].header("x-rgrid-delivery")), (&Value::Null, id.as_str()));
-    wait_until("nothing is due any more", Duration::from_secs(10), || {
+    wait_until("the webhook to be removed", Duration::from_secs(10), || {
         (database.number("SELECT count(*) FROM webhooks") == 0).then_some(())
     });
-    // One that is cancelled while it waits ends by another statement, and is told too.
+    // Cancelling a queued execution uses another statement and also calls the webhook.
     let waiting = submit(&daemon, "import time; time.sleep(30)", &format!("http://127.0.0.1:{port}/"));
     daemon.http().post(&format!("/api/v1/executions/{waiting}/cancel"), &json!({}));
-    wait_until("the cancel is told", Duration::from_secs(30), || {
+    wait_until("the call for the cancelled execution", Duration::from_secs(30), || {
         calls
             .lock()
             .unwrap()
@@ -117,7 +117,7 @@ fn an_end_is_told_signed_and_again_until_it_is_taken() {
 }
 
 #[test]
-fn a_crash_between_end_and_call_loses_none() {
+fn a_crash_between_end_and_call_loses_no_webhook() {
     let database = Database::new();
     let (port, calls) = receiver(1);
     let builder = calling(&database).with("RGRID_WEBHOOK__ALLOW_INTERNAL", "true");
@@ -135,7 +135,7 @@ fn a_crash_between_end_and_call_loses_none() {
 }
 
 #[test]
-fn nobody_inside_is_called() {
+fn internal_addresses_are_never_called() {
     let database = Database::new();
     let (port, calls) = receiver(0);
     let daemon = calling(&database).start();
@@ -153,9 +153,9 @@ fn nobody_inside_is_called() {
             "{refused:?}"
         );
     }
-    // A name that leads inside is found out when it is called.
+    // A name that resolves to an internal address is detected at the call.
     submit(&daemon, "print(1)", &format!("http://localhost:{port}/"));
-    let why = wait_until("it was tried", Duration::from_secs(30), || {
+    let why = wait_until("the call to fail", Duration::from_secs(30), || {
         Some(database.text("SELECT coalesce(max(last_error), '') FROM webhooks"))
             .filter(|why| !why.is_empty())
     });

@@ -331,7 +331,7 @@ fn only_admin_goes_beyond_the_highest_priority_of_the_settings() {
     let refused = submit(&user, 11);
     assert_eq!(refused.status, 422);
     let error = &refused.json()["errors"][0];
-    let words = "must be from -100 to 10 for a key without the scope admin (queue.max_priority)";
+    let words = "must be between -100 and 10 for a key without the scope admin (queue.max_priority)";
     assert_eq!((&error["field"], &error["message"]), (&json!("priority"), &json!(words)));
 }
 

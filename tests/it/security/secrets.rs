@@ -1,4 +1,4 @@
-//! Secrets: in the script, and nowhere else; and the values of variables, which never come out.
+//! Secrets reach the script and nothing else; values of variables are never shown.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::{Daemon, DaemonBuilder, Database, sandboxes_of, touch, try_d
 const SECRET: &str = "canary-secret-c0ffee";
 const VARIABLE: &str = "canary-variable-decade";
 
-/// Says the secret in as many ways as a script does by mistake, and proves that it has it.
+/// Prints the secret in the ways in which scripts do by mistake, and proves that it has it.
 const SCRIPT: &str = "\
 import os, sys, time
 token = os.environ['TOKEN']
@@ -53,8 +53,8 @@ fn dump(database: &Database) -> String {
         .collect()
 }
 
-/// Everything that the API, the metrics and the dashboard say of an execution.
-fn told(daemon: &Daemon, id: &str) -> String {
+/// Everything that the API, the metrics and the dashboard show of an execution.
+fn shown(daemon: &Daemon, id: &str) -> String {
     let get = |path: &str| daemon.http().get(path).body;
     let of = |rest: &str| get(&format!("/api/v1/executions/{id}{rest}"));
     let streams = ["stdout", "stderr", "install"].map(|stream| of(&format!("/logs?stream={stream}")));
@@ -78,21 +78,21 @@ fn told(daemon: &Daemon, id: &str) -> String {
 }
 
 #[test]
-fn the_canary_is_found_nowhere_but_in_its_own_column() {
+fn the_secret_is_stored_only_in_its_own_column() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).slots(1).with("RGRID_LOG__LEVEL", "debug").start();
     let http = daemon.http();
     let cluster = database.text("SELECT cluster FROM deployment");
     let id = http.submit_with(SCRIPT, submission(&["hold"]));
-    wait_until("it has said its secret", Duration::from_secs(30), || {
+    wait_until("the script to print its secret", Duration::from_secs(30), || {
         http.get(&format!("/api/v1/executions/{id}/logs")).body.contains("waiting").then_some(())
     });
 
-    // While it runs: in the column that is there for it, once.
+    // While it runs, the secret is stored once, in its column.
     assert_eq!(dump(&database).matches(SECRET).count(), 1);
     assert_eq!(database.text("SELECT secrets->>'TOKEN' FROM executions"), SECRET);
     let inspect = |containers: Vec<String>| {
-        // One that has ended is removed in a moment.
+        // An ended container may be gone.
         containers.iter().filter_map(|container| try_docker(&["inspect", container]).ok()).collect::<String>()
     };
     let containers = sandboxes_of(&cluster);
@@ -100,9 +100,9 @@ fn the_canary_is_found_nowhere_but_in_its_own_column() {
     assert!(live.contains(&cluster));
     for canary in [SECRET, VARIABLE] {
         assert!(!live.contains(canary), "docker inspect of a live container shows {canary}");
-        assert!(!told(&daemon, &id).contains(canary), "the API shows {canary}");
+        assert!(!shown(&daemon, &id).contains(canary), "the API shows {canary}");
     }
-    // Ends it from outside, and keeps what Docker knows of the ended container.
+    // Lets the script end and inspects the container again.
     containers.iter().for_each(|container| touch(container, "/tmp/go"));
     let ended = inspect(containers);
     assert!(!ended.contains(SECRET) && !ended.contains(VARIABLE));
@@ -114,9 +114,13 @@ fn the_canary_is_found_nowhere_but_in_its_own_column() {
     assert_eq!((&end["secret_keys"], &end["env_keys"]), (&json!(["TOKEN"]), &json!(["NAME"])));
     let after = dump(&database);
     assert!(!after.contains(SECRET), "the database still has the secret");
-    assert_eq!(after.matches(VARIABLE).count(), 1, "env values are kept for a retry, in their column alone");
+    assert_eq!(
+        after.matches(VARIABLE).count(),
+        1,
+        "values of variables are stored only in their column, for a retry"
+    );
     for canary in [SECRET, VARIABLE] {
-        assert!(!told(&daemon, &id).contains(canary), "the API shows {canary}");
+        assert!(!shown(&daemon, &id).contains(canary), "the API shows {canary}");
         assert!(!daemon.log().join("\n").contains(canary), "the log shows {canary}");
     }
 }
@@ -127,7 +131,7 @@ fn a_cancelled_or_lost_execution_keeps_no_secret() {
     let daemon = DaemonBuilder::plain(&database).slots(1).start();
     let http = daemon.http();
     let running = http.submit_with(SCRIPT, submission(&["hold"]));
-    wait_until("it runs", Duration::from_secs(30), || {
+    wait_until("the execution to run", Duration::from_secs(30), || {
         (http.execution(&running)["status"] == "running").then_some(())
     });
     let queued = http.submit_with(SCRIPT, submission(&[]));
@@ -142,12 +146,12 @@ fn a_cancelled_or_lost_execution_keeps_no_secret() {
 }
 
 #[test]
-fn secrets_outlive_an_attempt_that_was_given_back() {
+fn a_released_execution_keeps_its_secrets() {
     let database = Database::new();
     let builder = DaemonBuilder::plain(&database).slots(1).with("RGRID_WORKER__DRAIN_TIMEOUT", "200ms");
     let daemon = builder.start();
     let id = daemon.http().submit_with(SCRIPT, submission(&["hold"]));
-    wait_until("it runs", Duration::from_secs(30), || {
+    wait_until("the execution to run", Duration::from_secs(30), || {
         (daemon.http().execution(&id)["status"] == "running").then_some(())
     });
     assert_eq!(daemon.stop(), 0);
@@ -156,14 +160,14 @@ fn secrets_outlive_an_attempt_that_was_given_back() {
         format!("queued {SECRET}")
     );
     let again = builder.start();
-    wait_until("the second attempt has its secret", Duration::from_secs(30), || {
+    wait_until("the second attempt to have its secret", Duration::from_secs(30), || {
         let said = again.http().get(&format!("/api/v1/executions/{id}/logs")).body;
         said.contains(&format!("*** {}", SECRET.len())).then_some(())
     });
 }
 
 #[test]
-fn a_retry_asks_for_the_secrets_again() {
+fn a_retry_needs_the_secrets_again() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).slots(1).start();
     let http = daemon.http();
@@ -174,7 +178,7 @@ fn a_retry_asks_for_the_secrets_again() {
     let missing = retry(&json!({}));
     assert_eq!(missing.status, 422);
     let expected = json!([{ "field": "secrets.TOKEN",
-        "message": "is missing: secrets are not kept, so a retry needs their values again" }]);
+        "message": "is missing: secrets are not stored, so a retry needs their values again" }]);
     assert_eq!(missing.json()["errors"], expected);
     let other = retry(&json!({ "secrets": { "TOKEN": "12345", "MORE": "x" } }));
     assert_eq!((other.status, &other.json()["errors"][0]["field"]), (422, &json!("secrets.MORE")));
@@ -183,13 +187,13 @@ fn a_retry_asks_for_the_secrets_again() {
     assert_eq!(again.status, 201, "{again:?}");
     let end = http.wait(again.json()["id"].as_str().unwrap());
     assert_eq!((&end["stdout"], &end["secret_keys"]), (&json!("5\n"), &json!(["TOKEN"])));
-    // Without secrets a retry needs no body.
+    // Without secrets, a retry needs no body.
     let plain = http.submit("print(1)");
     assert_eq!(http.post_raw(&format!("/api/v1/executions/{plain}/retry"), "", &[], b"").status, 201);
 }
 
 #[test]
-fn the_digest_of_a_submission_says_nothing_of_its_secrets() {
+fn the_digest_of_a_submission_does_not_cover_secret_values() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).with("RGRID_QUEUE__MAX_QUEUED", "100").start();
     let submit = |secrets: Value| {
@@ -201,14 +205,14 @@ fn the_digest_of_a_submission_says_nothing_of_its_secrets() {
     assert_eq!(submit(json!({ "PIN": "1234" })), 201);
     let digest = || database.text("SELECT encode(idempotency_sha256, 'hex') FROM executions");
     let first = digest();
-    // The same submission with another value: it can't be told apart, so the first one is meant.
+    // The same submission with another value is the same to the digest.
     assert_eq!(submit(json!({ "PIN": "5678" })), 200);
     assert_eq!(submit(json!({ "CODE": "1234" })), 409);
     assert_eq!(digest(), first);
 }
 
 #[test]
-fn the_command_line_takes_the_secrets_of_a_retry_from_the_environment() {
+fn the_cli_takes_the_secrets_of_a_retry_from_the_environment() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).start();
     let cli = daemon.cli();

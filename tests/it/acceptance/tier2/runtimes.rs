@@ -3,7 +3,8 @@
 use crate::acceptance::tier2::{assert_refused, daemon};
 use crate::support::{DaemonBuilder, Database};
 
-const THERE: &str = "there are python:3.9, python:3.10, python:3.11, python:3.12, bash, node:20, ruby:3.3";
+const AVAILABLE: &str =
+    "available: python:3.9, python:3.10, python:3.11, python:3.12, bash, node:20, ruby:3.3";
 
 #[test]
 fn story_2_3_the_list_is_exactly_the_images_with_the_default_marked() {
@@ -48,7 +49,7 @@ fn story_2_3_an_unknown_name_is_refused_with_the_nearest_match_and_the_list() {
         [("pyton", "python"), ("pythn3.12", "python3.12"), ("rubi", "ruby"), ("python:3.13", "python:3.12")]
     {
         let words =
-            format!("error: --runtime: \"{name}\" is no runtime here; did you mean {nearest}? {THERE}\n");
+            format!("error: --runtime: unknown runtime \"{name}\"; did you mean {nearest}? ({AVAILABLE})\n");
         assert_refused(&cli, &["run", "-r", name, "a.py"], 2, &words);
         let body = serde_json::json!({ "script": { "name": "a.py", "content": "1" }, "runtime": name });
         let answer = daemon.http().post("/api/v1/executions", &body);

@@ -113,9 +113,9 @@ fn story_8_1_a_short_id_is_enough_and_unknown_is_told_from_ambiguous() {
     assert!(cli.ok(&["status", "exec_0aab"]).starts_with(&format!("Execution: {}\n", known[1])));
     // Without `exec_` too.
     assert!(cli.ok(&["status", "0aaa"]).starts_with(&format!("Execution: {}\n", known[0])));
-    let ambiguous = "error: 2 executions begin with that id; write more of it\n";
+    let ambiguous = "error: the ID is ambiguous: 2 executions begin with it; use a longer prefix\n";
     assert_refused(&cli, &["status", "exec_0aa"], 1, ambiguous);
-    let unknown = "error: there is no such execution: exec_zzz\n  hint: list executions with `rgrid list`\n";
+    let unknown = "error: no such execution: exec_zzz\n  hint: list executions with `rgrid list`\n";
     assert_refused(&cli, &["status", "exec_zzz"], 3, unknown);
     assert_eq!(cli.run(&["status", ""]).code, 2);
 }

@@ -1,4 +1,4 @@
-//! Bad input: each kind gets its status and its words, and changes nothing.
+//! Invalid input: each kind gets its status and message, and changes nothing.
 
 mod submissions;
 
@@ -17,12 +17,12 @@ fn daemon() -> (Database, Daemon) {
 }
 
 #[test]
-fn a_wrong_submission_is_told_with_its_field_and_its_words() {
+fn an_invalid_submission_gets_an_error_with_field_and_message() {
     let (database, daemon) = daemon();
     let http = daemon.http();
     let cases = cases();
-    assert!(cases.len() >= 60, "only {} kinds", cases.len());
-    for (body, field, words) in cases {
+    assert!(cases.len() >= 60, "only {} cases", cases.len());
+    for (body, field, message) in cases {
         let answer = http.post("/api/v1/executions", &body);
         let shown = body.to_string().chars().take(120).collect::<String>();
         assert_eq!(
@@ -30,15 +30,15 @@ fn a_wrong_submission_is_told_with_its_field_and_its_words() {
             (422, "application/problem+json"),
             "{shown}"
         );
-        let expected = json!([{ "field": field, "message": words }]);
+        let expected = json!([{ "field": field, "message": message }]);
         assert_eq!(answer.json()["errors"], expected, "{shown}");
-        assert_eq!(answer.json()["detail"], "the request is well-formed but wrong");
+        assert_eq!(answer.json()["detail"], "the request is well-formed but invalid");
     }
     assert_eq!(database.number("SELECT count(*) FROM executions"), 0);
 }
 
 #[test]
-fn all_mistakes_of_a_submission_are_told_at_once() {
+fn all_errors_of_a_submission_are_reported_together() {
     let (_database, daemon) = daemon();
     let mut body = with("env", json!({ "1X": "", "OK": "\0" }));
     body["args"] = json!(["a\0"]);
@@ -50,7 +50,7 @@ fn all_mistakes_of_a_submission_are_told_at_once() {
 }
 
 #[test]
-fn a_body_that_is_no_submission_is_told_by_its_status() {
+fn a_body_that_is_not_a_submission_gets_a_status_for_its_kind() {
     let (database, daemon) = daemon();
     let http = daemon.http();
     let post = |kind: &str, headers: &[(&str, &str)], body: &[u8]| {
@@ -59,8 +59,8 @@ fn a_body_that_is_no_submission_is_told_by_its_status() {
     };
     let json = "application/json";
     let good = with("args", json!([])).to_string();
-    let told = |status: u16, words: &str| (status, words.to_owned());
-    let no_json = |words: &str| told(400, &format!("the body is not JSON: {words}"));
+    let error = |status: u16, detail: &str| (status, detail.to_owned());
+    let no_json = |reason: &str| error(400, &format!("the body is not JSON: {reason}"));
     assert_eq!(post(json, &[], b""), no_json("EOF while parsing a value at line 1 column 0"));
     assert_eq!(post(json, &[], b"{"), no_json("EOF while parsing an object at line 1 column 1"));
     assert_eq!(post(json, &[], b"{'a': 1}"), no_json("key must be a string at line 1 column 2"));
@@ -73,26 +73,30 @@ fn a_body_that_is_no_submission_is_told_by_its_status() {
     let deep = format!("{{\"env\": {}1{}}}", "{\"a\":".repeat(500), "}".repeat(500));
     assert_eq!(post(json, &[], deep.as_bytes()).0, 422);
 
-    let media = told(415, "the body must be JSON, with content-type: application/json");
+    let media =
+        error(415, "unsupported media type: the body must be JSON, with `Content-Type: application/json`");
     for kind in ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonx"] {
         assert_eq!(post(kind, &[], good.as_bytes()), media, "{kind}");
     }
-    let key = told(400, "Idempotency-Key must have 1 to 255 visible ASCII characters");
+    let key = error(400, "invalid Idempotency-Key: it must have 1 to 255 visible ASCII characters");
     for value in ["k".repeat(256), String::new(), "a b".to_owned()] {
         assert_eq!(post(json, &[("idempotency-key", &value)], good.as_bytes()), key, "{value}");
     }
     let huge = "k".repeat(60_000);
     assert_eq!(post(json, &[("idempotency-key", &huge)], good.as_bytes()).0, 431);
-    let large = told(413, "a submission has at most 51.5 MiB: files 32 MiB, script 1 MiB");
+    let large = error(
+        413,
+        "the request is too large: a submission has at most 51.5 MiB (files 32 MiB, script 1 MiB)",
+    );
     assert_eq!(post(json, &[], &vec![b' '; 60 << 20]), large);
     assert_eq!(database.number("SELECT count(*) FROM executions"), 0);
 }
 
 #[test]
-fn ids_that_do_not_exist_are_told_in_every_call() {
+fn every_call_rejects_ids_that_do_not_exist() {
     let (_database, daemon) = daemon();
     let http = daemon.http();
-    let none = "there is no such execution";
+    let none = "no such execution";
     let unknown = "exec_0000000000000000000000zzzz";
     let long = "0".repeat(500);
     for id in [unknown, "exec_", "%00", "..%2f..%2fetc", &long, "exec_%25", "EXEC_0", "a'--", "%ff"] {
@@ -108,26 +112,26 @@ fn ids_that_do_not_exist_are_told_in_every_call() {
     let id = http.submit("print(1)");
     for name in ["x", "..", "..%2f..%2fetc%2fpasswd", "%00", "%ff", &long, "a/b/c"] {
         let answer = http.get(&format!("/api/v1/executions/{id}/outputs/{name}"));
-        let words = format!("{id} has no output of that name");
-        assert_eq!((answer.status, answer.json()["detail"].as_str()), (404, Some(words.as_str())), "{name}");
+        let detail = format!("no such output file of {id}");
+        assert_eq!((answer.status, answer.json()["detail"].as_str()), (404, Some(detail.as_str())), "{name}");
     }
 }
 
 #[test]
-fn queries_that_cannot_be_are_told_with_what_can() {
+fn errors_of_queries_list_the_valid_values() {
     let (_database, daemon) = daemon();
     let http = daemon.http();
-    let limit = "must be a whole number from 1 to 1000";
-    let cursor = "is not one that this server gave";
-    let status = "\"asleep\" is no status; there are queued, running, completed, failed, cancelled";
-    let filter = "there is no such filter; there are status, label, text, limit and cursor";
+    let limit = "must be a whole number between 1 and 1000";
+    let cursor = "was not issued by this server";
+    let status = "unknown status \"asleep\"; available: queued, running, completed, failed, cancelled";
+    let filter = "unknown filter; available: status, label, text, limit, cursor";
     let label = "\"a\\nb\" is not a valid label key: use 1 to 63 letters, digits and . _ - /, as in team";
     let stream = "unknown stream \"video\": expected stdout, stderr or install";
-    let wait = "is no number of seconds; write it like wait=30";
+    let wait = "is not a number of seconds, as in wait=30";
     let id = http.submit("print(1)");
     let list = |query: &str| format!("?{query}");
     let one = |rest: &str| format!("/{id}{rest}");
-    for (path, field, words) in [
+    for (path, field, message) in [
         (list("limit=0"), "limit", limit),
         (list("limit=-1"), "limit", limit),
         (list("limit=1e9"), "limit", limit),
@@ -147,7 +151,7 @@ fn queries_that_cannot_be_are_told_with_what_can() {
         (one("?wait=1e9"), "wait", &format!("\"1e9\" {wait}")),
     ] {
         let answer = http.get(&format!("/api/v1/executions{path}"));
-        let expected = json!([{ "field": field, "message": words }]);
+        let expected = json!([{ "field": field, "message": message }]);
         assert_eq!((answer.status, &answer.json()["errors"]), (422, &expected), "{path}");
     }
 }
@@ -157,12 +161,12 @@ fn paths_and_methods_that_do_not_exist_are_refused_and_the_server_goes_on() {
     let (_database, daemon) = daemon();
     let http = daemon.http();
     let nowhere = http.get("/nowhere");
-    assert_eq!(
-        (nowhere.status, nowhere.json()["detail"].as_str()),
-        (404, Some("there is nothing at /nowhere"))
-    );
+    assert_eq!((nowhere.status, nowhere.json()["detail"].as_str()), (404, Some("no such path: /nowhere")));
     let posted = http.post("/healthz", &json!({}));
-    assert_eq!((posted.status, posted.json()["detail"].as_str()), (405, Some("POST is not possible here")));
+    assert_eq!(
+        (posted.status, posted.json()["detail"].as_str()),
+        (405, Some("the method POST is not allowed here"))
+    );
 
     let said = |text: &str| {
         let mut raw = TcpStream::connect(http.address()).unwrap();
@@ -191,7 +195,7 @@ fn paths_and_methods_that_do_not_exist_are_refused_and_the_server_goes_on() {
 }
 
 #[test]
-fn a_prefix_that_several_share_is_told_from_one_that_nobody_has() {
+fn an_ambiguous_prefix_is_not_the_same_as_an_unknown_one() {
     let (_database, daemon) = daemon();
     let http = daemon.http();
     let first = http.submit("print(1)");
@@ -204,7 +208,7 @@ fn a_prefix_that_several_share_is_told_from_one_that_nobody_has() {
 }
 
 #[test]
-fn the_same_key_finds_the_first_submission() {
+fn the_same_idempotency_key_returns_the_first_submission() {
     let (database, daemon) = daemon();
     let http = daemon.http();
     let (one, other) = (with("args", json!(["1"])).to_string(), with("args", json!(["2"])).to_string());
@@ -219,10 +223,13 @@ fn the_same_key_finds_the_first_submission() {
 }
 
 #[test]
-fn a_full_queue_is_told_and_when_to_come_back() {
+fn a_full_queue_rejects_submissions_with_retry_after() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).with("RGRID_QUEUE__MAX_QUEUED", "0").start();
     let answer = daemon.http().post("/api/v1/executions", &with("args", json!([])));
     assert_eq!((answer.status, answer.retry_after.as_deref()), (429, Some("1")), "{answer:?}");
-    assert!(answer.json()["detail"].as_str().unwrap().contains("0 are the most"), "{answer:?}");
+    assert!(
+        answer.json()["detail"].as_str().unwrap().contains("at most 0 are allowed (queue.max_queued)"),
+        "{answer:?}"
+    );
 }

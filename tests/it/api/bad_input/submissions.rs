@@ -1,4 +1,4 @@
-//! Submissions that are well-formed but wrong: the body, the field that is told, and its words.
+//! Submissions that are well-formed but invalid: the body, the field with the error, and its message.
 
 use serde_json::{Map, Value, json};
 
@@ -37,11 +37,11 @@ fn name(shown: &str) -> String {
     )
 }
 
-fn runtime(begin: &str) -> String {
-    format!("{begin}there are python:3.9, python:3.10, python:3.11, python:3.12, bash, node:20, ruby:3.3")
+fn runtime(start: &str) -> String {
+    format!("{start} (available: python:3.9, python:3.10, python:3.11, python:3.12, bash, node:20, ruby:3.3)")
 }
 
-/// One a line, so that it reads as the table that it is.
+/// One case per line, as a table.
 #[rustfmt::skip]
 #[allow(clippy::too_many_lines, reason = "a table")]
 pub fn cases() -> Vec<(Value, &'static str, String)> {
@@ -54,15 +54,15 @@ pub fn cases() -> Vec<(Value, &'static str, String)> {
         (json!({ "script": ["s.py", "x"] }), "script", "invalid type: sequence, expected an object".to_owned()),
         (with("files", json!([["a", ""]])), "files[0]", "invalid type: sequence, expected an object".to_owned()),
         (with("webhook", json!(["https://example.org"])), "webhook", "invalid type: sequence, expected an object".to_owned()),
-        (with("webhook", json!({ "url": "https://example.org" })), "webhook.url", "this server calls no webhooks: its webhook.secret is not set".to_owned()),
+        (with("webhook", json!({ "url": "https://example.org" })), "webhook.url", "webhooks are disabled: this server's webhook.secret is not set".to_owned()),
         (with("colour", json!("blue")), "colour", "unknown field `colour`, expected one of `script`, `args`, `env`, `secrets`, `runtime`, `requirements`, `files`, `timeout_seconds`, `memory_mb`, `cpus`, `network`, `labels`, `on`, `priority`, `max_attempts`, `webhook`".to_owned()),
         (json!({ "script": "print(1)" }), "script", "invalid type: string \"print(1)\", expected an object".to_owned()),
         (json!({ "script": { "name": "s.py" } }), "script.content", "missing field `content`".to_owned()),
         (json!({ "script": { "name": "s.py", "content": "x", "mode": 1 } }), "script.mode", "unknown field `mode`, expected `name` or `content`".to_owned()),
-        (script("s.py", ""), "script.content", "is empty; there is nothing to run".to_owned()),
-        (script("s.py", "  \n\t "), "script.content", "is empty; there is nothing to run".to_owned()),
-        (script("s.py", &"x".repeat((1 << 20) + 1)), "script.content", "1048577 bytes in all, at most 1 MiB are allowed".to_owned()),
-        (script("s.py", "a\0b"), "script.content", "holds a NUL byte".to_owned()),
+        (script("s.py", ""), "script.content", "is empty".to_owned()),
+        (script("s.py", "  \n\t "), "script.content", "is empty".to_owned()),
+        (script("s.py", &"x".repeat((1 << 20) + 1)), "script.content", "1048577 bytes in total, at most 1 MiB are allowed".to_owned()),
+        (script("s.py", "a\0b"), "script.content", "contains a NUL byte".to_owned()),
         (script("a/b.py", "x"), "script.name", "file name \"a/b.py\" contains a /: give a name without a folder".to_owned()),
         (script("", "x"), "script.name", "file name \"\" is empty".to_owned()),
         (script("..", "x"), "script.name", "file name \"..\" is a folder".to_owned()),
@@ -76,15 +76,15 @@ pub fn cases() -> Vec<(Value, &'static str, String)> {
         (files(&["a\0b"]), "files[0].name", "file name \"a\\0b\" contains a control character".to_owned()),
         (files(&["a\nb"]), "files[0].name", "file name \"a\\nb\" contains a control character".to_owned()),
         (files(&[&"x".repeat(256)]), "files[0].name", "file name \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…\" is longer than 255 bytes".to_owned()),
-        (files(&["s.py"]), "files[0].name", "\"s.py\" is the script's own name".to_owned()),
-        (files(&["a", "a"]), "files[1].name", "two files are called \"a\"".to_owned()),
+        (files(&["s.py"]), "files[0].name", "\"s.py\" is also the name of the script".to_owned()),
+        (files(&["a", "a"]), "files[1].name", "two files are named \"a\"".to_owned()),
         (with("files", json!([{ "name": "a", "content_base64": "?" }])), "files[0].content_base64", "is not base64: Invalid symbol 63, offset 0.".to_owned()),
         (with("files", json!([{ "name": "a" }])), "files[0].content_base64", "missing field `content_base64`".to_owned()),
         (with("files", many_files(101)), "files", "101 files, at most 100 are allowed".to_owned()),
-        (with("files", json!([{ "name": "a", "content_base64": "A".repeat(44 << 20) }])), "files", "33 MiB in all, at most 32 MiB are allowed".to_owned()),
+        (with("files", json!([{ "name": "a", "content_base64": "A".repeat(44 << 20) }])), "files", "33 MiB in total, at most 32 MiB are allowed".to_owned()),
         (with("args", many(1001)), "args", "1001 arguments, at most 1000 are allowed".to_owned()),
-        (with("args", json!(["a\0"])), "args[0]", "holds a NUL byte".to_owned()),
-        (with("args", json!(["x".repeat(129 << 10)])), "args", "129 KiB in all, at most 128 KiB are allowed".to_owned()),
+        (with("args", json!(["a\0"])), "args[0]", "contains a NUL byte".to_owned()),
+        (with("args", json!(["x".repeat(129 << 10)])), "args", "129 KiB in total, at most 128 KiB are allowed".to_owned()),
         (with("args", json!("x")), "args", "invalid type: string \"x\", expected a sequence".to_owned()),
         (with("args", json!([1])), "args[0]", "invalid type: integer `1`, expected a string".to_owned()),
         (with("env", json!({ "1X": "" })), "env.1X", name("\"1X\"")),
@@ -92,29 +92,29 @@ pub fn cases() -> Vec<(Value, &'static str, String)> {
         (with("env", json!({ "": "" })), "env.", name("\"\"")),
         (with("env", json!({ "=": "" })), "env.=", name("\"=\"")),
         (with("env", json!({ "A\n": "" })), "env.A\n", name("\"A\\n\"")),
-        (with("env", json!({ "A": "\0" })), "env.A", "holds a NUL byte".to_owned()),
+        (with("env", json!({ "A": "\0" })), "env.A", "contains a NUL byte".to_owned()),
         (with("env", json!({ "A": 1 })), "env.A", "invalid type: integer `1`, expected a string".to_owned()),
-        (with("env", json!({ "A": "x".repeat(65 << 10) })), "env", "65 KiB in all, at most 64 KiB are allowed".to_owned()),
+        (with("env", json!({ "A": "x".repeat(65 << 10) })), "env", "65 KiB in total, at most 64 KiB are allowed".to_owned()),
         (with("env", names(201)), "env", "201 variables, at most 200 are allowed".to_owned()),
         (with("secrets", json!({ "1X": "" })), "secrets.1X", name("\"1X\"")),
-        (with("secrets", json!({ "A": "\0" })), "secrets.A", "holds a NUL byte".to_owned()),
-        (with("secrets", json!({ "A": "x".repeat(65 << 10) })), "secrets", "65 KiB in all, at most 64 KiB are allowed".to_owned()),
-        (json!({ "script": { "name": "s.py", "content": "x" }, "env": { "A": "1" }, "secrets": { "A": "2" } }), "secrets.A", "stands in env too; which of the two is meant?".to_owned()),
-        (with("runtime", json!("pyton:3.11")), "runtime", runtime("\"pyton:3.11\" is no runtime here; did you mean python:3.11? ")),
-        (with("runtime", json!("python:3.11\n")), "runtime", runtime("\"python:3.11\\n\" is no runtime here; did you mean python:3.11? ")),
-        (with("runtime", json!("alpine:latest")), "runtime", runtime("\"alpine:latest\" is no runtime here; ")),
-        (with("runtime", json!("")), "runtime", runtime("\"\" is no runtime here; ")),
-        (with("runtime", json!("r".repeat(100_000))), "runtime", runtime("\"rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr\" is no runtime here; ")),
+        (with("secrets", json!({ "A": "\0" })), "secrets.A", "contains a NUL byte".to_owned()),
+        (with("secrets", json!({ "A": "x".repeat(65 << 10) })), "secrets", "65 KiB in total, at most 64 KiB are allowed".to_owned()),
+        (json!({ "script": { "name": "s.py", "content": "x" }, "env": { "A": "1" }, "secrets": { "A": "2" } }), "secrets.A", "is also set in env; set it in only one of the two".to_owned()),
+        (with("runtime", json!("pyton:3.11")), "runtime", runtime("unknown runtime \"pyton:3.11\"; did you mean python:3.11?")),
+        (with("runtime", json!("python:3.11\n")), "runtime", runtime("unknown runtime \"python:3.11\\n\"; did you mean python:3.11?")),
+        (with("runtime", json!("alpine:latest")), "runtime", runtime("unknown runtime \"alpine:latest\"")),
+        (with("runtime", json!("")), "runtime", runtime("unknown runtime \"\"")),
+        (with("runtime", json!("r".repeat(100_000))), "runtime", runtime("unknown runtime \"rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr\"")),
         (with("timeout_seconds", json!(0)), "timeout_seconds", "must be above 0 and at most 600 s".to_owned()),
         (with("timeout_seconds", json!(-1)), "timeout_seconds", "must be above 0 and at most 600 s".to_owned()),
         (with("timeout_seconds", json!(601)), "timeout_seconds", "must be above 0 and at most 600 s".to_owned()),
         (with("timeout_seconds", json!(1e300)), "timeout_seconds", "must be above 0 and at most 600 s".to_owned()),
         (with("timeout_seconds", json!("soon")), "timeout_seconds", "invalid type: string \"soon\", expected f64".to_owned()),
-        (with("memory_mb", json!(1)), "memory_mb", "must be from 16 to 2048 MiB".to_owned()),
-        (with("memory_mb", json!(1 << 20)), "memory_mb", "must be from 16 to 2048 MiB".to_owned()),
-        (with("memory_mb", json!(-512)), "memory_mb", "must be from 16 to 2048 MiB".to_owned()),
-        (with("cpus", json!(0)), "cpus", "must be from 0.05 to 4".to_owned()),
-        (with("cpus", json!(1000)), "cpus", "must be from 0.05 to 4".to_owned()),
+        (with("memory_mb", json!(1)), "memory_mb", "must be between 16 and 2048 MiB".to_owned()),
+        (with("memory_mb", json!(1 << 20)), "memory_mb", "must be between 16 and 2048 MiB".to_owned()),
+        (with("memory_mb", json!(-512)), "memory_mb", "must be between 16 and 2048 MiB".to_owned()),
+        (with("cpus", json!(0)), "cpus", "must be between 0.05 and 4".to_owned()),
+        (with("cpus", json!(1000)), "cpus", "must be between 0.05 and 4".to_owned()),
         (with("network", json!("yes")), "network", "invalid type: string \"yes\", expected a boolean".to_owned()),
         (with("labels", json!({ "k".repeat(1024): "v" })), "labels.kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk", "\"kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk…\" is not a valid label key: use 1 to 63 letters, digits and . _ - /, as in team".to_owned()),
         (with("labels", json!({ "": "v" })), "labels.", "\"\" is not a valid label key: use 1 to 63 letters, digits and . _ - /, as in team".to_owned()),
@@ -127,14 +127,14 @@ pub fn cases() -> Vec<(Value, &'static str, String)> {
         (with("on", json!({ "a b": "v" })), "on.a b", "\"a b\" is not a valid label key: use 1 to 63 letters, digits and . _ - /, as in team".to_owned()),
         (with("on", json!({ "a": "x\ny" })), "on.a", "a label value may have at most 255 bytes and no control characters".to_owned()),
         (with("on", names(9)), "on", "9 labels, at most 8 are allowed".to_owned()),
-        (with("priority", json!(101)), "priority", "must be from -100 to 100".to_owned()),
-        (with("priority", json!(-101)), "priority", "must be from -100 to 100".to_owned()),
+        (with("priority", json!(101)), "priority", "must be between -100 and 100".to_owned()),
+        (with("priority", json!(-101)), "priority", "must be between -100 and 100".to_owned()),
         (with("priority", json!("high")), "priority", "invalid type: string \"high\", expected i32".to_owned()),
         (with("priority", json!(1.5)), "priority", "invalid type: floating point `1.5`, expected i32".to_owned()),
-        (with("max_attempts", json!(0)), "max_attempts", "must be from 1 to 10".to_owned()),
+        (with("max_attempts", json!(0)), "max_attempts", "must be between 1 and 10".to_owned()),
         (with("max_attempts", json!(-1)), "max_attempts", "invalid value: integer `-1`, expected u32".to_owned()),
-        (with("max_attempts", json!(1000)), "max_attempts", "must be from 1 to 10".to_owned()),
-        (with("requirements", json!("x".repeat(65 << 10))), "requirements", "65 KiB in all, at most 64 KiB are allowed".to_owned()),
+        (with("max_attempts", json!(1000)), "max_attempts", "must be between 1 and 10".to_owned()),
+        (with("requirements", json!("x".repeat(65 << 10))), "requirements", "65 KiB in total, at most 64 KiB are allowed".to_owned()),
         (with("requirements", json!("a\0b")), "requirements", "line 1: contains a control character".to_owned()),
     ]
 }
