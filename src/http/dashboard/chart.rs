@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_scale_ends_at_a_round_number() {
-        let tops: Vec<f64> = [0.0, 2.0, 3.0, 6.0, 11.0, 30.0, 99.0].into_iter().map(nice).collect();
+        let tops: Vec<f64> = [0.0, 2.0, 3.0, 6.0, 11.0, 30.0, 99.0].into_iter().map(scale_end).collect();
         assert_eq!(tops, [2.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0]);
     }
 
