@@ -1,4 +1,4 @@
-//! A headless Chromium, spoken to in the WebDriver protocol (W3C) through chromedriver.
+//! A headless Chromium, controlled through chromedriver with the W3C WebDriver protocol.
 
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 use crate::support::wait_until;
 
-/// How the protocol marks an element's id.
+/// The protocol's key for an element's ID.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Browser {
     driver: Child,
-    /// Open as long as it runs: it may say something.
+    /// Kept open because chromedriver may still write to it.
     _said: Lines<BufReader<ChildStdout>>,
     session: String,
     agent: ureq::Agent,
@@ -34,7 +34,7 @@ impl Browser {
             let port = line.split("on port ").nth(1)?;
             port.trim_end_matches('.').parse::<u16>().ok().filter(|port| *port > 0)
         });
-        let base = format!("http://127.0.0.1:{}", port.expect("chromedriver did not tell its port"));
+        let base = format!("http://127.0.0.1:{}", port.expect("chromedriver did not print its port"));
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(PATIENCE * 2))
@@ -54,14 +54,14 @@ impl Browser {
             json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": { "args": arguments } } } });
         let session = browser.post("/session", &wanted);
         browser.session = format!("{}/session/{}", browser.session, session["sessionId"].as_str().unwrap());
-        // A window has a least width; a page has none.
+        // Windows have a minimum width; pages have none.
         let metrics = json!({ "cmd": "Emulation.setDeviceMetricsOverride",
             "params": { "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 } });
         browser.post("/goog/cdp/execute", &metrics);
         browser
     }
 
-    /// Pages without JavaScript from now on.
+    /// Disables JavaScript for the following pages.
     pub fn without_scripts(&self) {
         let off = json!({ "cmd": "Emulation.setScriptExecutionDisabled", "params": { "value": true } });
         self.post("/goog/cdp/execute", &off);
@@ -79,10 +79,10 @@ impl Browser {
         self.get("/title").as_str().unwrap().to_owned()
     }
 
-    /// The shown text of the first element that fits; none when there is none.
+    /// The visible text of the first matching element.
     pub fn text(&self, css: &str) -> Option<String> {
         let element = self.find(css)?;
-        // It may have been replaced in between.
+        // The element may have been replaced in between.
         Some(self.get(&format!("/element/{element}/text")).as_str().unwrap_or_default().to_owned())
     }
 
@@ -112,8 +112,8 @@ impl Browser {
         })
     }
 
-    /// What the page's own policy or scripts complained about.
-    pub fn complaints(&self) -> Vec<String> {
+    /// Errors of the page's scripts, and violations of its Content-Security-Policy.
+    pub fn errors(&self) -> Vec<String> {
         let log = self.post("/se/log", &json!({ "type": "browser" }));
         let entries = log.as_array().cloned().unwrap_or_default();
         entries.iter().map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()

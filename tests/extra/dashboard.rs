@@ -1,4 +1,4 @@
-//! The dashboard as people meet it: in a browser.
+//! The dashboard in a browser.
 
 use std::time::Duration;
 
@@ -29,22 +29,22 @@ fn named(daemon: &Daemon, name: &str, content: &str, more: serde_json::Value) ->
 }
 
 #[test]
-fn the_list_shows_what_runs_and_keeps_itself_up_to_date() {
+fn the_list_is_updated_live() {
     let (_database, daemon) = daemon();
     let browser = Browser::open(WIDE.0, WIDE.1, false);
     browser.go(&daemon.url());
-    browser.wait_for_text("#live .nothing", "rgrid run script.py");
+    browser.wait_for_text("#live .empty", "rgrid run script.py");
     let id = named(&daemon, "counts.py", "import time; time.sleep(4)", json!({}));
     browser.wait_for_text("#live tbody tr", "counts.py");
     browser.wait_for_text("#live tbody .badge", "running");
     browser.wait_for_text("#live tbody .badge", "completed");
     browser.click(&format!("#row-{id}"));
     browser.wait_for_text("h1", "counts.py");
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_eq!(browser.errors(), Vec::<String>::new());
 }
 
 #[test]
-fn filters_narrow_the_list_by_state_label_and_text() {
+fn the_list_can_be_filtered_by_status_label_and_text() {
     let (_database, daemon) = daemon();
     let failed = named(&daemon, "breaks.py", "1/0", json!({ "labels": { "team": "data" } }));
     let fine = named(&daemon, "works.py", "print(1)", json!({ "labels": { "team": "web" } }));
@@ -60,7 +60,7 @@ fn filters_narrow_the_list_by_state_label_and_text() {
     browser.write("input[name=text]", "WORKS");
     browser.click(".filter button");
     only("works.py");
-    // Still so after it has brought itself up to date.
+    // The filter still applies after a refresh.
     browser.wait_for_text("#live-state", "live");
     only("works.py");
     browser.go(&format!("{}/?status=failed&text=&label=", daemon.url()));
@@ -69,37 +69,37 @@ fn filters_narrow_the_list_by_state_label_and_text() {
     browser.click("a.label[href*='web']");
     only("works.py");
     browser.go(&format!("{}/?text=nothing-like-this", daemon.url()));
-    browser.wait_for_text(".nothing", "Nothing fits");
+    browser.wait_for_text(".empty", "No matching executions");
 }
 
 #[test]
-fn an_execution_is_followed_live_cancelled_and_run_again() {
+fn an_execution_can_be_followed_cancelled_and_run_again() {
     let (_database, daemon) = daemon();
     let script = "import time\nfor n in range(600): print('step', n); time.sleep(0.1)";
     let id = named(&daemon, "long.py", script, json!({}));
     let browser = Browser::open(WIDE.0, WIDE.1, false);
     browser.go(&format!("{}/executions/{id}", daemon.url()));
     browser.wait_for_text("#stream-stdout", "step 20");
-    let said = browser.run("return document.getElementById('stream-stdout').textContent");
-    let lines: Vec<_> = said.as_str().unwrap().lines().collect();
+    let output = browser.run("return document.getElementById('stream-stdout').textContent");
+    let lines: Vec<_> = output.as_str().unwrap().lines().collect();
     let expected: Vec<String> = (0..lines.len()).map(|n| format!("step {n}")).collect();
     assert_eq!(lines, expected, "each line once, in order");
     browser.click("button[data-post$='/cancel']");
     browser.wait_for_text("#status", "cancelled");
     browser.wait_for_text(".buttons button", "Run again");
     browser.click("button[data-post$='/retry']");
-    wait_until("another execution's page", Duration::from_secs(20), || {
+    wait_until("the page of the new execution", Duration::from_secs(20), || {
         let url = browser.url();
         (url.contains("/executions/") && !url.contains(&id)).then_some(())
     });
     browser.wait_for_text("#stream-stdout", "step 3");
     browser.click("button[data-post$='/cancel']");
     browser.wait_for_text("#status", "cancelled");
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_eq!(browser.errors(), Vec::<String>::new());
 }
 
 #[test]
-fn hostile_output_and_names_are_text() {
+fn hostile_output_and_names_are_shown_as_text() {
     let (_database, daemon) = daemon();
     let labels = json!({ "labels": { "x": "<img src=y onerror=\"document.title=2\">" } });
     let ended = named(&daemon, "<b>bold.py", HOSTILE, labels);
@@ -114,18 +114,18 @@ fn hostile_output_and_names_are_text() {
     browser.go(&daemon.url());
     browser.wait_for_text("#live", "<b>bold.py");
     assert_eq!((browser.title().as_str(), browser.count("#live b, #live img")), ("Executions · RGrid", 0));
-    // Once from the server, once by the script.
+    // Rendered by the script, then by the server.
     for id in [&live, &ended] {
         browser.go(&format!("{}/executions/{id}", daemon.url()));
         browser.wait_for_text("#stream-stdout", "<script>document.title");
         assert!(browser.title().ends_with(".py · RGrid"), "{}", browser.title());
         assert_eq!(browser.count("pre *"), 0);
     }
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_eq!(browser.errors(), Vec::<String>::new());
 }
 
 #[test]
-fn without_javascript_everything_can_be_read() {
+fn everything_is_readable_without_javascript() {
     let (_database, daemon) = daemon();
     let id = named(&daemon, "plain.py", "print('read me'); open('left.txt', 'w').write('x')", json!({}));
     daemon.http().wait(&id);
@@ -141,7 +141,7 @@ fn without_javascript_everything_can_be_read() {
 }
 
 #[test]
-fn on_a_phone_nothing_sticks_out() {
+fn pages_fit_on_a_phone() {
     let (_database, daemon) = daemon();
     let long = "x".repeat(120);
     let labels = json!({ "labels": { "a-rather-long-label-key": long }, "args": [long] });
@@ -160,7 +160,7 @@ fn on_a_phone_nothing_sticks_out() {
 }
 
 #[test]
-fn a_keyboard_reaches_everything_and_names_say_what_it_is() {
+fn all_controls_have_names_and_can_be_reached_by_keyboard() {
     let (_database, daemon) = daemon();
     let id = named(&daemon, "keys.py", "print(1)", json!({}));
     daemon.http().wait(&id);
@@ -177,7 +177,7 @@ fn a_keyboard_reaches_everything_and_names_say_what_it_is() {
 }
 
 #[test]
-fn changes_need_the_header() {
+fn cancel_and_retry_need_the_dashboards_header() {
     let (_database, daemon) = daemon();
     let id = named(&daemon, "stays.py", "import time; time.sleep(30)", json!({}));
     let path = format!("/executions/{id}/cancel");
@@ -189,9 +189,9 @@ fn changes_need_the_header() {
     );
 }
 
-/// The pictures in docs/images, of an hour that was made up.
+/// Takes the screenshots in docs/images, with generated data.
 #[test]
-fn pictures_for_the_documentation() {
+fn screenshots_for_the_documentation() {
     let (database, daemon) = daemon();
     crate::support::make_up_an_hour(&database);
     let rich = "import sys, time\nprint('Reading sales.csv …')\nfor m, t in [('January', 1200), ('February', 1850)]:\n    \
@@ -214,7 +214,7 @@ fn pictures_for_the_documentation() {
         );
     }
     named(&daemon, "resize_images.py", "print(1)", json!({ "labels": { "team": "web" } }));
-    wait_until("both slots are taken", Duration::from_secs(30), || {
+    wait_until("both slots to be in use", Duration::from_secs(30), || {
         (database.number("SELECT count(*) FROM executions WHERE status = 'running'") == 2).then_some(())
     });
     for (name, (width, height), dark) in
@@ -231,7 +231,7 @@ fn pictures_for_the_documentation() {
 }
 
 #[test]
-fn the_page_of_the_api_shows_each_call_and_each_type_and_fits_on_a_phone() {
+fn the_api_page_shows_every_call_and_type_and_fits_on_a_phone() {
     let (_database, daemon) = daemon();
     let browser = Browser::open(PHONE.0, PHONE.1, false);
     browser.go(&format!("{}/docs", daemon.url()));
@@ -245,5 +245,5 @@ fn the_page_of_the_api_shows_each_call_and_each_type_and_fits_on_a_phone() {
     browser.click("a[href='#post-api-v1-executions']");
     browser.wait_for_text("#post-api-v1-executions", "Submission");
     assert!(width(&browser) <= u64::from(PHONE.0), "the page is {} wide", width(&browser));
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_eq!(browser.errors(), Vec::<String>::new());
 }

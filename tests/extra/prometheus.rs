@@ -1,4 +1,4 @@
-//! Prometheus' own tool on what we hand it.
+//! Checks alert rules and metrics with Prometheus' promtool.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -6,24 +6,24 @@ use std::process::{Command, Stdio};
 
 use crate::support::{DaemonBuilder, Database};
 
-/// On the PATH, or where `scripts/extra-tools` puts it.
+/// From PATH, or from where `scripts/extra-tools` puts it.
 fn promtool() -> Command {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/promtool");
     let path = std::env::var_os("PATH").unwrap();
     let on_path = std::env::split_paths(&path).map(|folder| folder.join("promtool"));
     let found: Option<PathBuf> = on_path.chain([own]).find(|path| path.is_file());
-    Command::new(found.expect("there is no promtool: run `make test-extra`, which brings it"))
+    Command::new(found.expect("promtool not found; `make test-extra` installs it"))
 }
 
 #[test]
-fn the_alert_rules_are_accepted() {
+fn promtool_accepts_the_alert_rules() {
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/prometheus/alerts.yml");
     let checked = promtool().args(["check", "rules"]).arg(rules).output().unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 }
 
 #[test]
-fn the_metrics_are_accepted() {
+fn promtool_accepts_the_metrics() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).start();
     daemon.http().wait(&daemon.http().submit("print('hello')"));
