@@ -1,4 +1,4 @@
-//! A client of Server-Sent Events that shows each event as it comes.
+//! A client for Server-Sent Events that returns each event as it arrives.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -19,13 +19,13 @@ pub struct Events {
 }
 
 impl Events {
-    /// `behind` is the `Last-Event-ID`.
+    /// `behind` is sent as `Last-Event-ID`.
     pub fn open(base: &str, execution: &str, behind: Option<&str>) -> Self {
         let address = base.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let header = behind.map_or_else(String::new, |id| format!("Last-Event-ID: {id}\r\n"));
-        // HTTP/1.0: the body comes without chunks and ends with the connection.
+        // With HTTP/1.0, the body is not chunked and ends with the connection.
         write!(
             stream,
             "GET /api/v1/executions/{execution}/events HTTP/1.0\r\nHost: {address}\r\n{header}\r\n"
@@ -42,7 +42,7 @@ impl Events {
         Self { lines, status }
     }
 
-    /// The rest of a body that is no stream of events.
+    /// The rest of a body that is not an event stream.
     pub fn body(mut self) -> String {
         let mut body = String::new();
         self.lines.read_to_string(&mut body).unwrap();
@@ -50,7 +50,7 @@ impl Events {
     }
 }
 
-/// Ends when the connection does, however it ends. Comments and `retry` are passed over.
+/// Ends with the connection. Ignores comments and `retry`.
 impl Iterator for Events {
     type Item = Event;
 

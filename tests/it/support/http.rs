@@ -1,4 +1,4 @@
-//! A plain HTTP client that shows everything an API answers.
+//! A plain HTTP client that exposes statuses and headers.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ pub struct Answer {
     pub content_type: String,
     pub location: Option<String>,
     pub retry_after: Option<String>,
-    /// How it asks for a key.
+    /// The `WWW-Authenticate` header.
     pub authenticate: Option<String>,
     pub body: String,
 }
 
 impl Answer {
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {self:?}"))
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("not JSON ({error}): {self:?}"))
     }
 }
 
@@ -36,7 +36,7 @@ impl Http {
         Self { base: base.to_owned(), agent: config.into(), key: None }
     }
 
-    /// The same server, asked with this key.
+    /// The same server with this API key.
     pub fn with_key(&self, key: &str) -> Self {
         Self { base: self.base.clone(), agent: self.agent.clone(), key: Some(key.to_owned()) }
     }
@@ -46,7 +46,7 @@ impl Http {
         self.base.strip_prefix("http://").unwrap()
     }
 
-    /// For a server that may be away or hang.
+    /// For a server that may be unreachable or hang.
     pub fn impatient(base: &str) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -55,7 +55,7 @@ impl Http {
         Self { base: base.to_owned(), agent: config.into(), key: None }
     }
 
-    /// None: nobody answers.
+    /// None if there is no complete response.
     pub fn try_get(&self, path: &str) -> Option<Answer> {
         whole(self.agent.get(format!("{}{path}", self.base)).call())
     }
@@ -113,7 +113,7 @@ impl Http {
         self.submit_with(script, Value::Null)
     }
 
-    /// `more` is laid over the submission.
+    /// `more` contains further fields of the submission.
     pub fn submit_with(&self, script: &str, more: Value) -> String {
         let mut body = serde_json::json!({ "script": { "name": "script.py", "content": script } });
         if let Value::Object(fields) = more {
@@ -124,13 +124,13 @@ impl Http {
         answer.json()["id"].as_str().unwrap().to_owned()
     }
 
-    /// As a client does that was not answered: the same key until there is an answer. Returns the id.
+    /// Retries with the same idempotency key until there is a response, as a client does. Returns the ID.
     pub fn submit_surely(&self, key: &str, script: &str, more: Value) -> String {
         let mut body = serde_json::json!({ "script": { "name": "script.py", "content": script } });
         if let Value::Object(fields) = more {
             body.as_object_mut().unwrap().extend(fields);
         }
-        crate::support::wait_until("the submission is taken", Duration::from_secs(60), || {
+        crate::support::wait_until("the submission to be accepted", Duration::from_secs(60), || {
             let answer = self.post_raw(
                 "/api/v1/executions",
                 "application/json",
@@ -148,9 +148,9 @@ impl Http {
         })
     }
 
-    /// The execution when it has ended, though the database is away now and then.
+    /// The execution when it has ended; tolerates 503 responses in between.
     pub fn wait_through_503(&self, id: &str) -> Value {
-        crate::support::wait_until("its end", Duration::from_secs(120), || {
+        crate::support::wait_until("the end of the execution", Duration::from_secs(120), || {
             let answer = self.get(&format!("/api/v1/executions/{id}?wait=5"));
             assert!(matches!(answer.status, 200 | 503), "{answer:?}");
             let execution = (answer.status == 200).then(|| answer.json())?;
@@ -158,9 +158,9 @@ impl Http {
         })
     }
 
-    /// Waits until the script has said `word`.
+    /// Waits until the script has printed `word`.
     pub fn wait_for_output(&self, id: &str, word: &str) -> String {
-        crate::support::wait_until("its output", Duration::from_secs(60), || {
+        crate::support::wait_until("the output", Duration::from_secs(60), || {
             let text = self.get(&format!("/api/v1/executions/{id}/logs")).body;
             text.contains(word).then_some(text)
         })
@@ -191,8 +191,8 @@ impl Http {
 }
 
 fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
-    let answer = answer.unwrap_or_else(|error| panic!("no answer: {error}"));
-    whole(Ok(answer)).expect("the answer broke off")
+    let answer = answer.unwrap_or_else(|error| panic!("no response: {error}"));
+    whole(Ok(answer)).expect("the response is incomplete")
 }
 
 fn whole(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option<Answer> {

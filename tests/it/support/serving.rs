@@ -1,19 +1,19 @@
-//! The least of an HTTP server: it reads a question's first line, answers, and hangs up.
+//! A minimal HTTP server: reads the request line, responds and closes the connection.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 
-/// Media type and content of what lies at a path; nothing is a 404.
+/// Media type and content of a path; `None` is a 404.
 pub type Content = Option<(&'static str, Vec<u8>)>;
 
-/// Serves until the test ends; the port.
+/// Serves until the test ends. Returns the port.
 pub fn serve(address: &str, content: impl Fn(&str) -> Content + Clone + Send + 'static) -> u16 {
     let listener = TcpListener::bind((address, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for connection in listener.incoming().flatten() {
             let content = content.clone();
-            // Whoever is killed over its question needs no answer.
+            // A client that was killed needs no response.
             std::thread::spawn(move || drop(answer(connection, content)));
         }
     });

@@ -142,7 +142,7 @@ fn errors_of_queries_list_the_valid_values() {
         (list("cursor=%00"), "cursor", cursor),
         (list(&format!("cursor={}", "0".repeat(500))), "cursor", cursor),
         (list("status=asleep"), "status", status),
-        (list("label=x"), "label", "write it like label=team=data"),
+        (list("label=x"), "label", "must have the form label=team=data"),
         (list("label=a%0Ab=1"), "label", label),
         (list("colour=blue"), "colour", filter),
         (one("/logs?stream=video"), "stream", stream),
