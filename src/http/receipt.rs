@@ -26,7 +26,7 @@ pub(crate) async fn receipt(
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let id = resolve::execution(&api, &caller, &id).await?;
-    let made = api.store.job_definition(&id).await?;
+    let job = api.store.job_definition(&id).await?;
     let mut files = api.store.submitted_files(&id).await?;
     if files.is_empty() {
         return Err(ApiError::NotFound(format!(
@@ -34,27 +34,27 @@ pub(crate) async fn receipt(
         )));
     }
     let script = files.remove(0);
-    let runtime = api.runtimes.get(&made.runtime);
+    let runtime = api.runtimes.get(&job.runtime);
     let limits = ReceiptLimits {
-        timeout_seconds: made.timeout_ms as f64 / 1000.0,
-        memory_bytes: made.memory_bytes.unsigned_abs(),
-        cpus: f64::from(made.cpus_milli) / 1000.0,
+        timeout_seconds: job.timeout_ms as f64 / 1000.0,
+        memory_bytes: job.memory_bytes.unsigned_abs(),
+        cpus: f64::from(job.cpus_milli) / 1000.0,
         pids: api.settings.sandbox.pids,
-        network: made.network,
+        network: job.network,
         output_limit: api.settings.execution.output_limit.0,
-        max_attempts: made.max_attempts.unsigned_abs(),
+        max_attempts: job.max_attempts.unsigned_abs(),
     };
     let receipt = Receipt {
         id: id.to_string(),
-        docker_run: docker_run(&made, &script, runtime, &limits),
-        runtime: made.runtime.clone(),
+        docker_run: docker_run(&job, &script, runtime, &limits),
+        runtime: job.runtime.clone(),
         image: runtime.map(|entry| entry.image.clone()),
-        image_digest: made.image.clone(),
+        image_digest: job.image.clone(),
         script,
         files,
-        args: made.args(),
-        env_keys: made.env_keys,
-        requirements: made.requirements,
+        args: job.args(),
+        env_keys: job.env_keys,
+        requirements: job.requirements,
         limits,
     };
     Ok(HttpResponse::Ok().json(receipt))
@@ -62,48 +62,44 @@ pub(crate) async fn receipt(
 
 /// Expresses the sandbox's profile as Docker options. The current directory becomes the workspace.
 fn docker_run(
-    made: &JobDefinition,
+    job: &JobDefinition,
     script: &OutputFile,
     runtime: Option<&RuntimeEntry>,
     limits: &ReceiptLimits,
 ) -> String {
-    let image = made.image.clone().or_else(|| runtime.map(|entry| entry.image.clone()));
+    let image = job.image.clone().or_else(|| runtime.map(|entry| entry.image.clone()));
+    let memory = limits.memory_bytes;
+    let mut line = format!(
+        "timeout {}s docker run --rm --user 1000:1000 --cap-drop ALL --security-opt no-new-privileges --read-only \
+         --tmpfs /tmp:rw,exec,nosuid,nodev,size={} --pids-limit {} --memory {memory} --memory-swap {memory} \
+         --cpus {} --network {} --env LANG=C.UTF-8 --env HOME=/tmp --env PYTHONUNBUFFERED=1 ",
+        limits.timeout_seconds,
+        memory / 2,
+        limits.pids,
+        limits.cpus,
+        if limits.network { "bridge" } else { "none" }
+    );
+    for name in &job.env_keys {
+        line.push_str(&format!("--env {} ", quoted(name)));
+    }
+    line.push_str("--volume \"$PWD\":/workspace --workdir /workspace ");
+    line.push_str(&quoted(image.as_deref().unwrap_or("IMAGE")));
     let command = runtime.map(|entry| entry.command.clone()).unwrap_or_default();
-    let half = limits.memory_bytes / 2;
-    let mut line: Vec<String> = ["timeout", &format!("{}s", limits.timeout_seconds), "docker", "run", "--rm"]
-        .map(str::to_owned)
-        .into();
-    let mut add = |more: &[&str]| line.extend(more.iter().map(|word| quoted(word)));
-    add(&["--user", "1000:1000", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only"]);
-    add(&[
-        "--tmpfs",
-        &format!("/tmp:rw,exec,nosuid,nodev,size={half}"),
-        "--pids-limit",
-        &limits.pids.to_string(),
-    ]);
-    add(&["--memory", &limits.memory_bytes.to_string(), "--memory-swap", &limits.memory_bytes.to_string()]);
-    add(&["--cpus", &limits.cpus.to_string(), "--network", if limits.network { "bridge" } else { "none" }]);
-    add(&["--env", "LANG=C.UTF-8", "--env", "HOME=/tmp", "--env", "PYTHONUNBUFFERED=1"]);
-    for name in &made.env_keys {
-        add(&["--env", name]);
-    }
-    line.push("--volume \"$PWD\":/workspace --workdir /workspace".to_owned());
-    line.push(quoted(&image.unwrap_or_else(|| "IMAGE".to_owned())));
-    let python = runtime.is_some_and(|entry| entry.ecosystem() == Ecosystem::Python);
-    let mut run: Vec<String> = command.iter().map(|word| quoted(word)).collect();
-    run.extend(std::iter::once(&script.name).chain(&made.args()).map(|word| quoted(word)));
-    if let Some(requirements) = made.requirements.as_deref().filter(|_| python) {
+    let words = command.into_iter().chain([script.name.clone()]).chain(job.args());
+    let run = words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ");
+    let is_python = runtime.is_some_and(|entry| entry.ecosystem() == Ecosystem::Python);
+    match job.requirements.as_deref().filter(|_| is_python) {
+        None => format!("{line} {run}"),
         // The requirements may come from PEP 723 metadata, so there need not be a file.
-        let install = format!(
-            "printf %s {} >/tmp/requirements.txt && python3 -m pip install --quiet --target /tmp/packages -r /tmp/requirements.txt",
-            quoted(requirements)
-        );
-        let script = format!("{install} && PYTHONPATH=/tmp/packages exec {}", run.join(" "));
-        line.extend(["sh".to_owned(), "-c".to_owned(), quoted(&script)]);
-    } else {
-        line.extend(run);
+        Some(requirements) => {
+            let script = format!(
+                "printf %s {} >/tmp/requirements.txt && python3 -m pip install --quiet --target /tmp/packages \
+                 -r /tmp/requirements.txt && PYTHONPATH=/tmp/packages exec {run}",
+                quoted(requirements)
+            );
+            format!("{line} sh -c {}", quoted(&script))
+        }
     }
-    line.join(" ")
 }
 
 /// Quotes a word for a POSIX shell.

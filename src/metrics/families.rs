@@ -14,11 +14,15 @@ type Labels = Vec<(&'static str, String)>;
 /// Label names, and the label values that are exported with zero before their first use: `increase()` does not see
 /// the first increment of a series that appears with it.
 pub(crate) struct Series {
-    pub names: &'static [&'static str],
-    pub initial: &'static [&'static [&'static str]],
+    names: &'static [&'static str],
+    initial: &'static [&'static [&'static str]],
 }
 
 pub(crate) const UNLABELLED: Series = Series { names: &[], initial: &[&[]] };
+
+pub(crate) fn by(names: &'static [&'static str], initial: &'static [&'static [&'static str]]) -> Series {
+    Series { names, initial }
+}
 
 impl Series {
     fn labels(&self, values: &[&str]) -> Labels {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
 
-use families::{Buckets, Series, UNLABELLED};
+use families::{Buckets, UNLABELLED, by};
 pub use families::{Counters, Gauge, Histograms, Raised};
 
 const PHASES: Buckets =
@@ -18,167 +18,64 @@ const PHASES: Buckets =
 const CALLS: Buckets =
     Buckets(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 20.0]);
 
-pub struct Metrics {
-    /// Contains all of the following; names get the prefix `rgrid_`.
-    pub registry: Registry,
-    pub claims: Counters,
-    pub releases: Counters,
-    pub rescues: Counters,
-    pub runs: Counters,
-    pub phases: Histograms,
-    pub output_bytes: Counters,
-    pub slots: Gauge,
-    pub running: Gauge,
-    pub parked: Gauge,
-    pub networks: Counters,
-    pub retries: Counters,
-    pub panics: Counters,
-    pub docker_calls: Histograms,
-    pub docker_errors: Counters,
-    pub store_waits: Histograms,
-    pub store_calls: Histograms,
-    pub store_errors: Counters,
-    pub store_busy: Gauge,
-    pub requests: Counters,
-    pub request_times: Histograms,
-    pub followers: Gauge,
-    pub swept: Counters,
-    pub webhooks: Counters,
+const DOCKER_CALLS: &[&[&str]] = &[&["create"], &["attach"], &["start"], &["hello"]];
+
+/// Declares the fields of [`Metrics`] with the arguments of their constructors.
+macro_rules! metrics {
+    ($($field:ident: $family:ident($($argument:expr),+ $(,)?);)+) => {
+        pub struct Metrics {
+            /// Contains all of the following; exported names have the prefix `rgrid_`.
+            pub registry: Registry,
+            $(pub $field: $family,)+
+        }
+
+        pub static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
+            let mut registry = Registry::with_prefix("rgrid");
+            Metrics { $($field: $family::new(&mut registry, $($argument),+),)+ registry }
+        });
+    };
 }
 
-pub static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
-    let mut registry = Registry::with_prefix("rgrid");
-    let r = &mut registry;
-    let labelled = |names, initial| Series { names, initial };
-    Metrics {
-        claims: Counters::new(r, "claims", "Executions claimed by this worker", UNLABELLED),
-        releases: Counters::new(r, "releases", "Claims released before the execution ended", UNLABELLED),
-        rescues: Counters::new(
-            r,
-            "rescues",
-            "Claims taken back from lost workers",
-            labelled(&["becomes"], &[&["queued"], &["failed"], &["cancelled"]]),
-        ),
-        runs: Counters::new(
-            r,
-            "runs",
-            "Runs whose end was recorded",
-            labelled(
-                &["status", "failure_kind"],
-                &[
-                    &["completed", ""],
-                    &["cancelled", ""],
-                    &["failed", "exit"],
-                    &["failed", "timeout"],
-                    &["failed", "out_of_memory"],
-                    &["failed", "install"],
-                    &["failed", "image"],
-                    &["failed", "output"],
-                    &["failed", "lost"],
-                    &["failed", "internal"],
-                ],
-            ),
-        ),
-        phases: Histograms::new(
-            r,
-            "phase_seconds",
-            "Duration of each phase of a run",
-            labelled(&["phase"], &[&["queued"], &["environment"], &["sandbox"], &["script"]]),
-            PHASES,
-        ),
-        output_bytes: Counters::new(
-            r,
-            "output_bytes",
-            "Bytes that scripts wrote to their output streams",
-            labelled(&["stream"], &[&["stdout"], &["stderr"]]),
-        ),
-        slots: Gauge::new(r, "slots", "Executions that this worker can run at the same time"),
-        running: Gauge::new(r, "running", "Executions that this worker is running"),
-        parked: Gauge::new(r, "parked", "Sandboxes that are ready for a job or being prepared"),
-        networks: Counters::new(
-            r,
-            "sandbox_networks",
-            "Sandboxes that joined a shared network or got their own; shared networks created and removed",
-            labelled(&["what"], &[&["joined"], &["own"], &["made"], &["removed"]]),
-        ),
-        retries: Counters::new(
-            r,
-            "retries",
-            "Operations that were retried",
-            labelled(&["what"], &[&["record"], &["hand_over"]]),
-        ),
-        panics: Counters::new(
-            r,
-            "panics",
-            "Panics that were caught",
-            labelled(&["part"], &[&["run"], &["poller"], &["recorder"], &["keeper"]]),
-        ),
-        docker_calls: Histograms::new(
-            r,
-            "docker_call_seconds",
-            "Duration of calls to Docker",
-            labelled(&["call"], &[&["create"], &["attach"], &["start"], &["hello"]]),
-            CALLS,
-        ),
-        docker_errors: Counters::new(
-            r,
-            "docker_errors",
-            "Calls to Docker that failed",
-            labelled(&["call"], &[&["create"], &["attach"], &["start"], &["hello"]]),
-        ),
-        store_waits: Histograms::new(
-            r,
-            "store_wait_seconds",
-            "Time that database operations waited for a connection",
-            UNLABELLED,
-            CALLS,
-        ),
-        store_calls: Histograms::new(
-            r,
-            "store_call_seconds",
-            "Time that database operations used a connection",
-            UNLABELLED,
-            CALLS,
-        ),
-        store_errors: Counters::new(
-            r,
-            "store_errors",
-            "Database operations that failed",
-            labelled(&["kind"], &[&["unavailable"], &["busy"], &["no_room"], &["internal"], &["asked"]]),
-        ),
-        store_busy: Gauge::new(r, "store_busy_connections", "Database connections in use"),
-        requests: Counters::new(
-            r,
-            "http_requests",
-            "HTTP requests",
-            labelled(&["method", "route", "status"], &[&["GET", "/metrics", "200"]]),
-        ),
-        request_times: Histograms::new(
-            r,
-            "http_request_seconds",
-            "Time from the request to the head of its response",
-            labelled(&["route"], &[&["/metrics"]]),
-            CALLS,
-        ),
-        followers: Gauge::new(r, "followers", "Connections that follow an execution"),
-        swept: Counters::new(
-            r,
-            "retention_removed",
-            "Items that the retention settings removed",
-            labelled(
-                &["what"],
-                &[&["outputs"], &["executions"], &["contents"], &["environments"], &["images"]],
-            ),
-        ),
-        webhooks: Counters::new(
-            r,
-            "webhooks",
-            "Webhook calls",
-            labelled(&["result"], &[&["taken"], &["failed"], &["given_up"]]),
-        ),
-        registry,
-    }
-});
+metrics! {
+    claims: Counters("claims", "Executions claimed by this worker", UNLABELLED);
+    releases: Counters("releases", "Claims released before the execution ended", UNLABELLED);
+    rescues: Counters("rescues", "Claims taken back from lost workers",
+        by(&["becomes"], &[&["queued"], &["failed"], &["cancelled"]]));
+    runs: Counters("runs", "Runs whose end was recorded",
+        by(&["status", "failure_kind"], &[&["completed", ""], &["cancelled", ""], &["failed", "exit"],
+            &["failed", "timeout"], &["failed", "out_of_memory"], &["failed", "install"], &["failed", "image"],
+            &["failed", "output"], &["failed", "lost"], &["failed", "internal"]]));
+    phases: Histograms("phase_seconds", "Duration of each phase of a run",
+        by(&["phase"], &[&["queued"], &["environment"], &["sandbox"], &["script"]]), PHASES);
+    output_bytes: Counters("output_bytes", "Bytes that scripts wrote to their output streams",
+        by(&["stream"], &[&["stdout"], &["stderr"]]));
+    slots: Gauge("slots", "Executions that this worker can run at the same time");
+    running: Gauge("running", "Executions that this worker is running");
+    parked: Gauge("parked", "Sandboxes that are ready for a job or being prepared");
+    networks: Counters("sandbox_networks",
+        "Sandboxes that joined a shared network or got their own; shared networks created and removed",
+        by(&["what"], &[&["joined"], &["own"], &["made"], &["removed"]]));
+    retries: Counters("retries", "Operations that were retried", by(&["what"], &[&["record"], &["hand_over"]]));
+    panics: Counters("panics", "Panics that were caught",
+        by(&["part"], &[&["run"], &["poller"], &["recorder"], &["keeper"]]));
+    docker_calls: Histograms("docker_call_seconds", "Duration of calls to Docker", by(&["call"], DOCKER_CALLS), CALLS);
+    docker_errors: Counters("docker_errors", "Calls to Docker that failed", by(&["call"], DOCKER_CALLS));
+    store_waits: Histograms("store_wait_seconds", "Time that database operations waited for a connection",
+        UNLABELLED, CALLS);
+    store_calls: Histograms("store_call_seconds", "Time that database operations used a connection",
+        UNLABELLED, CALLS);
+    store_errors: Counters("store_errors", "Database operations that failed",
+        by(&["kind"], &[&["unavailable"], &["busy"], &["no_room"], &["internal"], &["asked"]]));
+    store_busy: Gauge("store_busy_connections", "Database connections in use");
+    requests: Counters("http_requests", "HTTP requests",
+        by(&["method", "route", "status"], &[&["GET", "/metrics", "200"]]));
+    request_times: Histograms("http_request_seconds", "Time from the request to the head of its response",
+        by(&["route"], &[&["/metrics"]]), CALLS);
+    followers: Gauge("followers", "Connections that follow an execution");
+    swept: Counters("retention_removed", "Items that the retention settings removed",
+        by(&["what"], &[&["outputs"], &["executions"], &["contents"], &["environments"], &["images"]]));
+    webhooks: Counters("webhooks", "Webhook calls", by(&["result"], &[&["taken"], &["failed"], &["given_up"]]));
+}
 
 /// Measures a call to Docker.
 pub async fn docker_call<T, E>(call: &'static str, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
@@ -213,8 +110,7 @@ mod tests {
     #[test]
     fn buckets_are_cumulative_and_labels_escaped() {
         let mut registry = Registry::with_prefix("rgrid");
-        let series = Series { names: &["phase"], initial: &[] };
-        let family = Histograms::new(&mut registry, "t", "help", series, Buckets(&[0.1, 1.0]));
+        let family = Histograms::new(&mut registry, "t", "help", by(&["phase"], &[]), Buckets(&[0.1, 1.0]));
         for ms in [50, 100, 500, 5000] {
             family.observe(&["a\"b\\c\nd"], Duration::from_millis(ms));
         }
