@@ -25,7 +25,7 @@ ENTRYPOINT ["rgrid-entrypoint"]
 CMD ["serve"]
 # Whether it lives, not whether it is ready: an orchestrator replaces what is unhealthy, and a database that is away is no
 # reason to. A first start may pull images for minutes before it listens.
-HEALTHCHECK --interval=10s --timeout=6s --start-period=10m --retries=3 CMD ["rgridd", "probe"]
+HEALTHCHECK --interval=10s --timeout=6s --start-period=10m --retries=3 CMD ["rgridd", "healthcheck"]
 
 FROM ${RUST_IMAGE} AS build
 RUN apt-get update -qq \

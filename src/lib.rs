@@ -1,8 +1,8 @@
-//! The RGrid daemon as a library, so that its binary stays small and tests reach its parts.
+//! The RGrid daemon as a library, so that tests can reach its parts.
 //!
-//! Layers, each may use those to its right: `app` → `http`, `actors` → `store`, `sandbox` →
-//! `execution`. `settings` and `metrics` may be used by all. A test reads the sources and fails when an import
-//! crosses these lines.
+//! Layers, each of which may use those to its right: `commands`, `daemon` → `http`, `worker`, `maintenance` →
+//! `store`, `sandbox` → `execution`. Every layer may use `settings` and `metrics`. `tests/it/architecture.rs` fails
+//! if an import violates these rules.
 
 pub mod commands;
 pub mod daemon;

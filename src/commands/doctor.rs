@@ -1,28 +1,40 @@
-//! `rgridd doctor`: everything the daemon needs, each with what to do when it is missing.
+//! `rgridd doctor`: checks everything the daemon needs and explains how to fix what is missing.
 
+use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use rgrid_api::units::{format_duration, format_size};
 use slog::{Discard, Logger, o};
 
-use crate::commands::checks;
 use crate::daemon::database::Database;
 use crate::daemon::docker_engine;
-use crate::sandbox::{Docker, FirewallState};
-use crate::settings::{Firewall, NetworkPolicy, Settings};
+use crate::sandbox::{Docker, FirewallState, PullPolicy};
+use crate::settings::{FirewallMode, NetworkPolicy, Settings};
+use crate::store::Store;
 
-/// Prints a line a check; fails when one of them does.
-pub fn examine(settings: Settings) -> anyhow::Result<ExitCode> {
+/// The oldest Postgres version that the statements in `store` support.
+const POSTGRES_MIN: i32 = 130_000;
+/// Connections that a daemon needs besides its pool: one for LISTEN, and some for an operator's psql.
+const EXTRA_CONNECTIONS: i64 = 3;
+
+/// The finding, or the problem and its fix.
+type Check = Result<String, String>;
+
+/// Prints one line per check; fails if one of them fails.
+pub fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let mut report = Report::default();
     report.add("settings", Ok(format!("worker {}, {} slots", settings.worker.name, settings.worker.slots)));
-    report.add("data folder", checks::data_folder(&settings));
-    report.add("address", checks::address(&settings));
-    if let Some(certificates) = checks::certificates(&settings) {
-        report.add("certificates", certificates);
+    report.add("data directory", data_directory(settings));
+    report.add("address", address(settings));
+    if !settings.install.ca_bundle.as_os_str().is_empty() {
+        report.add("certificates", certificates(settings));
     }
     actix_rt::System::new().block_on(async {
-        examine_database(&settings, &mut report).await;
-        examine_docker(&settings, &mut report).await;
+        check_database(settings, &mut report).await;
+        check_docker(settings, &mut report).await;
     });
     Ok(if report.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -33,77 +45,152 @@ struct Report {
 }
 
 impl Report {
-    /// Somebody should look at it, but this daemon can work.
-    fn warn(&self, name: &str, what: &str) {
-        println!("warning {name}: {what}");
+    fn add(&mut self, name: &str, check: Check) {
+        match check {
+            Ok(finding) => println!("ok      {name}: {finding}"),
+            Err(problem) => {
+                self.failed = true;
+                println!("failed  {name}: {problem}");
+            }
+        }
     }
 
-    fn add(&mut self, name: &str, result: Result<String, String>) {
-        match result {
-            Ok(found) => println!("ok      {name}: {found}"),
-            Err(wrong) => {
-                self.failed = true;
-                println!("failed  {name}: {wrong}");
-            }
+    /// For a problem that needs attention but does not prevent this daemon from working.
+    fn warn(&self, name: &str, problem: &str) {
+        println!("warning {name}: {problem}");
+    }
+}
+
+fn data_directory(settings: &Settings) -> Check {
+    let path = settings.data_dir.display();
+    let is_new = !settings.data_dir.exists();
+    fs::create_dir_all(&settings.data_dir).map_err(|error| {
+        format!("cannot create {path}: {error}; choose another directory with data_dir (--data-dir)")
+    })?;
+    tempfile::tempfile_in(&settings.data_dir).map_err(|error| {
+        format!(
+            "cannot write to {path}: {error}; change its owner, or choose another directory with data_dir"
+        )
+    })?;
+    if is_new {
+        // The doctor leaves nothing behind.
+        let _ = fs::remove_dir(&settings.data_dir);
+        return Ok(format!("{path} (created on the first start)"));
+    }
+    Ok(path.to_string())
+}
+
+fn address(settings: &Settings) -> Check {
+    let listen = settings.http.listen.0;
+    match TcpListener::bind(listen) {
+        Ok(_) => Ok(format!("{listen} is free")),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            Ok(format!("{listen} is in use; if not by rgridd, choose another address with http.listen"))
+        }
+        Err(error) => {
+            Err(format!("cannot listen on {listen}: {error}; choose another address with http.listen"))
         }
     }
 }
 
-async fn examine_database(settings: &Settings, report: &mut Report) {
+fn certificates(settings: &Settings) -> Check {
+    let path = settings.install.ca_bundle.display();
+    match fs::read_to_string(&settings.install.ca_bundle) {
+        Ok(text) if text.contains("BEGIN CERTIFICATE") => Ok(path.to_string()),
+        Ok(_) => Err(format!("{path} contains no PEM certificate (install.ca_bundle)")),
+        Err(error) => Err(format!("cannot read {path}: {error} (install.ca_bundle)")),
+    }
+}
+
+async fn check_database(settings: &Settings, report: &mut Report) {
     if Database::is_to_be_made(settings) {
-        let found =
-            "a private Postgres, which the first start makes in the data folder (no database.url is set)";
-        return report.add("database", Ok(found.to_owned()));
+        let finding =
+            "a private Postgres in the data directory, created on the first start (database.url is not set)";
+        return report.add("database", Ok(finding.to_owned()));
     }
     let log = Logger::root(Discard, o!());
-    let (database, _home) = match Database::open_beside(settings, &log) {
+    let (database, _data_dir) = match Database::open_beside(settings, &log) {
         Ok(opened) => opened,
         Err(error) => return report.add("database", Err(format!("{error:#}"))),
     };
-    let steps = database.store.migrations().await;
-    let up_to_date = steps.as_ref().map(|steps| steps.iter().all(|step| step.applied)).map_err(|_| ());
-    report.add(
-        "database",
-        match steps {
-            Ok(steps) => {
-                let pending = steps.iter().filter(|step| !step.applied).count();
-                Ok(format!("answers; {} schema steps, {pending} pending", steps.len()))
-            }
-            Err(error) => Err(format!("{error}; check database.url (DATABASE_URL)")),
-        },
-    );
-    report.add("database server", checks::database(&database.store, settings).await);
-    if let Ok(true) = up_to_date {
-        report.add("database room", checks::room(&database.store, settings).await);
-        match stale_workers(settings, &database).await {
-            Ok(found) => report.add("workers", Ok(found)),
-            Err(stale) => report.warn("workers", &stale),
+    let store = &database.store;
+    let migrations = store.migrations().await;
+    let is_up_to_date = migrations.as_ref().is_ok_and(|all| all.iter().all(|migration| migration.applied));
+    let schema = migrations.map(|all| {
+        let pending = all.iter().filter(|migration| !migration.applied).count();
+        format!("reachable; {} migrations, {pending} pending", all.len())
+    });
+    report.add("database", schema.map_err(|error| format!("{error}; check database.url (or DATABASE_URL)")));
+    report.add("database server", database_server(store, settings).await);
+    if is_up_to_date {
+        report.add("disk budget", disk_budget(store, settings).await);
+        match silent_workers(store, settings).await {
+            Ok(finding) => report.add("workers", Ok(finding)),
+            Err(problem) => report.warn("workers", &problem),
         }
     }
     database.close(&log);
 }
 
-/// A worker that went without a word is told; its runs are taken care of by themselves.
-async fn stale_workers(settings: &Settings, database: &Database) -> Result<String, String> {
-    let lease = settings.worker.lease.0;
-    match database.store.stale_workers(lease).await {
-        Ok(stale) if stale.is_empty() => Ok("none is stale".to_owned()),
-        Ok(stale) => {
-            let silent = |(name, seconds): &(String, i64)| {
-                let silence = Duration::from_secs(seconds.max(&0).unsigned_abs());
-                format!("{name} for {}", rgrid_api::units::format_duration(silence))
-            };
-            let all: Vec<_> = stale.iter().map(silent).collect();
-            Err(format!(
-                "silent without having stopped: {}; start them again, or forget it: what they ran is run elsewhere",
-                all.join(", ")
-            ))
-        }
-        Err(error) => Err(format!("not looked at: {error}")),
+async fn database_server(store: &Store, settings: &Settings) -> Check {
+    let facts = store.database_facts().await.map_err(|error| error.to_string())?;
+    if facts.version < POSTGRES_MIN {
+        return Err(format!("Postgres {} is too old; use version 13 or later", facts.version_text));
+    }
+    if facts.read_only {
+        return Err("this Postgres is a read-only standby; set database.url to the primary".to_owned());
+    }
+    if facts.encoding != "UTF8" {
+        return Err(format!(
+            "the encoding of the database is {}; create it with ENCODING 'UTF8'",
+            facts.encoding
+        ));
+    }
+    let free = i64::from(facts.max_connections) - facts.in_use;
+    let needed = settings.database.connections as i64 + EXTRA_CONNECTIONS;
+    if free < needed {
+        return Err(format!(
+            "{free} of {} connections are free, but {needed} are needed; raise max_connections in Postgres, or \
+             lower database.connections",
+            facts.max_connections
+        ));
+    }
+    let rights =
+        if facts.superuser { "; its role is a superuser, which is more than RGrid needs" } else { "" };
+    Ok(format!("Postgres {}, {free} connections free{rights}", facts.version_text))
+}
+
+async fn disk_budget(store: &Store, settings: &Settings) -> Check {
+    let stored = store.stored_bytes().await.map_err(|error| error.to_string())?;
+    match settings.retention.disk_budget.0 {
+        0 => Ok(format!("{} stored, no limit (retention.disk_budget)", format_size(stored))),
+        limit if stored >= limit => Err(format!(
+            "full: {} of {} stored, so the oldest outputs are being deleted; raise retention.disk_budget, or lower \
+             retention.outputs",
+            format_size(stored),
+            format_size(limit)
+        )),
+        limit => Ok(format!("{} of {} stored", format_size(stored), format_size(limit))),
     }
 }
 
-async fn examine_docker(settings: &Settings, report: &mut Report) {
+/// Other workers recover the executions of a silent one, so this is only a warning.
+async fn silent_workers(store: &Store, settings: &Settings) -> Check {
+    let silent = store.stale_workers(settings.worker.lease.0).await;
+    let silent = silent.map_err(|error| format!("cannot list the workers: {error}"))?;
+    if silent.is_empty() {
+        return Ok("no worker is silent".to_owned());
+    }
+    let silent = silent.iter().map(|(name, seconds)| {
+        format!("{name} for {}", format_duration(Duration::from_secs(seconds.max(&0).unsigned_abs())))
+    });
+    Err(format!(
+        "silent without having stopped: {}; start them again if they should run (their executions run elsewhere)",
+        silent.collect::<Vec<_>>().join(", ")
+    ))
+}
+
+async fn check_docker(settings: &Settings, report: &mut Report) {
     let log = Logger::root(Discard, o!());
     let identity = docker_engine::docker_settings(settings, "doctor".to_owned(), "doctor");
     let docker = match Docker::connect(identity, log).await {
@@ -114,40 +201,55 @@ async fn examine_docker(settings: &Settings, report: &mut Report) {
         Ok(engine) => report.add("docker", Ok(format!("engine {}", engine.version))),
         Err(error) => return report.add("docker", Err(error.to_string())),
     }
-    report.add("docker engine", checks::engine(&docker).await);
+    report.add(
+        "docker engine",
+        match docker.diagnose().await {
+            Ok(engine) if engine.problems.is_empty() => Ok(engine.summary),
+            Ok(engine) => Err(engine.problems.join("; ")),
+            Err(error) => Err(error.to_string()),
+        },
+    );
     if let Err(error) = docker.check_runtime().await {
         report.add("sandbox.runtime", Err(error.to_string()));
     }
-    examine_fence(settings, &docker, report).await;
-    report.add("sandbox", checks::sandbox(&docker, settings).await);
+    report.add("firewall", firewall(settings, &docker).await);
+    report.add("sandbox", sandbox(settings, &docker).await);
     let table = settings.runtimes();
     for (name, runtime) in table.iter() {
-        let found = docker.image(&runtime.image, crate::sandbox::PullPolicy::Never).await;
-        let line = match found {
+        let check = match docker.image(&runtime.image, PullPolicy::Never).await {
             Ok(_) => Ok(runtime.image.clone()),
-            // The others are got when they are first needed.
             Err(error) if runtime.default => Err(error.to_string()),
-            Err(_) => Ok(format!("{} is not here yet; it is pulled when it is first needed", runtime.image)),
+            Err(_) => Ok(format!("{} is not present; it is pulled on first use", runtime.image)),
         };
-        report.add(&format!("runtime {name}"), line);
+        report.add(&format!("runtime {name}"), check);
     }
 }
 
-async fn examine_fence(settings: &Settings, docker: &Docker, report: &mut Report) {
+async fn firewall(settings: &Settings, docker: &Docker) -> Check {
     let sandbox = &settings.sandbox;
-    let found = match (sandbox.network, sandbox.firewall) {
-        (NetworkPolicy::None, _) => Ok("sandboxes have no network".to_owned()),
-        (_, Firewall::Off) => Ok("off, so somebody else sees to it (sandbox.firewall)".to_owned()),
-        _ => match docker.firewall(&sandbox.blocked, &sandbox.host_ports).await.map(|fence| fence.check()) {
-            Ok(FirewallState::Active) => {
-                Ok("sandboxes reach neither this host nor metadata services".to_owned())
-            }
-            Ok(FirewallState::Unverified(reason)) if sandbox.firewall == Firewall::Require => Err(reason),
-            Ok(FirewallState::Unverified(reason)) => {
-                Ok(format!("not ensured: {reason}; as root on the Docker host: rgridd firewall"))
-            }
-            Err(error) => Err(error.to_string()),
-        },
+    if sandbox.network == NetworkPolicy::None {
+        return Ok("not needed: sandboxes have no network".to_owned());
+    }
+    if sandbox.firewall == FirewallMode::Off {
+        return Ok("not managed by RGrid (sandbox.firewall = \"off\")".to_owned());
+    }
+    let firewall = docker.firewall(&sandbox.blocked, &sandbox.host_ports).await;
+    match firewall.map_err(|error| error.to_string())?.check() {
+        FirewallState::Active => Ok("sandboxes can reach neither this host nor metadata services".to_owned()),
+        FirewallState::Unverified(reason) if sandbox.firewall == FirewallMode::Require => Err(reason),
+        FirewallState::Unverified(reason) => Ok(format!(
+            "cannot verify the firewall: {reason}; run `rgridd firewall` as root on the Docker host"
+        )),
+    }
+}
+
+/// Starts a sandbox, which shows that all parts work together.
+async fn sandbox(settings: &Settings, docker: &Docker) -> Check {
+    let table = settings.runtimes();
+    let Some(runtime) = table.get(table.default_name()) else {
+        return Err("there is no default runtime; set default = true for one".to_owned());
     };
-    report.add("firewall", found);
+    let image = docker.image(&runtime.image, PullPolicy::Never).await.map_err(|error| error.to_string())?;
+    let duration = docker.test_sandbox(&image, settings.sandbox.memory.0).await;
+    Ok(format!("starts in {}", format_duration(duration.map_err(|error| error.to_string())?)))
 }

@@ -1,78 +1,80 @@
-//! `rgridd firewall up|keep|check|down|print`: for whoever is root on the Docker host, when the daemon is not.
+//! `rgridd firewall up|keep|check|down|print`: manages the firewall rules as root on the Docker host, for daemons that
+//! are not root themselves.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
+use clap::ValueEnum;
 use slog::{Discard, Logger, o};
-use tokio::sync::watch;
 
-use crate::daemon::docker_engine;
-use crate::daemon::signals;
+use crate::daemon::{docker_engine, signals};
 use crate::sandbox::{Docker, Firewall, FirewallState};
 use crate::settings::Settings;
 
 const KEEP_EVERY: Duration = Duration::from_secs(60);
 
-pub fn up(settings: Settings) -> anyhow::Result<ExitCode> {
-    match fence(&settings)?.apply() {
-        FirewallState::Active => println!("sandboxes reach neither this host nor {}", words(&settings)),
-        FirewallState::Unverified(reason) => bail!(reason),
-    }
-    Ok(ExitCode::SUCCESS)
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Action {
+    /// Apply the rules
+    Up,
+    /// Apply the rules and verify them once a minute, until stopped
+    Keep,
+    /// Check whether the rules are in place, without changing anything
+    Check,
+    /// Remove the rules
+    Down,
+    /// Print commands for a shell on the Docker host, as in `docker exec … rgridd firewall print | sudo sh`
+    Print,
 }
 
-/// Until it is asked to stop, which leaves the rules up: workers may go on.
-pub fn keep(settings: Settings) -> anyhow::Result<ExitCode> {
+pub fn run(settings: &Settings, action: Action) -> anyhow::Result<()> {
+    let state = match action {
+        Action::Keep => return keep(settings),
+        Action::Print => {
+            print!("{}", connect(settings)?.commands());
+            return Ok(());
+        }
+        Action::Up => connect(settings)?.apply(),
+        Action::Check => connect(settings)?.check(),
+        Action::Down => connect(settings)?.remove(),
+    };
+    match state {
+        FirewallState::Unverified(reason) => bail!(reason),
+        FirewallState::Active if matches!(action, Action::Down) => {
+            println!("the rules are removed; a daemon that runs as root applies them again");
+        }
+        FirewallState::Active => println!("{}", in_place(settings)),
+    }
+    Ok(())
+}
+
+/// Leaves the rules in place when it is stopped, because workers may still be running.
+fn keep(settings: &Settings) -> anyhow::Result<()> {
     let mut stop = signals::listen()?;
-    let mut known = None;
+    let mut reported = None;
     loop {
-        // Docker may have made the network anew, and an operator may have flushed the rules.
-        let state =
-            fence(&settings).map_or_else(|error| FirewallState::Unverified(error.to_string()), |f| f.apply());
-        if known.as_ref() != Some(&state) {
+        // Docker may have recreated the network, or an operator may have flushed the rules.
+        let state = match connect(settings) {
+            Ok(firewall) => firewall.apply(),
+            Err(error) => FirewallState::Unverified(format!("{error:#}")),
+        };
+        if reported.as_ref() != Some(&state) {
             match &state {
-                FirewallState::Active => {
-                    println!("sandboxes reach neither this host nor {}", words(&settings))
-                }
-                FirewallState::Unverified(reason) => eprintln!("it can't be ensured: {reason}"),
+                FirewallState::Active => println!("{}", in_place(settings)),
+                FirewallState::Unverified(reason) => eprintln!("cannot verify the firewall: {reason}"),
             }
-            known = Some(state);
+            reported = Some(state);
         }
-        if wait(&mut stop) {
-            return Ok(ExitCode::SUCCESS);
+        let stopped = actix_rt::System::new().block_on(async {
+            tokio::time::timeout(KEEP_EVERY, stop.wait_for(|count| *count > 0)).await.is_ok()
+        });
+        if stopped {
+            return Ok(());
         }
     }
 }
 
-/// Whether it was asked to stop meanwhile.
-fn wait(stop: &mut watch::Receiver<u32>) -> bool {
-    actix_rt::System::new()
-        .block_on(async { tokio::time::timeout(KEEP_EVERY, stop.wait_for(|count| *count > 0)).await.is_ok() })
-}
-
-pub fn check(settings: Settings) -> anyhow::Result<ExitCode> {
-    match fence(&settings)?.check() {
-        FirewallState::Active => println!("sandboxes reach neither this host nor {}", words(&settings)),
-        FirewallState::Unverified(reason) => bail!(reason),
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-pub fn down(settings: Settings) -> anyhow::Result<ExitCode> {
-    match fence(&settings)?.remove() {
-        FirewallState::Active => println!("the rules are gone; a daemon that is root puts them up again"),
-        FirewallState::Unverified(reason) => bail!(reason),
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-pub fn print(settings: Settings) -> anyhow::Result<ExitCode> {
-    print!("{}", fence(&settings)?.commands());
-    Ok(ExitCode::SUCCESS)
-}
-
-fn fence(settings: &Settings) -> anyhow::Result<Firewall> {
+fn connect(settings: &Settings) -> anyhow::Result<Firewall> {
     let log = Logger::root(Discard, o!());
     let identity = docker_engine::docker_settings(settings, "firewall".to_owned(), "firewall");
     actix_rt::System::new().block_on(async {
@@ -81,7 +83,10 @@ fn fence(settings: &Settings) -> anyhow::Result<Firewall> {
     })
 }
 
-fn words(settings: &Settings) -> String {
+fn in_place(settings: &Settings) -> String {
     let blocked: Vec<String> = settings.sandbox.blocked.iter().map(ToString::to_string).collect();
-    if blocked.is_empty() { "anything that is blocked".to_owned() } else { blocked.join(", ") }
+    match blocked.as_slice() {
+        [] => "sandboxes cannot reach this host".to_owned(),
+        blocked => format!("sandboxes can reach neither this host nor {}", blocked.join(", ")),
+    }
 }

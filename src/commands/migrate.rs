@@ -1,55 +1,58 @@
 //! `rgridd migrate status|up|down`.
 
-use std::process::ExitCode;
-
 use anyhow::Context;
+use clap::ValueEnum;
 
 use crate::daemon::database::Database;
 use crate::settings::Settings;
 use crate::store::{Store, StoreError};
 
-pub fn status(settings: Settings) -> anyhow::Result<ExitCode> {
-    Database::beside(&settings, async |database| show(&database.store).await.context("migrate"))?;
-    Ok(ExitCode::SUCCESS)
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Migrate {
+    /// List the migrations and whether they are applied
+    Status,
+    /// Apply all pending migrations
+    Up,
+    /// Revert the newest migration
+    Down,
 }
 
-pub fn up(settings: Settings) -> anyhow::Result<ExitCode> {
-    Database::beside(&settings, async |database| apply(&database.store).await.context("migrate"))?;
-    Ok(ExitCode::SUCCESS)
+pub fn run(settings: &Settings, action: Migrate) -> anyhow::Result<()> {
+    match action {
+        Migrate::Status => Database::beside(settings, async |db| Ok(status(&db.store).await?)),
+        Migrate::Up => Database::beside(settings, async |db| Ok(up(&db.store).await?)),
+        Migrate::Down => Database::alone(settings, async |db| Ok(down(&db.store).await?)),
+    }
+    .context("migrate")
 }
 
-pub fn down(settings: Settings) -> anyhow::Result<ExitCode> {
-    Database::alone(&settings, async |database| take_back(&database.store).await.context("migrate"))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn show(store: &Store) -> Result<(), StoreError> {
-    for step in store.migrations().await? {
-        let state = match (step.applied, step.known) {
+async fn status(store: &Store) -> Result<(), StoreError> {
+    for migration in store.migrations().await? {
+        let state = match (migration.applied, migration.known) {
             (true, true) => "applied",
             (true, false) => "applied by a newer rgridd",
             (false, _) => "pending",
         };
-        println!("{:<24} {state}", step.name);
+        println!("{:<24} {state}", migration.name);
     }
     Ok(())
 }
 
-async fn apply(store: &Store) -> Result<(), StoreError> {
+async fn up(store: &Store) -> Result<(), StoreError> {
     let applied = store.migrate().await?;
     if applied.is_empty() {
         println!("the schema is up to date");
     }
-    for step in applied {
-        println!("applied {step}");
+    for migration in applied {
+        println!("applied {migration}");
     }
     Ok(())
 }
 
-async fn take_back(store: &Store) -> Result<(), StoreError> {
+async fn down(store: &Store) -> Result<(), StoreError> {
     match store.migrate_down().await? {
-        Some(step) => println!("took back {step}"),
-        None => println!("there is no step left to take back"),
+        Some(migration) => println!("reverted {migration}"),
+        None => println!("no migration is applied"),
     }
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! The subcommands of `rgridd` other than `serve`.
 
-mod checks;
 pub mod doctor;
 pub mod firewall;
 pub mod healthcheck;

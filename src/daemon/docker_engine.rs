@@ -10,7 +10,7 @@ use crate::execution::WorkerId;
 use crate::failpoint;
 use crate::http::Readiness;
 use crate::sandbox::{Docker, DockerSettings, FirewallState, HolderLimits, ImageId};
-use crate::settings::{Firewall, NetworkPolicy, Reuse, Settings};
+use crate::settings::{FirewallMode, NetworkPolicy, Reuse, Settings};
 use crate::worker::Backlog;
 
 /// How often Docker is asked whether it lives.
@@ -48,7 +48,7 @@ pub(crate) async fn prepare(
     docker.prepare(image).await.context("the init's volume and the sandboxes' network")?;
     let state = fence(settings, docker).await?;
     tell(&state, log);
-    if let (Firewall::Require, FirewallState::Unverified(reason)) = (settings.sandbox.firewall, &state) {
+    if let (FirewallMode::Require, FirewallState::Unverified(reason)) = (settings.sandbox.firewall, &state) {
         bail!("sandbox.firewall is `require`, but {reason}; as root on the Docker host: rgridd firewall");
     }
     Ok(())
@@ -57,7 +57,7 @@ pub(crate) async fn prepare(
 /// Puts the fence around the sandboxes' network up, unless that is not wanted or there is no network.
 async fn fence(settings: &Settings, docker: &Docker) -> anyhow::Result<FirewallState> {
     let sandbox = &settings.sandbox;
-    if sandbox.firewall == Firewall::Off || sandbox.network == NetworkPolicy::None {
+    if sandbox.firewall == FirewallMode::Off || sandbox.network == NetworkPolicy::None {
         return Ok(FirewallState::Active);
     }
     let fence = docker.firewall(&sandbox.blocked, &sandbox.host_ports).await?;

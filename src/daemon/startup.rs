@@ -35,9 +35,10 @@ const HTTP_GRACE: Duration = Duration::from_secs(5);
 const REMOVAL_GRACE: Duration = Duration::from_secs(14);
 const REMOVAL_GRACE_OF_A_SLOT: Duration = Duration::from_millis(500);
 
-/// What this process does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The tasks of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Role {
+    #[default]
     All,
     Api,
     Worker,

@@ -240,7 +240,7 @@ impl Validator<'_> {
         let name = match resolved {
             Ok(name) => name.to_owned(),
             Err(unknown) => {
-                let asked: String = unknown.asked.chars().take(60).collect();
+                let asked: String = unknown.requested.chars().take(60).collect();
                 let nearest =
                     unknown.nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
                 let known = unknown.known.join(", ");

@@ -1,28 +1,25 @@
-//! The settings of the daemon: `config/default.toml`, a file, the environment, flags.
+//! The daemon's settings, merged from `config/default.toml`, a file, the environment and flags.
 //!
-//! Values are parsed into types that cannot be wrong when the daemon starts; a wrong one stops the
-//! start with its name, where it stands and what is allowed.
+//! Values are parsed into types that cannot hold an invalid value. An invalid setting keeps the daemon from starting;
+//! the error names the setting, the source of its value, and the allowed values.
+//! Units and limits are documented in `config/default.toml`.
 
-mod labels;
 mod load;
 mod reference;
 mod runtimes;
 mod values;
-mod webhook;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
-pub use labels::Labels;
 pub use load::{SettingsError, load};
 pub use reference::markdown;
 pub use runtimes::{Ecosystem, PullPolicy, RuntimeEntry, RuntimeTable, UnknownRuntime};
-pub use values::{Bytes, Lifetime, Listen, Network, Period};
-pub use webhook::Webhook;
+pub use values::{Bytes, IpRange, Labels, Lifetime, Listen, Period};
 
-/// The defaults with their explanations, as they are shipped.
+/// The defaults with their documentation, embedded in the binary.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 #[derive(Debug, Clone, Deserialize)]
@@ -47,7 +44,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Checked when the settings were loaded.
     pub fn runtimes(&self) -> RuntimeTable {
         RuntimeTable::new(self.runtimes.clone())
     }
@@ -69,7 +65,7 @@ pub struct Http {
     pub idle_timeout: Period,
     pub rate_limit: f64,
     pub rate_burst: u32,
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<IpRange>,
     pub followers: usize,
 }
 
@@ -81,7 +77,7 @@ pub struct Database {
     pub bin_dir: PathBuf,
 }
 
-// The URL may hold a password.
+// The URL may contain a password.
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Database").field("connections", &self.connections).finish_non_exhaustive()
@@ -134,6 +130,23 @@ pub struct Queue {
     pub max_priority: i16,
 }
 
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    pub secret: String,
+    pub allow_internal: bool,
+    pub timeout: Period,
+    pub retry_after: Period,
+    pub tries: u32,
+}
+
+// Anyone with the secret can sign webhooks in this server's name.
+impl std::fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Webhook").field("allow_internal", &self.allow_internal).finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Retention {
@@ -142,7 +155,6 @@ pub struct Retention {
     pub outputs: Lifetime,
     pub contents: Lifetime,
     pub images: Lifetime,
-    /// 0: no limit.
     pub disk_budget: Bytes,
     pub sweep_every: Period,
 }
@@ -183,8 +195,8 @@ pub struct Sandbox {
     pub pids: u32,
     pub network: NetworkPolicy,
     pub network_name: String,
-    pub firewall: Firewall,
-    pub blocked: Vec<Network>,
+    pub firewall: FirewallMode,
+    pub blocked: Vec<IpRange>,
     pub host_ports: Vec<u16>,
     pub runtime: String,
     pub fresh_network: bool,
@@ -203,7 +215,6 @@ pub enum NetworkPolicy {
     None,
 }
 
-/// Whether a sandbox is used more than once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reuse {
@@ -213,7 +224,7 @@ pub enum Reuse {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Firewall {
+pub enum FirewallMode {
     Auto,
     Require,
     Off,

@@ -1,4 +1,4 @@
-//! The table of runtimes: what a script can run in, and how people call it.
+//! The table of runtimes: the images that scripts can run in, with their names and aliases.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 use rgrid_api::names::edit_distance;
 use serde::Deserialize;
 
-/// One `[runtimes.<name>]` of the settings.
+/// One `[runtimes.<name>]` section.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuntimeEntry {
     pub image: String,
     #[serde(default)]
     pub aliases: Vec<String>,
-    /// The script's name and its arguments follow.
+    /// The script's path and its arguments are appended.
     pub command: Vec<String>,
-    /// Without the dot.
+    /// File extensions without the dot.
     #[serde(default)]
     pub extensions: Vec<String>,
     #[serde(default)]
@@ -24,7 +24,7 @@ pub struct RuntimeEntry {
     pub pull: PullPolicy,
 }
 
-/// Which tool installs requirements.
+/// Determines the tool that installs requirements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ecosystem {
     Python,
@@ -41,23 +41,22 @@ impl RuntimeEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PullPolicy {
-    /// Pull an image that is not there.
+    /// Pull the image if it is not present.
     #[default]
     Missing,
-    /// Pull at each start of the daemon.
+    /// Pull whenever the daemon starts.
     Always,
     Never,
 }
 
-/// Nothing in the table is called so.
+/// The requested name matches no runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownRuntime {
-    pub asked: String,
+    pub requested: String,
     pub nearest: Option<String>,
     pub known: Vec<String>,
 }
 
-/// The checked table.
 #[derive(Debug, Clone)]
 pub struct RuntimeTable {
     entries: BTreeMap<String, RuntimeEntry>,
@@ -71,19 +70,19 @@ impl RuntimeTable {
         Self { entries, default }
     }
 
-    /// Sentences about what is wrong with the table; none when it is fine.
+    /// One message per invalid entry.
     pub(crate) fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
         if self.entries.is_empty() {
-            mistakes.push("runtimes: there must be one at least".to_owned());
+            mistakes.push("runtimes: at least one runtime is required".to_owned());
         }
         let defaults = self.entries.values().filter(|entry| entry.default).count();
         if defaults > 1 {
-            mistakes.push("runtimes: only one can be the default".to_owned());
+            mistakes.push("runtimes: only one runtime can have default = true".to_owned());
         }
         for (name, entry) in &self.entries {
             if entry.command.is_empty() || entry.image.is_empty() {
-                mistakes.push(format!("runtimes.{name}: needs an image and a command"));
+                mistakes.push(format!("runtimes.{name}: image and command are required"));
             }
         }
         mistakes
@@ -97,51 +96,46 @@ impl RuntimeTable {
         self.entries.get(name)
     }
 
-    /// In the order in which people list versions: 3.9 before 3.10.
+    /// Sorted with Python first and versions in numeric order: 3.9 before 3.10.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &RuntimeEntry)> {
         let mut names: Vec<_> = self.entries.iter().map(|(name, entry)| (name.as_str(), entry)).collect();
-        names.sort_by_key(|(name, _)| (family_rank(name), natural_key(name)));
+        names.sort_by_key(|(name, _)| (!name.starts_with("python"), natural_key(name)));
         names.into_iter()
     }
 
-    /// The table's own name for what a user wrote.
-    pub fn resolve(&self, asked: &str) -> Result<&str, UnknownRuntime> {
-        let wanted = asked.to_ascii_lowercase();
-        let fits = |name: &str, entry: &RuntimeEntry| name == wanted || entry.aliases.contains(&wanted);
-        let found = self.entries.iter().find(|(name, entry)| fits(name, entry));
-        found.map(|(name, _)| name.as_str()).ok_or_else(|| self.unknown(asked))
+    /// Finds a runtime by its name or an alias, ignoring case.
+    pub fn resolve(&self, requested: &str) -> Result<&str, UnknownRuntime> {
+        let wanted = requested.to_ascii_lowercase();
+        let mut entries = self.entries.iter();
+        let found = entries.find(|(name, entry)| **name == wanted || entry.aliases.contains(&wanted));
+        found.map(|(name, _)| name.as_str()).ok_or_else(|| self.unknown(requested))
     }
 
-    /// The runtime for a script that names none: by its file's ending, else by its first line (`#!/usr/bin/env node`).
+    /// Selects a runtime by the script's file extension, then by its shebang line, then the default.
     pub fn for_script(&self, script: &str, content: &str) -> &str {
-        let ending = script.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
-        let chosen = ending.and_then(|ending| {
-            self.entries.iter().find(|(_, entry)| entry.extensions.contains(&ending)).map(|(name, _)| name)
+        let extension = script.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+        let by_extension = extension.and_then(|extension| {
+            self.entries.iter().find(|(_, entry)| entry.extensions.contains(&extension)).map(|(name, _)| name)
         });
-        let by_first_line = || interpreter(content).and_then(|name| self.resolve(name).ok());
-        chosen.map(String::as_str).or_else(by_first_line).unwrap_or(&self.default)
+        let by_shebang = || interpreter(content).and_then(|name| self.resolve(name).ok());
+        by_extension.map(String::as_str).or_else(by_shebang).unwrap_or(&self.default)
     }
 
-    fn unknown(&self, asked: &str) -> UnknownRuntime {
+    fn unknown(&self, requested: &str) -> UnknownRuntime {
         let names =
             || self.entries.iter().flat_map(|(name, entry)| std::iter::once(name).chain(&entry.aliases));
         let nearest = names()
-            .map(|name| (edit_distance(asked, name), name))
+            .map(|name| (edit_distance(requested, name), name))
             .filter(|(distance, name)| *distance <= name.len() / 3 + 1)
-            // Of several that are as near, the newest.
+            // Of several equally close names, suggest the newest version.
             .min_by_key(|(distance, name)| (*distance, Reverse(natural_key(name))))
             .map(|(_, name)| name.clone());
         let known = self.iter().map(|(name, _)| name.to_owned()).collect();
-        UnknownRuntime { asked: asked.to_owned(), nearest, known }
+        UnknownRuntime { requested: requested.to_owned(), nearest, known }
     }
 }
 
-/// Python first: it is what most scripts are written in.
-fn family_rank(name: &str) -> u8 {
-    if name.starts_with("python") { 0 } else { 1 }
-}
-
-/// Numbers compare as numbers.
+/// Splits a name into text and numbers, so that numbers compare numerically.
 fn natural_key(name: &str) -> Vec<(String, u64)> {
     let mut key = Vec::new();
     let mut rest = name;
@@ -156,15 +150,12 @@ fn natural_key(name: &str) -> Vec<(String, u64)> {
     key
 }
 
-fn last_part(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
-}
-
-/// The program that a script's first line names.
-fn interpreter(content: &str) -> Option<&str> {
+/// The program that the script's shebang line names.
+fn interpreter<'a>(content: &'a str) -> Option<&'a str> {
     let mut words = content.lines().next()?.strip_prefix("#!")?.split_whitespace();
-    match last_part(words.next()?) {
-        "env" => words.find(|word| !word.starts_with('-') && !word.contains('=')).map(last_part),
+    let base_name = |path: &'a str| path.rsplit('/').next().unwrap_or(path);
+    match base_name(words.next()?) {
+        "env" => words.find(|word| !word.starts_with('-') && !word.contains('=')).map(base_name),
         name => Some(name),
     }
 }
@@ -178,15 +169,15 @@ mod tests {
     }
 
     #[test]
-    fn names_aliases_and_images_all_lead_there() {
-        for asked in ["python:3.12", "python3.12", "3.12", "python:3.12-slim", "Python3.12"] {
-            assert_eq!(table().resolve(asked), Ok("python:3.12"), "{asked}");
+    fn a_runtime_is_found_by_name_alias_and_image() {
+        for name in ["python:3.12", "python3.12", "3.12", "python:3.12-slim", "Python3.12"] {
+            assert_eq!(table().resolve(name), Ok("python:3.12"), "{name}");
         }
         assert_eq!(table().resolve("python"), Ok("python:3.11"));
     }
 
     #[test]
-    fn an_unknown_name_gets_its_nearest_match() {
+    fn an_unknown_name_suggests_the_closest_match() {
         let unknown = table().resolve("pyton3.12").unwrap_err();
         assert_eq!(unknown.nearest.as_deref(), Some("python3.12"));
         assert!(unknown.known.contains(&"bash".to_owned()));
@@ -194,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ending_chooses_when_nothing_else_does() {
+    fn the_file_extension_selects_the_runtime() {
         assert_eq!(table().for_script("a.py", "#!/bin/sh"), "python:3.11");
         assert_eq!(table().for_script("a.js", ""), "node:20");
         assert_eq!(table().for_script("a.RB", ""), "ruby:3.3");
@@ -202,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_line_chooses_where_the_ending_does_not() {
+    fn the_shebang_line_selects_the_runtime_of_a_file_without_extension() {
         for (first, expected) in [
             ("#!/bin/bash\n", "bash"),
             ("#!/usr/bin/env -S node --no-warnings\n", "node:20"),
@@ -217,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_listed_as_people_count() {
+    fn versions_are_listed_in_numeric_order() {
         let table = table();
         let names: Vec<_> = table.iter().map(|(name, _)| name).collect();
         assert_eq!(names[..4], ["python:3.9", "python:3.10", "python:3.11", "python:3.12"]);

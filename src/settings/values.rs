@@ -1,17 +1,20 @@
-//! Values of settings in the form that people write them.
+//! Types for single values, parsed from the form in which people write them.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+use rgrid_api::{names, units};
 use serde::{Deserialize, Deserializer, de};
 
-/// A duration such as `90s`.
+/// A duration longer than zero, such as `90s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub struct Period(pub Duration);
 
-/// How long something is kept: a duration such as `90d`, or `forever`.
+/// How long something is kept: a duration such as `90d`, or `forever` (`None`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetime(pub Option<Duration>);
 
@@ -19,7 +22,7 @@ pub struct Lifetime(pub Option<Duration>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub struct Bytes(pub u64);
 
-/// An address to listen at, such as `127.0.0.1:8080` or `localhost:0`.
+/// An address to listen on, such as `127.0.0.1:8080` or `localhost:0`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen(pub SocketAddr);
 
@@ -29,127 +32,210 @@ impl Listen {
     }
 }
 
-/// An address, or all that begin like it, such as `10.0.0.0/8`.
+/// An IP address or a network in CIDR notation, such as `10.0.0.0/8`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    /// Bits at the beginning that must be the same.
-    prefix: u8,
-}
+pub struct IpRange(IpNet);
 
-impl Network {
+impl IpRange {
+    /// An IPv4 address that is mapped into IPv6 counts as the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let first = |bits: u128, width: u8| bits.checked_shr(u32::from(width - self.prefix)).unwrap_or(0);
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let bits = |address: Ipv4Addr| first(u128::from(u32::from(address)), 32);
-                bits(own) == bits(other)
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => first(own.into(), 128) == first(other.into(), 128),
-            _ => false,
-        }
+        self.0.contains(&address.to_canonical())
     }
 }
 
-impl FromStr for Network {
+impl FromStr for IpRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || format!("{text:?} is no address and no network; write it like 10.0.0.1 or 10.0.0.0/8");
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix.parse::<u8>().map_err(|_| wrong())?)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let width = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.unwrap_or(width);
-        if prefix <= width { Ok(Self { address, prefix }) } else { Err(wrong()) }
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map(Self).map_err(|_| {
+            format!("{text:?} is not an IP address or network; use a form like 10.0.0.1 or 10.0.0.0/8")
+        })
     }
 }
 
-impl fmt::Display for Network {
+impl fmt::Display for IpRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
+        self.0.fmt(f)
     }
 }
 
-impl<'de> Deserialize<'de> for Network {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+/// Labels as a table (`{ gpu = "true" }`) or as text for an environment variable (`gpu=true,zone=eu`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Labels(pub BTreeMap<String, String>);
+
+impl FromStr for Labels {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let pairs = text.trim().trim_start_matches('{').trim_end_matches('}').split(',').map(str::trim);
+        let labels = pairs.filter(|pair| !pair.is_empty()).map(|pair| match pair.split_once('=') {
+            Some((key, value)) => Ok((key.trim().to_owned(), value.trim().to_owned())),
+            None => Err(format!("{pair:?} is not a label; use a form like gpu=true,zone=eu")),
+        });
+        Self::checked(labels.collect::<Result<_, _>>()?)
     }
 }
 
-/// From the environment a bare number comes as a number, not as text.
+impl Labels {
+    fn checked(labels: BTreeMap<String, String>) -> Result<Self, String> {
+        if labels.len() > names::WORKER_LABELS_MAX {
+            return Err(format!("{} labels; the maximum is {}", labels.len(), names::WORKER_LABELS_MAX));
+        }
+        for (key, value) in &labels {
+            names::check_label_key(key)?;
+            names::check_label_value(value)?;
+        }
+        Ok(Self(labels))
+    }
+}
+
+/// TOML and environment variables can hold a number or a boolean where text is meant, as in `gpu = true`.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Written {
+enum Scalar {
     Text(String),
-    Whole(u64),
-    Broken(f64),
+    Boolean(bool),
+    Integer(i64),
+    Float(f64),
 }
 
-impl Written {
-    fn text(self) -> String {
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Written::Text(text) => text,
-            Written::Whole(number) => number.to_string(),
-            Written::Broken(number) => number.to_string(),
+            Scalar::Text(text) => f.write_str(text),
+            Scalar::Boolean(value) => value.fmt(f),
+            Scalar::Integer(number) => number.fmt(f),
+            Scalar::Float(number) => number.fmt(f),
         }
     }
+}
+
+impl<'de> Deserialize<'de> for Labels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Source {
+            Text(String),
+            Table(BTreeMap<String, Scalar>),
+        }
+        let labels = match Source::deserialize(deserializer) {
+            Ok(Source::Table(table)) => {
+                Self::checked(table.into_iter().map(|(key, value)| (key, value.to_string())).collect())
+            }
+            Ok(Source::Text(text)) => text.parse(),
+            Err(_) => Err("not a table of labels; use a form like { gpu = \"true\" }".to_owned()),
+        };
+        labels.map_err(de::Error::custom)
+    }
+}
+
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Scalar::deserialize(deserializer)?.to_string())
 }
 
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Written::deserialize(deserializer)?.text();
-        let duration = rgrid_api::units::parse_duration(&text).map_err(de::Error::custom)?;
+        let duration = units::parse_duration(&text(deserializer)?).map_err(de::Error::custom)?;
         if duration.is_zero() { Err(de::Error::custom("must be longer than 0s")) } else { Ok(Self(duration)) }
     }
 }
 
 impl<'de> Deserialize<'de> for Lifetime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Written::deserialize(deserializer)?.text();
+        let text = text(deserializer)?;
         if text == "forever" {
             return Ok(Self(None));
         }
-        let duration = rgrid_api::units::parse_duration(&text)
-            .map_err(|words| de::Error::custom(format!("{words}, or `forever`")))?;
+        let duration = units::parse_duration(&text)
+            .map_err(|message| de::Error::custom(format!("{message}, or `forever`")))?;
         Ok(Self(Some(duration)))
     }
 }
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Written::deserialize(deserializer)?.text();
-        rgrid_api::units::parse_size(&text).map(Self).map_err(de::Error::custom)
+        units::parse_size(&text(deserializer)?).map(Self).map_err(de::Error::custom)
     }
 }
 
 impl<'de> Deserialize<'de> for Listen {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let wrong = || de::Error::custom(format!("{text:?} is no address; write it like 127.0.0.1:8080"));
-        let mut addresses = text.to_socket_addrs().map_err(|_| wrong())?;
-        addresses.next().map(Self).ok_or_else(wrong)
+        let address = text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+        address.map(Self).ok_or_else(|| {
+            de::Error::custom(format!("{text:?} is not an address; use a form like 127.0.0.1:8080"))
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for IpRange {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
-    fn a_network_has_what_begins_like_it() {
-        let has = |network: &str, address: &str| {
-            network.parse::<Network>().unwrap().contains(address.parse().unwrap())
-        };
-        assert!(has("10.0.0.0/8", "10.255.0.1") && !has("10.0.0.0/8", "11.0.0.1"));
-        assert!(has("10.0.0.1", "10.0.0.1") && !has("10.0.0.1", "10.0.0.2"));
-        assert!(has("10.0.0.1", "::ffff:10.0.0.1"));
-        assert!(has("0.0.0.0/0", "8.8.8.8") && !has("0.0.0.0/0", "::1"));
-        assert!(has("fd00::/8", "fd12::1") && !has("fd00::/8", "fe80::1") && has("::/0", "fe80::1"));
-        for bad in ["", "10.0.0", "10.0.0.0/33", "::/129", "10.0.0.0/x", "example.org"] {
-            assert!(bad.parse::<Network>().is_err(), "{bad}");
+    fn an_ip_range_contains_the_addresses_of_its_network() {
+        let contains =
+            |range: &str, address: &str| range.parse::<IpRange>().unwrap().contains(address.parse().unwrap());
+        assert!(contains("10.0.0.0/8", "10.255.0.1") && !contains("10.0.0.0/8", "11.0.0.1"));
+        assert!(contains("10.0.0.1", "10.0.0.1") && !contains("10.0.0.1", "10.0.0.2"));
+        assert!(contains("10.0.0.1", "::ffff:10.0.0.1"));
+        assert!(contains("0.0.0.0/0", "8.8.8.8") && !contains("0.0.0.0/0", "::1"));
+        assert!(contains("fd00::/8", "fd12::1") && !contains("fd00::/8", "fe80::1"));
+        assert!(contains("::/0", "fe80::1"));
+        for invalid in ["", "10.0.0", "10.0.0.0/33", "::/129", "10.0.0.0/x", "example.org"] {
+            assert!(invalid.parse::<IpRange>().is_err(), "{invalid}");
         }
+    }
+
+    #[test]
+    fn durations_sizes_and_lifetimes_accept_text_and_bare_numbers() {
+        let period = |value| serde_json::from_value::<Period>(value).ok().map(|period| period.0.as_millis());
+        assert_eq!(period(json!("1m 30s")), Some(90_000));
+        assert_eq!(period(json!(2)), Some(2000));
+        assert_eq!(period(json!(0.5)), Some(500));
+        assert_eq!([json!("0s"), json!("soon"), json!([1])].map(period), [None; 3]);
+
+        let lifetime = |value| serde_json::from_value::<Lifetime>(value).map(|lifetime| lifetime.0);
+        assert_eq!(lifetime(json!("forever")).unwrap(), None);
+        assert_eq!(lifetime(json!("1d")).unwrap(), Some(Duration::from_secs(86_400)));
+        assert!(lifetime(json!("never")).unwrap_err().to_string().contains("forever"));
+
+        let bytes = |value| serde_json::from_value::<Bytes>(value).ok().map(|bytes| bytes.0);
+        assert_eq!([json!("2KiB"), json!(512), json!("much")].map(bytes), [Some(2048), Some(512), None]);
+    }
+
+    fn labels(value: serde_json::Value) -> Result<Vec<(String, String)>, String> {
+        serde_json::from_value::<Labels>(value)
+            .map(|labels| labels.0.into_iter().collect())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn labels_are_a_table_or_a_line_of_text() {
+        let expected = Ok(vec![("gpu".into(), "true".into()), ("zone".into(), "eu".into())]);
+        assert_eq!(labels(json!({ "gpu": true, "zone": "eu" })), expected);
+        assert_eq!(labels(json!("gpu=true, zone=eu")), expected);
+        assert_eq!(labels(json!("{ gpu=true, zone=eu }")), expected);
+        assert_eq!(labels(json!("")), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn an_invalid_label_is_named() {
+        assert_eq!(
+            labels(json!("gpu")),
+            Err("\"gpu\" is not a label; use a form like gpu=true,zone=eu".to_owned())
+        );
+        assert!(labels(json!({ "a b": "x" })).unwrap_err().contains("a b"));
+        let many: BTreeMap<String, String> = (0..9).map(|n| (format!("k{n}"), String::new())).collect();
+        assert_eq!(labels(json!(many)), Err("9 labels; the maximum is 8".to_owned()));
     }
 }

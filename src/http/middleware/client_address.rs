@@ -4,20 +4,20 @@ use std::net::IpAddr;
 
 use actix_web::HttpRequest;
 
-use crate::settings::Network;
+use crate::settings::IpRange;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// The peer's address or, if the peer is a trusted proxy, the address that it forwarded. Any client can send this header,
 /// so it is read from its end, as long as the sender of each entry is trusted.
-pub(crate) fn client_address(request: &HttpRequest, trusted: &[Network]) -> Option<IpAddr> {
+pub(crate) fn client_address(request: &HttpRequest, trusted: &[IpRange]) -> Option<IpAddr> {
     let peer = request.peer_addr()?.ip();
     let lines = request.headers().get_all(FORWARDED_FOR).filter_map(|line| line.to_str().ok());
     let forwarded: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
     Some(forwarded_address(peer, &forwarded, trusted))
 }
 
-fn forwarded_address(peer: IpAddr, forwarded: &[&str], trusted: &[Network]) -> IpAddr {
+fn forwarded_address(peer: IpAddr, forwarded: &[&str], trusted: &[IpRange]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut nearest = peer;
     for entry in forwarded.iter().rev() {

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use bollard::query_parameters::InspectNetworkOptions;
 
 use crate::sandbox::{Docker, DockerError};
-use crate::settings::Network;
+use crate::settings::IpRange;
 
 /// The chain for traffic to the host itself, and the one for forwarded traffic.
 const HOST_CHAIN: &str = "RGRID-HOST";
@@ -25,7 +25,7 @@ const PROGRAM_FOLDERS: [&str; 4] = ["", "/usr/sbin/", "/sbin/", "/usr/local/sbin
 pub struct Firewall {
     bridge: String,
     /// Networks that are blocked besides this host.
-    blocked: Vec<Network>,
+    blocked: Vec<IpRange>,
     /// TCP ports of this host that sandboxes may reach.
     host_ports: Vec<u16>,
 }
@@ -39,7 +39,7 @@ pub enum FirewallState {
 
 impl Docker {
     /// The firewall around the sandboxes' bridge network.
-    pub async fn firewall(&self, blocked: &[Network], host_ports: &[u16]) -> Result<Firewall, DockerError> {
+    pub async fn firewall(&self, blocked: &[IpRange], host_ports: &[u16]) -> Result<Firewall, DockerError> {
         let network = self.bridge().await?;
         let inspect = self.api.inspect_network(&network, None::<InspectNetworkOptions>);
         let inspected = self.call("inspect a network", inspect).await?;

@@ -131,14 +131,14 @@ fn without_a_database_a_private_postgres_keeps_everything() {
         String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
     };
     let examined = ask(&["doctor"]);
-    assert!(examined.contains("a private Postgres, which the first start makes"), "{examined}");
+    assert!(examined.contains("created on the first start"), "{examined}");
     assert!(!builder.data_dir().join("postgres").exists(), "the doctor made one");
 
     let daemon = builder.start();
     let id = daemon.http().submit("print('kept')");
     daemon.http().wait(&id);
     // Beside the daemon, on its database.
-    assert!(ask(&["doctor"]).contains("schema steps, 0 pending"), "{}", ask(&["doctor"]));
+    assert!(ask(&["doctor"]).contains("migrations, 0 pending"), "{}", ask(&["doctor"]));
     let steps = ask(&["migrate", "status"]);
     assert!(steps.contains("applied") && !steps.contains("pending"), "{steps}");
     assert!(ask(&["migrate", "up"]).contains("up to date"));

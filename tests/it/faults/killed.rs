@@ -160,11 +160,11 @@ fn the_doctor_names_a_worker_that_went_without_a_word() {
         String::from_utf8(output.stdout).unwrap()
     };
     let daemon = builder.start();
-    assert!(examine().contains("ok      workers: none is stale"), "{}", examine());
+    assert!(examine().contains("ok      workers: no worker is silent"), "{}", examine());
     daemon.kill_9();
     wait_until("it is told", Duration::from_secs(30), || {
         examine().contains("warning workers: silent without having stopped: gone for").then_some(())
     });
     assert_eq!(builder.start().stop(), 0);
-    assert!(examine().contains("none is stale"));
+    assert!(examine().contains("no worker is silent"));
 }

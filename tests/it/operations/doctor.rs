@@ -31,7 +31,7 @@ fn a_healthy_deployment_is_fine_in_every_line() {
     assert!(healthy.status.success(), "{said}");
     for part in [
         "settings",
-        "data folder",
+        "data directory",
         "address",
         "database",
         "connections free",
@@ -55,7 +55,7 @@ fn what_is_wrong_is_told_with_what_to_fix() {
         (("RGRID_DATA_DIR", "/proc/nowhere"), "data_dir"),
         (("RGRID_HTTP__LISTEN", "192.0.2.1:80"), "http.listen"),
         (("RGRID_SANDBOX__RUNTIME", "runnc"), "no runtime runnc; it has "),
-        (("RGRID_INSTALL__CA_BUNDLE", "/etc/hostname"), "holds no certificate"),
+        (("RGRID_INSTALL__CA_BUNDLE", "/etc/hostname"), "contains no PEM certificate"),
         (("RGRID_DATABASE__CONNECTIONS", "5000"), "lower database.connections"),
         (("RGRID_DATABASE__URL", "postgres://nobody@127.0.0.1:1/none"), "database.url"),
         (("RGRID_DOCKER__HOST", "unix:///nowhere.sock"), "docker.host"),

@@ -35,7 +35,7 @@ fn a_probe_tells_whether_a_daemon_lives_and_why_it_can_not_serve() {
     assert_eq!(daemon.wait_for_end(), 0);
     let gone = probe("live");
     assert!(
-        !gone.status.success() && said(&gone).contains("no daemon answers at http://"),
+        !gone.status.success() && said(&gone).contains("no daemon responds at http://"),
         "{}",
         said(&gone)
     );

@@ -16,8 +16,7 @@ mod tour;
 mod unit;
 mod worker;
 
-use figment::Figment;
-use figment::providers::{Format, Toml};
+use config::{Config, File, FileFormat};
 
 use crate::support::{Cli, Daemon, DaemonBuilder, Database};
 
@@ -40,8 +39,7 @@ fn assert_refused(cli: &Cli, arguments: &[&str], code: i32, words: &str) {
     assert_eq!((said.code, said.stdout.as_str(), said.stderr.as_str()), (code, "", words), "{arguments:?}");
 }
 
-/// As it is when nobody sets it.
 fn default_setting(name: &str) -> String {
-    let defaults = Toml::string(include_str!("../../../../config/default.toml"));
-    Figment::from(defaults).extract_inner(name).unwrap()
+    let defaults = File::from_str(include_str!("../../../../config/default.toml"), FileFormat::Toml);
+    Config::builder().add_source(defaults).build().unwrap().get(name).unwrap()
 }
