@@ -269,16 +269,16 @@ impl WorkerRuntime {
         }
         run_in_background("sweeper", fatal, log, move || Arc::clone(&sweeper).run());
         let of = Arc::clone(worker);
-        run_in_background("holders", fatal, log, move || holders::tend_for_ever(Arc::clone(&of)));
+        run_in_background("holders", fatal, log, move || holders::run(Arc::clone(&of)));
         let (of, own) = (Arc::clone(worker), log.new(o!("part" => "environments")));
         run_in_background("environments", fatal, log, move || {
-            environments::sweep_for_ever(Arc::clone(&of), own.clone())
+            environments::run(Arc::clone(&of), own.clone())
         });
         let (of, own) = (Arc::clone(worker), log.new(o!("part" => "images")));
-        run_in_background("images", fatal, log, move || images::sweep_for_ever(Arc::clone(&of), own.clone()));
+        run_in_background("images", fatal, log, move || images::run(Arc::clone(&of), own.clone()));
         let (of, told) = (Arc::clone(worker), Arc::clone(readiness));
         run_in_background("images here", fatal, log, move || {
-            images::tell_for_ever(Arc::clone(&of), Arc::clone(&told))
+            images::report(Arc::clone(&of), Arc::clone(&told))
         });
         let (of, engine, own) = (Arc::clone(&worker.settings), docker.clone(), log.new(o!()));
         run_in_background("fence", fatal, log, move || {
@@ -329,12 +329,12 @@ fn look_after(
 ) {
     let (of, webhook, own) = (store.clone(), settings.webhook.clone(), log.new(o!("part" => "webhooks")));
     run_in_background("webhooks", fatal, log, move || {
-        webhooks::send_for_ever(of.clone(), webhook.clone(), own.clone())
+        webhooks::run(of.clone(), webhook.clone(), own.clone())
     });
     let (of, budget, rules) = (store.clone(), budget.clone(), settings.retention.clone());
     let own = log.new(o!("part" => "retention"));
     run_in_background("retention", fatal, log, move || {
-        retention::sweep_for_ever(of.clone(), budget.clone(), rules.clone(), own.clone())
+        retention::run(of.clone(), budget.clone(), rules.clone(), own.clone())
     });
 }
 

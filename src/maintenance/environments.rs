@@ -1,4 +1,4 @@
-//! Environments that nobody has needed for long are removed, and what was left of builds that did not end.
+//! Removes environments (volumes with installed packages) that are no longer needed, and the leftovers of failed builds.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,11 +7,13 @@ use std::time::Duration;
 use slog::{Logger, info, warn};
 
 use crate::sandbox::{DockerError, EnvironmentVolumes};
+use crate::settings::Environments;
 use crate::store::{StoreError, StoredEnvironment};
 use crate::worker::Worker;
 
-/// Longer than it takes from a volume to its builder, or from a row to the container that uses it.
-const SECOND_LOOK: Duration = Duration::from_secs(60);
+/// Longer than the time between creating a volume and starting its builder, and than the time between reading an
+/// environment from the database and starting the container that uses it.
+const GRACE_PERIOD: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SweepError {
@@ -22,101 +24,120 @@ pub(crate) enum SweepError {
 }
 
 /// Never returns.
-pub(crate) async fn sweep_for_ever(worker: Arc<Worker>, log: Logger) {
-    let mut sweeper = Sweeper { worker, nobodys: HashSet::new(), log };
+pub(crate) async fn run(worker: Arc<Worker>, log: Logger) {
+    let mut cleaner = EnvironmentCleaner { worker, orphans: HashSet::new(), log };
     loop {
-        if let Err(error) = sweeper.sweep().await {
-            warn!(sweeper.log, "old environments can't be looked after"; "error" => %error);
+        if let Err(error) = cleaner.sweep().await {
+            warn!(cleaner.log, "cannot remove old environments"; "error" => %error);
         }
-        tokio::time::sleep(sweeper.pause()).await;
+        let interval = cleaner.worker.settings.environments.sweep_interval.0;
+        let pause = if cleaner.orphans.is_empty() { interval } else { interval.min(GRACE_PERIOD) };
+        tokio::time::sleep(pause).await;
     }
 }
 
-struct Sweeper {
+struct EnvironmentCleaner {
     worker: Arc<Worker>,
-    /// Volumes that the last sweep has found neither written down nor in use.
-    nobodys: HashSet<String>,
+    /// Volumes that the last sweep found neither in the database nor in use.
+    orphans: HashSet<String>,
     log: Logger,
 }
 
-impl Sweeper {
-    /// What seems to be nobody's is looked at again soon: it may have been given up to make room.
-    fn pause(&self) -> Duration {
-        let interval = self.worker.settings.environments.sweep_interval.0;
-        if self.nobodys.is_empty() { interval } else { interval.min(SECOND_LOOK) }
-    }
-
+impl EnvironmentCleaner {
     async fn sweep(&mut self) -> Result<(), SweepError> {
-        let engine = self.worker.docker.engine_id().await?;
-        let volumes = self.worker.docker.environment_volumes().await?;
-        // Read after the volumes: one that is written down in between is seen as such.
-        let stored = self.worker.store.environments(&engine).await?;
-        self.forget_pruned(&engine, &volumes, &stored).await?;
-        for old in self.outlived(&volumes, stored.clone()) {
-            self.retire(&engine, &old).await?;
+        let (store, docker) = (&self.worker.store, &self.worker.docker);
+        let engine = docker.engine_id().await?;
+        let volumes = docker.environment_volumes().await?;
+        // Read after the volumes, so that a volume that is registered in between is not taken for an orphan.
+        let stored = store.environments(&engine).await?;
+        // An operator may have removed volumes by hand.
+        for missing in stored.iter().filter(|environment| !volumes.all.contains(&environment.volume)) {
+            store.forget_environment(&engine, &missing.volume).await?;
         }
-        self.remove_nobodys(&volumes, &stored).await
-    }
-
-    /// An operator may have removed their volumes.
-    async fn forget_pruned(
-        &self,
-        engine: &str,
-        volumes: &EnvironmentVolumes,
-        stored: &[StoredEnvironment],
-    ) -> Result<(), SweepError> {
-        for gone in stored.iter().filter(|one| !volumes.all.contains(&one.volume)) {
-            self.worker.store.forget_environment(engine, &gone.volume).await?;
-        }
-        Ok(())
-    }
-
-    /// Too old, or too much in all: those that were used longest ago, but none that a container has.
-    fn outlived(
-        &self,
-        volumes: &EnvironmentVolumes,
-        stored: Vec<StoredEnvironment>,
-    ) -> Vec<StoredEnvironment> {
-        let limits = &self.worker.settings.environments;
-        let mut total: u64 = stored.iter().map(StoredEnvironment::size).sum();
-        let mut outlived = Vec::new();
-        for one in stored.into_iter().filter(|one| !volumes.in_use.contains(&one.volume)) {
-            if one.idle() > limits.max_age.0 || total > limits.max_size.0 {
-                total = total.saturating_sub(one.size());
-                outlived.push(one);
+        let total = stored.iter().map(StoredEnvironment::size).sum();
+        let unused = stored.iter().filter(|environment| !volumes.in_use.contains(&environment.volume));
+        let unused = unused.map(|environment| (environment, environment.idle(), environment.size()));
+        for old in beyond_limits(unused, total, &self.worker.settings.environments) {
+            // Removed from the database first, so that no execution can select it any more.
+            if store.retire_environment(&engine, old).await? {
+                info!(self.log, "removing an old environment"; "environment" => &old.volume,
+                    "idle_s" => old.idle().as_secs(), "bytes" => old.size());
+                docker.remove_environment(&old.volume).await?;
             }
         }
-        outlived
-    }
-
-    /// From the table first, so that no run gets it any more.
-    async fn retire(&self, engine: &str, old: &StoredEnvironment) -> Result<(), SweepError> {
-        if self.worker.store.retire_environment(engine, old).await? {
-            info!(self.log, "removing an old environment"; "environment" => &old.volume,
-                "idle_s" => old.idle().as_secs(), "bytes" => old.size());
-            self.worker.docker.remove_environment(&old.volume).await?;
+        let orphans = orphans(&volumes, &stored);
+        // Only those of the previous sweep, because a volume exists shortly before its builder does.
+        for volume in orphans.intersection(&self.orphans) {
+            info!(self.log, "removing the leftovers of a build"; "environment" => volume);
+            docker.remove_environment(volume).await?;
         }
+        self.orphans = orphans;
         Ok(())
     }
+}
 
-    /// Only what was nobody's a sweep ago too: a volume is there a moment before its builder is.
-    async fn remove_nobodys(
-        &mut self,
-        volumes: &EnvironmentVolumes,
-        stored: &[StoredEnvironment],
-    ) -> Result<(), SweepError> {
-        let whole: HashSet<&String> = stored.iter().map(|one| &one.volume).collect();
-        let nobodys: HashSet<String> = volumes
-            .all
-            .iter()
-            .filter(|volume| !whole.contains(volume) && !volumes.in_use.contains(*volume))
-            .cloned()
-            .collect();
-        for volume in nobodys.intersection(&self.nobodys) {
-            info!(self.log, "removing what a build has left"; "environment" => volume);
-            self.worker.docker.remove_environment(volume).await?;
+/// Selects the environments that exceed the maximum age, and the least recently used ones while `total` exceeds the
+/// maximum size. `unused` is sorted by idle time, longest first.
+fn beyond_limits<T>(
+    unused: impl IntoIterator<Item = (T, Duration, u64)>,
+    mut total: u64,
+    limits: &Environments,
+) -> Vec<T> {
+    let mut selected = Vec::new();
+    for (environment, idle, size) in unused {
+        if idle > limits.max_age.0 || total > limits.max_size.0 {
+            total = total.saturating_sub(size);
+            selected.push(environment);
         }
-        self.nobodys = nobodys;
-        Ok(())
+    }
+    selected
+}
+
+fn orphans(volumes: &EnvironmentVolumes, stored: &[StoredEnvironment]) -> HashSet<String> {
+    let registered: HashSet<&String> = stored.iter().map(|environment| &environment.volume).collect();
+    let unknown = volumes.all.iter().filter(|volume| !registered.contains(volume));
+    unknown.filter(|volume| !volumes.in_use.contains(*volume)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Bytes, Period};
+
+    #[test]
+    fn environments_beyond_the_age_or_the_total_size_are_selected() {
+        let limits = Environments {
+            max_age: Period(Duration::from_secs(100)),
+            max_size: Bytes(50),
+            sweep_interval: Period(Duration::from_secs(1)),
+        };
+        let cases: [(&[(u64, u64)], u64, &[usize]); 7] = [
+            (&[], 0, &[]),
+            (&[(100, 10)], 10, &[]),
+            (&[(101, 10)], 10, &[0]),
+            (&[(90, 30), (80, 30)], 60, &[0]),
+            (&[(90, 5), (80, 5), (70, 50)], 60, &[0, 1]),
+            // Environments that are in use count towards the total, but are not selected.
+            (&[(90, 10)], 200, &[0]),
+            (&[(200, 60), (90, 40)], 100, &[0]),
+        ];
+        for (unused, total, expected) in cases {
+            let numbered = unused.iter().enumerate();
+            let unused = numbered.map(|(n, (idle, size))| (n, Duration::from_secs(*idle), *size));
+            assert_eq!(
+                beyond_limits(unused.clone(), total, &limits),
+                expected,
+                "{:?}",
+                unused.collect::<Vec<_>>()
+            );
+        }
+    }
+
+    #[test]
+    fn a_volume_that_is_neither_stored_nor_in_use_is_an_orphan() {
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<HashSet<_>>();
+        let volumes =
+            EnvironmentVolumes { all: set(&["built", "building", "left"]), in_use: set(&["building"]) };
+        assert_eq!(orphans(&volumes, &[]), set(&["built", "left"]));
     }
 }

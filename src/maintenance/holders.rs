@@ -1,4 +1,4 @@
-//! The networks that are kept ready for sandboxes to come.
+//! Keeps network namespaces ready for sandboxes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,21 +8,21 @@ use slog::warn;
 use crate::sandbox::DockerError;
 use crate::worker::Worker;
 
-/// How often old ones are looked for; what is missing is told at once.
-const TEND_EVERY: Duration = Duration::from_secs(20);
+/// How often expired holders are replaced; a missing one is replaced as soon as it is reported.
+const INTERVAL: Duration = Duration::from_secs(20);
 
 /// Never returns.
-pub(crate) async fn tend_for_ever(worker: Arc<Worker>) {
+pub(crate) async fn run(worker: Arc<Worker>) {
     loop {
-        if let Err(error) = tend(&worker).await {
-            warn!(worker.log, "no network could be made ready"; "error" => %error);
-            tokio::time::sleep(TEND_EVERY).await;
+        if let Err(error) = maintain(&worker).await {
+            warn!(worker.log, "cannot prepare a network for sandboxes"; "error" => %error);
+            tokio::time::sleep(INTERVAL).await;
         }
-        let _ = tokio::time::timeout(TEND_EVERY, worker.docker.holder_needed()).await;
+        let _ = tokio::time::timeout(INTERVAL, worker.docker.holder_needed()).await;
     }
 }
 
-async fn tend(worker: &Worker) -> Result<(), DockerError> {
+async fn maintain(worker: &Worker) -> Result<(), DockerError> {
     let Some(runtime) = worker.runtimes.get(worker.runtimes.default_name()) else { return Ok(()) };
     let image = worker.docker.image(&runtime.image, runtime.pull).await?;
     worker.docker.maintain_holders(&image).await

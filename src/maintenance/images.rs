@@ -1,4 +1,4 @@
-//! Images that RGrid has pulled and that nobody has needed for long are removed. What others brought is theirs.
+//! Removes images that RGrid pulled and no longer needs. Images from other sources are never removed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,102 +13,130 @@ use crate::sandbox::{DockerError, ImageId, ImageRemoval, PullPolicy, PulledImage
 use crate::store::StoredImage;
 use crate::worker::Worker;
 
-/// An operator brings images while the daemon runs.
-const TELL_EVERY: Duration = Duration::from_secs(30);
+/// Operators pull and load images while the daemon runs.
+const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Never returns.
-pub(crate) async fn sweep_for_ever(worker: Arc<Worker>, log: Logger) {
+pub(crate) async fn run(worker: Arc<Worker>, log: Logger) {
     let interval = worker.settings.environments.sweep_interval.0;
-    let mut sweeper = Sweeper { worker, pulled: Vec::new(), log };
+    let mut cleaner = ImageCleaner { worker, unrecorded: Vec::new(), log };
     loop {
-        if let Err(error) = sweeper.sweep().await {
-            warn!(sweeper.log, "old images can't be looked after"; "error" => %error);
+        if let Err(error) = cleaner.sweep().await {
+            warn!(cleaner.log, "cannot remove old images"; "error" => %error);
         }
         tokio::select! {
-            () = sweeper.worker.docker.image_pulled() => {}
+            () = cleaner.worker.docker.image_pulled() => {}
             () = tokio::time::sleep(interval) => {}
         }
     }
 }
 
-/// Keeps telling which images are here; never returns. What is not here keeps nobody from serving.
-pub(crate) async fn tell_for_ever(worker: Arc<Worker>, readiness: Arc<Readiness>) {
+/// Reports which images of the runtime table are present; never returns. A missing image does not affect readiness.
+pub(crate) async fn report(worker: Arc<Worker>, readiness: Arc<Readiness>) {
     loop {
-        // A Docker that is away is told by `engine::watch`.
-        if let Ok(words) = what_is_here(&worker).await {
-            readiness.set("images", Ok(words));
+        // `daemon::docker_engine` reports an unreachable engine.
+        if let Ok(summary) = availability(&worker).await {
+            readiness.set("images", Ok(summary));
         }
-        tokio::time::sleep(TELL_EVERY).await;
+        tokio::time::sleep(REPORT_INTERVAL).await;
     }
 }
 
-async fn what_is_here(worker: &Worker) -> Result<String, DockerError> {
-    let (mut here, mut to_pull, mut missing) = (0, Vec::new(), Vec::new());
+async fn availability(worker: &Worker) -> Result<String, DockerError> {
+    let mut images = Vec::new();
     for (name, runtime) in worker.runtimes.iter() {
-        match (worker.docker.has_image(&runtime.image).await?, runtime.pull) {
-            (true, _) => here += 1,
-            (false, PullPolicy::Never) => missing.push(name),
-            (false, _) => to_pull.push(name),
-        }
+        images.push((name, worker.docker.has_image(&runtime.image).await?, runtime.pull));
     }
-    let all = here + to_pull.len() + missing.len();
-    let rest = |names: &[&str], what: &str| match names {
-        [] => String::new(),
-        names => format!("; {}: {}", what, names.join(", ")),
-    };
-    let to_pull = rest(&to_pull, "pulled when first needed, or got with `make images`");
-    Ok(format!("{here} of {all} are here{to_pull}{}", rest(&missing, "missing, and never pulled")))
+    Ok(summary(&images))
 }
 
-struct Sweeper {
+fn summary(images: &[(&str, bool, PullPolicy)]) -> String {
+    let absent = |is_never: bool| -> Vec<&str> {
+        let absent = images.iter().filter(|(_, is_present, _)| !is_present);
+        let matching = absent.filter(|(.., pull)| (*pull == PullPolicy::Never) == is_never);
+        matching.map(|(name, ..)| *name).collect()
+    };
+    let present = images.iter().filter(|(_, is_present, _)| *is_present).count();
+    let mut text = format!("{present} of {} present", images.len());
+    for (names, fate) in [
+        (absent(false), "pulled on first use, or by `make images`"),
+        (absent(true), "missing, and never pulled (pull = \"never\")"),
+    ] {
+        if !names.is_empty() {
+            text += &format!("; {fate}: {}", names.join(", "));
+        }
+    }
+    text
+}
+
+struct ImageCleaner {
     worker: Arc<Worker>,
-    /// What is not written down yet.
-    pulled: Vec<PulledImage>,
+    /// Pulled images that are not recorded in the database yet.
+    unrecorded: Vec<PulledImage>,
     log: Logger,
 }
 
-impl Sweeper {
+impl ImageCleaner {
     async fn sweep(&mut self) -> Result<(), SweepError> {
-        let engine = self.worker.docker.engine_id().await?;
-        self.pulled.extend(self.worker.docker.take_pulled_images());
-        if !self.pulled.is_empty() {
-            self.write_down(&engine).await?;
+        let worker = Arc::clone(&self.worker);
+        let (store, docker) = (&worker.store, &worker.docker);
+        let engine = docker.engine_id().await?;
+        self.unrecorded.extend(docker.take_pulled_images());
+        if !self.unrecorded.is_empty() {
+            while let Some(image) = self.unrecorded.last() {
+                store.add_image(&engine, &image.id, &image.name, image.size).await?;
+                self.unrecorded.pop();
+            }
+            // The size of an image is known only after the pull.
+            worker.budget.enforce(store).await?;
         }
-        let used: HashSet<ImageId> = self.worker.docker.images_in_use().await?;
-        self.worker.store.use_images(&engine, used.into_iter().collect()).await?;
-        let age = self.worker.settings.retention.images.0;
-        for old in self.worker.store.images(&engine).await? {
-            if old.is_retired || age.is_some_and(|age| old.idle() > age) {
-                self.remove(&engine, &old).await?;
+        let used: HashSet<ImageId> = docker.images_in_use().await?;
+        store.use_images(&engine, used.into_iter().collect()).await?;
+        let max_age = worker.settings.retention.images.0;
+        for image in store.images(&engine).await? {
+            if image.is_retired || max_age.is_some_and(|max_age| image.idle() > max_age) {
+                self.remove(&engine, &image).await?;
             }
         }
         Ok(())
     }
 
-    async fn write_down(&mut self, engine: &str) -> Result<(), SweepError> {
-        while let Some(one) = self.pulled.last() {
-            self.worker.store.add_image(engine, &one.id, &one.name, one.size).await?;
-            self.pulled.pop();
-        }
-        // How large they are was not known before.
-        Ok(self.worker.budget.enforce(&self.worker.store).await?)
-    }
-
-    async fn remove(&self, engine: &str, old: &StoredImage) -> Result<(), SweepError> {
-        match self.worker.docker.remove_image(&old.image).await? {
+    async fn remove(&self, engine: &str, image: &StoredImage) -> Result<(), SweepError> {
+        let (store, docker) = (&self.worker.store, &self.worker.docker);
+        match docker.remove_image(&image.image).await? {
             ImageRemoval::Removed => {
-                info!(self.log, "an old image is removed"; "image" => &old.name, "id" => &old.image,
-                    "idle_s" => old.idle().as_secs());
-                // One that was given up was counted when it was.
-                METRICS.swept.add(&["images"], u64::from(!old.is_retired));
-                self.worker.store.forget_image(engine, &old.image).await?;
+                info!(self.log, "removed an old image"; "image" => &image.name, "id" => &image.image,
+                    "idle_s" => image.idle().as_secs());
+                // A retired image was counted when it was retired.
+                METRICS.swept.add(&["images"], u64::from(!image.is_retired));
+                store.forget_image(engine, &image.image).await?;
             }
             ImageRemoval::InUse(reason) => {
-                info!(self.log, "an old image stays"; "image" => &old.name, "id" => &old.image,
+                info!(self.log, "kept an old image that is in use"; "image" => &image.name, "id" => &image.image,
                     "reason" => reason);
-                self.worker.store.use_images(engine, vec![old.image.clone()]).await?;
+                store.use_images(engine, vec![image.image.clone()]).await?;
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_lists_absent_images_by_what_happens_to_them() {
+        use PullPolicy::{Always, Missing, Never};
+        for (images, expected) in [
+            (&[("a", true, Missing), ("b", true, Never)][..], "2 of 2 present"),
+            (
+                &[("a", true, Always), ("b", false, Missing), ("c", false, Always)],
+                "1 of 3 present; pulled on first use, or by `make images`: b, c",
+            ),
+            (&[("a", false, Never)], "0 of 1 present; missing, and never pulled (pull = \"never\"): a"),
+        ] {
+            assert_eq!(summary(images), expected);
+        }
     }
 }

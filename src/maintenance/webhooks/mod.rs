@@ -1,6 +1,6 @@
-//! Calls the webhooks of executions that have ended, again and again until somebody takes them.
+//! Delivers the webhooks of executions that have ended, with retries.
 
-mod call;
+mod client;
 mod signature;
 
 use std::sync::Arc;
@@ -8,78 +8,79 @@ use std::time::Duration;
 
 use slog::{Logger, debug, info, warn};
 
-use self::call::Caller;
+use self::client::WebhookClient;
 use crate::metrics::METRICS;
 use crate::settings::Webhook;
 use crate::store::{DueWebhook, Store, StoreError};
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Called at once.
-const AT_ONCE: i64 = 8;
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+const MAX_CONCURRENT: i64 = 8;
+const MAX_PAUSE: Duration = Duration::from_secs(3600);
 
-/// Never returns. Several daemons share the work.
-pub(crate) async fn send_for_ever(store: Store, settings: Webhook, log: Logger) {
+/// Never returns if `webhook.secret` is set. Several daemons share the work.
+pub(crate) async fn run(store: Store, settings: Webhook, log: Logger) {
     if settings.secret.is_empty() {
         return;
     }
-    let caller = Arc::new(Caller::new(&settings));
-    // A call that hangs to its end must not be called by another at the same time.
-    let lease = settings.timeout.0 * 2 + Duration::from_secs(5);
+    let client = Arc::new(WebhookClient::new(&settings));
+    let sender = Sender { store, client, settings, log };
+    // Longer than a call can take, so that no other daemon makes the same call at the same time.
+    let lease = sender.settings.timeout.0 * 2 + Duration::from_secs(5);
     loop {
-        let due = match store.take_due_webhooks(AT_ONCE, lease).await {
-            Ok(due) => due,
-            Err(error) => {
-                debug!(log, "webhooks could not be looked for"; "error" => %error);
-                Vec::new()
-            }
-        };
-        let all = due.len() as i64;
-        let calls = due.into_iter().map(|one| send(&store, &caller, &settings, one, &log));
-        futures_util::future::join_all(calls).await;
-        if all < AT_ONCE {
-            tokio::time::sleep(LOOK_EVERY).await;
+        let due = sender.store.take_due_webhooks(MAX_CONCURRENT, lease).await.unwrap_or_else(|error| {
+            debug!(sender.log, "cannot read the due webhooks"; "error" => %error);
+            Vec::new()
+        });
+        let is_last_batch = (due.len() as i64) < MAX_CONCURRENT;
+        futures_util::future::join_all(due.iter().map(|webhook| sender.deliver(webhook))).await;
+        if is_last_batch {
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
 
-async fn send(store: &Store, caller: &Arc<Caller>, settings: &Webhook, due: DueWebhook, log: &Logger) {
-    if let Err(error) = try_to_send(store, caller, settings, &due, log).await {
-        // It stays due, and is called again when this one's time is over.
-        warn!(log, "a webhook could not be looked after"; "execution" => %due.execution(), "error" => %error);
-    }
+struct Sender {
+    store: Store,
+    client: Arc<WebhookClient>,
+    settings: Webhook,
+    log: Logger,
 }
 
-async fn try_to_send(
-    store: &Store,
-    caller: &Arc<Caller>,
-    settings: &Webhook,
-    due: &DueWebhook,
-    log: &Logger,
-) -> Result<(), StoreError> {
-    let id = due.execution();
-    let execution = store.execution_without_output(&id).await?;
-    let body = serde_json::to_string(&execution).unwrap_or_default();
-    let (caller, url, delivery) = (Arc::clone(caller), due.url.clone(), id.to_string());
-    let called = tokio::task::spawn_blocking(move || caller.call(&url, &delivery, &body)).await;
-    let Err(why) = called.unwrap_or_else(|stopped| Err(stopped.to_string())) else {
-        METRICS.webhooks.add(&["taken"], 1);
-        info!(log, "webhook taken"; "execution" => %id, "try" => due.tries);
-        return store.delete_webhook(&id).await;
-    };
-    if due.tries.unsigned_abs() >= settings.tries {
-        METRICS.webhooks.add(&["given_up"], 1);
-        warn!(log, "webhook given up"; "execution" => %id, "tries" => due.tries, "why" => why);
-        return store.delete_webhook(&id).await;
+impl Sender {
+    async fn deliver(&self, webhook: &DueWebhook) {
+        if let Err(error) = self.attempt(webhook).await {
+            // The webhook stays due and is retried when its lease has expired.
+            warn!(self.log, "cannot deliver a webhook"; "execution" => %webhook.execution(), "error" => %error);
+        }
     }
-    METRICS.webhooks.add(&["failed"], 1);
-    let after = pause(settings.retry_after.0, due.tries.unsigned_abs());
-    info!(log, "webhook not taken"; "execution" => %id, "try" => due.tries, "again_in_s" => after.as_secs(), "why" => &why);
-    store.reschedule_webhook(&id, after, why).await
+
+    async fn attempt(&self, webhook: &DueWebhook) -> Result<(), StoreError> {
+        let id = webhook.execution();
+        let execution = self.store.execution_without_output(&id).await?;
+        let body = serde_json::to_string(&execution).unwrap_or_default();
+        let (client, url, delivery) = (Arc::clone(&self.client), webhook.url.clone(), id.to_string());
+        let sent = tokio::task::spawn_blocking(move || client.send(&url, &delivery, &body)).await;
+        let Err(reason) = sent.unwrap_or_else(|panic| Err(panic.to_string())) else {
+            METRICS.webhooks.add(&["taken"], 1);
+            info!(self.log, "webhook delivered"; "execution" => %id, "try" => webhook.tries);
+            return self.store.delete_webhook(&id).await;
+        };
+        let tries = webhook.tries.unsigned_abs();
+        if tries >= self.settings.tries {
+            METRICS.webhooks.add(&["given_up"], 1);
+            warn!(self.log, "webhook failed permanently"; "execution" => %id, "tries" => tries, "reason" => reason);
+            return self.store.delete_webhook(&id).await;
+        }
+        METRICS.webhooks.add(&["failed"], 1);
+        let pause = pause(self.settings.retry_after.0, tries);
+        info!(self.log, "webhook failed and will be retried"; "execution" => %id, "try" => tries,
+            "retry_in_s" => pause.as_secs(), "reason" => &reason);
+        self.store.reschedule_webhook(&id, pause, reason).await
+    }
 }
 
 fn pause(first: Duration, tries: u32) -> Duration {
-    first.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(LONGEST_PAUSE)
+    first.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(MAX_PAUSE)
 }
 
 #[cfg(test)]
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_an_hour() {
+    fn the_pause_doubles_up_to_an_hour() {
         let first = Duration::from_secs(10);
         assert_eq!([1, 2, 3, 30].map(|tries| pause(first, tries).as_secs()), [10, 20, 40, 3600]);
     }

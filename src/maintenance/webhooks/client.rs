@@ -1,5 +1,6 @@
-//! One call: only to addresses that are allowed, looked up and connected to in one step.
+//! The HTTP client for webhooks. It connects only to allowed addresses.
 
+use std::io::{Error, ErrorKind};
 use std::time::Duration;
 
 use ureq::http::Uri;
@@ -11,37 +12,37 @@ use crate::execution::ip_ranges;
 use crate::maintenance::webhooks::signature::signature;
 use crate::settings::Webhook;
 
-/// Of an answer nothing is read but its status.
-pub(crate) struct Caller {
+pub(crate) struct WebhookClient {
     agent: Agent,
     secret: String,
 }
 
-impl Caller {
+impl WebhookClient {
     pub fn new(settings: &Webhook) -> Self {
         let config = Agent::config_builder()
             .timeout_global(Some(settings.timeout.0))
-            // A redirect would lead past the check of the address.
+            // A redirect would bypass the check of the address.
             .max_redirects(0)
             .http_status_as_error(false)
-            // Each call looks its name up anew.
+            // A reused connection would skip name resolution, where addresses are checked.
             .max_idle_connections(0)
             .max_idle_age(Duration::ZERO)
-            // A proxy of the environment would connect in our place.
+            // A proxy from the environment would resolve the name itself.
             .proxy(None)
             .user_agent(concat!("rgridd/", env!("CARGO_PKG_VERSION")))
             .build();
-        let resolver = Guarded { allow_internal: settings.allow_internal, inner: DefaultResolver::default() };
+        let resolver =
+            PublicResolver { allow_internal: settings.allow_internal, inner: DefaultResolver::default() };
         Self {
             agent: Agent::with_parts(config, DefaultConnector::default(), resolver),
             secret: settings.secret.clone(),
         }
     }
 
-    /// Blocking. The error says why it was not taken.
-    pub fn call(&self, url: &str, delivery: &str, body: &str) -> Result<(), String> {
+    /// Blocking. Any 2xx response counts as delivered; its body is not read.
+    pub fn send(&self, url: &str, delivery: &str, body: &str) -> Result<(), String> {
         let timestamp = chrono::Utc::now().timestamp();
-        let answer = self
+        let response = self
             .agent
             .post(url)
             .header("content-type", "application/json")
@@ -50,37 +51,37 @@ impl Caller {
             .header("x-rgrid-timestamp", timestamp.to_string())
             .header("x-rgrid-signature", signature(&self.secret, timestamp, body))
             .send(body);
-        match answer {
-            Ok(answer) if answer.status().is_success() => Ok(()),
-            Ok(answer) => Err(format!("answered with {}", answer.status().as_u16())),
+        match response {
+            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) => Err(format!("the server responded with {}", response.status().as_u16())),
             Err(error) => Err(error.to_string()),
         }
     }
 }
 
-/// Leaves out addresses that are not on the internet: what was looked up is what is connected to, so a name
-/// that changes in between leads nowhere else.
+/// Drops addresses that are not on the internet. The connection uses the addresses that were checked, so a name cannot
+/// resolve differently the second time.
 #[derive(Debug)]
-struct Guarded {
+struct PublicResolver {
     allow_internal: bool,
     inner: DefaultResolver,
 }
 
-impl Resolver for Guarded {
+impl Resolver for PublicResolver {
     fn resolve(
         &self,
         uri: &Uri,
         config: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let found = self.inner.resolve(uri, config, timeout)?;
+        let resolved = self.inner.resolve(uri, config, timeout)?;
         let mut allowed = self.empty();
-        for address in found.iter().filter(|found| self.allow_internal || ip_ranges::is_public(found.ip())) {
+        for address in resolved.iter().filter(|a| self.allow_internal || ip_ranges::is_public(a.ip())) {
             allowed.push(*address);
         }
         if allowed.is_empty() {
-            let words = "it leads to no address on the internet (webhook.allow_internal)";
-            return Err(ureq::Error::Io(std::io::Error::new(std::io::ErrorKind::PermissionDenied, words)));
+            let message = "the host has no address on the internet (see webhook.allow_internal)";
+            return Err(ureq::Error::Io(Error::new(ErrorKind::PermissionDenied, message)));
         }
         Ok(allowed)
     }
