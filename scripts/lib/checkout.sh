@@ -1,4 +1,4 @@
-# Where every script stands: in the checkout's root, with what a cleaned environment (CI, cron, su) may lack.
+# Changes to the checkout's root and sets variables that a minimal environment (CI, cron, su) may lack.
 # Sourced, not run.
 # shellcheck shell=bash
 

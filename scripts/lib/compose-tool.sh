@@ -1,4 +1,4 @@
-# `docker compose`, version 2: this machine's, or Debian 13's (Debian 12 has version 1).
+# Provides `docker compose` version 2, from Debian 13 if this machine lacks it (Debian 12 has version 1).
 # Sourced, not run; needs say.sh and newer-debian.sh.
 # shellcheck shell=bash
 
@@ -8,6 +8,6 @@ compose() {
 
 ensure_compose() {
   docker compose version >/dev/null 2>&1 || from_newer_debian docker-compose /usr/libexec/docker/cli-plugins/docker-compose ||
-    fail "docker compose can't be had" "install it: https://docs.docker.com/compose/install/"
+    fail "cannot download docker compose" "install it: https://docs.docker.com/compose/install/"
   ok "docker compose" "$(compose version --short)"
 }

@@ -1,11 +1,15 @@
-"""The medians that criterion measured, as a Markdown table: criterion_table.py target/criterion claim|codec."""
+"""Prints the medians measured by criterion as a Markdown table.
+
+usage: criterion_table.py target/criterion claim|codec
+"""
+
 import json
 import pathlib
 import sys
 
 root, bench = pathlib.Path(sys.argv[1]), sys.argv[2]
 groups = {"claim": ["claim"], "codec": ["a line", "a full piece"]}[bench]
-titles = {"claim": "one claim, from call to answer", "codec": "frames of the conversation with the init"}
+titles = {"claim": "one claim, from call to result", "codec": "frames of the protocol with the init"}
 
 
 def readable(nanoseconds):
@@ -17,7 +21,7 @@ def readable(nanoseconds):
 
 rows = []
 for group in groups:
-    # criterion's folders have no spaces.
+    # criterion replaces the spaces in directory names.
     for folder in sorted(root.glob(group.replace(" ", "?") + "/*/new"), key=lambda path: path.stat().st_mtime):
         median = json.loads((folder / "estimates.json").read_text())["median"]["point_estimate"]
         name = json.loads((folder / "benchmark.json").read_text())["value_str"] or folder.parent.name

@@ -1,5 +1,4 @@
-# The Docker engine: is one there, and start one when none is.
-# An engine that answers is somebody's: it is used as it is, never started again, never stopped.
+# Installs and starts the Docker engine if none responds. A running engine is never restarted or stopped.
 # Sourced, not run; needs say.sh, root.sh and apt.sh.
 # shellcheck shell=bash
 
@@ -12,12 +11,12 @@ engine_version() { docker version --format '{{.Server.Version}}'; }
 engine_needs_group() { [[ $(docker version 2>&1) == *'permission denied'* ]]; }
 
 refuse_without_group() {
-  fail "the Docker engine is there, but this user may not use it" \
+  fail "this user has no permission to use the Docker engine" \
     "run: sudo usermod -aG docker $(id -un); then log in again"
 }
 
-# A pid file can outlive its process (kill -9, a machine that was restored), and its number can be another
-# process's by now. dockerd then refuses to start, or waits for a containerd that never comes.
+# A pid file can outlive its process (after kill -9 or a restored snapshot), and another process may have its pid now.
+# dockerd then refuses to start, or waits for a containerd that does not exist.
 drop_stale_pid_files() {
   local file pid
   for file in docker.pid:dockerd docker/containerd/containerd.pid:containerd; do
@@ -26,9 +25,9 @@ drop_stale_pid_files() {
   done
 }
 
-start_engine_behind() {
+start_engine_in_background() {
   drop_stale_pid_files
-  # Out of this shell's session, so that it outlives `make`, a terminal and a CI step.
+  # In a session of its own, so that it survives `make`, the terminal and a CI step.
   as_root sh -c "exec setsid dockerd </dev/null >>$engine_log 2>&1 &"
 }
 
@@ -37,16 +36,16 @@ start_engine() {
   if [[ -d /run/systemd/system ]]; then
     doing "docker engine" "starting (systemctl enable --now docker)"
     as_root systemctl enable --now docker >/dev/null
-    wait_until 60 engine_answers || fail "docker.service does not answer" "see: journalctl -u docker -n 50"
+    wait_until 60 engine_answers || fail "docker.service does not respond" "see: journalctl -u docker -n 50"
     return
   fi
-  # The package's own start script may have been at work.
+  # The package may be starting it already.
   if pidof dockerd >/dev/null; then wait_until 20 engine_answers && return; fi
-  doing "docker engine" "starting dockerd behind (log: $engine_log)"
-  start_engine_behind
+  doing "docker engine" "starting dockerd (log: $engine_log)"
+  start_engine_in_background
   wait_until 60 engine_answers || {
     as_root tail -n 20 "$engine_log" >&2
-    fail "dockerd does not answer" "its last lines are above; the whole log: $engine_log"
+    fail "dockerd does not respond" "see the output above; full log: $engine_log"
   }
 }
 
@@ -56,11 +55,11 @@ ensure_engine() {
     return
   fi
   if [[ -n ${DOCKER_HOST:-} ]]; then
-    fail "no Docker engine answers at DOCKER_HOST=$DOCKER_HOST" "start it, or unset DOCKER_HOST to use this machine's"
+    fail "the Docker engine at DOCKER_HOST=$DOCKER_HOST does not respond" "start it, or unset DOCKER_HOST to use this machine's"
   fi
   if have docker && engine_needs_group; then refuse_without_group; fi
   have dockerd || apt_install "docker engine" docker.io
-  # From Debian 13 on the client is a package of its own.
+  # Since Debian 13 the client is a separate package.
   have docker || apt_install "docker client" docker-cli
   engine_answers || start_engine
   engine_answers || refuse_without_group

@@ -1,25 +1,23 @@
-# Images made on this machine, for when no registry can be reached: a minimal Debian, and an
-# interpreter on top, either Debian's own or one that pyenv has built here.
-# They carry the official images' names, so the runtime table need not know; the label rgrid.built tells.
+# Builds images on this machine if no registry can be reached: a minimal Debian with an interpreter from Debian or pyenv.
+# They have the names of the official images and the label rgrid.built.
 # Sourced, not run; needs say.sh, root.sh and apt.sh.
 # shellcheck shell=bash
 
-# What the official slim images hold beside Debian's core, and what CPython's own modules link to.
+# The packages of the official slim images, and the libraries that CPython's modules need.
 base_packages=ca-certificates,netbase,tzdata
 declare -A python_libraries=(
   [bookworm]='libssl3 libffi8 libsqlite3-0 libreadline8 libbz2-1.0 liblzma5 libuuid1 libgdbm6 libncursesw6 libexpat1 libnsl2'
 )
-# The release whose python, node or ruby has the wanted version.
+# The Debian release that ships this version.
 declare -A debian_with=(
   [python:3.9]=bullseye [python:3.11]=bookworm [python:3.13]=trixie
   [postgres:15]=bookworm [postgres:17]=trixie [node:18]=bookworm [node:20]=trixie [ruby:3.1]=bookworm [ruby:3.3]=trixie
 )
 
-# Bookworm would bring all of perl along to merge /usr; made merged, it needs none.
+# Without this package bookworm would install perl to merge /usr.
 declare -A merged_usr=([bookworm]=usr-is-merged)
 
-# The mirror that this machine's apt uses for Debian, if it is a Debian with one of its own. Without it
-# mmdebstrap takes deb.debian.org, and its security updates too.
+# The Debian mirror that this machine's apt uses, if any. Otherwise mmdebstrap uses deb.debian.org with security updates.
 debian_mirror() {
   # shellcheck disable=SC2016  # apt-get's own variable
   apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 2>/dev/null |
@@ -28,16 +26,16 @@ debian_mirror() {
 
 has_image() { docker image inspect "$1" >/dev/null 2>&1; }
 
-# base_image RELEASE: rgrid-base:RELEASE, made once.
+# base_image RELEASE: creates rgrid-base:RELEASE if it does not exist.
 base_image() {
   local release=$1 mirror work
   has_image "rgrid-base:$release" && return
   have mmdebstrap || apt_install "image tools" mmdebstrap debian-archive-keyring || return 1
-  can_be_root || { hint "making a base image needs root or sudo"; return 1; }
+  can_be_root || { hint "creating a base image needs root or sudo"; return 1; }
   mirror=$(debian_mirror)
-  doing "rgrid-base:$release" "making it with mmdebstrap from ${mirror:-deb.debian.org}"
+  doing "rgrid-base:$release" "creating it with mmdebstrap from ${mirror:-deb.debian.org}"
   work=$(mktemp -d "${TMPDIR:-/tmp}/rgrid-base.XXXXXX")
-  # shellcheck disable=SC2015  # the log is wanted when either fails
+  # shellcheck disable=SC2015  # show the log if either fails
   as_root mmdebstrap --mode=root --variant=minbase \
     --include="$base_packages${merged_usr[$release]:+,${merged_usr[$release]}}" \
     --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
@@ -50,8 +48,8 @@ base_image() {
   has_image "rgrid-base:$release"
 }
 
-# build_image NAME CONTEXT, with the Dockerfile on stdin. The old builder does: buildx is often not there.
-# The host's network, because a build needs the package mirror the way the host reaches it.
+# build_image NAME CONTEXT, with the Dockerfile on stdin. The old builder suffices, and buildx is often not installed.
+# The host's network gives access to the package mirror.
 build_image() {
   local log
   log=$(mktemp)
@@ -61,13 +59,13 @@ build_image() {
   rm -f "$log"
 }
 
-# In a Dockerfile: install PACKAGES and leave nothing of apt behind.
+# apt_line PACKAGES: the line of a Dockerfile that installs PACKAGES and removes apt's files.
 apt_line() {
   echo "RUN apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $* \\"
   echo " && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log /usr/share/doc /usr/share/man"
 }
 
-# from_debian IMAGE RELEASE PACKAGES [LINE...]: an interpreter of Debian's; LINEs go into the Dockerfile.
+# from_debian IMAGE RELEASE PACKAGES [LINE...]: installs an interpreter from Debian; LINEs are added to the Dockerfile.
 from_debian() {
   local image=$1 release=$2 packages=$3 context
   shift 3
@@ -83,14 +81,14 @@ from_debian() {
 }
 
 python_from_debian() {
-  # Debian's pip refuses to install outside a virtual environment, which the official image's does not.
-  # Its modules lie where CPython looks anyway, so `python` needs no more than a name.
+  # Unlike the official image's pip, Debian's refuses to install outside a virtual environment. `python` needs only a
+  # link, because CPython finds the modules anyway.
   from_debian "$1" "$2" "python3 python3-venv python3-pip" \
     'RUN ln -s python3 /usr/bin/python && rm -f /usr/lib/python3*/EXTERNALLY-MANAGED' \
     'CMD ["python3"]'
 }
 
-# As much of the official image as compose.yaml asks for: the same variables, folder and rights.
+# The part of the official image that compose.yaml uses: the same variables, directory and permissions.
 postgres_from_debian() {
   local image=$1 release=$2 version=${1#*:} context status=0
   base_image "$release" || return 1
@@ -115,7 +113,7 @@ pyenv_python() {
   compgen -G "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1.*/bin/python$1" | sort -V | tail -n 1 | sed 's|/bin/python[^/]*$||'
 }
 
-# Copies a pyenv version without tests, static libraries, caches, and what its owner installed into it.
+# copy_python FROM VERSION TO: copies a pyenv version without tests, static libraries, caches and installed packages.
 copy_python() {
   local from=$1 version=$2 to=$3
   mkdir -p "$to"
@@ -153,31 +151,31 @@ python_from_pyenv() {
   return $status
 }
 
-# proven IMAGE: a built image does what RGrid asks of its kind. One that does not is removed.
-proven() {
-  local image=$1 proof
+# verified IMAGE: checks that a built image works, and removes it otherwise.
+verified() {
+  local image=$1 test
   case $image in
-    python:*) proof='python --version && python3 -c "import ssl, sqlite3, lzma, bz2, ctypes, readline, uuid, zoneinfo" &&
+    python:*) test='python --version && python3 -c "import ssl, sqlite3, lzma, bz2, ctypes, readline, uuid, zoneinfo" &&
       python -m venv --without-pip /tmp/e && python -m pip --python /tmp/e/bin/python --version' ;;
-    node:*) proof='node --version' ;;
-    ruby:*) proof='ruby --version' ;;
-    postgres:*) proof='postgres --version && initdb --version' ;;
-    *) proof='bash --version' ;;
+    node:*) test='node --version' ;;
+    ruby:*) test='ruby --version' ;;
+    postgres:*) test='postgres --version && initdb --version' ;;
+    *) test='bash --version' ;;
   esac
-  docker run --rm --network none --user 1000:1000 --env HOME=/tmp "$image" sh -ec "$proof" >/dev/null && return
+  docker run --rm --network none --user 1000:1000 --env HOME=/tmp "$image" sh -ec "$test" >/dev/null && return
   docker rmi "$image" >/dev/null
-  hint "the image built for $image did not pass its check: $proof"
+  hint "the image built for $image failed its test: $test"
   return 1
 }
 
-# build_locally IMAGE: by the first way that this machine has. Says what was tried when there is none.
+# build_locally IMAGE: builds the image in the first way that this machine supports; explains why if there is none.
 build_locally() {
   local image=$1 name=${1%%:*} version=${1#*:}
   version=${version%-slim}
   local release=${debian_with[$name:$version]:-}
   case $name in
     debian) base_image "$version" && docker tag "rgrid-base:$version" "$image" ;;
-    # Bookworm is under every image here, so its own python comes first; other releases cost a base more.
+    # Every image is based on bookworm, so its python is preferred; other releases need another base image.
     python)
       if [[ $release == bookworm ]]; then
         python_from_debian "$image" "$release"
@@ -186,16 +184,16 @@ build_locally() {
       elif [[ -n $release ]]; then
         python_from_debian "$image" "$release"
       else
-        hint "pyenv has no $version here (looked in ${PYENV_ROOT:-$HOME/.pyenv}/versions), and no Debian release has it"
+        hint "neither pyenv (${PYENV_ROOT:-$HOME/.pyenv}/versions) nor a Debian release provides $name $version"
         return 1
       fi
       ;;
     postgres)
-      [[ -n $release ]] || { hint "no Debian release has $name $version"; return 1; }
+      [[ -n $release ]] || { hint "no Debian release provides $name $version"; return 1; }
       postgres_from_debian "$image" "$release"
       ;;
     node | ruby)
-      [[ -n $release ]] || { hint "no Debian release has $name $version"; return 1; }
+      [[ -n $release ]] || { hint "no Debian release provides $name $version"; return 1; }
       local package=nodejs
       [[ $name == ruby ]] && package=ruby
       from_debian "$image" "$release" "$package" "CMD [\"${package/nodejs/node}\"]"

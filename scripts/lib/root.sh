@@ -1,4 +1,4 @@
-# Root's rights: ours, or sudo's when it asks for no password, or none.
+# Runs commands as root, directly or with sudo.
 # Sourced, not run.
 # shellcheck shell=bash
 
@@ -8,7 +8,7 @@ as_root() {
   if ((EUID == 0)); then "$@"; else sudo "$@"; fi
 }
 
-# need_root WHY COMMAND: ends the script with the command that a person has to run.
+# need_root WHY COMMAND: fails and names the command to run if there are no root privileges.
 need_root() {
-  can_be_root || fail "$1 needs root, and there is neither root nor sudo here" "run as root: $2"
+  can_be_root || fail "$1 needs root privileges or sudo" "run as root: $2"
 }

@@ -1,5 +1,5 @@
-# How the scripts speak: one line a step, on stdout what is, on stderr what a person must do.
-# Sourced, not run. The caller sets SAY to its own name.
+# Output of the scripts: progress on stdout, errors and hints on stderr, one line per step.
+# Sourced, not run. The caller sets SAY to its name.
 # shellcheck shell=bash
 
 say() { printf '%s: %s\n' "${SAY:-rgrid}" "$*"; }
@@ -11,7 +11,7 @@ doing() { say "$1 … $2"; }
 
 hint() { printf '  hint: %s\n' "$*" >&2; }
 
-# fail WHAT [HINT...] ends the script.
+# fail WHAT [HINT...]: prints the error and exits.
 fail() {
   printf '%s: error: %s\n' "${SAY:-rgrid}" "$1" >&2
   shift
@@ -22,13 +22,13 @@ fail() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# The names of a function's arguments that are not on PATH.
+# missing_commands NAME...: prints the commands that are not in PATH.
 missing_commands() {
   local name
   for name in "$@"; do have "$name" || printf '%s ' "$name"; done
 }
 
-# wait_until SECONDS COMMAND...: asks four times a second until the command succeeds.
+# wait_until SECONDS COMMAND...: runs the command four times a second until it succeeds or the time is over.
 wait_until() {
   local deadline=$((SECONDS + $1))
   shift
