@@ -1,4 +1,5 @@
-"""Sums up a table of sales: `rgrid run examples/sales.py examples/sales.csv`."""
+"""Summarizes a table of sales: `rgrid run examples/sales.py examples/sales.csv`."""
+
 import csv
 import os
 import sys
@@ -12,7 +13,7 @@ with open(sys.argv[1], newline="") as table:
 
 currency = os.environ.get("CURRENCY", "EUR")
 print(f"{len(totals)} regions in {sys.argv[1]}")
-time.sleep(1)  # long enough to be seen running
+time.sleep(1)  # so that the status `running` is visible
 
 with open("totals.csv", "w", newline="") as result:
     out = csv.writer(result)

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# What RGrid promises, to watch: a script goes in, runs by itself, and its status, output and files come back;
-# then another language, another Python, requirements, and a failure that says why.
+# A tour of RGrid: submit a script, watch its status, get its output and files; then other languages and Python versions,
+# requirements, and a failure with its cause.
 #
 #   make up && examples/tour.sh
 #
-#   RGRID          the CLI            (target/release/rgrid, or else rgrid)
-#   RGRID_API_URL  where rgridd is    (http://127.0.0.1:8080)
+#   RGRID          the CLI               (target/release/rgrid, otherwise rgrid in PATH)
+#   RGRID_API_URL  the address of rgridd (http://127.0.0.1:8080)
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 program=${RGRID:-$here/../target/release/rgrid}
-[[ -x $program ]] || program=$(command -v rgrid) || { echo "tour: there is no rgrid; run: make build" >&2; exit 1; }
+[[ -x $program ]] || program=$(command -v rgrid) || { echo "tour: rgrid is not installed; run: make build" >&2; exit 1; }
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
@@ -24,21 +24,21 @@ show() {
   bold "\$ $*"
   "$@"
 }
-# expect WORDS COMMAND...: shows the command, whose output must hold these words.
+# expect TEXT COMMAND...: shows the command, whose output must contain TEXT.
 expect() {
-  local words=$1 said
+  local text=$1 output
   shift
   printf '\n'
   bold "\$ $*"
-  said=$("$@") || { printf '%s\n' "$said"; fail "exit code $?"; }
-  printf '%s\n' "$said"
-  [[ $said == *"$words"* ]] || fail "expected: $words"
+  output=$("$@") || { printf '%s\n' "$output"; fail "exit code $?"; }
+  printf '%s\n' "$output"
+  [[ $output == *"$text"* ]] || fail "expected: $text"
 }
 fail() { printf 'tour: %s\n' "$*" >&2; exit 1; }
 
-rgrid runtimes list >/dev/null || fail "no server; start one with: make up"
+rgrid runtimes list >/dev/null || fail "the server cannot be reached; start one with: make up"
 
-title "1. A script is submitted"
+title "1. Submit a script"
 cat >hello.py <<'PY'
 import time
 print("Hello from RGrid!")
@@ -49,14 +49,14 @@ submitted=$(rgrid run hello.py)
 printf '%s\n' "$submitted"
 id=$(awk '/^Execution:/ { print $2 }' <<<"$submitted")
 
-title "2. It runs by itself"
+title "2. Watch its status"
 seen=queued
 give_up=$((SECONDS + 60))
 while :; do
   status=$(rgrid status "$id" | awk '/^Status:/ { print $2 }')
   [[ $seen == *"$status" ]] || seen+=" → $status"
   case $status in completed | failed | cancelled) break ;; esac
-  ((SECONDS < give_up)) || fail "it has not ended after a minute"
+  ((SECONDS < give_up)) || fail "it did not end within a minute"
   sleep 0.1
 done
 printf '%s\n' "$seen"
@@ -64,7 +64,7 @@ printf '%s\n' "$seen"
 expect "Exit Code: 0" rgrid status "$id"
 expect "Hello from RGrid!" rgrid logs "$id"
 
-title "3. A file goes along, and what the script wrote comes back"
+title "3. Send a file and get the result back"
 printf 'red\ngreen\nblue\n' >colours.txt
 cat >count.py <<'PY'
 import os, sys
@@ -75,7 +75,7 @@ PY
 show rgrid run -w -e UNIT=colours -o results count.py colours.txt count.txt
 expect "3 colours" cat results/count.txt
 
-title "4. Three languages, several Pythons"
+title "4. Use other languages and Python versions"
 show rgrid runtimes list
 echo 'console.log("This is node", process.version)' >a.js
 echo 'puts "This is Ruby #{RUBY_VERSION}"' >a.rb
@@ -84,14 +84,14 @@ expect "This is node v20" rgrid run -w a.js
 expect "This is Ruby 3.3" rgrid run -w a.rb
 expect "This is Python 3.12" rgrid run -w -r python:3.12 a.py
 
-title "5. What it requires is installed once, then kept"
-# A package of the tour's own would need an index; this one is small and has no others behind it.
+title "5. Install requirements once"
+# A small package without dependencies.
 echo 'six==1.17.0' >requirements.txt
 echo 'import six; print("six", six.__version__, "greeted")' >needs.py
 expect "greeted" rgrid run -w needs.py
 expect "greeted" rgrid run -w needs.py
 
-title "6. A script that fails says why"
+title "6. See why a script failed"
 rm requirements.txt
 echo 'print({"apple": 1}["plum"])' >broken.py
 bold "\$ rgrid run -w broken.py"

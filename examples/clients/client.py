@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""A client in one file, with nothing but Python's standard library: to copy, and to begin from.
+"""A client in one file that needs only Python's standard library. Copy and adapt it.
 
 usage: RGRID_API_URL=http://127.0.0.1:8080 RGRID_API_KEY=rg_… python3 client.py SCRIPT [FILE]
 """
+
 import base64
 import json
 import os
@@ -14,23 +15,25 @@ import urllib.request
 import uuid
 
 API = os.environ.get("RGRID_API_URL", "http://127.0.0.1:8080") + "/api/v1"
-PATIENCE = 60  # seconds that the server may be away
+RETRY_SECONDS = 60  # how long to retry while the server is unavailable
 
 
 class RGridError(Exception):
-    """What the server said (RFC 9457), or that it could not be reached."""
+    """The server's error (RFC 9457), or the reason why it cannot be reached."""
 
 
 def call(method, path, body=None, headers=None):
-    """The answer's bytes. Asks again while the server is away or asks to wait (429, 503)."""
+    """Returns the response body. Retries while the server is unavailable or asks to wait (429, 503)."""
     headers = {"content-type": "application/json", **(headers or {})}
     if key := os.environ.get("RGRID_API_KEY"):
         headers["authorization"] = f"Bearer {key}"
     data = None if body is None else json.dumps(body).encode()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + RETRY_SECONDS
     while True:
         try:
-            with urllib.request.urlopen(urllib.request.Request(API + path, data, headers, method=method), timeout=60) as answer:
+            with urllib.request.urlopen(
+                urllib.request.Request(API + path, data, headers, method=method), timeout=60
+            ) as answer:
                 return answer.read()
         except urllib.error.HTTPError as error:
             problem, wait = json.load(error), error.headers.get("retry-after")
@@ -45,17 +48,22 @@ def call(method, path, body=None, headers=None):
 
 
 def submit(script, files=(), **more):
-    """Submits; `more` are fields of a submission, such as args, env, requirements. Returns the id."""
+    """Submits a script and returns the ID. `more` are fields of a submission, such as args, env, requirements."""
     script = pathlib.Path(script)
-    job = {"script": {"name": script.name, "content": script.read_text()}, **more,
-           "files": [{"name": path.name, "content_base64": base64.b64encode(path.read_bytes()).decode()}
-                     for path in map(pathlib.Path, files)]}
-    # The key makes a repeated call harmless.
+    job = {
+        "script": {"name": script.name, "content": script.read_text()},
+        **more,
+        "files": [
+            {"name": path.name, "content_base64": base64.b64encode(path.read_bytes()).decode()}
+            for path in map(pathlib.Path, files)
+        ],
+    }
+    # The key makes it safe to repeat the call.
     return json.loads(call("POST", "/executions", job, {"idempotency-key": str(uuid.uuid4())}))["id"]
 
 
 def wait(execution):
-    """The execution when it has ended."""
+    """Waits until the execution has ended and returns it."""
     while True:
         seen = json.loads(call("GET", f"/executions/{execution}?wait=30"))
         if seen.get("completed_at"):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Submits a script with a file by curl alone, waits for its end, and gets what it wrote. Needs curl and jq.
+# Submits a script with a file, waits until it has ended, and downloads its output files. Needs curl and jq.
 #
 # usage: RGRID_API_URL=http://127.0.0.1:8080 RGRID_API_KEY=rg_… examples/clients/curl.sh SCRIPT [FILE]
 set -euo pipefail
@@ -12,7 +12,7 @@ call() {
   local answer
   answer=$(curl --silent --show-error --fail-with-body --retry 5 --retry-connrefused \
     ${RGRID_API_KEY:+--header "authorization: Bearer $RGRID_API_KEY"} "$@") || {
-    # The server says why: application/problem+json, RFC 9457.
+    # The body explains the error: application/problem+json, RFC 9457.
     jq -r '"error: \(.detail)", (.errors[]? | "  \(.field) \(.message)")' <<<"$answer" >&2
     return 1
   }
@@ -22,17 +22,17 @@ call() {
 job=$(jq -n --arg name "$(basename "$script")" --rawfile content "$script" '{script: {$name, $content}}')
 if [[ -n $file ]]; then
   content=$(base64 -w0 "$file")
-  # By --rawfile and not as an argument: arguments have a limit of 128 KiB each.
+  # --rawfile instead of --arg, because an argument is limited to 128 KiB.
   job=$(jq --arg name "$(basename "$file")" --rawfile content <(printf %s "$content") \
     '. + {args: [$name], files: [{$name, content_base64: $content}]}' <<<"$job")
 fi
 
-# The key makes a repeated call harmless: the server answers with the execution that it has already.
+# The key makes it safe to repeat the call: the server returns the first execution.
 execution=$(call "$api/executions" --header "idempotency-key: $(cat /proc/sys/kernel/random/uuid)" --json @- <<<"$job")
 id=$(jq -r .id <<<"$execution")
 echo "submitted $id" >&2
 
-# Each call waits 30 s at most; only the status says that it has ended.
+# Each call waits at most 30 s; only the status shows whether the execution has ended.
 until jq -e .completed_at <<<"$execution" >/dev/null; do execution=$(call "$api/executions/$id?wait=30"); done
 
 jq -j .stdout <<<"$execution"

@@ -1,7 +1,8 @@
 # /// script
 # dependencies = ["PyYAML>=6,<7"]
 # ///
-"""In the manner of PyYAML's documentation: load, change, dump, and an error with its place: pyyaml.org/wiki."""
+"""Modelled on PyYAML's documentation (pyyaml.org/wiki): load, change, dump, and an error with its position."""
+
 import yaml
 
 text = """

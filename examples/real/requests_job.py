@@ -1,7 +1,8 @@
 # /// script
 # dependencies = ["requests>=2.31,<3"]
 # ///
-"""In the manner of Requests' quickstart, against a server that the script starts itself: requests.readthedocs.io."""
+"""Modelled on the quickstart of Requests (requests.readthedocs.io), with a server that the script starts itself."""
+
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,7 +30,7 @@ threading.Thread(target=server.serve_forever, daemon=True).start()
 base = f"http://127.0.0.1:{server.server_port}"
 
 with requests.Session() as session:
-    session.trust_env = False  # the server is here, whatever proxy there is
+    session.trust_env = False  # the server is local, so no proxy is needed
     answer = session.post(f"{base}/echo", params={"q": "a b"}, json={"n": 1}, timeout=10)
     answer.raise_for_status()
     print("echoed:", answer.json())
