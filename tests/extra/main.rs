@@ -1,5 +1,5 @@
-//! What needs more than `make setup` brings: the dashboard in a real browser, Prometheus' own word on metrics and alert
-//! rules, and several machines. `make test-extra` brings it and runs this.
+//! Tests that need more than `make setup` installs: the dashboard in a browser, Prometheus' validation of metrics and alert
+//! rules, several machines, and an older version. Run by `make test-extra`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -10,5 +10,5 @@ mod prometheus;
 mod upgrade;
 
 #[path = "../it/support/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "the other binary uses the rest")]
+#[allow(dead_code, unused_imports, reason = "the other test binary uses the rest")]
 mod support;

@@ -1,4 +1,4 @@
-//! From an older version to this one while submissions flow: API first, then one worker after another, on one database.
+//! A rolling upgrade from an older version under load: first the API, then one worker after another.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 use crate::support::{Daemon, DaemonBuilder, Database, Http, wait_until};
 
 const WORKERS: usize = 3;
-/// What each pair of versions runs before the next worker is replaced.
+/// Executions that complete before the next worker is replaced.
 const RUNS_BETWEEN: i64 = 12;
-const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two submissions.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// The pause between two submissions.
 const PAUSE: Duration = Duration::from_millis(150);
 
 fn older() -> PathBuf {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/older/rgridd");
-    assert!(program.is_file(), "there is no {}: scripts/older-rgridd builds it", program.display());
+    assert!(program.is_file(), "{} does not exist; run scripts/older-rgridd", program.display());
     program
 }
 
@@ -26,7 +26,7 @@ fn old(database: &Database) -> DaemonBuilder {
     DaemonBuilder::on(database).program(&older())
 }
 
-/// A client that asks again until it is answered, at whatever address the API has now.
+/// A client that retries until it gets a response, at the current address of the API.
 struct Client {
     url: Mutex<String>,
     stop: AtomicBool,
@@ -45,12 +45,12 @@ impl Client {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Submits until it is told to stop; the ids in the order of their numbers.
+    /// Submits until it is stopped; returns the IDs in the order of submission.
     fn submit_on(&self) -> Vec<String> {
         let mut ids = Vec::new();
         while !self.stop.load(Ordering::Relaxed) {
             let number = ids.len();
-            ids.push(wait_until("it is taken", PATIENCE, || self.submit(number)));
+            ids.push(wait_until("a submission is accepted", TIMEOUT, || self.submit(number)));
             std::thread::sleep(PAUSE);
         }
         ids
@@ -75,7 +75,7 @@ impl Client {
 }
 
 #[test]
-fn workers_are_replaced_under_load_and_nothing_is_lost_or_fails() {
+fn a_rolling_upgrade_under_load_loses_nothing() {
     let database = Database::new();
     let old_api = old(&database).role("api").start();
     let mut old_workers: Vec<Daemon> =
@@ -86,13 +86,13 @@ fn workers_are_replaced_under_load_and_nothing_is_lost_or_fails() {
         let submitting = scope.spawn(|| client.submit_on());
         wait_until_run(&database, "old-", RUNS_BETWEEN);
         let api = DaemonBuilder::on(&database).role("api").start();
-        // What the older API takes in on the newer schema is run like the rest.
+        // The older API must work with the newer schema.
         wait_until_run(&database, "old-", RUNS_BETWEEN);
         client.turn_to(&api);
         assert_eq!(old_api.stop(), 0);
         refuses_labels(&api);
         for number in 0..WORKERS {
-            // All that is left of the older version goes on with the newer schema.
+            // The remaining older workers must work with the newer schema.
             let names = if number == 0 { "old-" } else { "" };
             wait_until_run(&database, names, RUNS_BETWEEN);
             new_workers
@@ -118,19 +118,19 @@ fn workers_are_replaced_under_load_and_nothing_is_lost_or_fails() {
     println!("| submitted | by the older version | by this one | run again | lost | failed |");
     println!("| ---: | ---: | ---: | ---: | ---: | ---: |");
     println!("| {} | {} | {} | {again} | 0 | 0 |", ids.len(), by("old-"), by("new-"));
-    // Scripts are shorter than the drain's patience, so no run is given back.
+    // Scripts finish within the drain timeout, so none is attempted again.
     assert_eq!(again, 0);
-    // Now that all workers look at labels, they are taken.
+    // All workers support labels now.
     let labelled = http.submit_with("print(1)", json!({ "on": { "gpu": "true" } }));
     assert_eq!(http.execution(&labelled)["waits_for"], "no worker has gpu=true");
 }
 
-/// From now on.
+/// Waits for further executions to complete.
 fn wait_until_run(database: &Database, names: &str, count: i64) {
     let ended =
         format!("SELECT count(*) FROM executions WHERE status = 'completed' AND worker_name LIKE '{names}%'");
     let before = database.number(&ended);
-    wait_until("some have run", PATIENCE, || (database.number(&ended) >= before + count).then_some(()));
+    wait_until("some have run", TIMEOUT, || (database.number(&ended) >= before + count).then_some(()));
 }
 
 fn refuses_labels(api: &Daemon) {
@@ -140,14 +140,14 @@ fn refuses_labels(api: &Daemon) {
 }
 
 #[test]
-fn the_older_version_runs_again_after_its_steps_are_taken_back() {
+fn the_older_version_works_after_newer_migrations_are_reverted() {
     let database = Database::new();
     let this = DaemonBuilder::on(&database).start();
     let first = this.http().submit("print('new')");
     assert_eq!(this.http().wait(&first)["status"], "completed");
     assert_eq!(this.stop(), 0);
 
-    // The steps that the older one does not know.
+    // The migrations that the older version does not have.
     while database.number("SELECT count(*) FROM __diesel_schema_migrations WHERE version >= '0009'") > 0 {
         let down = DaemonBuilder::on(&database).command(&["migrate", "down"]).output().unwrap();
         assert!(down.status.success(), "{down:?}");

@@ -1,6 +1,6 @@
-//! The daemon and the CLI as their users meet them: real binaries, real Postgres, real Docker.
+//! Integration tests of the daemon and the CLI with real binaries, Postgres and Docker.
 //!
-//! `make test` brings what is needed. A missing service fails a test with the words that fix it.
+//! `make test` installs what they need. A test that misses a service fails and explains the fix.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -14,5 +14,5 @@ mod operations;
 mod queue;
 mod sandbox;
 mod security;
-#[allow(dead_code, unused_imports, reason = "the other binary uses the rest")]
+#[allow(dead_code, unused_imports, reason = "the other test binary uses the rest")]
 mod support;

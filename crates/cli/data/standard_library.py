@@ -3,6 +3,7 @@
 Python lists the names of its standard library since 3.10. For 3.9, the modules of 3.10 and those that 3.10 removed
 are searched for.
 """
+
 import subprocess
 import sys
 

@@ -1,4 +1,4 @@
-//! 300 executions, while one machine is cut off and comes back, and another is gone for good.
+//! 300 executions while one machine is disconnected for a while and another dies.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -9,12 +9,12 @@ use super::{Deployment, NAMES};
 use crate::support::{Daemon, wait_until};
 
 const EXECUTIONS: usize = 300;
-/// Longer than a lease.
+/// How long machine b is disconnected: longer than a lease.
 const CUT: Duration = Duration::from_secs(15);
-const PATIENCE: Duration = Duration::from_secs(400);
+const TIMEOUT: Duration = Duration::from_secs(400);
 
 #[test]
-fn three_machines_lose_nothing_when_one_is_cut_off_and_another_dies() {
+fn three_machines_lose_nothing_when_one_is_disconnected_and_another_dies() {
     let deployment = Deployment::new();
     let [a, b, c] = NAMES.map(|name| deployment.worker(name));
     let begun = Instant::now();
@@ -46,24 +46,24 @@ fn three_machines_lose_nothing_when_one_is_cut_off_and_another_dies() {
         assert_eq!(deployment.lan.machine(name).docker(&left), "", "containers are left on {name}");
     }
     assert!(account.is_good(), "{account:?}");
-    assert!(account.ended_on.len() == NAMES.len(), "each machine has run something: {account:?}");
+    assert!(account.ended_on.len() == NAMES.len(), "each machine must run executions: {account:?}");
 }
 
 fn submit(deployment: &Deployment, number: usize) -> String {
     let pause = 0.2 + (number % 8) as f64 / 10.0;
     let script = format!("import time\nprint('begin {number}')\ntime.sleep({pause})\nprint('end {number}')");
-    // Both faults may hit the same one.
+    // The same execution may be hit by both faults.
     deployment.api.http().submit_with(&script, json!({ "max_attempts": 3 }))
 }
 
 fn wait_until_ended(deployment: &Deployment, count: usize) {
     let ended = "SELECT count(*) FROM executions WHERE completed_at IS NOT NULL";
-    wait_until(&format!("{count} have ended"), PATIENCE, || {
+    wait_until(&format!("{count} have ended"), TIMEOUT, || {
         (deployment.postgres.number(ended) >= count as i64).then_some(())
     });
 }
 
-/// The attempts of each execution whose script a worker has started, by the workers' own words.
+/// The attempts of each execution that a worker has started, according to the workers' logs.
 fn runs(logs: &[String]) -> HashMap<String, Vec<u64>> {
     let mut runs: HashMap<String, Vec<u64>> = HashMap::new();
     for line in logs.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {

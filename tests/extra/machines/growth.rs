@@ -1,17 +1,17 @@
-//! How throughput grows with the number of workers, when the work is the scripts' own.
+//! Throughput grows with the number of workers.
 
 use std::time::{Duration, Instant};
 
 use super::{Deployment, NAMES, SLOTS};
 use crate::support::{Daemon, wait_until};
 
-/// Long against what a sandbox costs: all machines of this test share the cores of one.
+/// Much longer than the overhead of a sandbox, because all machines of this test share the same cores.
 const SCRIPT: &str = "import time; time.sleep(3)";
 const RUNS_PER_SLOT: usize = 5;
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 #[test]
-fn three_workers_run_far_more_than_one() {
+fn three_workers_have_a_much_higher_throughput_than_one() {
     let deployment = Deployment::new();
     let mut workers: Vec<Daemon> = Vec::new();
     let mut rates = Vec::new();
@@ -29,7 +29,7 @@ fn three_workers_run_far_more_than_one() {
     assert!(rates[2] > rates[0] * 1.5, "{rates:?}");
 }
 
-/// Runs per second, from the first submission to the last end.
+/// Executions per second, from the first submission to the last completion.
 fn rate(deployment: &Deployment, workers: usize) -> f64 {
     let http = deployment.api.http();
     let count = RUNS_PER_SLOT * SLOTS * workers;
@@ -38,6 +38,6 @@ fn rate(deployment: &Deployment, workers: usize) -> f64 {
     for _ in 0..count {
         http.submit(SCRIPT);
     }
-    wait_until("all have ended", PATIENCE, || (deployment.postgres.number(open) == 0).then_some(()));
+    wait_until("all have ended", TIMEOUT, || (deployment.postgres.number(open) == 0).then_some(()));
     count as f64 / begun.elapsed().as_secs_f64()
 }

@@ -1,4 +1,4 @@
-//! The examples for other programs do what they say.
+//! The example clients work.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -13,7 +13,7 @@ fn output(command: &mut Command) -> (Option<i32>, String, String) {
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
-/// Runs a client with a script and its file, then with one that fails; without a key, then with one.
+/// Runs a client with a script and a file, with a script that fails, and with an invalid key.
 fn assert_works(client: &str) {
     let database = Database::new();
     let builder = DaemonBuilder::plain(&database).slots(1).with("RGRID_AUTH__MODE", "keys");
@@ -49,16 +49,16 @@ fn assert_works(client: &str) {
 }
 
 #[test]
-fn a_script_runs_by_curl_alone() {
+fn the_curl_client_runs_a_script() {
     assert_works("curl.sh");
 }
 
 #[test]
-fn a_script_runs_by_a_client_in_one_python_file() {
+fn the_python_client_runs_a_script() {
     assert_works("client.py");
 }
 
-/// The commands of a workflow's steps, by their name.
+/// The names and commands of the steps in a workflow.
 fn steps(workflow: &str) -> Vec<(String, String)> {
     let steps = workflow.split("      - name: ").skip(1).map(|step| {
         let (name, rest) = step.split_once('\n').unwrap();
@@ -70,7 +70,7 @@ fn steps(workflow: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_step_of_a_pipeline_runs_a_script_once_however_often_it_is_tried() {
+fn a_retried_pipeline_step_runs_the_script_once() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).slots(1).start();
     let cli: Cli = daemon.cli();

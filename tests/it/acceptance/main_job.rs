@@ -1,4 +1,4 @@
-//! The main job: a script and a file go in, an answer comes out.
+//! The main use case: submit a script with a file, get its result.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ fn daemon() -> (Database, Daemon) {
 }
 
 #[test]
-fn a_script_with_a_file_and_a_variable_runs_and_its_result_comes_back() {
+fn a_script_with_a_file_and_a_variable_returns_its_result() {
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
     cli.write("words.py", WORDS);
@@ -66,7 +66,7 @@ fn status_goes_from_queued_over_running_to_completed() {
 }
 
 #[test]
-fn a_script_that_exits_with_3_fails_with_3_everywhere() {
+fn a_script_that_exits_with_3_has_exit_code_3_everywhere() {
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
     cli.write("three.py", "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)");
@@ -105,20 +105,25 @@ fn the_runtimes_are_listed_with_the_default_marked() {
 }
 
 #[test]
-fn a_simple_script_answers_in_a_second_and_leaves_no_container() {
+fn a_simple_script_completes_in_a_second_and_leaves_no_container() {
     let (database, daemon) = daemon();
     let http = daemon.http();
     http.wait(&http.submit("print('warm up')"));
-    let begun = Instant::now();
-    http.wait(&http.submit("print('hello')"));
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    // The fastest of several, because other tests use the machine at the same time.
+    let durations = (0..10).map(|_| {
+        let start = Instant::now();
+        http.wait(&http.submit("print('hello')"));
+        start.elapsed()
+    });
+    let fastest = durations.min().unwrap();
+    assert!(fastest < Duration::from_secs(1), "{fastest:?}");
     let cluster = database.text("SELECT cluster FROM deployment");
     assert_eq!(daemon.stop(), 0);
     assert_eq!(containers_of(&cluster), Vec::<String>::new());
 }
 
 #[test]
-fn without_a_database_a_private_postgres_keeps_everything() {
+fn without_a_database_url_an_embedded_postgres_stores_everything() {
     let builder = DaemonBuilder::new();
     let ask = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rgridd"));
@@ -132,12 +137,12 @@ fn without_a_database_a_private_postgres_keeps_everything() {
     };
     let examined = ask(&["doctor"]);
     assert!(examined.contains("created on the first start"), "{examined}");
-    assert!(!builder.data_dir().join("postgres").exists(), "the doctor made one");
+    assert!(!builder.data_dir().join("postgres").exists(), "doctor created it");
 
     let daemon = builder.start();
     let id = daemon.http().submit("print('kept')");
     daemon.http().wait(&id);
-    // Beside the daemon, on its database.
+    // While the daemon runs, on its database.
     assert!(ask(&["doctor"]).contains("migrations, 0 pending"), "{}", ask(&["doctor"]));
     let steps = ask(&["migrate", "status"]);
     assert!(steps.contains("applied") && !steps.contains("pending"), "{steps}");
@@ -145,7 +150,7 @@ fn without_a_database_a_private_postgres_keeps_everything() {
     assert!(ask(&["migrate", "down"]).contains("another rgridd uses the data folder"));
     assert_eq!(daemon.stop(), 0);
     let running = builder.data_dir().join("postgres/data/postmaster.pid");
-    assert!(!running.exists(), "the private Postgres still runs");
+    assert!(!running.exists(), "the embedded Postgres still runs");
 
     let again = builder.start();
     assert_eq!(again.http().execution(&id)["stdout"], "kept\n");
@@ -153,7 +158,7 @@ fn without_a_database_a_private_postgres_keeps_everything() {
 }
 
 #[test]
-fn a_timeout_ends_the_script_and_says_so() {
+fn a_timeout_ends_the_script_and_is_reported() {
     let (_database, daemon) = daemon();
     let http = daemon.http();
     let id = http.submit_with("print('begun'); import time; time.sleep(60)", json!({ "timeout_seconds": 5 }));
@@ -164,7 +169,7 @@ fn a_timeout_ends_the_script_and_says_so() {
 }
 
 #[test]
-fn too_much_memory_is_told_apart_from_other_failures() {
+fn exceeding_the_memory_limit_is_a_distinct_failure() {
     let (_database, daemon) = daemon();
     let http = daemon.http();
     let id = http.submit_with("x = bytearray(400 * 1024 * 1024)", json!({ "memory_mb": 64 }));

@@ -1,5 +1,5 @@
-//! The customer's stories and the published examples.
+//! The acceptance stories and the published examples.
 
 mod examples;
 mod main_job;
-mod tier2;
+mod stories;

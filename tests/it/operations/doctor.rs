@@ -1,4 +1,4 @@
-//! `rgridd doctor` finds what is wrong and says what to fix; `rgridd settings` is the reference.
+//! `rgridd doctor` and `rgrid doctor` find problems and explain the fix; `rgridd settings` is the reference.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -24,7 +24,7 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
-fn a_healthy_deployment_is_fine_in_every_line() {
+fn all_checks_pass_on_a_healthy_deployment() {
     let database = Database::new();
     let healthy = doctor(&database, &[]);
     let said = said(&healthy);
@@ -39,17 +39,17 @@ fn a_healthy_deployment_is_fine_in_every_line() {
         "storage",
         "starts in",
     ] {
-        assert!(said.contains(part), "no word on {part}:\n{said}");
+        assert!(said.contains(part), "no line about {part}:\n{said}");
     }
     assert!(said.lines().all(|line| line.starts_with("ok ")), "{said}");
-    // Another doctor may be examining at the same time.
+    // Another doctor may be running at the same time.
     wait_until("its sandbox is gone", Duration::from_secs(30), || {
         containers_of("doctor").is_empty().then_some(())
     });
 }
 
 #[test]
-fn what_is_wrong_is_told_with_what_to_fix() {
+fn each_problem_is_reported_with_its_fix() {
     let database = Database::new();
     let cases = [
         (("RGRID_DATA_DIR", "/proc/nowhere"), "data_dir"),
@@ -62,41 +62,42 @@ fn what_is_wrong_is_told_with_what_to_fix() {
     ];
     for (setting, words) in cases {
         let open = ("RGRID_AUTH__I_KNOW_THIS_IS_OPEN", "true");
-        let sick = doctor(&database, &[setting, open]);
-        let said = said(&sick);
-        assert!(!sick.status.success(), "{setting:?}:\n{said}");
+        let output = doctor(&database, &[setting, open]);
+        let said = said(&output);
+        assert!(!output.status.success(), "{setting:?}:\n{said}");
         let failed: Vec<_> = said.lines().filter(|line| line.starts_with("failed ")).collect();
         assert!(failed.iter().any(|line| line.contains(words)), "{setting:?}: {failed:?}");
     }
 }
 
 #[test]
-fn the_page_of_settings_is_what_the_defaults_say() {
+fn the_settings_page_is_up_to_date() {
     let printed =
         Command::new(env!("CARGO_BIN_EXE_rgridd")).args(["settings", "--markdown"]).output().unwrap();
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/settings.md"))
         .unwrap_or_default();
-    let mend = "docs/settings.md is not true any more: cargo run -p rgridd -- settings --markdown > docs/settings.md";
-    assert!(page == String::from_utf8(printed.stdout).unwrap(), "{mend}");
+    let fix =
+        "docs/settings.md is outdated; run: cargo run -p rgridd -- settings --markdown > docs/settings.md";
+    assert!(page == String::from_utf8(printed.stdout).unwrap(), "{fix}");
 }
 
 #[test]
-fn the_command_line_names_a_worker_that_is_silent() {
+fn the_cli_reports_a_silent_worker() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).named("here").start();
     assert_eq!(daemon.cli().run(&["doctor"]).code, 0);
-    // `back` was killed as well, but came back and was stopped.
+    // `back` was killed too, but started again and was stopped properly.
     database.execute(
         "INSERT INTO workers (id, name, slots, started_at, last_seen, stopped_at) VALUES
          ('worker_1', 'gone', 2, now() - interval '1 hour', now() - interval '5 minutes', NULL),
          ('worker_2', 'back', 2, now() - interval '1 hour', now() - interval '20 minutes', NULL),
          ('worker_3', 'back', 2, now() - interval '10 minutes', now() - interval '5 minutes', now())",
     );
-    let sick = daemon.cli().run(&["doctor"]);
-    assert_eq!(sick.code, 1, "{sick:?}");
-    let failed: Vec<_> = sick.stdout.lines().filter(|line| line.starts_with("failed ")).collect();
-    assert_eq!(failed.len(), 1, "{sick:?}");
-    assert!(failed[0].starts_with("failed  worker gone: has not been heard of for "), "{sick:?}");
-    assert!(failed[0].ends_with("; is its host down?"), "{sick:?}");
-    assert!(sick.stdout.contains("ok      worker here: 0 of 2 slots taken"), "{sick:?}");
+    let output = daemon.cli().run(&["doctor"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    let failed: Vec<_> = output.stdout.lines().filter(|line| line.starts_with("failed ")).collect();
+    assert_eq!(failed.len(), 1, "{output:?}");
+    assert!(failed[0].starts_with("failed  worker gone: has not been heard of for "), "{output:?}");
+    assert!(failed[0].ends_with("; is its host down?"), "{output:?}");
+    assert!(output.stdout.contains("ok      worker here: 0 of 2 slots taken"), "{output:?}");
 }

@@ -1,4 +1,4 @@
-//! What is kept, what goes, and what happens when there is no more room.
+//! Retention limits and the disk budget.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn sweeping(database: &Database) -> DaemonBuilder {
     DaemonBuilder::plain(database).with("RGRID_RETENTION__SWEEP_EVERY", "200ms")
 }
 
-/// As if it had ended so long ago.
+/// Moves the execution's times into the past.
 fn make_older(database: &Database, id: &str, age: &str) {
     let older = format!(
         "UPDATE executions SET created_at = created_at - interval '{age}', started_at = started_at - interval '{age}',
@@ -37,7 +37,7 @@ fn make_older(database: &Database, id: &str, age: &str) {
 }
 
 #[test]
-fn outputs_go_first_then_executions_then_contents() {
+fn outputs_are_deleted_first_then_executions_then_contents() {
     let database = Database::new();
     let daemon = sweeping(&database).start();
     let http = daemon.http();
@@ -61,17 +61,17 @@ fn outputs_go_first_then_executions_then_contents() {
     );
     let kept = http.execution(&fresh);
     assert_eq!((&kept["stdout"], kept["outputs"].as_array().unwrap().len()), (&json!("fresh\n"), 1));
-    // What is left is named: three scripts less one, one output.
-    wait_until("contents that nobody names are gone", Duration::from_secs(20), || {
+    // Three blobs are still referenced: two scripts and one output file.
+    wait_until("unreferenced contents are deleted", Duration::from_secs(20), || {
         (database.number("SELECT count(*) FROM blobs") == 3).then_some(())
     });
-    // The script is still there, so it can be run again.
+    // The script is kept, so the execution can be retried.
     let again = http.post(&format!("/api/v1/executions/{old}/retry"), &json!({}));
     assert_eq!(http.wait(again.json()["id"].as_str().unwrap())["stdout"], "old\n");
 }
 
 #[test]
-fn only_so_many_are_kept_and_what_runs_is_never_touched() {
+fn the_newest_executions_are_kept_and_running_ones_are_never_deleted() {
     let database = Database::new();
     let daemon = sweeping(&database).with("RGRID_RETENTION__MAX_EXECUTIONS", "3").start();
     let http = daemon.http();
@@ -84,9 +84,9 @@ fn only_so_many_are_kept_and_what_runs_is_never_touched() {
     assert_eq!(http.wait(&running)["stdout"], "still here\n");
 }
 
-/// Each submission brings 2 MiB of its own and leaves 1 MiB; the budget is 12 MiB.
+/// Each submission uploads 2 MiB and writes 1 MiB; the budget is 12 MiB.
 #[test]
-fn the_budget_is_never_passed_and_old_outputs_make_room() {
+fn the_disk_budget_is_never_exceeded_and_old_outputs_are_deleted() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).with("RGRID_RETENTION__DISK_BUDGET", "12MiB").start();
     let http = daemon.http();
@@ -97,14 +97,14 @@ fn the_budget_is_never_passed_and_old_outputs_make_room() {
         let now = stored(&database);
         assert!(now <= 12 * MIB as i64, "{now} bytes after submission {n}");
     }
-    assert!(database.number("SELECT count(*) FROM executions") < 12, "the oldest made room");
+    assert!(database.number("SELECT count(*) FROM executions") < 12, "the oldest executions were deleted");
 }
 
 #[test]
-fn environments_count_and_the_one_used_longest_ago_goes_before_any_output() {
+fn the_least_recently_used_environment_is_deleted_before_any_output() {
     let index = Index::new().with_module("hello", "1.0").with_module("other", "1.0");
     let database = Database::new();
-    // Wide, until the sizes are known.
+    // Without a tight budget, until the sizes are known.
     let builder = DaemonBuilder::plain(&database)
         .slots(1)
         .with("RGRID_SANDBOX__PARKED", "0")
@@ -121,7 +121,7 @@ fn environments_count_and_the_one_used_longest_ago_goes_before_any_output() {
     database.connect().batch_execute(an_hour_ago).unwrap();
     let newest = database.text("SELECT volume FROM environments ORDER BY last_used_at DESC LIMIT 1");
 
-    // Room for what there is but half an environment.
+    // A budget that lacks a quarter of the environments' size.
     let sizes = database.number("SELECT sum(size_bytes) FROM environments");
     let most = stored(&database) + sizes - sizes / 4;
     let sweeping = builder.with("RGRID_RETENTION__SWEEP_EVERY", "200ms");
@@ -134,7 +134,7 @@ fn environments_count_and_the_one_used_longest_ago_goes_before_any_output() {
 }
 
 #[test]
-fn images_that_were_pulled_count_and_one_that_is_idle_goes_before_any_output() {
+fn an_idle_image_is_deleted_before_any_output() {
     let database = Database::new();
     let builder = DaemonBuilder::plain(&database).with("RGRID_RETENTION__DISK_BUDGET", "12MiB");
     let daemon = builder.start();
@@ -142,7 +142,7 @@ fn images_that_were_pulled_count_and_one_that_is_idle_goes_before_any_output() {
         daemon.http().submit_with("print('kept')", json!({ "files": [file("in.bin", &vec![1; 2 * MIB])] }));
     assert_eq!(daemon.http().wait(&first)["status"], "completed");
     assert_eq!(daemon.stop(), 0);
-    // On another host, so that this one's worker does not look after them.
+    // On another host, so that this worker does not manage them.
     let image = |name: &str, used: &str| {
         format!(
             "INSERT INTO images (engine, image, name, size_bytes, last_used_at)
@@ -153,7 +153,7 @@ fn images_that_were_pulled_count_and_one_that_is_idle_goes_before_any_output() {
     for (name, used) in [("older", "3 days"), ("old", "2 days"), ("used", "1 hour")] {
         database.execute(&image(name, used));
     }
-    // Together they are beyond the budget, and without the oldest there is room again.
+    // Together they exceed the budget; without the oldest they fit.
     let daemon = builder.start();
     let http = daemon.http();
     let second = http.submit_with("print('kept')", json!({ "files": [file("in.bin", &vec![2; MIB / 2])] }));
@@ -163,14 +163,14 @@ fn images_that_were_pulled_count_and_one_that_is_idle_goes_before_any_output() {
     assert_eq!(database.text(retired), "older");
     let third = http.submit_with("print('kept')", json!({ "files": [file("in.bin", &vec![3; 3 * MIB])] }));
     assert_eq!(http.wait(&third)["status"], "completed");
-    assert_eq!(database.text(retired), "old older", "what was used today stays");
+    assert_eq!(database.text(retired), "old older", "the recently used image is kept");
     for id in [first, second, third] {
         assert_eq!(http.execution(&id)["stdout"], "kept\n");
     }
 }
 
 #[test]
-fn when_nothing_may_go_a_submission_is_refused_with_words() {
+fn a_submission_is_rejected_if_nothing_can_be_deleted() {
     let database = Database::new();
     let daemon: Daemon =
         DaemonBuilder::plain(&database).role("api").with("RGRID_RETENTION__DISK_BUDGET", "6MiB").start();

@@ -1,4 +1,4 @@
-//! Acceptance: many runs in a row leave nothing behind and pile nothing up.
+//! Many consecutive executions leak nothing.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -10,12 +10,12 @@ use crate::support::{DaemonBuilder, Database, containers_of, environments_of, sa
 const RUNS: usize = 200;
 const AFTER: usize = 20;
 const POOL: i64 = 4;
-/// Those that listen, and this test's own.
+/// The connections that listen for notifications, and this test's own.
 const BESIDES: i64 = 3;
-/// What an allocator may keep of what it had.
+/// Memory that the allocator may retain.
 const MEMORY: u64 = 16 << 20;
 
-/// On both slots: those after and those before the comparison alike, so that pools have grown before it.
+/// Uses both slots before and after the comparison, so that pools have reached their size before it.
 fn two_at_a_time(runs: Range<usize>, run: impl Fn(usize) -> Duration + Sync) -> Vec<Duration> {
     std::thread::scope(|scope| {
         let halves = [0, 1].map(|half| {
@@ -27,7 +27,7 @@ fn two_at_a_time(runs: Range<usize>, run: impl Fn(usize) -> Duration + Sync) -> 
 }
 
 #[test]
-fn two_hundred_runs_in_a_row_leave_everything_as_it_was_after_the_first_twenty() {
+fn two_hundred_executions_use_no_more_resources_than_the_first_twenty() {
     let database = Database::new();
     let daemon =
         DaemonBuilder::on(&database).slots(2).with("RGRID_DATABASE__CONNECTIONS", &POOL.to_string()).start();
@@ -50,11 +50,9 @@ fn two_hundred_runs_in_a_row_leave_everything_as_it_was_after_the_first_twenty()
 
     let mut times = two_at_a_time(AFTER..RUNS, run);
     daemon.assert_holds_no_more_than(before);
-    wait_until("no container is left but what is parked", Duration::from_secs(30), || {
-        (parked() <= 2).then_some(())
-    });
+    wait_until("only parked containers are left", Duration::from_secs(30), || (parked() <= 2).then_some(()));
     assert_eq!(environments_of(&cluster), Vec::<String>::new());
-    // A pool keeps what it opened, up to `database.connections`: it may have grown, but not beyond.
+    // The pool keeps its connections and may still grow up to `database.connections`.
     assert!(connections() <= connected.max(POOL + BESIDES), "{connected} → {} connections", connections());
     let now = daemon.holdings();
     assert!(now.memory <= before.memory + MEMORY, "{} → {} bytes", before.memory, now.memory);

@@ -1,21 +1,32 @@
-//! Story NEW-1: the worker daemon. Its drain is in `it/drain.rs`, claims by many of them in `it/many_daemons.rs`.
+//! Story NEW-1: the worker. `operations::drain` and `queue::many_daemons` cover draining and several workers.
 
 use std::time::Duration;
 
+use diesel::connection::SimpleConnection;
 use serde_json::Value;
 
-use crate::acceptance::tier2::{daemon, default_setting};
+use crate::acceptance::stories::{daemon, default_setting};
 use crate::support::{DaemonBuilder, Database, wait_until};
 
 #[test]
-fn new_1_the_queue_is_looked_at_every_5_seconds_and_claimed_with_skip_locked() {
+fn new_1_a_claim_skips_an_execution_that_another_transaction_has_locked() {
     assert_eq!(default_setting("worker.poll_interval"), "5s");
-    let queue = include_str!("../../../../src/store/queue/claim.rs");
-    assert!(queue.contains("FOR UPDATE SKIP LOCKED"));
+    let database = Database::new();
+    let api = DaemonBuilder::plain(&database).role("api").start();
+    let http = api.http();
+    let (locked, free) = (http.submit("print('locked')"), http.submit("print('free')"));
+    let mut other = database.connect();
+    let lock = format!("BEGIN; SELECT 1 FROM executions WHERE id = '{locked}' FOR UPDATE");
+    other.batch_execute(&lock).unwrap();
+    let _worker = DaemonBuilder::plain(&database).role("worker").start();
+    assert_eq!(http.wait(&free)["stdout"], "free\n");
+    assert_eq!(http.execution(&locked)["status"], "queued");
+    other.batch_execute("ROLLBACK").unwrap();
+    assert_eq!(http.wait(&locked)["stdout"], "locked\n");
 }
 
 #[test]
-fn new_1_no_more_run_at_once_than_there_are_slots() {
+fn new_1_no_more_executions_run_than_there_are_slots() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(2).start();
     let http = daemon.http();
@@ -36,7 +47,7 @@ fn new_1_no_more_run_at_once_than_there_are_slots() {
 }
 
 #[test]
-fn new_1_each_step_is_logged_with_the_ids() {
+fn new_1_each_transition_is_logged_with_its_ids() {
     let (_database, daemon) = daemon();
     let http = daemon.http();
     let (good, bad) = (http.submit("print(1)"), http.submit("raise SystemExit(2)"));
@@ -45,7 +56,7 @@ fn new_1_each_step_is_logged_with_the_ids() {
     }
     let steps = |id: &str| -> Vec<String> {
         let lines = daemon.log();
-        let lines = lines.iter().map(|line| serde_json::from_str::<Value>(line).expect("a line is no JSON"));
+        let lines = lines.iter().map(|line| serde_json::from_str::<Value>(line).expect("each line is JSON"));
         let own = lines.filter(|line| line["execution"] == id);
         let told = own.filter(|line| {
             line["ts"].is_string()
@@ -54,15 +65,17 @@ fn new_1_each_step_is_logged_with_the_ids() {
         });
         told.map(|line| line["msg"].as_str().unwrap().to_owned()).collect()
     };
-    // The last line is written a moment after the result can be seen.
+    // The last line is logged shortly after the result is visible.
     for (id, end) in [(&good, "completed"), (&bad, "failed")] {
         let story = ["claimed", "running", end];
-        wait_until("each step is in the log", Duration::from_secs(10), || (steps(id) == story).then_some(()));
+        wait_until("each transition is in the log", Duration::from_secs(10), || {
+            (steps(id) == story).then_some(())
+        });
     }
 }
 
 #[test]
-fn new_1_a_terminal_gets_lines_for_people() {
+fn new_1_the_terminal_format_is_not_json() {
     let database = Database::new();
     let mut daemon = DaemonBuilder::plain(&database).with("RGRID_LOG__FORMAT", "terminal").serving();
     let (read, write) = std::io::pipe().unwrap();

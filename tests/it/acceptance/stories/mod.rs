@@ -1,5 +1,5 @@
-//! The ten stories of Tier 2 as their users meet them, each through the real CLI and API. What other files
-//! show already is not shown again: `scripts/report` names those tests beside each story.
+//! The acceptance stories, tested through the real CLI and API. `scripts/report` also lists the tests in other modules
+//! that cover a story.
 
 mod dependencies;
 mod environment;
@@ -26,17 +26,21 @@ fn daemon() -> (Database, Daemon) {
     (database, daemon)
 }
 
-/// Submits it, waits for its end however it ends, and gives its id.
+/// Submits a script, waits until it has ended in any way, and returns the ID.
 fn ended(cli: &Cli, arguments: &[&str]) -> String {
     let id = cli.ok(&[&["run", "-q"], arguments].concat()).trim().to_owned();
     cli.run(&["wait", &id]);
     id
 }
 
-/// Fails with exactly these words on stderr, nothing on stdout, and this code.
-fn assert_refused(cli: &Cli, arguments: &[&str], code: i32, words: &str) {
-    let said = cli.run(arguments);
-    assert_eq!((said.code, said.stdout.as_str(), said.stderr.as_str()), (code, "", words), "{arguments:?}");
+/// The command must print exactly this on stderr, nothing on stdout, and exit with this code.
+fn assert_refused(cli: &Cli, arguments: &[&str], code: i32, stderr: &str) {
+    let output = cli.run(arguments);
+    assert_eq!(
+        (output.code, output.stdout.as_str(), output.stderr.as_str()),
+        (code, "", stderr),
+        "{arguments:?}"
+    );
 }
 
 fn default_setting(name: &str) -> String {

@@ -1,10 +1,10 @@
-//! Story NEW-2: output is kept, in columns of its own, up to a limit.
+//! Story NEW-2: output is stored in separate columns, up to a limit.
 
-use crate::acceptance::tier2::{daemon, ended};
+use crate::acceptance::stories::{daemon, ended};
 use crate::support::{DaemonBuilder, Database};
 
 #[test]
-fn new_2_stdout_and_stderr_have_text_columns_of_their_own() {
+fn new_2_stdout_and_stderr_have_separate_text_columns() {
     let (database, daemon) = daemon();
     let cli = daemon.cli();
     cli.write("both.py", "import sys; print('out'); print('err', file=sys.stderr)");

@@ -1,12 +1,12 @@
-//! The systemd unit: what it names exists, and it leaves the daemon the time that it needs.
+//! The systemd unit gives the daemon enough time to stop.
 
 use std::fs;
 use std::path::Path;
 
-use crate::acceptance::tier2::default_setting;
+use crate::acceptance::stories::default_setting;
 
 #[test]
-fn new_1_the_unit_gives_the_daemon_more_time_to_stop_than_it_takes_to_drain() {
+fn new_1_the_unit_allows_more_time_to_stop_than_the_daemon_needs_to_drain() {
     let unit =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/systemd/rgridd.service"))
             .unwrap();

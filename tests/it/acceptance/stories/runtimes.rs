@@ -1,13 +1,13 @@
-//! Story 2-3: runtimes by name and alias; adding one is four lines.
+//! Story 2-3: runtimes are selected by name or alias, and added with four lines.
 
-use crate::acceptance::tier2::{assert_refused, daemon};
+use crate::acceptance::stories::{assert_refused, daemon};
 use crate::support::{DaemonBuilder, Database};
 
 const AVAILABLE: &str =
     "available: python:3.9, python:3.10, python:3.11, python:3.12, bash, node:20, ruby:3.3";
 
 #[test]
-fn story_2_3_the_list_is_exactly_the_images_with_the_default_marked() {
+fn story_2_3_the_list_contains_all_images_and_marks_the_default() {
     let (_database, daemon) = daemon();
     let expected = "\
 python:3.9-slim
@@ -22,7 +22,7 @@ ruby:3.3-slim
 }
 
 #[test]
-fn story_2_3_an_alias_means_its_runtime() {
+fn story_2_3_an_alias_selects_its_runtime() {
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
     cli.write("version.py", "import sys; print('%d.%d' % sys.version_info[:2])");
@@ -41,7 +41,7 @@ fn story_2_3_an_alias_means_its_runtime() {
 }
 
 #[test]
-fn story_2_3_an_unknown_name_is_refused_with_the_nearest_match_and_the_list() {
+fn story_2_3_an_unknown_name_is_rejected_with_the_closest_match_and_the_list() {
     let (database, daemon) = daemon();
     let cli = daemon.cli();
     cli.write("a.py", "1");
@@ -59,7 +59,7 @@ fn story_2_3_an_unknown_name_is_refused_with_the_nearest_match_and_the_list() {
 }
 
 #[test]
-fn story_2_3_four_lines_of_toml_are_a_runtime() {
+fn story_2_3_four_lines_of_toml_add_a_runtime() {
     let four = "\
 [runtimes.sed]
 image = \"debian:bookworm-slim\"

@@ -1,12 +1,12 @@
-//! Story 2-7: variables for the script.
+//! Story 2-7: environment variables.
 
-use crate::acceptance::tier2::{assert_refused, daemon};
+use crate::acceptance::stories::{assert_refused, daemon};
 
 const SHOW: &str = "import os\nfor k in 'A', 'B', 'C', 'D', 'E': print(k, repr(os.environ.get(k)))";
 const RULE: &str = "is not a valid environment variable name: use letters, digits and _, not starting with a digit, as in API_KEY";
 
 #[test]
-fn story_2_7_values_may_hold_anything_and_the_command_line_wins_over_files() {
+fn story_2_7_values_may_contain_anything_and_options_override_files() {
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
     cli.write("show.py", SHOW);
@@ -29,7 +29,7 @@ fn story_2_7_values_may_hold_anything_and_the_command_line_wins_over_files() {
 }
 
 #[test]
-fn story_2_7_a_name_without_a_value_is_taken_from_here() {
+fn story_2_7_a_name_without_a_value_takes_it_from_the_callers_environment() {
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
     cli.write("show.py", SHOW);
@@ -41,7 +41,7 @@ fn story_2_7_a_name_without_a_value_is_taken_from_here() {
 }
 
 #[test]
-fn story_2_7_a_wrong_variable_is_told_with_its_reason_and_how_it_should_look() {
+fn story_2_7_an_invalid_variable_is_rejected_with_the_rule() {
     let (database, daemon) = daemon();
     let cli = daemon.cli();
     cli.write("show.py", SHOW);

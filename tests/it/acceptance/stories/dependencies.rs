@@ -1,12 +1,12 @@
-//! Story 2-4: what a script requires, through the CLI. How it is installed: `it/dependencies.rs`.
+//! Story 2-4: dependencies, through the CLI. `environments::dependencies` tests the install.
 
-use crate::acceptance::tier2::daemon;
+use crate::acceptance::stories::daemon;
 use crate::support::Index;
 
 const SHOW: &str = "import hello; print(hello.VERSION)";
 
 #[test]
-fn story_2_4_a_file_beside_the_script_one_that_is_named_and_pep_723_are_each_installed() {
+fn story_2_4_requirements_files_and_pep_723_metadata_are_installed() {
     let index =
         Index::new().with_module("hello", "1.0").with_module("hello", "2.0").with_module("hello", "3.0");
     let (_database, daemon) = daemon();
@@ -14,7 +14,7 @@ fn story_2_4_a_file_beside_the_script_one_that_is_named_and_pep_723_are_each_ins
     cli.write("requirements.txt", index.requirements("hello==1.0"));
     cli.write("two.txt", index.requirements("hello==2.0"));
     cli.write("show.py", SHOW);
-    // pip's options are lines of requirements, which inline metadata holds one by one.
+    // Inline metadata accepts pip's options as separate items.
     let lines = index.requirements("hello==3.0");
     let listed: Vec<String> = lines.lines().map(|line| format!("#   {line:?},\n")).collect();
     let inline = format!("# /// script\n# dependencies = [\n{}# ]\n# ///\n{SHOW}\n", listed.concat());
@@ -35,7 +35,7 @@ fn story_2_4_a_file_beside_the_script_one_that_is_named_and_pep_723_are_each_ins
 }
 
 #[test]
-fn story_2_4_requires_python_chooses_a_runtime_that_fits() {
+fn story_2_4_requires_python_selects_a_matching_runtime() {
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
     let script =
@@ -45,7 +45,7 @@ fn story_2_4_requires_python_chooses_a_runtime_that_fits() {
 }
 
 #[test]
-fn story_2_4_an_import_that_nobody_provides_is_suggested_and_is_no_error() {
+fn story_2_4_a_missing_import_is_a_suggestion_and_not_an_error() {
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
     let script = "\
@@ -80,7 +80,7 @@ print('fine')
 }
 
 #[test]
-fn story_2_4_the_standard_library_is_that_of_the_runtime() {
+fn story_2_4_the_standard_library_depends_on_the_runtime() {
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
     cli.write("toml.py", "try:\n    import tomllib\nexcept ImportError:\n    print('none')\n");

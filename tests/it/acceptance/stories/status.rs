@@ -1,11 +1,11 @@
-//! Story 8-1: `rgrid status` tells where an execution stands, in the lines of the contract.
+//! Story 8-1: `rgrid status` prints the lines of the contract.
 
 use serde_json::{Value, json};
 
-use crate::acceptance::tier2::{assert_refused, daemon, ended};
+use crate::acceptance::stories::{assert_refused, daemon, ended};
 use crate::support::{Cli, DaemonBuilder, Database};
 
-/// The lines of `rgrid status`, with the times taken out.
+/// The lines of `rgrid status` without the times.
 fn lines(cli: &Cli, id: &str) -> Vec<String> {
     cli.ok(&["status", id]).lines().map(without_time).collect()
 }
@@ -19,14 +19,13 @@ fn without_time(line: &str) -> String {
     }
 }
 
-/// As `Duration:` has it.
 fn duration(line: &str) -> bool {
     let value = line.strip_prefix("Duration: ").unwrap();
     value.ends_with('s') && value.starts_with(|c: char| c.is_ascii_digit())
 }
 
 #[test]
-fn story_8_1_a_queued_and_a_running_one_leave_out_what_has_no_value_yet() {
+fn story_8_1_lines_without_a_value_are_omitted() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).slots(1).start();
     let (cli, http) = (daemon.cli(), daemon.http());
@@ -54,7 +53,7 @@ fn story_8_1_a_queued_and_a_running_one_leave_out_what_has_no_value_yet() {
 }
 
 #[test]
-fn story_8_1_a_completed_and_a_failed_one_tell_everything() {
+fn story_8_1_an_ended_execution_has_all_lines() {
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
     cli.write("good.py", "print('fine')");
@@ -75,7 +74,7 @@ fn story_8_1_a_completed_and_a_failed_one_tell_everything() {
 }
 
 #[test]
-fn story_8_1_json_is_the_apis_own_document() {
+fn story_8_1_json_is_the_document_of_the_api() {
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
     cli.write("env.py", "print('x')");
@@ -97,11 +96,11 @@ fn story_8_1_json_is_the_apis_own_document() {
 }
 
 #[test]
-fn story_8_1_a_short_id_is_enough_and_unknown_is_told_from_ambiguous() {
+fn story_8_1_a_unique_prefix_is_accepted_and_an_ambiguous_one_rejected() {
     let (database, daemon) = daemon();
     let cli = daemon.cli();
     let ids = [daemon.http().submit("1"), daemon.http().submit("2")];
-    // Ids begin with the time: these differ early enough to be shortened.
+    // IDs begin with the time; these differ early enough to be shortened.
     let known = ["exec_0aaa00000000000000000000aa", "exec_0aab00000000000000000000bb"];
     for (id, known) in ids.iter().zip(known) {
         daemon.http().wait(id);
@@ -111,7 +110,7 @@ fn story_8_1_a_short_id_is_enough_and_unknown_is_told_from_ambiguous() {
         ));
     }
     assert!(cli.ok(&["status", "exec_0aab"]).starts_with(&format!("Execution: {}\n", known[1])));
-    // Without `exec_` too.
+    // Also without `exec_`.
     assert!(cli.ok(&["status", "0aaa"]).starts_with(&format!("Execution: {}\n", known[0])));
     let ambiguous = "error: the ID is ambiguous: 2 executions begin with it; use a longer prefix\n";
     assert_refused(&cli, &["status", "exec_0aa"], 1, ambiguous);

@@ -1,4 +1,4 @@
-//! Story NEW-3: what `make migrate` and `make migrate-upgrade` run. The schema itself: `it/migrations.rs`.
+//! Story NEW-3: `make migrate` and `make migrate-upgrade`. `operations::migrations` tests the schema.
 
 use std::process::Command;
 
@@ -19,7 +19,7 @@ fn daemon_script(database: &Database, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn new_3_make_migrate_tells_what_is_pending_and_make_migrate_upgrade_applies_it() {
+fn new_3_make_migrate_lists_pending_migrations_and_make_migrate_upgrade_applies_them() {
     let database = Database::new();
     let pending = daemon_script(&database, &["migrate", "status"]);
     assert!(pending.contains("pending") && !pending.contains("applied"), "{pending}");

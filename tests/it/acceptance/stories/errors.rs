@@ -1,4 +1,4 @@
-//! Story NEW-4: every way to fail has its words, and its hint.
+//! Story NEW-4: every failure has a message and a hint.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::acceptance::tier2::{assert_refused, daemon};
+use crate::acceptance::stories::{assert_refused, daemon};
 use crate::support::{Cli, DaemonBuilder, Database, Index, docker, sandboxes_of, try_docker, wait_until};
 
-/// What fails, and what its sentence begins with.
+/// Failure kind, script, and the beginning of the error message.
 const WAYS: [(&str, &str, &str); 5] = [
     ("exit", "raise SystemExit(3)", "the script ended with exit code 3"),
     ("exit", "import os; os.kill(os.getpid(), 11)", "the script was ended by signal 11 (SIGSEGV)"),
@@ -18,7 +18,7 @@ const WAYS: [(&str, &str, &str); 5] = [
     ("install", "1", "the requirements could not be installed"),
 ];
 
-fn assert_told(cli: &Cli, end: &Value, kind: &str, words: &str) {
+fn assert_explained(cli: &Cli, end: &Value, kind: &str, words: &str) {
     assert_eq!((end["status"].as_str(), end["failure_kind"].as_str()), (Some("failed"), Some(kind)), "{end}");
     let error = end["execution_error"].as_str().unwrap();
     assert!(error.starts_with(words), "{error}");
@@ -30,11 +30,11 @@ fn assert_told(cli: &Cli, end: &Value, kind: &str, words: &str) {
         "{waited:?}"
     );
     let why = cli.ok(&["why", id]);
-    assert!(why.contains("rgrid "), "no command that mends it: {why}");
+    assert!(why.contains("rgrid "), "no command that fixes it: {why}");
 }
 
 #[test]
-fn new_4_a_script_that_fails_says_why_with_a_hint() {
+fn new_4_a_failed_script_has_an_error_and_a_hint() {
     let index = Index::new();
     let (_database, daemon) = daemon();
     let (cli, http) = (daemon.cli(), daemon.http());
@@ -43,23 +43,23 @@ fn new_4_a_script_that_fails_says_why_with_a_hint() {
         if kind == "install" {
             more = json!({ "requirements": index.requirements("does-not-exist") });
         }
-        assert_told(&cli, &http.wait(&http.submit_with(script, more)), kind, words);
+        assert_explained(&cli, &http.wait(&http.submit_with(script, more)), kind, words);
     }
 }
 
 #[test]
-fn new_4_files_that_cannot_be_kept_and_our_own_mistakes_say_so_with_a_hint() {
+fn new_4_lost_output_files_and_internal_errors_have_a_hint() {
     let database = Database::new();
     let builder = DaemonBuilder::plain(&database).slots(1).with("RGRID_RETENTION__DISK_BUDGET", "2MiB");
     let daemon = builder.failing("run.following=panic").start();
     let (cli, http) = (daemon.cli(), daemon.http());
     let end = http.wait(&http.submit("import time; time.sleep(30)"));
-    assert_told(&cli, &end, "internal", "");
+    assert_explained(&cli, &end, "internal", "");
     let end =
         http.wait(&http.submit("import os; open('random', 'wb').write(os.urandom(3 << 20)); print('done')"));
     let words =
         "the script ended well, but its files were not kept: the 2 MiB that this server may store are full";
-    assert_told(&cli, &end, "output", words);
+    assert_explained(&cli, &end, "output", words);
     assert_eq!(
         (&end["stdout"], &end["exit_code"], &end["outputs"]),
         (&json!("done\n"), &json!(0), &json!([]))
@@ -67,16 +67,16 @@ fn new_4_files_that_cannot_be_kept_and_our_own_mistakes_say_so_with_a_hint() {
 }
 
 #[test]
-fn new_4_what_happens_to_a_script_from_outside_says_so_with_a_hint() {
+fn new_4_a_missing_image_and_a_killed_sandbox_have_a_hint() {
     let database = Database::new();
     let without_image =
         "[runtimes.test]\nimage = \"rgrid.invalid/none:1\"\ncommand = [\"x\"]\npull = \"never\"\n";
-    // Nothing is parked: the one container is the script's.
+    // Without parked sandboxes, the only container is the script's.
     let builder = DaemonBuilder::plain(&database).with("RGRID_SANDBOX__PARKED", "0");
     let daemon = builder.with_config(without_image).start();
     let (cli, http) = (daemon.cli(), daemon.http());
     let end = http.wait(&http.submit_with("1", json!({ "runtime": "test" })));
-    assert_told(&cli, &end, "image", "");
+    assert_explained(&cli, &end, "image", "");
     assert!(end["execution_error"].as_str().unwrap().contains("rgrid.invalid/none:1"), "{end}");
 
     let id = http.submit("import time; print('begun'); time.sleep(60)");
@@ -84,11 +84,16 @@ fn new_4_what_happens_to_a_script_from_outside_says_so_with_a_hint() {
     for container in sandboxes_of(&database.cluster()) {
         docker(&["kill", &container]);
     }
-    assert_told(&cli, &http.wait(&id), "lost", "the sandbox was ended from outside while the script ran");
+    assert_explained(
+        &cli,
+        &http.wait(&id),
+        "lost",
+        "the sandbox was ended from outside while the script ran",
+    );
 }
 
 #[test]
-fn new_4_more_than_ten_minutes_can_not_be_asked_for() {
+fn new_4_a_timeout_above_ten_minutes_is_rejected() {
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
     cli.write("a.py", "1");
@@ -103,7 +108,7 @@ fn new_4_more_than_ten_minutes_can_not_be_asked_for() {
 }
 
 #[test]
-fn new_4_the_deadline_ends_everything_in_the_container() {
+fn new_4_the_timeout_kills_all_processes_in_the_container() {
     let (database, daemon) = daemon();
     let script = "\
 import os, signal, subprocess, time
@@ -114,14 +119,14 @@ time.sleep(600)
 ";
     let end = daemon.http().wait(&daemon.http().submit_with(script, json!({ "timeout_seconds": 5 })));
     assert_eq!((&end["failure_kind"], &end["stdout"]), (&json!("timeout"), &json!("begun\n")), "{end}");
-    wait_until("nothing sleeps any more", Duration::from_secs(30), || {
+    wait_until("no process sleeps any more", Duration::from_secs(30), || {
         let sleeps = |id: &String| try_docker(&["top", id]).is_ok_and(|top| top.contains("sleep 600"));
         (!sandboxes_of(&database.cluster()).iter().any(sleeps)).then_some(())
     });
 }
 
 #[test]
-fn new_4_no_server_a_wrong_key_and_a_wrong_address_have_each_their_own_words() {
+fn new_4_an_unreachable_server_a_wrong_key_and_a_wrong_address_have_distinct_errors() {
     let away = "error: cannot connect to http://127.0.0.1:1: connection refused\n  hint: start a server with `make up` or `rgridd`, or check the address (from RGRID_API_URL)\n";
     assert_refused(&Cli::new("http://127.0.0.1:1"), &["list"], 5, away);
 
@@ -187,7 +192,7 @@ fn not_rgrid() -> String {
     answers_all("200 OK", "Content-Type: text/html", "<html>It works!</html>")
 }
 
-/// A server that answers everything with this. Ends with the tests.
+/// A server that sends the same response to every request.
 fn answers_all(status: &str, headers: &str, body: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

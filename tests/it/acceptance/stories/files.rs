@@ -1,9 +1,9 @@
-//! Story 2-5: files go along, and what the script wrote comes back.
+//! Story 2-5: input and output files.
 
-use crate::acceptance::tier2::{assert_refused, daemon, ended};
+use crate::acceptance::stories::{assert_refused, daemon, ended};
 
 #[test]
-fn story_2_5_files_go_along_read_only_under_their_base_names_and_outputs_come_back() {
+fn story_2_5_inputs_are_read_only_under_their_base_names_and_outputs_are_returned() {
     let (database, daemon) = daemon();
     let cli = daemon.cli();
     std::fs::create_dir_all(cli.folder().join("in/deep")).unwrap();
@@ -26,7 +26,7 @@ pathlib.Path(sys.argv[2]).write_bytes(bytes(range(256)))
     let result = |name: &str| std::fs::read(cli.folder().join("results").join(name)).unwrap();
     assert_eq!((result("plots/a.txt"), result("output.bin")), (b"plot".to_vec(), (0..=255).collect()));
 
-    // The same contents again are not stored again.
+    // Identical contents are stored once.
     let blobs = database.number("SELECT count(*) FROM blobs");
     let id = ended(&cli, &["copy.py", "in/deep/data.csv", "output.bin"]);
     assert_eq!(database.number("SELECT count(*) FROM blobs"), blobs);
@@ -36,7 +36,7 @@ pathlib.Path(sys.argv[2]).write_bytes(bytes(range(256)))
 }
 
 #[test]
-fn story_2_5_what_cannot_go_along_is_told_by_name_and_nothing_is_submitted() {
+fn story_2_5_invalid_inputs_are_named_and_nothing_is_submitted() {
     let (database, daemon) = daemon();
     let cli = daemon.cli();
     for folder in ["x", "y"] {
@@ -50,7 +50,7 @@ fn story_2_5_what_cannot_go_along_is_told_by_name_and_nothing_is_submitted() {
     assert_refused(&cli, &["run", "s.py", "x"], 2, folder);
     assert_refused(&cli, &["run", "none.py"], 2, "error: cannot read none.py: no such file\n");
     assert_refused(&cli, &["run", "x"], 2, "error: x is a folder; name a script in it\n");
-    // Root may read what its mode forbids; memory at address 0 nobody may read.
+    // Root ignores file modes, but even root cannot read memory at address 0.
     std::os::unix::fs::symlink("/proc/self/mem", cli.folder().join("mem")).unwrap();
     let said = cli.run(&["run", "s.py", "mem"]);
     assert!(said.code == 2 && said.stderr.starts_with("error: cannot read mem: "), "{said:?}");
@@ -58,7 +58,7 @@ fn story_2_5_what_cannot_go_along_is_told_by_name_and_nothing_is_submitted() {
 }
 
 #[test]
-fn story_2_5_an_argument_that_names_no_file_is_passed_as_it_is() {
+fn story_2_5_an_argument_that_names_no_file_is_passed_unchanged() {
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
     cli.write("args.py", "import sys; print(sys.argv)");

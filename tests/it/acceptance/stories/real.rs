@@ -1,15 +1,15 @@
-//! Packages' own examples, not written for this. `make report` runs all of them, on two Pythons.
+//! Example scripts of packages. `make report` runs all of them on two Python versions.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::support::{Cli, DaemonBuilder, Database};
 
-/// Those that install little: folder, script, what it prints.
+/// Examples with small requirements: directory, script, expected output.
 const LIGHT: [(&str, &str, &str); 2] =
     [("csv", "petl_csv.py", "foo,bar\na,1\n"), ("json", "petl_json.py", "{\"bar\": 1, \"foo\": \"a\"}")];
 
-/// The folder with an example and its requirements.
+/// The directory with an example and its requirements.
 fn example(name: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let got = Command::new(root.join("scripts/examples")).arg(name).output().unwrap();

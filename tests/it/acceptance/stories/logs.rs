@@ -1,10 +1,10 @@
-//! Story 8-2: `rgrid logs` shows what a script said.
+//! Story 8-2: `rgrid logs` shows the output of a script.
 
-use crate::acceptance::tier2::{daemon, ended};
+use crate::acceptance::stories::{daemon, ended};
 use crate::support::Index;
 
 #[test]
-fn story_8_2_both_streams_have_their_heading_and_a_silent_one_is_told_as_empty() {
+fn story_8_2_each_stream_has_a_heading_and_an_empty_one_is_marked() {
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
     cli.write("hello.py", "print('Hello from RGrid!')");
@@ -20,12 +20,12 @@ fn story_8_2_both_streams_have_their_heading_and_a_silent_one_is_told_as_empty()
 }
 
 #[test]
-fn story_8_2_one_stream_is_its_bytes_alone() {
+fn story_8_2_a_single_stream_is_printed_unchanged() {
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
     cli.write("both.py", "import sys; sys.stdout.write('out\\x1b[1m'); sys.stderr.write('err\\n\\n')");
     let id = ended(&cli, &["both.py"]);
-    // Control characters too: stdout is no terminal here.
+    // Including control characters, because stdout is not a terminal.
     assert_eq!(cli.ok(&["logs", "--stdout", &id]), "out\x1b[1m");
     assert_eq!(cli.ok(&["logs", &id, "--stderr"]), "err\n\n");
     assert_eq!(cli.ok(&["logs", "--install", &id]), "");
@@ -33,7 +33,7 @@ fn story_8_2_one_stream_is_its_bytes_alone() {
 }
 
 #[test]
-fn story_8_2_install_shows_what_pip_said() {
+fn story_8_2_install_shows_the_output_of_pip() {
     let index = Index::new().with_module("hello", "1.0");
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
@@ -46,7 +46,7 @@ fn story_8_2_install_shows_what_pip_said() {
 }
 
 #[test]
-fn story_8_2_logs_of_a_running_script_are_what_it_said_so_far() {
+fn story_8_2_logs_of_a_running_script_show_its_output_so_far() {
     let (_database, daemon) = daemon();
     let (cli, http) = (daemon.cli(), daemon.http());
     let id = http.submit("import sys, time; print('first'); print('!', file=sys.stderr); time.sleep(60)");
@@ -63,14 +63,14 @@ fn story_8_2_logs_of_a_running_script_are_what_it_said_so_far() {
 }
 
 #[test]
-fn story_8_2_a_follow_shows_all_and_leaves_with_the_scripts_code() {
+fn story_8_2_following_shows_all_output_and_exits_with_the_scripts_code() {
     let (_database, daemon) = daemon();
     let cli = daemon.cli();
     let id =
         daemon.http().submit("import time; print('one'); time.sleep(1); print('two'); raise SystemExit(9)");
     let said = cli.run(&["logs", "-f", &id]);
     assert_eq!((said.code, said.stdout.as_str()), (9, "one\ntwo\n"), "{said:?}");
-    // Where it stands is told as well, as often as it changes.
+    // Each change of the status is printed as well.
     let rest: String =
         said.stderr.split_inclusive('\n').filter(|line| !line.starts_with("Status: ")).collect();
     assert!(rest.starts_with("error: the script ended with exit code 9\n  hint: "), "{said:?}");
