@@ -111,8 +111,8 @@ mod tests {
             max_size: Bytes(50),
             sweep_interval: Period(Duration::from_secs(1)),
         };
-        let cases: [(&[(u64, u64)], u64, &[usize]); 7] = [
-            (&[], 0, &[]),
+        for (unused, total, expected) in [
+            (&[] as &[(u64, u64)], 0, &[] as &[usize]),
             (&[(100, 10)], 10, &[]),
             (&[(101, 10)], 10, &[0]),
             (&[(90, 30), (80, 30)], 60, &[0]),
@@ -120,8 +120,7 @@ mod tests {
             // Environments that are in use count towards the total, but are not selected.
             (&[(90, 10)], 200, &[0]),
             (&[(200, 60), (90, 40)], 100, &[0]),
-        ];
-        for (unused, total, expected) in cases {
+        ] {
             let numbered = unused.iter().enumerate();
             let unused = numbered.map(|(n, (idle, size))| (n, Duration::from_secs(*idle), *size));
             assert_eq!(
