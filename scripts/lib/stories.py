@@ -5,7 +5,7 @@ A command is (line of bash, expected exit code, patterns that its output must co
 
 # The modules of tests/it to run.
 TEST_FILES = [
-    "acceptance::tier2::",
+    "acceptance::stories::",
     "acceptance::main_job::",
     "api::output::",
     "operations::migrations::",
@@ -209,7 +209,7 @@ STORIES = [
         "tests": [
             r"::new_4_",
             r"a_timeout_ends",
-            r"too_much_memory",
+            r"exceeding_the_memory_limit",
             r"^api::bad_input::",
             r"an_image_that_cannot_be_had",
         ],
@@ -242,7 +242,7 @@ STORIES = [
     {
         "id": "All",
         "title": "the tour",
-        "tests": [r"^acceptance::tier2::tour::", r"^acceptance::tier2::steady::", r"^acceptance::tier2::real::"],
+        "tests": [r"^acceptance::stories::tour::", r"^acceptance::stories::steady::", r"^acceptance::stories::real::"],
         "commands": [("$ROOT/examples/tour.sh", 0, ["queued → running → completed", "That was it, in"])],
     },
 ]
