@@ -1,12 +1,13 @@
-// Of two build scripts: which commit is built.
+// Shared by the build scripts of the daemon and the CLI.
 
-/// Such as `2e27433`. Where the sources come without a repository, as in an image's build, `RGRID_COMMIT` says it.
+/// The commit that is built, such as `2e27433`. `RGRID_COMMIT` sets it where there is no repository, as in the build of
+/// an image.
 pub fn commit() -> String {
     println!("cargo:rerun-if-env-changed=RGRID_COMMIT");
-    if let Some(given) = std::env::var("RGRID_COMMIT").ok().filter(|given| !given.is_empty()) {
-        return given;
+    if let Some(commit) = std::env::var("RGRID_COMMIT").ok().filter(|commit| !commit.is_empty()) {
+        return commit;
     }
-    // HEAD names a branch and stays as it is; its log grows with each commit and each change of branch.
+    // The log of HEAD changes with each commit and checkout; HEAD itself only contains the name of the branch.
     if let Some(path) = git(&["rev-parse", "--git-path", "logs/HEAD"])
         && std::path::Path::new(&path).exists()
     {
@@ -16,6 +17,6 @@ pub fn commit() -> String {
 }
 
 fn git(arguments: &[&str]) -> Option<String> {
-    let said = std::process::Command::new("git").args(arguments).output().ok()?;
-    said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_owned())
+    let output = std::process::Command::new("git").args(arguments).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -1,4 +1,4 @@
-//! Three machines with a Docker engine and a worker each, one API, one Postgres.
+//! Three machines, each with a Docker engine and a worker; one API and one Postgres.
 
 mod faults;
 mod growth;
@@ -19,7 +19,7 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// Without any worker.
+    /// Starts the API and Postgres, without workers.
     pub fn new() -> Self {
         let lan = Lan::of(&NAMES, &IMAGES);
         let postgres = Postgres::reachable_at(&lan.gateway());
@@ -27,7 +27,7 @@ impl Deployment {
         Self { api, postgres, lan }
     }
 
-    /// On that machine, with the label `machine=NAME`.
+    /// Starts a worker on this machine with the label `machine=NAME`.
     pub fn worker(&self, name: &'static str) -> Daemon {
         let machine = self.lan.machine(name);
         DaemonBuilder::at(&self.postgres.url_at(&self.lan.gateway()))
@@ -43,7 +43,7 @@ impl Deployment {
 }
 
 #[test]
-fn environments_and_files_come_to_each_machine_that_needs_them() {
+fn each_machine_gets_the_environments_and_files_that_it_needs() {
     let deployment = Deployment::new();
     let workers: Vec<Daemon> = NAMES.into_iter().map(|name| deployment.worker(name)).collect();
     let http = deployment.api.http();
@@ -66,7 +66,7 @@ fn environments_and_files_come_to_each_machine_that_needs_them() {
         assert!(run(name).contains("Successfully installed hello-1.0"), "each machine installs once");
         assert!(!run(name).contains("Successfully installed"), "and the next run there finds it");
     }
-    // One row of content, whatever machine reads it; an environment for each engine.
+    // All machines share one blob; each engine has its own environment.
     let contents = "SELECT count(*) FROM blobs WHERE content = 'forty-two'";
     assert_eq!(deployment.postgres.number(contents), 1);
     assert_eq!(deployment.postgres.number("SELECT count(DISTINCT engine) FROM environments"), 3);

@@ -1,4 +1,4 @@
-//! `compose.yaml` as a stack on a swarm of three machines: a worker each, and a rolling update under load.
+//! `compose.yaml` as a stack on a swarm of three machines, with a rolling update under load.
 //!
 //! Needs the images `rgrid:latest` (`make image`) and `postgres:17` on this host's engine.
 
@@ -16,10 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(240);
 const SCRIPTS: usize = 60;
 const FILES: [&str; 2] = ["compose.yaml", "packaging/swarm.yaml"];
 
-/// Left before its machines are switched off: a swarm starts again what is removed.
+/// Dropped before its machines are switched off, because a swarm restarts removed containers.
 struct Swarm {
     lan: Lan,
-    /// The engine's socket of each node, by the node's id: on real machines it has the same path everywhere.
+    /// The engine's socket of each node by node ID; on real machines all have the same path.
     sockets: tempfile::TempDir,
 }
 
@@ -64,7 +64,7 @@ impl Swarm {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Such as `3/3`.
+    /// Running and desired replicas, such as `3/3`.
     fn replicas(&self, service: &str) -> String {
         let filter = format!("name=rgrid_{service}");
         let told =
@@ -72,7 +72,7 @@ impl Swarm {
         told.split(' ').next().unwrap_or_default().to_owned()
     }
 
-    /// Where the API is, and a key of its.
+    /// A client of the API, with a new key.
     fn api(&self) -> Http {
         let on = |machine: &Machine| {
             machine.docker(&["ps", "-q", "--filter", "name=rgrid_api", "--filter", "health=healthy"])
@@ -100,7 +100,7 @@ impl Drop for Swarm {
 }
 
 #[test]
-fn a_stack_has_a_worker_on_each_node_and_is_updated_without_losing_a_run() {
+fn a_stack_is_updated_under_load_without_losing_an_execution() {
     let swarm = Swarm::new();
     swarm.deploy();
     wait_until("a worker on each node", PATIENCE, || (swarm.replicas("worker") == "3/3").then_some(()));
@@ -140,7 +140,7 @@ fn a_stack_has_a_worker_on_each_node_and_is_updated_without_losing_a_run() {
     assert!(first.is_disjoint(&second), "all were replaced: {first:?} {second:?}");
 }
 
-/// Ids of those that have not stopped.
+/// The IDs of the workers that have not stopped.
 fn workers(http: &Http) -> HashSet<String> {
     let workers = http.get("/api/v1/workers").json();
     let items = workers["items"].as_array().unwrap().iter();
