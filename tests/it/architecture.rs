@@ -28,7 +28,7 @@ const LIBRARIES: [(&str, &[&str]); 12] = [
     ("rgrid_init::", &["sandbox", "worker", "execution"]),
     ("signal_hook::", &["daemon"]),
     ("maud::", &["http"]),
-    ("prometheus_client::", &["metrics"]),
+    ("prometheus_client::", &["metrics", "http"]),
     ("hmac::", &["maintenance"]),
     ("ureq::", &["maintenance", "commands"]),
 ];

@@ -54,7 +54,7 @@ fn each_problem_is_reported_with_its_fix() {
     let cases = [
         (("RGRID_DATA_DIR", "/proc/nowhere"), "data_dir"),
         (("RGRID_HTTP__LISTEN", "192.0.2.1:80"), "http.listen"),
-        (("RGRID_SANDBOX__RUNTIME", "runnc"), "no runtime runnc; it has "),
+        (("RGRID_SANDBOX__RUNTIME", "runnc"), "no runtime \"runnc\", only "),
         (("RGRID_INSTALL__CA_BUNDLE", "/etc/hostname"), "contains no PEM certificate"),
         (("RGRID_DATABASE__CONNECTIONS", "5000"), "lower database.connections"),
         (("RGRID_DATABASE__URL", "postgres://nobody@127.0.0.1:1/none"), "database.url"),
@@ -97,7 +97,7 @@ fn the_cli_reports_a_silent_worker() {
     assert_eq!(output.code, 1, "{output:?}");
     let failed: Vec<_> = output.stdout.lines().filter(|line| line.starts_with("failed ")).collect();
     assert_eq!(failed.len(), 1, "{output:?}");
-    assert!(failed[0].starts_with("failed  worker gone: has not been heard of for "), "{output:?}");
-    assert!(failed[0].ends_with("; is its host down?"), "{output:?}");
-    assert!(output.stdout.contains("ok      worker here: 0 of 2 slots taken"), "{output:?}");
+    assert!(failed[0].starts_with("failed  worker gone: last seen "), "{output:?}");
+    assert!(failed[0].ends_with("; check its host"), "{output:?}");
+    assert!(output.stdout.contains("ok      worker here: 0 of 2 slots in use"), "{output:?}");
 }
