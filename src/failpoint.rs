@@ -1,10 +1,9 @@
-//! Places where a test makes the daemon fail. Nothing of it is compiled in without the feature `failpoints`.
+//! Points at which a test makes the daemon fail. Without the feature `failpoints` they compile to nothing.
 //!
-//! `RGRID_FAIL="heartbeat.beating=panic*2;run.exited=sleep:3000"`: at each of these places do so, once or as many
-//! times as is said.
+//! `RGRID_FAIL="heartbeat.beating=panic*2;run.exited=sleep:3000"` gives each point an action, and how often to repeat it.
 
 #[cfg(not(feature = "failpoints"))]
-mod asleep {
+mod disabled {
     pub async fn hit(_: &'static str) {}
 
     pub fn loses(_: &'static str) -> bool {
@@ -13,17 +12,17 @@ mod asleep {
 }
 
 #[cfg(feature = "failpoints")]
-mod armed {
+mod enabled {
     use std::sync::{LazyLock, Mutex, PoisonError};
     use std::time::Duration;
 
     #[derive(Debug, Clone, PartialEq)]
     pub(super) enum Action {
         Panic,
-        /// As kill -9 would: nothing is unwound, nothing is said.
+        /// Like kill -9: aborts without unwinding.
         Die,
         Sleep(Duration),
-        /// The answer that came is dropped.
+        /// The reply is dropped.
         Lose,
     }
 
@@ -40,7 +39,7 @@ mod armed {
     pub async fn hit(name: &'static str) {
         match take(name) {
             Some(Action::Panic) => {
-                #[allow(clippy::panic, reason = "what it is for")]
+                #[allow(clippy::panic, reason = "a panic is the purpose of the fail point")]
                 {
                     panic!("fail point {name}")
                 }
@@ -62,7 +61,7 @@ mod armed {
         Some(point.action.clone())
     }
 
-    /// What cannot be read is left out: the test that wrote it fails by itself.
+    /// Ignores invalid entries, because the test that set them fails anyway.
     pub(super) fn parse(text: &str) -> Vec<Point> {
         text.split(';').filter_map(point).collect()
     }
@@ -88,7 +87,7 @@ mod armed {
         use super::*;
 
         #[test]
-        fn points_are_read_from_one_line() {
+        fn a_list_of_points_is_parsed() {
             let points = parse("a.b=panic*2; c=sleep:30;nonsense;d=lose");
             let point = |name: &str, action, left| Point { name: name.to_owned(), action, left };
             let expected = [
@@ -101,7 +100,7 @@ mod armed {
     }
 }
 
-#[cfg(feature = "failpoints")]
-pub use armed::{hit, loses};
 #[cfg(not(feature = "failpoints"))]
-pub use asleep::{hit, loses};
+pub use disabled::{hit, loses};
+#[cfg(feature = "failpoints")]
+pub use enabled::{hit, loses};

@@ -1,4 +1,4 @@
-//! The log: structured, to stderr, as lines for people or as JSON for machines.
+//! The structured log on stderr, as text for people or as JSON for machines.
 
 use std::io::{IsTerminal, stderr};
 
@@ -6,12 +6,10 @@ use slog::{Drain, Level, LevelFilter, Logger, o};
 
 use crate::settings::{Log, LogFormat, LogLevel};
 
-/// Records wait in memory at most this many; beyond it the oldest are dropped and counted, because
-/// a log that nobody reads must not stop the work.
+/// Records buffered in memory. Further ones are dropped and counted, because a blocked stderr must not block the daemon.
 const BUFFER: usize = 8192;
 
-/// The logger, and what must live as long as anything may log. Made in the sync `main`: a guard
-/// inside the async part would be gone before the runtime logs its last.
+/// The logger and its guards. Created outside the async runtime, which may log after its main future has ended.
 pub(crate) struct Logging {
     pub log: Logger,
     _guards: (slog_scope::GlobalLoggerGuard, slog_async::AsyncGuard),
@@ -38,21 +36,21 @@ pub(crate) fn start(settings: &Log) -> Logging {
         slog_async::Async::new(LevelFilter::new(drain, level).fuse()).chan_size(BUFFER).build_with_guard()
     };
     let log = Logger::root(drain.fuse(), o!());
-    // What a client did wrong is no error that a person must act on, and a stranger could fill the log with it.
+    // Invalid requests need no action by an operator, and anybody could fill the log with them.
     let of_libraries = log.clone().filter(|record| !record.tag().starts_with("actix_http")).fuse();
     let of_libraries = Logger::root(of_libraries, o!("from" => "library"));
     let scope = slog_scope::set_global_logger(of_libraries);
-    // Libraries at info at most: bollard writes whole API answers, with environments, at debug.
+    // Not at debug, because bollard then logs whole API responses, which contain environment variables.
     if let Err(error) = slog_stdlog::init_with_level(log::Level::Warn) {
-        slog::warn!(log, "the log of libraries is not shown"; "error" => %error);
+        slog::warn!(log, "libraries cannot log"; "error" => %error);
     }
     let panics = log.clone();
     std::panic::set_hook(Box::new(move |panic| {
         let at = panic.location().map(ToString::to_string).unwrap_or_default();
         let payload = panic.payload();
         let text = payload.downcast_ref::<&str>().copied();
-        let words = text.or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic");
-        slog::error!(panics, "panic"; "what" => words, "at" => at);
+        let message = text.or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic");
+        slog::error!(panics, "panic"; "what" => message, "at" => at);
     }));
     Logging { log, _guards: (scope, flushed) }
 }

@@ -1,12 +1,15 @@
 //! The daemon as a whole: the order in which its parts start and stop.
 
+mod api_server;
 pub(crate) mod data_dir;
 pub(crate) mod database;
 pub(crate) mod docker_engine;
-pub(crate) mod logging;
-pub(crate) mod recovery;
+mod health;
+mod logging;
+mod recovery;
 pub(crate) mod signals;
-pub(crate) mod startup;
-pub(crate) mod worker_name;
+mod startup;
+mod worker_name;
+mod worker_runtime;
 
 pub use startup::{Role, serve};

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT, in one place: the first asks to stop, the second to stop at once.
+//! SIGTERM and SIGINT. The first signal stops the daemon in order, the second at once.
 
 use std::thread;
 
@@ -7,15 +7,14 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::sync::watch;
 
-/// Ends the process without the destructors of its threads: a runtime that was left as it stood has tasks among them,
-/// and those panic without it.
+/// Exits without running the destructors of threads, because those of tasks panic without their runtime.
 pub(crate) fn leave(code: i32) -> ! {
     signal_hook::low_level::exit(code)
 }
 
-/// How often it was asked to stop.
+/// Returns the number of signals received so far.
 pub(crate) fn listen() -> anyhow::Result<watch::Receiver<u32>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT]).context("signals can't be handled")?;
+    let mut signals = Signals::new([SIGTERM, SIGINT]).context("installing the signal handler failed")?;
     let (sender, receiver) = watch::channel(0);
     thread::Builder::new()
         .name("signals".to_owned())
@@ -24,6 +23,6 @@ pub(crate) fn listen() -> anyhow::Result<watch::Receiver<u32>> {
                 sender.send_modify(|count| *count += 1);
             }
         })
-        .context("the thread for signals can't be started")?;
+        .context("starting the signal thread failed")?;
     Ok(receiver)
 }

@@ -1,4 +1,4 @@
-//! A worker's name in a container.
+//! The name of a worker that runs in a container.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use crate::daemon::docker_engine;
 use crate::sandbox::Docker;
 use crate::settings::Settings;
 
-/// Docker calls a container's host by the container's id unless it is told otherwise, and the next container has another.
-/// A worker's name is to be stable, so the Docker host's own name is taken in its place.
+/// In a container, the default hostname is the container's ID, which changes with every container. The Docker host's
+/// name replaces it, because a worker's name must be stable.
 pub(crate) async fn with_a_stable_name(settings: &Arc<Settings>) -> Arc<Settings> {
     if !(is_container_id(&settings.worker.name) && Path::new("/.dockerenv").exists()) {
         return Arc::clone(settings);
     }
-    // An engine that does not answer stops the start a moment later, with its reason.
+    // If Docker does not respond, the start fails a moment later and reports the reason.
     let Some(name) = name_of_docker_host(settings).await else { return Arc::clone(settings) };
     let mut named = Settings::clone(settings);
     named.worker.name = name;
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_containers_id_is_no_name() {
+    fn only_a_container_id_is_replaced() {
         assert!(is_container_id("3f2a90cc81de"));
         for name in ["host-a", "worker", "3f2a90cc81d", "3F2A90CC81DE", "node-3f2a90cc"] {
             assert!(!is_container_id(name), "{name}");

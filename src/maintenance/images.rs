@@ -2,19 +2,14 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use slog::{Logger, info, warn};
 
-use crate::http::Readiness;
 use crate::maintenance::environments::SweepError;
 use crate::metrics::METRICS;
 use crate::sandbox::{DockerError, ImageId, ImageRemoval, PullPolicy, PulledImage};
 use crate::store::StoredImage;
 use crate::worker::Worker;
-
-/// Operators pull and load images while the daemon runs.
-const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Never returns.
 pub(crate) async fn run(worker: Arc<Worker>, log: Logger) {
@@ -31,18 +26,8 @@ pub(crate) async fn run(worker: Arc<Worker>, log: Logger) {
     }
 }
 
-/// Reports which images of the runtime table are present; never returns. A missing image does not affect readiness.
-pub(crate) async fn report(worker: Arc<Worker>, readiness: Arc<Readiness>) {
-    loop {
-        // `daemon::docker_engine` reports an unreachable engine.
-        if let Ok(summary) = availability(&worker).await {
-            readiness.set("images", Ok(summary));
-        }
-        tokio::time::sleep(REPORT_INTERVAL).await;
-    }
-}
-
-async fn availability(worker: &Worker) -> Result<String, DockerError> {
+/// Summarises which images of the runtime table are present.
+pub(crate) async fn availability(worker: &Worker) -> Result<String, DockerError> {
     let mut images = Vec::new();
     for (name, runtime) in worker.runtimes.iter() {
         images.push((name, worker.docker.has_image(&runtime.image).await?, runtime.pull));

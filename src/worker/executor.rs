@@ -16,7 +16,7 @@ use crate::settings::NetworkPolicy;
 use crate::store::Chunk;
 use crate::worker::Worker;
 use crate::worker::active_claims::ClaimHandle;
-use crate::worker::attempt::{self, Left, Nest, Run, SlotSandboxes, Start};
+use crate::worker::attempt::{Attempt, SlotSandboxes};
 use crate::worker::recorder::Finish;
 
 /// How often the age of the parked sandbox is checked and a failed parking is retried.
@@ -45,8 +45,6 @@ pub(crate) struct Retire;
 pub struct Executor {
     worker: Arc<Worker>,
     sandboxes: SlotSandboxes,
-    /// What the next execution probably needs: the same as the last one.
-    next_profile: Option<Profile>,
     busy: bool,
     retired: bool,
 }
@@ -57,7 +55,6 @@ impl Executor {
         Supervisor::start(|_| Self {
             worker,
             sandboxes: SlotSandboxes::default(),
-            next_profile: None,
             busy: false,
             retired: false,
         })
@@ -67,48 +64,32 @@ impl Executor {
         if self.retired {
             return;
         }
-        self.sandboxes.tidy();
-        let nest = &mut self.sandboxes.nest;
-        if !self.busy && (nest.is_empty() || nest.is_stale(&self.worker)) {
-            let old = std::mem::take(nest);
-            // The environment went unused, and it cannot be removed while a parked sandbox mounts it.
-            if !old.is_empty()
-                && let Some(profile) = &mut self.next_profile
-            {
-                profile.environment = None;
-            }
-            actix_rt::spawn(old.clear());
-            self.park(ctx);
-        }
+        self.sandboxes.evict_expired(&self.worker);
+        self.park(ctx);
         ctx.run_later(MAINTAIN_EVERY, Self::maintain_sandboxes);
     }
 
     fn park(&mut self, ctx: &mut Context<Self>) {
-        if self.retired {
+        if self.retired || self.busy || self.sandboxes.has_parked() {
             return;
         }
-        if let Some(profile) = self.next_profile.clone() {
-            self.sandboxes.nest = Nest::prepare(&self.worker, profile);
-            return;
+        if self.sandboxes.next_profile.is_some() {
+            return self.sandboxes.park(&self.worker);
         }
         let worker = Arc::clone(&self.worker);
         let default = async move { default_profile(&worker).await };
         ctx.spawn(default.into_actor(self).map(|profile, executor, ctx| {
-            let idle = executor.sandboxes.nest.is_empty() && !executor.busy;
-            if profile.is_some() && executor.next_profile.is_none() && idle {
-                executor.next_profile = profile;
+            if let Some(profile) = profile {
+                executor.sandboxes.next_profile.get_or_insert(profile);
                 executor.park(ctx);
             }
         }));
     }
 
-    fn attempt_ended(&mut self, left: Left, ctx: &mut Context<Self>) {
+    fn attempt_ended(&mut self, returned: SlotSandboxes, ctx: &mut Context<Self>) {
         self.busy = false;
-        self.next_profile = left.profile.or(self.next_profile.take());
-        self.sandboxes.restore(left.stock);
-        if self.sandboxes.nest.is_empty() {
-            self.park(ctx);
-        }
+        self.sandboxes.restore(returned);
+        self.park(ctx);
     }
 }
 
@@ -133,13 +114,13 @@ impl Handler<Execute> for Executor {
         self.busy = true;
         let worker = Arc::clone(&self.worker);
         let claim = message.claimed.claim.clone();
-        let start = match message.resume {
-            Some(Resume { sandbox, stored }) => Start::Resumed { sandbox, stored },
-            None => Start::Fresh(std::mem::take(&mut self.sandboxes)),
+        let sandboxes = match message.resume {
+            Some(_) => SlotSandboxes::default(),
+            None => self.sandboxes.take_all(),
         };
-        let job = Run { claimed: message.claimed, held: message.handle, start };
+        let attempt = Attempt::new(Arc::clone(&worker), message.claimed, message.handle, sandboxes);
         // A task of its own, because its handle distinguishes a panic from a result.
-        let task = actix_rt::spawn(attempt::run(Arc::clone(&worker), job));
+        let task = actix_rt::spawn(attempt.execute(message.resume));
         let ended = async move {
             let ended = task.await;
             if ended.as_ref().is_err_and(|stopped| stopped.is_panic()) {
@@ -148,7 +129,7 @@ impl Handler<Execute> for Executor {
             ended
         };
         Box::pin(ended.into_actor(self).map(|ended, executor, ctx| match ended {
-            Ok(left) => executor.attempt_ended(left, ctx),
+            Ok(returned) => executor.attempt_ended(returned, ctx),
             // The Supervisor restarts it.
             Err(_) => ctx.stop(),
         }))
@@ -160,7 +141,7 @@ impl Handler<Retire> for Executor {
 
     fn handle(&mut self, _: Retire, _: &mut Context<Self>) -> Self::Result {
         self.retired = true;
-        Box::pin(std::mem::take(&mut self.sandboxes).clear())
+        Box::pin(std::mem::take(&mut self.sandboxes).remove_all())
     }
 }
 

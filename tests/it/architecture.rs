@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const MAY_USE: [(&str, &[&str]); 10] = [
     ("commands", &["daemon", "http", "worker", "maintenance", "store", "sandbox", "execution", "settings"]),
     ("daemon", &["http", "worker", "maintenance", "store", "sandbox", "execution", "settings"]),
-    ("maintenance", &["http", "worker", "store", "sandbox", "execution", "settings"]),
+    ("maintenance", &["worker", "store", "sandbox", "execution", "settings"]),
     ("http", &["store", "execution", "settings"]),
     ("worker", &["store", "sandbox", "execution", "settings"]),
     ("store", &["execution"]),

@@ -1,238 +1,262 @@
-//! From a claim to a sandbox that runs its job.
+//! Uploads the inputs into a sandbox and starts the script, with retries until the start command is sent.
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use slog::{Logger, info, warn};
 use tokio::time::Instant;
 
-use crate::execution::{Claimed, ExecutionRecord, FailureKind};
+use crate::execution::FailureKind;
 use crate::failpoint;
 use crate::metrics::METRICS;
-use crate::sandbox::{DockerError, Profile, Sandbox, SandboxError};
+use crate::sandbox::{DockerError, Sandbox, SandboxError};
 use crate::settings::RuntimeEntry;
 use crate::store::StoreError;
-use crate::worker::active_claims::ClaimHandle;
-use crate::worker::attempt::Ending;
 use crate::worker::attempt::finish;
 use crate::worker::attempt::job::{self, CA_BUNDLE_FILE};
 use crate::worker::attempt::output_buffer::OutputBuffer;
-use crate::worker::attempt::slot_sandboxes::SlotSandboxes;
-use crate::worker::{Signal, Worker};
+use crate::worker::attempt::{Attempt, AttemptResult};
 
-/// How long a claim waits for a Docker that does not answer before another worker may have it.
-const DOCKER_PATIENCE: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_millis(500);
-/// Sandboxes that may break before their job has started until something is wrong with the job.
-const SANDBOXES_AT_MOST: u32 = 3;
+/// How long a claim waits for Docker or the database before it is released for another worker.
+const UNAVAILABLE_TIMEOUT: Duration = Duration::from_secs(30);
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// After this many sandboxes broke before the script started, the job itself is probably the cause.
+const MAX_BROKEN_SANDBOXES: u32 = 3;
 
-pub(crate) enum HandOver {
-    /// The script runs.
-    Done(Box<Sandbox>, Profile),
-    /// Somebody removed what was installed for it.
-    EnvironmentMissing,
+/// Why a step before the script's start failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    /// Another try would end in the same way.
+    #[error("{}", match .0 {
+        AttemptResult::Finished(record) => record.outcome.error().unwrap_or_default(),
+        AttemptResult::Released { .. } | AttemptResult::ClaimLost => "the attempt was told to end",
+    })]
+    Ended(AttemptResult),
+    /// Docker or the database is unavailable.
+    #[error("{0}")]
+    Unavailable(String),
+    #[error("the environment {0} is gone")]
+    EnvironmentMissing(String),
+    #[error("{0}")]
+    SandboxBroke(String),
 }
 
-/// Nothing of the script has run while this fails, so every way out is safe: end, release, try again. (An order may
-/// come between the start and its answer; then it may have begun.)
-/// `environment` is the volume with what it requires.
-pub(crate) async fn hand_over(
-    worker: &Worker,
-    claimed: &Claimed,
-    runtime: &RuntimeEntry,
-    environment: Option<String>,
-    held: &mut ClaimHandle,
-    stock: &mut SlotSandboxes,
-    log: &Logger,
-) -> Result<HandOver, Ending> {
-    let mut tries = StartAttempts::default();
-    loop {
-        let told_to_start = Cell::new(false);
-        let tried = tokio::select! {
-            tried = attempt(worker, claimed, runtime, environment.clone(), stock, &told_to_start) => tried,
-            ending = ordered(held) => return Err(match ending {
-                Ending::Released { .. } => Ending::Released { begun: told_to_start.get() },
-                other => other,
-            }),
-        };
-        match tried {
-            Ok((sandbox, profile)) => return Ok(HandOver::Done(Box::new(sandbox), profile)),
-            Err(Failure::EnvironmentMissing(volume)) => match forget(worker, &volume).await {
-                Ok(()) => {
-                    info!(log, "its environment was removed, and is made anew"; "environment" => volume);
-                    return Ok(HandOver::EnvironmentMissing);
-                }
-                Err(failure) => tries.count(failure, log)?,
-            },
-            Err(failure) => tries.count(failure, log)?,
-        }
-        tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
-            ending = ordered(held) => return Err(ending),
-        }
-    }
-}
-
-async fn forget(worker: &Worker, volume: &str) -> Result<(), Failure> {
-    let engine = worker.docker.engine_id().await?;
-    Ok(worker.store.forget_environment(&engine, volume).await?)
-}
-
-/// What has failed in a row.
+/// Decides how long a start is retried.
 #[derive(Default)]
-pub(crate) struct StartAttempts {
-    since: Option<Instant>,
-    broken: u32,
+pub(super) struct StartAttempts {
+    first_failure: Option<Instant>,
+    broken_sandboxes: u32,
 }
 
 impl StartAttempts {
-    /// Ends the attempt when trying again is of no use.
-    pub fn count(&mut self, failure: Failure, log: &Logger) -> Result<(), Ending> {
-        METRICS.retries.add(&["hand_over"], 1);
-        warn!(log, "the job could not be handed over"; "error" => %failure);
-        let since = *self.since.get_or_insert_with(Instant::now);
-        match failure {
-            Failure::Final(conclusion) => Err(Ending::Concluded(conclusion, None, 0, None)),
-            Failure::Sandbox(reason) => {
-                self.broken += 1;
-                if self.broken < SANDBOXES_AT_MOST {
+    /// Ok means that another try is worthwhile.
+    pub fn failed(&mut self, error: StartError, log: &Logger) -> Result<(), AttemptResult> {
+        if !matches!(error, StartError::Ended(_)) {
+            METRICS.retries.add(&["hand_over"], 1);
+            warn!(log, "starting the script failed"; "error" => %error);
+        }
+        let since = *self.first_failure.get_or_insert_with(Instant::now);
+        match error {
+            StartError::Ended(result) => Err(result),
+            StartError::SandboxBroke(reason) => {
+                self.broken_sandboxes += 1;
+                if self.broken_sandboxes < MAX_BROKEN_SANDBOXES {
                     return Ok(());
                 }
-                let words = format!("the sandbox broke before the script could start: {reason}");
-                Err(concluded(ExecutionRecord::failed(FailureKind::Internal, words)))
+                let error = format!("the sandbox broke before the script could start: {reason}");
+                Err(AttemptResult::failed(FailureKind::Internal, error))
             }
-            Failure::EnvironmentMissing(_) | Failure::Passing(_) if since.elapsed() > DOCKER_PATIENCE => {
-                Err(Ending::Released { begun: false })
+            StartError::EnvironmentMissing(_) | StartError::Unavailable(_)
+                if since.elapsed() > UNAVAILABLE_TIMEOUT =>
+            {
+                Err(AttemptResult::RELEASED_BEFORE_START)
             }
-            Failure::EnvironmentMissing(_) | Failure::Passing(_) => Ok(()),
-        }
-    }
-
-    pub fn forget(&mut self) {
-        *self = Self::default();
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    /// The same again would end the same.
-    #[error("{}", .0.outcome.error().unwrap_or_default())]
-    Final(Box<ExecutionRecord>),
-    /// Docker or the database are away.
-    #[error("{0}")]
-    Passing(String),
-    #[error("the environment {0} is gone")]
-    EnvironmentMissing(String),
-    /// This one sandbox is of no use.
-    #[error("{0}")]
-    Sandbox(String),
-}
-
-async fn attempt(
-    worker: &Worker,
-    claimed: &Claimed,
-    runtime: &RuntimeEntry,
-    environment: Option<String>,
-    stock: &mut SlotSandboxes,
-    told_to_start: &Cell<bool>,
-) -> Result<(Sandbox, Profile), Failure> {
-    let image = worker.docker.image(&runtime.image, runtime.pull).await?;
-    let installed = environment.is_some();
-    let profile = job::profile(claimed, image, environment);
-    let mut sandbox = stock.sandbox(worker, claimed.owner.as_ref(), &profile).await?;
-    sandbox.upload(&claimed.script_name, &claimed.script).await?;
-    put_inputs(worker, claimed, &mut sandbox).await?;
-    put_certificates(worker, &mut sandbox).await?;
-    failpoint::hit("hand_over.filled").await;
-    let longest = job::outer_deadline(claimed, &worker.settings);
-    told_to_start.set(true);
-    let started = sandbox.run(job::job(claimed, runtime, &worker.settings, installed));
-    // It may have begun, so it is not tried again.
-    let late = |_| Failure::Final(Box::new(finish::overdue(claimed, &OutputBuffer::new())));
-    tokio::time::timeout(longest, started).await.map_err(late)??;
-    failpoint::hit("hand_over.started").await;
-    Ok((sandbox, profile))
-}
-
-async fn put_inputs(worker: &Worker, claimed: &Claimed, sandbox: &mut Sandbox) -> Result<(), Failure> {
-    if !claimed.has_inputs {
-        return Ok(());
-    }
-    let execution = &claimed.claim.execution;
-    for name in worker.store.input_names(execution).await? {
-        let file = worker.store.input(execution, &name).await?;
-        sandbox.upload(&file.name, &file.content).await?;
-    }
-    Ok(())
-}
-
-async fn put_certificates(worker: &Worker, sandbox: &mut Sandbox) -> Result<(), Failure> {
-    let bundle = &worker.settings.install.ca_bundle;
-    if !bundle.as_os_str().is_empty() {
-        let content = tokio::fs::read(bundle).await.map_err(|error| {
-            let words = format!("install.ca_bundle {} can't be read: {error}", bundle.display());
-            Failure::Final(Box::new(ExecutionRecord::failed(FailureKind::Install, words)))
-        })?;
-        sandbox.upload(CA_BUNDLE_FILE, &content).await?;
-    }
-    Ok(())
-}
-
-/// Returns only when the run is not to go on.
-pub(crate) async fn ordered(held: &mut ClaimHandle) -> Ending {
-    loop {
-        match *held.signals.borrow_and_update() {
-            Signal::Continue => {}
-            Signal::Cancel => return concluded(finish::cancelled()),
-            Signal::Release => return Ending::Released { begun: false },
-            Signal::Lost => return Ending::ClaimLost,
-        }
-        if held.signals.changed().await.is_err() {
-            return Ending::Released { begun: false };
+            StartError::EnvironmentMissing(_) | StartError::Unavailable(_) => Ok(()),
         }
     }
 }
 
-pub(crate) fn concluded(conclusion: ExecutionRecord) -> Ending {
-    Ending::Concluded(Box::new(conclusion), None, 0, None)
+impl Attempt {
+    /// `environment` is the volume with the requirements. Returns `None` if that volume has been removed.
+    pub(super) async fn start_job(
+        &mut self,
+        environment: Option<String>,
+    ) -> Result<Option<Sandbox>, AttemptResult> {
+        let mut attempts = StartAttempts::default();
+        loop {
+            self.start_sent = false;
+            let volume = environment.clone();
+            let started = self.unless_signalled(async |attempt| attempt.start_once(volume).await).await;
+            let error = match started {
+                Ok(sandbox) => return Ok(Some(sandbox)),
+                Err(StartError::Ended(AttemptResult::Released { .. })) => {
+                    return Err(AttemptResult::Released { script_may_have_started: self.start_sent });
+                }
+                Err(StartError::Ended(ended)) => return Err(ended),
+                Err(StartError::EnvironmentMissing(volume)) => match self.forget_environment(&volume).await {
+                    Ok(()) => {
+                        info!(self.log, "its environment was removed; preparing it again"; "environment" => volume);
+                        return Ok(None);
+                    }
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            attempts.failed(error, &self.log)?;
+            self.pause(RETRY_PAUSE).await?;
+        }
+    }
+
+    pub(super) fn runtime(&self) -> Result<RuntimeEntry, StartError> {
+        let (worker, runtime) = (&self.worker, &self.claimed.runtime);
+        worker.runtimes.get(runtime).cloned().ok_or_else(|| {
+            let error = format!(
+                "worker {} has no runtime {runtime}: its settings lack [runtimes.\"{runtime}\"]",
+                worker.name()
+            );
+            StartError::ended(FailureKind::Image, error)
+        })
+    }
+
+    async fn forget_environment(&self, volume: &str) -> Result<(), StartError> {
+        let engine = self.worker.docker.engine_id().await?;
+        Ok(self.worker.store.forget_environment(&engine, volume).await?)
+    }
+
+    async fn start_once(&mut self, environment: Option<String>) -> Result<Sandbox, StartError> {
+        let runtime = self.runtime()?;
+        let image = self.worker.docker.image(&runtime.image, runtime.pull).await?;
+        let job = job::job(&self.claimed, &runtime, &self.worker.settings, environment.is_some());
+        let profile = job::profile(&self.claimed, image, environment);
+        let owner = self.claimed.owner.as_ref();
+        let mut sandbox = self.sandboxes.take(&self.worker, owner, &profile).await?;
+        sandbox.upload(&self.claimed.script_name, &self.claimed.script).await?;
+        self.upload_inputs(&mut sandbox).await?;
+        self.upload_certificates(&mut sandbox).await?;
+        failpoint::hit("hand_over.filled").await;
+        self.start_sent = true;
+        let timeout = job::outer_deadline(&self.claimed, &self.worker.settings);
+        match tokio::time::timeout(timeout, sandbox.run(job)).await {
+            Ok(started) => started?,
+            // The script may have started, so there is no second try.
+            Err(_) => {
+                let record = finish::overdue(&self.claimed, &OutputBuffer::new());
+                return Err(StartError::Ended(AttemptResult::Finished(Box::new(record))));
+            }
+        }
+        failpoint::hit("hand_over.started").await;
+        self.profile = Some(profile);
+        Ok(sandbox)
+    }
+
+    async fn upload_inputs(&self, sandbox: &mut Sandbox) -> Result<(), StartError> {
+        if !self.claimed.has_inputs {
+            return Ok(());
+        }
+        let (store, execution) = (&self.worker.store, &self.claimed.claim.execution);
+        for name in store.input_names(execution).await? {
+            let file = store.input(execution, &name).await?;
+            sandbox.upload(&file.name, &file.content).await?;
+        }
+        Ok(())
+    }
+
+    async fn upload_certificates(&self, sandbox: &mut Sandbox) -> Result<(), StartError> {
+        let bundle = &self.worker.settings.install.ca_bundle;
+        if !bundle.as_os_str().is_empty() {
+            let content = tokio::fs::read(bundle).await.map_err(|error| {
+                let error = format!("install.ca_bundle {} cannot be read: {error}", bundle.display());
+                StartError::ended(FailureKind::Install, error)
+            })?;
+            sandbox.upload(CA_BUNDLE_FILE, &content).await?;
+        }
+        Ok(())
+    }
 }
 
-pub(crate) fn unknown_runtime(claimed: &Claimed, worker: &Worker) -> Ending {
-    let words = format!(
-        "worker {} has no runtime {}: its settings lack [runtimes.\"{}\"]",
-        worker.name(),
-        claimed.runtime,
-        claimed.runtime
-    );
-    concluded(ExecutionRecord::failed(FailureKind::Image, words))
+impl StartError {
+    pub fn ended(kind: FailureKind, error: impl Into<String>) -> Self {
+        Self::Ended(AttemptResult::failed(kind, error))
+    }
 }
 
-impl From<DockerError> for Failure {
+impl From<DockerError> for StartError {
     fn from(error: DockerError) -> Self {
         match &error {
-            DockerError::ImageMissing { .. } => {
-                Failure::Final(Box::new(ExecutionRecord::failed(FailureKind::Image, error.to_string())))
-            }
-            DockerError::EnvironmentMissing(volume) => Failure::EnvironmentMissing(volume.clone()),
-            _ => Failure::Passing(error.to_string()),
+            DockerError::ImageMissing { .. } => Self::ended(FailureKind::Image, error.to_string()),
+            DockerError::EnvironmentMissing(volume) => Self::EnvironmentMissing(volume.clone()),
+            _ => Self::Unavailable(error.to_string()),
         }
     }
 }
 
-impl From<SandboxError> for Failure {
+impl From<SandboxError> for StartError {
     fn from(error: SandboxError) -> Self {
         match error {
             SandboxError::Refused(reason) => {
-                let words = format!("{reason}; ask for more with --memory, half of it is for files");
-                Failure::Final(Box::new(ExecutionRecord::failed(FailureKind::OutOfMemory, words)))
+                let advice = "ask for more with --memory, half of it is for files";
+                Self::ended(FailureKind::OutOfMemory, format!("{reason}; {advice}"))
             }
-            other => Failure::Sandbox(other.to_string()),
+            other => Self::SandboxBroke(other.to_string()),
         }
     }
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for StartError {
     fn from(error: StoreError) -> Self {
-        Failure::Passing(error.to_string())
+        Self::Unavailable(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn broken() -> StartError {
+        StartError::SandboxBroke("no handshake".to_owned())
+    }
+
+    fn unavailable() -> StartError {
+        StartError::Unavailable("no route to host".to_owned())
+    }
+
+    fn gone() -> StartError {
+        StartError::EnvironmentMissing("volume".to_owned())
+    }
+
+    /// Each row: failures with the seconds before them, and what follows the last one.
+    #[tokio::test(start_paused = true)]
+    async fn a_start_is_retried_until_it_cannot_succeed_here() {
+        type Failure = (u64, fn() -> StartError);
+        let rows: [(&[Failure], &str); 9] = [
+            (&[(0, broken)], "retry"),
+            (&[(0, broken), (1, broken)], "retry"),
+            (&[(0, broken), (1, broken), (1, broken)], "internal"),
+            (&[(0, broken), (1, unavailable), (1, broken), (1, broken)], "internal"),
+            (&[(0, unavailable), (30, unavailable)], "retry"),
+            (&[(0, unavailable), (31, unavailable)], "released"),
+            (&[(0, gone), (31, gone)], "released"),
+            (&[(0, || StartError::ended(FailureKind::Image, "no image"))], "image"),
+            (&[(0, || StartError::Ended(AttemptResult::ClaimLost))], "lost"),
+        ];
+        let log = Logger::root(slog::Discard, slog::o!());
+        for (failures, expected) in rows {
+            let mut attempts = StartAttempts::default();
+            let mut last = Ok(());
+            for (after_secs, failure) in failures {
+                assert!(last.is_ok(), "{expected}: ended before the last failure");
+                tokio::time::advance(Duration::from_secs(*after_secs)).await;
+                last = attempts.failed(failure(), &log);
+            }
+            let next = match last {
+                Ok(()) => "retry".to_owned(),
+                Err(AttemptResult::Released { script_may_have_started: false }) => "released".to_owned(),
+                Err(AttemptResult::Finished(record)) => {
+                    record.outcome.failure_kind().unwrap().as_str().to_owned()
+                }
+                Err(AttemptResult::ClaimLost) => "lost".to_owned(),
+                Err(other) => panic!("{other:?}"),
+            };
+            assert_eq!(next, expected, "after {} failures", failures.len());
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What is installed for a claimed execution, what it is known by, and the job that does it.
+//! What an environment depends on, the key derived from it, and the job that installs it.
 
 use rgrid_init::{Job, Limits, Setup};
 use sha2::{Digest, Sha256};
@@ -9,17 +9,16 @@ use crate::sandbox::{ENVIRONMENT, ENVIRONMENT_TEMPORARY, ImageId};
 use crate::settings::{RuntimeEntry, Settings};
 use crate::worker::attempt::job::{CA_BUNDLE_FILE, PATH, ca_bundle, millis, owned, python_home};
 
-/// Changes when the same ingredients would give another environment than an earlier daemon made of them.
-const EDITION: &str = "1";
+/// Incremented when a daemon installs a different environment from the same requirements.
+const SPEC_VERSION: &str = "1";
 const REQUIREMENTS_FILE: &str = "requirements.txt";
 const CONSTRAINTS_FILE: &str = "constraints.txt";
-/// Where the job leaves the size of what it installed, in bytes.
+/// The job writes the size of the environment to this file, in bytes.
 pub(crate) const SIZE_FILE: &str = ".rgrid-size";
-/// For clearing up and measuring, behind the install.
-const SEAL_TIMEOUT_MS: u64 = 120_000;
+/// For cleaning up and measuring after the install.
+const FINALIZE_TIMEOUT_MS: u64 = 120_000;
 
-/// Makes the virtual environment in a folder that is there and empty, and becomes pip. What the image has
-/// installed itself can be imported too.
+/// Creates the virtual environment in an empty directory and runs pip. Packages of the image stay importable.
 const INSTALL: &str = "\
 import os, sys, venv
 home = sys.argv[1]
@@ -28,9 +27,9 @@ pip = [sys.executable, '-I', '-m', 'pip', '--python', home + '/bin/python', 'ins
 os.execv(sys.executable, pip + sys.argv[2:])
 ";
 
-/// Nothing of the install is alive any more. The sync: a host that loses its power must not have an environment
-/// written down that is not on its disk.
-const SEAL: &str = "\
+/// Runs after all processes of the install have ended. Without the sync, a power failure could leave an environment in
+/// the database that is not on the disk.
+const FINALIZE: &str = "\
 import os, shutil, sys
 root, temporary, result = sys.argv[1:]
 for left in os.scandir(temporary):
@@ -43,16 +42,16 @@ with open(result, 'w') as target:
     target.write(str(size * 512))
 ";
 
-/// Everything that decides what is in an environment.
-pub(crate) struct Recipe {
+/// Everything that determines the contents of an environment.
+pub(crate) struct EnvironmentSpec {
     pub image: ImageId,
     pub requirements: Requirements,
-    /// The server's, empty without.
+    /// The server's constraints file; empty if there is none.
     constraints: String,
 }
 
-impl Recipe {
-    /// Reads the server's own files; an error is a sentence.
+impl EnvironmentSpec {
+    /// Reads the server's constraints file.
     pub async fn new(
         image: ImageId,
         requirements: Requirements,
@@ -65,12 +64,12 @@ impl Recipe {
         Ok(Self { image, requirements, constraints })
     }
 
-    /// A digest of all ingredients.
+    /// A digest of everything that determines the contents.
     pub fn key(&self, settings: &Settings) -> String {
         let install = &settings.install;
         let mut digest = Sha256::new();
         for part in [
-            EDITION,
+            SPEC_VERSION,
             &self.image,
             self.requirements.as_str(),
             &install.index_url,
@@ -83,8 +82,8 @@ impl Recipe {
         base16ct::lower::encode_string(&digest.finalize())
     }
 
-    /// What lies beside the install, by name. Reads the server's certificates, which decide about nothing that is
-    /// installed.
+    /// The files that the install needs. Certificates are not part of the key, because they do not change the
+    /// contents.
     pub async fn files(&self, settings: &Settings) -> Result<Vec<(&'static str, Vec<u8>)>, String> {
         let given = [
             (REQUIREMENTS_FILE, self.requirements.as_str().into()),
@@ -94,12 +93,12 @@ impl Recipe {
         Ok(given.into_iter().filter(|(_, content): &(_, Vec<u8>)| !content.is_empty()).collect())
     }
 
-    /// Installs in the setup, clears up and measures in what is the script of other jobs.
+    /// Installs in the job's setup step, and cleans up and measures in its script step.
     pub fn job(&self, claim: &Claim, runtime: &RuntimeEntry, settings: &Settings) -> Job {
         let temporary = format!("{ENVIRONMENT}/{ENVIRONMENT_TEMPORARY}");
         let env = environment(settings, &temporary);
-        let mut seal = python(runtime, SEAL);
-        seal.extend([python_home(), temporary, SIZE_FILE.to_owned()]);
+        let mut finalize = python(runtime, FINALIZE);
+        finalize.extend([python_home(), temporary, SIZE_FILE.to_owned()]);
         Job {
             id: claim.job_id(),
             setup: Some(Setup {
@@ -107,14 +106,14 @@ impl Recipe {
                 env: env.clone(),
                 timeout_ms: millis(settings.install.timeout.0),
             }),
-            argv: seal,
+            argv: finalize,
             env,
             secrets: Vec::new(),
             limits: Limits {
-                timeout_ms: SEAL_TIMEOUT_MS,
+                timeout_ms: FINALIZE_TIMEOUT_MS,
                 grace_ms: millis(settings.execution.grace.0),
                 output_limit: settings.execution.output_limit.0,
-                // Whatever a build has left in its working directory comes beside it.
+                // Files that a build left in its working directory are collected too.
                 max_outputs: settings.execution.max_outputs,
                 max_output_bytes: settings.execution.max_output_size.0,
             },
@@ -138,17 +137,17 @@ pub(crate) fn limits(settings: &Settings) -> InstallLimits {
     InstallLimits { timeout: install.timeout.0, memory: install.memory.0, size: install.max_size.0 }
 }
 
-/// The image's own Python, which nothing of what is installed can change.
+/// The image's own Python, which installed packages cannot change.
 fn python(runtime: &RuntimeEntry, code: &str) -> Vec<String> {
     let program = runtime.command.iter().take(1).cloned();
     program.chain(["-I", "-c", code].map(str::to_owned)).collect()
 }
 
-/// Indexes go in here, because a URL may hold a password and a command line is shown.
+/// Index URLs are passed as variables, because they may contain a password and command lines are visible.
 fn environment(settings: &Settings, temporary: &str) -> Vec<(String, String)> {
     let install = &settings.install;
     let mut env = ca_bundle(settings);
-    // A downloaded wheel and what is built lie on the disk, not in the sandbox's memory.
+    // Downloads and builds go to the disk, because /tmp is in the sandbox's memory.
     env.extend([("PATH", PATH), ("HOME", "/tmp"), ("LANG", "C.UTF-8"), ("TMPDIR", temporary)].map(owned));
     env.extend([("PYTHONUNBUFFERED", "1")].map(owned));
     let indexes = [("PIP_INDEX_URL", &install.index_url), ("PIP_EXTRA_INDEX_URL", &install.extra_index_url)];
@@ -161,8 +160,9 @@ async fn read(setting: &str, path: &std::path::Path) -> Result<Vec<u8>, String> 
     if path.as_os_str().is_empty() {
         return Ok(Vec::new());
     }
-    let content = tokio::fs::read(path).await;
-    content.map_err(|error| format!("the server's {setting} {} can't be read: {error}", path.display()))
+    tokio::fs::read(path)
+        .await
+        .map_err(|error| format!("the server's {setting} {} cannot be read: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -170,8 +170,8 @@ mod tests {
     use super::*;
     use crate::execution::{ExecutionId, WorkerId};
 
-    fn recipe(image: &str, requirements: &str, constraints: &str) -> Recipe {
-        Recipe {
+    fn spec(image: &str, requirements: &str, constraints: &str) -> EnvironmentSpec {
+        EnvironmentSpec {
             image: image.to_owned(),
             requirements: Requirements::parse(requirements).unwrap().unwrap(),
             constraints: constraints.to_owned(),
@@ -179,27 +179,27 @@ mod tests {
     }
 
     #[test]
-    fn the_key_changes_with_each_ingredient_and_with_nothing_else() {
+    fn the_key_changes_with_each_dependency_and_with_nothing_else() {
         let settings = crate::settings::load(None, []).unwrap();
         let other = crate::settings::load(None, [("install.index_url", "https://a.example".into())]).unwrap();
-        let key = recipe("sha256:a", "six", "").key(&settings);
-        assert_eq!(recipe("sha256:a", "six # pinned later", "").key(&settings), key);
+        let key = spec("sha256:a", "six", "").key(&settings);
+        assert_eq!(spec("sha256:a", "six # pinned later", "").key(&settings), key);
         let others = [
-            recipe("sha256:b", "six", "").key(&settings),
-            recipe("sha256:a", "six==1", "").key(&settings),
-            recipe("sha256:a", "six", "six<2").key(&settings),
-            recipe("sha256:a", "six", "").key(&other),
+            spec("sha256:b", "six", "").key(&settings),
+            spec("sha256:a", "six==1", "").key(&settings),
+            spec("sha256:a", "six", "six<2").key(&settings),
+            spec("sha256:a", "six", "").key(&other),
         ];
-        assert!(others.iter().all(|one| *one != key));
+        assert!(others.iter().all(|other| *other != key));
     }
 
     #[test]
-    fn no_index_stands_in_the_command_line() {
+    fn the_command_line_contains_no_index_url() {
         let url = "https://user:secret@pypi.example/simple";
         let settings = crate::settings::load(None, [("install.index_url", url.into())]).unwrap();
         let claim = Claim { execution: ExecutionId::generate(), attempt: 1, worker: WorkerId::generate() };
         let table = settings.runtimes();
-        let job = recipe("a", "six", "six<2").job(&claim, table.get("python:3.11").unwrap(), &settings);
+        let job = spec("a", "six", "six<2").job(&claim, table.get("python:3.11").unwrap(), &settings);
         let setup = job.setup.unwrap();
         assert!(setup.env.contains(&("PIP_INDEX_URL".to_owned(), url.to_owned())));
         assert!(setup.argv.iter().all(|argument| !argument.contains("secret")));

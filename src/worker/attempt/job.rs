@@ -1,4 +1,4 @@
-//! What goes into the sandbox: the script's command line, its environment and its limits.
+//! The job that a sandbox runs: the script's command line, variables and limits.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use crate::execution::Claimed;
 use crate::sandbox::{ENVIRONMENT, ENVIRONMENT_PYTHON, NetworkMode, Profile};
 use crate::settings::{Ecosystem, RuntimeEntry, Settings};
 
-/// Where a configured CA bundle lies in the sandbox.
+/// The path of a configured CA bundle in the sandbox's workspace.
 pub(crate) const CA_BUNDLE_FILE: &str = ".rgrid-ca-bundle.pem";
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The container that a claimed execution needs; `environment` is the volume with its requirements.
+/// `environment` is the volume with the requirements.
 pub(crate) fn profile(claimed: &Claimed, image: String, environment: Option<String>) -> Profile {
     Profile {
         image,
@@ -52,14 +52,14 @@ pub(crate) fn python_home() -> String {
     format!("{ENVIRONMENT}/{ENVIRONMENT_PYTHON}")
 }
 
-/// Longest time from the hand-over until the init must have told the end, with room to spare: the
-/// init keeps the deadline itself, this one is for an init that cannot.
+/// The time after which a script is killed from outside. The init enforces the script's own deadline; this one is for
+/// an init that cannot.
 pub(crate) fn outer_deadline(claimed: &Claimed, settings: &Settings) -> Duration {
-    const ROOM: Duration = Duration::from_secs(30);
-    claimed.timeout + 2 * settings.execution.grace.0 + ROOM
+    const EXTRA_TIME: Duration = Duration::from_secs(30);
+    claimed.timeout + 2 * settings.execution.grace.0 + EXTRA_TIME
 }
 
-/// The script's own variables win over these.
+/// The submission's variables override the defaults.
 fn script_env(
     claimed: &Claimed,
     runtime: &RuntimeEntry,
@@ -82,12 +82,12 @@ fn script_env(
     }
     env.extend(ca_bundle(settings));
     env.extend(claimed.env.0.clone());
-    // One name, one value: the init adds the secrets.
+    // The init adds the secrets, and a variable must not be set twice.
     env.retain(|name, _| !claimed.secrets.0.contains_key(name));
     env
 }
 
-/// The names under which programs look for certificates to trust.
+/// The variables in which programs look for trusted certificates.
 pub(crate) fn ca_bundle(settings: &Settings) -> BTreeMap<String, String> {
     if settings.install.ca_bundle.as_os_str().is_empty() {
         return BTreeMap::new();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scripts_own_variables_win() {
+    fn variables_of_the_submission_override_the_defaults() {
         let job = made(&claimed(&[("LANG", "de_DE"), ("EMPTY", "")]), false);
         assert!(job.env.contains(&owned(("LANG", "de_DE"))));
         assert!(job.env.contains(&owned(("EMPTY", ""))));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn with_an_environment_its_own_python_runs_the_script() {
+    fn the_python_of_its_environment_runs_the_script() {
         let job = made(&claimed(&[]), true);
         assert_eq!(job.argv[0], "/rgrid-env/python/bin/python");
         let path = job.env.iter().find(|(name, _)| name == "PATH").unwrap();

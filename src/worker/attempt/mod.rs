@@ -1,250 +1,252 @@
-//! One attempt from its claim to its end: environment → sandbox → hand-over → events → conclusion → recorded.
+//! One attempt at running an execution, from its claim to its recorded result.
 
-mod builder;
 mod dispatch;
 mod environment;
 mod environment_spec;
 mod finish;
 mod job;
 mod monitor;
-mod nest;
 mod output_buffer;
 mod slot_sandboxes;
-mod start_marker;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slog::{Logger, info, warn};
+use tokio::sync::watch;
 
-use crate::execution::{Claimed, ExecutionRecord, PhaseTimes};
+use crate::execution::{Claimed, ExecutionRecord, FailureKind, Outcome, PhaseTimes};
 use crate::failpoint;
 use crate::sandbox::{Profile, Sandbox};
-use crate::store::{Chunk, FinishReply, Reservation};
+use crate::store::{FinishReply, Reservation};
 use crate::worker::active_claims::ClaimHandle;
+use crate::worker::executor::Resume;
 use crate::worker::recorder::{Finish, Release};
 use crate::worker::{Signal, Worker};
 
-use dispatch::HandOver;
-use environment::Preparing;
-use monitor::Running;
-use output_buffer::{OutputBuffer, Phase};
+use dispatch::StartError;
+use environment::EnvironmentSetup;
+use output_buffer::{OutputBuffer, Source};
 
-pub(crate) use nest::Nest;
 pub(crate) use slot_sandboxes::SlotSandboxes;
 
-/// A slot that had to give its claim back rests so long, so that an ailing Docker is not asked to
-/// do the same again at once.
-const REST: Duration = Duration::from_secs(5);
+/// An Executor that released its claim pauses this long, so that a failing Docker does not get the same work again at
+/// once.
+const PAUSE_AFTER_RELEASE: Duration = Duration::from_secs(5);
 
-/// What an Executor is given to do.
-pub(crate) struct Run {
-    pub claimed: Claimed,
-    pub held: ClaimHandle,
-    pub start: Start,
-}
-
-pub(crate) enum Start {
-    /// In a sandbox that is at hand, or a new one.
-    Fresh(SlotSandboxes),
-    /// In the sandbox that an earlier daemon left, behind the chunks that it stored.
-    Resumed { sandbox: Box<Sandbox>, stored: Vec<Chunk> },
-}
-
-/// How an attempt left the hands of its Executor.
-enum Ending {
-    /// There is a result, a sandbox to let go once it is stored, its last event, and the room that was taken for files.
-    Concluded(Box<ExecutionRecord>, Option<Box<Sandbox>>, u64, Option<Reservation>),
-    /// To be run again. `begun`: its script may have begun.
-    Released {
-        begun: bool,
-    },
+/// What the Executor does at the end of an attempt.
+#[derive(Debug)]
+enum AttemptResult {
+    /// Record the result of the execution.
+    Finished(Box<ExecutionRecord>),
+    /// Give the claim back, so that the execution runs again.
+    Released { script_may_have_started: bool },
+    /// Write nothing, because the claim belongs to another worker.
     ClaimLost,
 }
 
-impl Ending {
-    /// Adds what is known of the time before the script, to what is recorded.
-    fn after(mut self, phases: PhaseTimes) -> Self {
-        if let Ending::Concluded(conclusion, ..) = &mut self {
-            conclusion.phases = PhaseTimes { script: conclusion.phases.script, ..phases };
-        }
-        self
-    }
+impl AttemptResult {
+    const RELEASED_BEFORE_START: Self = Self::Released { script_may_have_started: false };
 
-    fn came_from(mut self, profile: &Profile, phases: PhaseTimes) -> Self {
-        if let Ending::Concluded(conclusion, ..) = &mut self {
-            conclusion.image = Some(profile.image.clone());
-        }
-        self.after(phases)
+    fn failed(kind: FailureKind, error: impl Into<String>) -> Self {
+        Self::Finished(Box::new(ExecutionRecord::failed(kind, error)))
     }
 }
 
-/// A sandbox in which the script has been started.
-struct Ready {
-    sandbox: Sandbox,
-    profile: Profile,
-    transcript: OutputBuffer,
+pub(crate) struct Attempt {
+    worker: Arc<Worker>,
+    claimed: Claimed,
+    handle: ClaimHandle,
+    log: Logger,
+    /// The slot's sandboxes, for this attempt and the next one.
+    sandboxes: SlotSandboxes,
+    setup: EnvironmentSetup,
+    /// The profile of the sandbox in which this attempt started the script.
+    profile: Option<Profile>,
+    /// The start command was sent, so the script may have started.
+    start_sent: bool,
+    output: OutputBuffer,
     phases: PhaseTimes,
+    /// The sandbox of a job that has ended or must not go on.
+    sandbox: Option<Sandbox>,
+    /// The number of the exit event, which the init keeps until it is acknowledged.
+    exit_event: u64,
+    /// Disk space reserved for the output files.
+    reserved: Option<Reservation>,
 }
 
-/// What a run leaves to its slot.
-#[derive(Default)]
-pub(crate) struct Left {
-    /// What the slot is likeliest to need next.
-    pub profile: Option<Profile>,
-    pub stock: SlotSandboxes,
-}
-
-/// Runs the attempt to its recorded end.
-pub(crate) async fn run(worker: Arc<Worker>, run: Run) -> Left {
-    let Run { claimed, mut held, start } = run;
-    let log = worker.log_for(&claimed.claim);
-    let mut stock = SlotSandboxes::default();
-    let (ending, profile) = match start {
-        Start::Fresh(at_hand) => {
-            stock = at_hand;
-            let waited = claimed.waited.as_millis() as u64;
-            info!(log, "claimed"; "runtime" => &claimed.runtime, "waited_ms" => waited);
-            fresh(&worker, &claimed, &mut held, &mut stock, None, &log).await
+impl Attempt {
+    pub fn new(worker: Arc<Worker>, claimed: Claimed, handle: ClaimHandle, sandboxes: SlotSandboxes) -> Self {
+        Self {
+            log: worker.log_for(&claimed.claim),
+            worker,
+            claimed,
+            handle,
+            sandboxes,
+            setup: EnvironmentSetup::default(),
+            profile: None,
+            start_sent: false,
+            output: OutputBuffer::new(),
+            phases: PhaseTimes::default(),
+            sandbox: None,
+            exit_event: 0,
+            reserved: None,
         }
-        Start::Resumed { sandbox, stored } => {
-            info!(log, "re-attached"; "container" => short(sandbox.container()), "stored_chunks" => stored.len());
-            resumed(&worker, &claimed, &mut held, *sandbox, stored, &log).await
+    }
+
+    /// Runs the claim until its result is recorded. `resume` is the sandbox that an earlier daemon left running.
+    pub async fn execute(mut self, resume: Option<Resume>) -> SlotSandboxes {
+        let result = match self.run(resume).await {
+            Ok(record) => AttemptResult::Finished(Box::new(record)),
+            Err(ended) => ended,
+        };
+        self.store(result).await;
+        self.release().await
+    }
+
+    async fn run(&mut self, resume: Option<Resume>) -> Result<ExecutionRecord, AttemptResult> {
+        let sandbox = match resume {
+            Some(resume) => self.resume(resume).await?,
+            None => {
+                let waited_ms = self.claimed.waited.as_millis() as u64;
+                info!(self.log, "claimed"; "runtime" => &self.claimed.runtime, "waited_ms" => waited_ms);
+                None
+            }
+        };
+        let sandbox = match sandbox {
+            Some(sandbox) => sandbox,
+            None => self.start_script().await?, // No script code has run before this returns.
+        };
+        let timeout = job::outer_deadline(&self.claimed, &self.worker.settings);
+        let exit = self.monitor(sandbox, timeout, None).await?;
+        Ok(self.finish(exit).await)
+    }
+
+    async fn start_script(&mut self) -> Result<Sandbox, AttemptResult> {
+        let started = Instant::now();
+        loop {
+            let environment = self.prepare_environment().await?;
+            // An environment may be removed before its sandbox starts. Then it is prepared again.
+            if let Some(sandbox) = self.start_job(environment).await? {
+                let setup = self.phases.environment.unwrap_or_default();
+                self.phases.sandbox = Some(started.elapsed().saturating_sub(setup));
+                self.output.switch_to(Source::Script);
+                info!(self.log, "running"; "container" => short(sandbox.container()));
+                return Ok(sandbox);
+            }
         }
-    };
-    if let Some((sandbox, last)) = settle(&worker, &held, ending, &log).await {
-        stock.take_back(&worker, &claimed, profile.as_ref(), sandbox, last).await;
     }
-    Left { profile, stock }
-}
 
-/// The sandbox that was left may still be installing; then all of the script is ahead.
-async fn resumed(
-    worker: &Arc<Worker>,
-    claimed: &Claimed,
-    held: &mut ClaimHandle,
-    sandbox: Sandbox,
-    stored: Vec<Chunk>,
-    log: &Logger,
-) -> (Ending, Option<Profile>) {
-    if sandbox.builds().is_some() {
-        let begun = Begun { sandbox, transcript: OutputBuffer::resumed(stored, Phase::Install) };
-        return fresh(worker, claimed, held, &mut SlotSandboxes::default(), Some(begun), log).await;
-    }
-    let transcript = OutputBuffer::resumed(stored, Phase::Script);
-    (to_the_end(worker, claimed, held, sandbox, transcript, log).await, None)
-}
-
-/// An install that an earlier daemon began, and what it said so far.
-struct Begun {
-    sandbox: Sandbox,
-    transcript: OutputBuffer,
-}
-
-async fn fresh(
-    worker: &Arc<Worker>,
-    claimed: &Claimed,
-    held: &mut ClaimHandle,
-    stock: &mut SlotSandboxes,
-    begun: Option<Begun>,
-    log: &Logger,
-) -> (Ending, Option<Profile>) {
-    match to_the_script(worker, claimed, held, stock, begun, log).await {
-        Ok(Ready { sandbox, profile, transcript, phases }) => {
-            info!(log, "running"; "container" => short(sandbox.container()));
-            let ending = to_the_end(worker, claimed, held, sandbox, transcript, log).await;
-            (ending.came_from(&profile, phases), Some(profile))
+    /// Returns the sandbox in which the script runs, or `None` if it only installed the requirements.
+    async fn resume(&mut self, Resume { sandbox, stored }: Resume) -> Result<Option<Sandbox>, AttemptResult> {
+        info!(self.log, "re-attached"; "container" => short(sandbox.container()), "stored_chunks" => stored.len());
+        match sandbox.builds().cloned() {
+            Some(build) => {
+                self.output = OutputBuffer::resumed(stored, Source::Install);
+                self.resume_install(*sandbox, &build).await?;
+                Ok(None)
+            }
+            None => {
+                self.output = OutputBuffer::resumed(stored, Source::Script);
+                Ok(Some(*sandbox))
+            }
         }
-        Err(ending) => (ending, None),
+    }
+
+    /// Afterwards, `self.sandbox` is one whose exit event is recorded.
+    async fn store(&mut self, result: AttemptResult) {
+        match result {
+            AttemptResult::Finished(mut record) => {
+                record.phases = PhaseTimes { script: record.phases.script, ..self.phases };
+                record.image = self.profile.as_ref().map(|profile| profile.image.clone());
+                self.store_record(record).await;
+            }
+            AttemptResult::Released { script_may_have_started } => {
+                // The script must not run here any more when another worker claims it.
+                self.sandbox = None;
+                let claim = self.handle.claim.clone();
+                self.worker.record(Release { claim, script_may_have_started }).await;
+                if !self.worker.is_draining() && *self.handle.signals.borrow() == Signal::Continue {
+                    tokio::time::sleep(PAUSE_AFTER_RELEASE).await;
+                }
+            }
+            AttemptResult::ClaimLost => {
+                warn!(self.log, "claim lost; nothing written");
+                self.leave_to_owner().await;
+            }
+        }
+    }
+
+    async fn store_record(&mut self, record: Box<ExecutionRecord>) {
+        let status = record.outcome.status();
+        let reason = record.outcome.error().unwrap_or_default().to_owned();
+        failpoint::hit("run.concluded").await;
+        let finish = Finish { claim: self.handle.claim.clone(), record: Arc::new(*record) };
+        let recorded = self.worker.record(finish).await;
+        self.reserved = None;
+        match recorded {
+            Some(FinishReply::Stored) => info!(self.log, "{}", status; "reason" => reason),
+            Some(FinishReply::ClaimLost) => {
+                warn!(self.log, "claim lost; its result was not written");
+                self.leave_to_owner().await;
+            }
+            None => self.sandbox = None,
+        }
+    }
+
+    /// Removes the sandbox, unless another worker on this host has taken over the attempt that runs in it.
+    async fn leave_to_owner(&mut self) {
+        let Some(sandbox) = self.sandbox.take() else { return };
+        let claim = &self.handle.claim;
+        match self.worker.store.running_claim(&claim.execution, claim.attempt).await {
+            Ok(None) => drop(sandbox),
+            Ok(Some(owner)) => {
+                info!(self.log, "another worker follows it in the same sandbox"; "owner" => %owner.worker);
+                sandbox.detach();
+            }
+            Err(error) => {
+                warn!(self.log, "the sandbox's owner is unknown; leaving it to the reconciler"; "error" => %error);
+                sandbox.detach();
+            }
+        }
+    }
+
+    /// Runs a step until it is done or a signal ends the attempt.
+    async fn unless_signalled<T>(
+        &mut self,
+        step: impl AsyncFnOnce(&mut Self) -> Result<T, StartError>,
+    ) -> Result<T, StartError> {
+        let mut signals = self.handle.signals.clone();
+        tokio::select! {
+            done = step(self) => done,
+            ended = ending_signal(&mut signals) => Err(StartError::Ended(ended)),
+        }
+    }
+
+    async fn pause(&mut self, pause: Duration) -> Result<(), AttemptResult> {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => Ok(()),
+            ended = ending_signal(&mut self.handle.signals) => Err(ended),
+        }
     }
 }
 
-async fn to_the_script(
-    worker: &Arc<Worker>,
-    claimed: &Claimed,
-    held: &mut ClaimHandle,
-    stock: &mut SlotSandboxes,
-    begun: Option<Begun>,
-    log: &Logger,
-) -> Result<Ready, Ending> {
-    let since = Instant::now();
-    let Some(runtime) = worker.runtimes.get(&claimed.runtime) else {
-        return Err(dispatch::unknown_runtime(claimed, worker));
-    };
-    let (builder, transcript) = match begun {
-        Some(begun) => (Some(begun.sandbox), begun.transcript),
-        None => (None, OutputBuffer::new()),
-    };
-    let mut preparing = Preparing::new(worker, claimed, runtime, transcript, log);
-    if let Some(builder) = builder {
-        let gone_on = preparing.go_on(held, builder).await;
-        gone_on.map_err(|ending| ending.after(preparing.phases()))?;
-    }
+/// Waits for a signal that ends an attempt whose script has not started.
+async fn ending_signal(signals: &mut watch::Receiver<Signal>) -> AttemptResult {
     loop {
-        let prepared = preparing.environment(held).await;
-        let environment = prepared.map_err(|ending| ending.after(preparing.phases()))?;
-        match dispatch::hand_over(worker, claimed, runtime, environment, held, stock, log).await? {
-            HandOver::Done(sandbox, profile) => {
-                let phases = preparing.phases_of(since.elapsed());
-                let transcript = preparing.into_transcript();
-                return Ok(Ready { sandbox: *sandbox, profile, transcript, phases });
+        match *signals.borrow_and_update() {
+            Signal::Continue => {}
+            Signal::Cancel => {
+                let record = finish::record_of(Outcome::Cancelled, OutputBuffer::new().partial());
+                return AttemptResult::Finished(Box::new(record));
             }
-            HandOver::EnvironmentMissing => {}
+            Signal::Release => return AttemptResult::RELEASED_BEFORE_START,
+            Signal::Lost => return AttemptResult::ClaimLost,
+        }
+        if signals.changed().await.is_err() {
+            return AttemptResult::RELEASED_BEFORE_START;
         }
     }
-}
-
-async fn to_the_end(
-    worker: &Arc<Worker>,
-    claimed: &Claimed,
-    held: &mut ClaimHandle,
-    sandbox: Sandbox,
-    transcript: OutputBuffer,
-    log: &Logger,
-) -> Ending {
-    let longest = job::outer_deadline(claimed, &worker.settings);
-    let running = Running { sandbox, transcript, longest, alarm: None };
-    let followed = monitor::follow(worker, &claimed.claim, held, running).await;
-    finish::script(worker, claimed, followed, log).await
-}
-
-/// Records how it ended. The sandbox is let go after the answer, not before it: it is returned with its last event
-/// once that is stored.
-async fn settle(
-    worker: &Arc<Worker>,
-    held: &ClaimHandle,
-    ending: Ending,
-    log: &Logger,
-) -> Option<(Sandbox, u64)> {
-    match ending {
-        Ending::Concluded(conclusion, sandbox, last_event, _room) => {
-            let status = conclusion.outcome.status();
-            let reason = conclusion.outcome.error().unwrap_or_default().to_owned();
-            failpoint::hit("run.concluded").await;
-            let message = Finish { claim: held.claim.clone(), record: Arc::new(*conclusion) };
-            match worker.record(message).await {
-                Some(FinishReply::Stored) => {
-                    info!(log, "{}", status; "reason" => reason);
-                    return sandbox.map(|sandbox| (*sandbox, last_event));
-                }
-                Some(FinishReply::ClaimLost) => {
-                    warn!(log, "claim lost; its result is not this one's to write");
-                    if let Some(sandbox) = sandbox {
-                        monitor::forsake(worker, &held.claim, *sandbox, log).await;
-                    }
-                }
-                None => {}
-            }
-        }
-        Ending::Released { begun } => {
-            worker.record(Release { claim: held.claim.clone(), script_may_have_started: begun }).await;
-            if !worker.is_draining() && *held.signals.borrow() == Signal::Continue {
-                tokio::time::sleep(REST).await;
-            }
-        }
-        Ending::ClaimLost => warn!(log, "claim lost; nothing written"),
-    }
-    None
 }
 
 fn short(container: &str) -> &str {

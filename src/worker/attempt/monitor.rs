@@ -1,247 +1,210 @@
-//! A job that runs: its events go to the Recorder, orders and the outer deadline to the sandbox.
+//! Follows a running job: sends its output to the Recorder, and signals and the outer deadline to its sandbox.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rgrid_init::Event;
-use slog::{Logger, info, warn};
+use slog::debug;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::execution::{AppendReply, Claim, Stream};
 use crate::failpoint;
 use crate::sandbox::{Sandbox, SandboxError, SandboxEvent};
-use crate::worker::active_claims::ClaimHandle;
-use crate::worker::attempt::output_buffer::{OutputBuffer, Phase};
-use crate::worker::attempt::start_marker::Begun;
+use crate::worker::attempt::output_buffer::Source;
+use crate::worker::attempt::{Attempt, AttemptResult};
 use crate::worker::recorder::Append;
 use crate::worker::{Signal, Worker};
 
-/// Output of a run that goes on is stored so long after it came: a short run ends before, and its
-/// output goes into the final write alone.
+/// Output is stored this long after it arrives. Most scripts end before, and their output is written with the result.
 const FLUSH_AFTER: Duration = Duration::from_millis(50);
-/// A run that has gone on for so long is no short one: its followers see a line sooner, though no more often.
-const NO_LONGER_SHORT: Duration = Duration::from_millis(250);
+/// A script that runs for this long is not a short one: its followers see a line sooner, though not more often.
+const LONG_AFTER: Duration = Duration::from_millis(250);
 const FLUSH_SOON: Duration = Duration::from_millis(5);
+/// A script that ends before this needs no statement to mark its start.
+const MARK_START_AFTER: Duration = Duration::from_millis(250);
 
-/// An append on its way: the Recorder's verdict, and the last event it covers.
+/// How the process of a job ended.
+pub(super) enum Exit {
+    /// The init reported it.
+    Reported(Box<rgrid_init::Exit>),
+    SandboxLost(SandboxError),
+    /// The outer deadline passed.
+    Overdue,
+    /// The job's limit was reached.
+    LimitReached,
+}
+
+/// Completes when a job uses more than it may.
+pub(super) type Limit = Pin<Box<dyn Future<Output = ()>>>;
+
+/// A message to the Recorder on its way. Returns the reply and the last event that it covers.
 type Storing = Pin<Box<dyn Future<Output = (AppendReply, u64)>>>;
-/// Ends when the job takes more than it may.
-pub(crate) type Alarm<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-/// What woke the loop.
-enum News {
-    SandboxEvent(Box<SandboxEvent>),
-    Broken(SandboxError),
+enum Wakeup {
+    Event(Box<SandboxEvent>),
+    SandboxLost(SandboxError),
     Stored(AppendReply, u64),
     FlushDue,
-    Ordered(Signal),
+    Signalled(Signal),
     Deadline,
-    Alarm,
+    LimitReached,
 }
 
-/// A job that has been handed over.
-pub(crate) struct Running<'a> {
-    pub sandbox: Sandbox,
-    /// What it said so far, and what of it there will be.
-    pub transcript: OutputBuffer,
-    /// The init keeps the deadline itself; this one is for an init that can't.
-    pub longest: Duration,
-    pub alarm: Option<Alarm<'a>>,
-}
-
-/// A job of which nothing more will come.
-pub(crate) struct Followed {
-    pub end: End,
-    pub sandbox: Sandbox,
-    pub transcript: OutputBuffer,
-}
-
-/// Why there is nothing more to follow.
-pub(crate) enum End {
-    Exit(u64, Box<rgrid_init::Exit>),
-    Broken(SandboxError),
-    Overdue,
-    Alarm,
-    Released,
-    ClaimLost,
-}
-
-/// Follows the job to its end.
-pub(crate) async fn follow(
-    worker: &Arc<Worker>,
-    claim: &Claim,
-    held: &mut ClaimHandle,
-    job: Running<'_>,
-) -> Followed {
-    let mut following = Following {
-        worker,
-        claim,
-        sandbox: job.sandbox,
-        transcript: job.transcript,
-        storing: None,
-        flush_at: None,
-        since: Instant::now(),
-        flushed: Instant::now(),
-        deadline: Instant::now() + job.longest,
-        alarm: job.alarm,
-        begun: None,
-    };
-    failpoint::hit("run.following").await;
-    // An order that came before the job was handed over.
-    held.signals.mark_changed();
-    loop {
-        let news = following.news(held).await;
-        if let Some(end) = following.digest(news).await {
-            return following.leave(end).await;
-        }
-    }
-}
-
-struct Following<'a> {
-    worker: &'a Arc<Worker>,
-    claim: &'a Claim,
-    sandbox: Sandbox,
-    transcript: OutputBuffer,
+struct Monitor<'a> {
+    attempt: &'a mut Attempt,
+    sandbox: &'a mut Sandbox,
+    started: Instant,
+    deadline: Instant,
+    limit: Option<Limit>,
     storing: Option<Storing>,
     flush_at: Option<Instant>,
-    since: Instant,
-    flushed: Instant,
-    deadline: Instant,
-    alarm: Option<Alarm<'a>>,
-    begun: Option<Begun>,
+    flushed_at: Instant,
+    start_marker: Option<StartMarker>,
 }
 
-impl Following<'_> {
-    async fn news(&mut self, held: &mut ClaimHandle) -> News {
+impl Attempt {
+    /// Follows a job until it ends, and keeps its sandbox in `self.sandbox`. The init enforces the job's own deadline;
+    /// `timeout` is for an init that cannot.
+    pub(super) async fn monitor(
+        &mut self,
+        mut sandbox: Sandbox,
+        timeout: Duration,
+        limit: Option<Limit>,
+    ) -> Result<Exit, AttemptResult> {
+        failpoint::hit("run.following").await;
+        // A signal may have arrived before the job started.
+        self.handle.signals.mark_changed();
+        self.exit_event = 0;
+        let started = Instant::now();
+        let mut monitor = Monitor {
+            attempt: &mut *self,
+            sandbox: &mut sandbox,
+            started,
+            deadline: started + timeout,
+            limit,
+            storing: None,
+            flush_at: None,
+            flushed_at: started,
+            start_marker: None,
+        };
+        let ended = monitor.follow().await;
+        self.sandbox = Some(sandbox);
+        ended
+    }
+}
+
+impl Monitor<'_> {
+    async fn follow(&mut self) -> Result<Exit, AttemptResult> {
+        let ended = loop {
+            let wakeup = self.next_wakeup().await;
+            match self.handle_wakeup(wakeup).await {
+                Ok(None) => {}
+                Ok(Some(exit)) => break Ok(exit),
+                Err(ended) => break Err(ended),
+            }
+        };
+        // The result must not overtake output that is still being stored.
+        if let Some(storing) = self.storing.take() {
+            storing.await;
+        }
+        ended
+    }
+
+    async fn next_wakeup(&mut self) -> Wakeup {
         let flush_at = self.flush_at.filter(|_| self.storing.is_none());
+        let signals = &mut self.attempt.handle.signals;
         tokio::select! {
             biased;
-            changed = held.signals.changed() => match changed {
-                Ok(()) => News::Ordered(*held.signals.borrow()),
-                Err(_) => News::Ordered(Signal::Release),
+            changed = signals.changed() => match changed {
+                Ok(()) => Wakeup::Signalled(*signals.borrow()),
+                Err(_) => Wakeup::Signalled(Signal::Release),
             },
-            (verdict, upto) = finished(&mut self.storing) => News::Stored(verdict, upto),
-            step = self.sandbox.next_event() => step.map_or_else(News::Broken, |step| News::SandboxEvent(Box::new(step))),
-            () = at(flush_at) => News::FlushDue,
-            () = sleep_until(self.deadline) => News::Deadline,
-            () = rung(&mut self.alarm) => News::Alarm,
+            (reply, upto) = or_never(self.storing.as_mut()) => Wakeup::Stored(reply, upto),
+            event = self.sandbox.next_event() => {
+                event.map_or_else(Wakeup::SandboxLost, |event| Wakeup::Event(Box::new(event)))
+            }
+            () = at(flush_at) => Wakeup::FlushDue,
+            () = sleep_until(self.deadline) => Wakeup::Deadline,
+            () = or_never(self.limit.as_mut()) => Wakeup::LimitReached,
         }
     }
 
-    async fn digest(&mut self, news: News) -> Option<End> {
-        match news {
-            News::SandboxEvent(step) => return self.take(*step),
-            News::Broken(broken) => return Some(End::Broken(broken)),
-            News::FlushDue => self.flush(),
-            News::Stored(verdict, upto) => {
+    async fn handle_wakeup(&mut self, wakeup: Wakeup) -> Result<Option<Exit>, AttemptResult> {
+        match wakeup {
+            Wakeup::Event(event) => return Ok(self.handle_event(*event)),
+            Wakeup::SandboxLost(error) => return Ok(Some(Exit::SandboxLost(error))),
+            Wakeup::FlushDue => self.flush(),
+            Wakeup::Stored(reply, upto) => {
                 self.storing = None;
-                match verdict {
-                    AppendReply::ClaimLost => return Some(End::ClaimLost),
+                match reply {
+                    AppendReply::ClaimLost => return Err(AttemptResult::ClaimLost),
                     AppendReply::CancelRequested => self.sandbox.cancel().await,
                     AppendReply::Continue => {}
                 }
                 self.sandbox.ack(upto).await;
             }
-            News::Ordered(Signal::Continue) => {}
-            News::Ordered(Signal::Cancel) => self.sandbox.cancel().await,
-            News::Ordered(Signal::Release) => return Some(End::Released),
-            News::Ordered(Signal::Lost) => return Some(End::ClaimLost),
-            News::Deadline => return Some(End::Overdue),
-            News::Alarm => return Some(End::Alarm),
+            Wakeup::Signalled(Signal::Continue) => {}
+            Wakeup::Signalled(Signal::Cancel) => self.sandbox.cancel().await,
+            Wakeup::Signalled(Signal::Release) => {
+                let script_may_have_started = self.attempt.output.source() == Source::Script;
+                return Err(AttemptResult::Released { script_may_have_started });
+            }
+            Wakeup::Signalled(Signal::Lost) => return Err(AttemptResult::ClaimLost),
+            Wakeup::Deadline => return Ok(Some(Exit::Overdue)),
+            Wakeup::LimitReached => return Ok(Some(Exit::LimitReached)),
         }
-        None
+        Ok(None)
     }
 
-    fn take(&mut self, SandboxEvent { seq, event }: SandboxEvent) -> Option<End> {
+    fn handle_event(&mut self, SandboxEvent { seq, event }: SandboxEvent) -> Option<Exit> {
+        let output = &mut self.attempt.output;
         match event {
             Event::Started { step } => {
-                self.transcript.pass(seq);
-                if step == rgrid_init::JobStep::Script && self.transcript.phase() == Phase::Script {
-                    self.begun = Some(Begun::note_soon(self.worker, self.claim));
+                output.skip_event(seq);
+                if step == rgrid_init::JobStep::Script && output.source() == Source::Script {
+                    let claim = &self.attempt.handle.claim;
+                    self.start_marker = Some(StartMarker::schedule(&self.attempt.worker, claim));
                 }
             }
             Event::Output { stream, text } => {
-                let stream = stream_of(stream, self.transcript.phase());
-                self.transcript.take(seq, stream, text);
-                let due = self.flush_at.unwrap_or_else(|| self.next_flush());
-                self.flush_at = Some(due);
+                let stream = match stream {
+                    // Both streams of an install are shown as one.
+                    _ if output.source() == Source::Install => Stream::Install,
+                    rgrid_init::Stream::Install => Stream::Install,
+                    rgrid_init::Stream::Stdout => Stream::Stdout,
+                    rgrid_init::Stream::Stderr => Stream::Stderr,
+                };
+                output.add_event(seq, stream, text);
+                self.flush_at = Some(self.flush_at.unwrap_or_else(|| self.next_flush()));
             }
-            Event::Exit(exit) => return Some(End::Exit(seq, Box::new(exit))),
+            Event::Exit(exit) => {
+                self.attempt.exit_event = seq;
+                return Some(Exit::Reported(Box::new(exit)));
+            }
         }
         None
     }
 
-    /// For what came just now.
     fn next_flush(&self) -> Instant {
         let now = Instant::now();
-        match now - self.since < NO_LONGER_SHORT {
+        match now - self.started < LONG_AFTER {
             true => now + FLUSH_AFTER,
-            false => (self.flushed + FLUSH_AFTER).max(now + FLUSH_SOON),
+            false => (self.flushed_at + FLUSH_AFTER).max(now + FLUSH_SOON),
         }
     }
 
     fn flush(&mut self) {
         self.flush_at = None;
-        self.flushed = Instant::now();
-        if !self.transcript.has_pending() {
-            return;
+        self.flushed_at = Instant::now();
+        if let Some((chunks, upto)) = self.attempt.output.take_unstored() {
+            let (worker, claim) = (self.attempt.worker.clone(), self.attempt.handle.claim.clone());
+            self.storing = Some(Box::pin(async move {
+                // Without a Recorder the process ends.
+                let reply = worker.record(Append { claim, chunks }).await;
+                (reply.unwrap_or(AppendReply::Continue), upto)
+            }));
         }
-        let (chunks, upto) = self.transcript.take_pending();
-        let (worker, claim) = (Arc::clone(self.worker), self.claim.clone());
-        self.storing = Some(Box::pin(async move {
-            // A recorder that is gone takes the whole process with it; the text stays in the transcript.
-            let verdict = worker.record(Append { claim, chunks }).await;
-            (verdict.unwrap_or(AppendReply::Continue), upto)
-        }));
-    }
-
-    /// One entry at a time: the final write must not overtake an append.
-    async fn leave(mut self, end: End) -> Followed {
-        if let Some(storing) = self.storing.take() {
-            storing.await;
-        }
-        Followed { end, sandbox: self.sandbox, transcript: self.transcript }
-    }
-}
-
-/// Stops a sandbox whose claim is lost, unless it is another worker's by now: one on the same host may have taken
-/// over the very run.
-pub(crate) async fn forsake(worker: &Worker, claim: &Claim, sandbox: Sandbox, log: &Logger) {
-    match worker.store.running_claim(&claim.execution, claim.attempt).await {
-        Ok(None) => drop(sandbox),
-        Ok(Some(owner)) => {
-            info!(log, "another worker follows it in the same sandbox"; "owner" => %owner.worker);
-            sandbox.detach();
-        }
-        Err(error) => {
-            warn!(log, "whose the sandbox is now is left to the next sweep"; "error" => %error);
-            sandbox.detach();
-        }
-    }
-}
-
-/// All that an install says belongs to one stream.
-fn stream_of(stream: rgrid_init::Stream, phase: Phase) -> Stream {
-    match stream {
-        _ if phase == Phase::Install => Stream::Install,
-        rgrid_init::Stream::Install => Stream::Install,
-        rgrid_init::Stream::Stdout => Stream::Stdout,
-        rgrid_init::Stream::Stderr => Stream::Stderr,
-    }
-}
-
-async fn rung(alarm: &mut Option<Alarm<'_>>) {
-    match alarm {
-        Some(alarm) => alarm.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn finished(storing: &mut Option<Storing>) -> (AppendReply, u64) {
-    match storing {
-        Some(storing) => storing.await,
-        None => std::future::pending().await,
     }
 }
 
@@ -249,5 +212,33 @@ async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => std::future::pending().await,
+    }
+}
+
+async fn or_never<F: Future + Unpin>(future: Option<&mut F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Records that a script has started, for its followers. Dropping it cancels a pending write.
+struct StartMarker(JoinHandle<()>);
+
+impl StartMarker {
+    fn schedule(worker: &Worker, claim: &Claim) -> Self {
+        let (store, log, claim) = (worker.store.clone(), worker.log.clone(), claim.clone());
+        Self(actix_rt::spawn(async move {
+            tokio::time::sleep(MARK_START_AFTER).await;
+            if let Err(error) = store.script_started(&claim).await {
+                debug!(log, "marking the script's start failed"; "execution" => %claim.execution, "error" => %error);
+            }
+        }))
+    }
+}
+
+impl Drop for StartMarker {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -1,147 +1,140 @@
-//! What one attempt has said so far, in memory: the head of each stream, and what is not stored yet.
+//! The output of one attempt in memory: the beginning of each stream, and the chunks that are not stored yet.
 //!
-//! Bounded by the init, which sends no more than the output limit of each stream while the run lasts.
+//! The buffer is bounded, because the init sends no more than the output limit of each stream.
 //!
-//! An attempt may have two sandboxes, one that installs and one that runs the script, and both count their
-//! events from 1. So that a chunk's number is never used twice in an attempt, each adds a number of its own.
+//! An attempt may use two sandboxes, one that installs and one that runs the script, and both number their events from
+//! 1. Each source adds a base to its numbers, so that no chunk number occurs twice in an attempt.
 
-use rgrid_init::{Exit, StreamEnd, assemble};
+use rgrid_init::{StreamEnd, assemble};
 
-use crate::execution::Stream;
-use crate::execution::{Cut, StoredText};
+use crate::execution::{Cut, StoredText, Stream};
 use crate::store::Chunk;
 
-/// Added to the numbers of the events of an install. Before them there is room for words of the worker's own.
-const OF_INSTALL: u64 = 16;
-/// Added to those of the script; there can't be as many events of an install.
-const OF_SCRIPT: u64 = 1 << 32;
+/// Lower numbers are for the worker's own notes.
+const INSTALL_BASE: u64 = 16;
+/// An install cannot have as many events.
+const SCRIPT_BASE: u64 = 1 << 32;
 
-/// Whose events come in.
+/// The job that sends the events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(super) enum Source {
     Install,
     Script,
 }
 
-impl Phase {
+impl Source {
     fn base(self) -> u64 {
         match self {
-            Phase::Install => OF_INSTALL,
-            Phase::Script => OF_SCRIPT,
+            Source::Install => INSTALL_BASE,
+            Source::Script => SCRIPT_BASE,
         }
     }
 }
 
-pub(crate) struct OutputBuffer {
-    phase: Phase,
+pub(super) struct OutputBuffer {
+    source: Source,
     stdout: String,
     stderr: String,
     install: String,
-    /// Said, but not stored.
-    pending: Vec<Chunk>,
-    /// The install's text as it is kept, once the install has ended.
-    installed: Option<StoredText>,
-    /// Bytes of the install's text that are the worker's own words, which no init counts.
-    noted: u64,
-    /// Number of the last chunk or event that came in, stored or not.
+    unstored: Vec<Chunk>,
+    /// The install's text as it is recorded, after the install has ended.
+    finished_install: Option<StoredText>,
+    /// Bytes of the worker's own notes, which no init counts.
+    note_bytes: u64,
+    /// Number of the last chunk or event.
     last: u64,
 }
 
 impl OutputBuffer {
     pub fn new() -> Self {
         Self {
-            phase: Phase::Install,
+            source: Source::Install,
             stdout: String::new(),
             stderr: String::new(),
             install: String::new(),
-            pending: Vec::new(),
-            installed: None,
-            noted: 0,
+            unstored: Vec::new(),
+            finished_install: None,
+            note_bytes: 0,
             last: 0,
         }
     }
 
-    /// Goes on behind what an earlier daemon has stored.
-    pub fn resumed(chunks: Vec<Chunk>, phase: Phase) -> Self {
-        let mut transcript = Self { phase, ..Self::new() };
+    /// Continues after the chunks that an earlier daemon stored.
+    pub fn resumed(chunks: Vec<Chunk>, source: Source) -> Self {
+        let mut output = Self { source, ..Self::new() };
         for chunk in chunks {
-            transcript.last = transcript.last.max(chunk.seq);
-            if chunk.seq <= OF_INSTALL {
-                transcript.noted += chunk.text.len() as u64;
+            output.last = output.last.max(chunk.seq);
+            if chunk.seq <= INSTALL_BASE {
+                output.note_bytes += chunk.text.len() as u64;
             }
-            transcript.head(chunk.stream).push_str(&chunk.text);
+            output.stream(chunk.stream).push_str(&chunk.text);
         }
-        transcript
+        output
     }
 
-    /// From now on the events are those of another sandbox.
-    pub fn enter(&mut self, phase: Phase) {
-        self.phase = phase;
+    pub fn switch_to(&mut self, source: Source) {
+        self.source = source;
     }
 
-    pub fn phase(&self) -> Phase {
-        self.phase
+    pub fn source(&self) -> Source {
+        self.source
     }
 
-    /// Words of the worker's own, in the install's stream, before there is an install.
-    pub fn note(&mut self, text: &str) {
+    /// Adds a note of the worker to the install's stream, before an install.
+    pub fn add_note(&mut self, text: &str) {
         self.last += 1;
-        self.noted += text.len() as u64;
+        self.note_bytes += text.len() as u64;
         self.install.push_str(text);
-        self.pending.push(Chunk { seq: self.last, stream: Stream::Install, text: text.to_owned() });
+        self.unstored.push(Chunk { seq: self.last, stream: Stream::Install, text: text.to_owned() });
     }
 
-    /// Takes an event's text; one that is known already (replayed by the init) changes nothing.
-    pub fn take(&mut self, seq: u64, stream: Stream, text: String) {
-        let seq = self.phase.base() + seq;
+    /// Ignores an event that the init replays.
+    pub fn add_event(&mut self, seq: u64, stream: Stream, text: String) {
+        let seq = self.source.base() + seq;
         if seq <= self.last {
             return;
         }
         self.last = seq;
-        self.head(stream).push_str(&text);
-        self.pending.push(Chunk { seq, stream, text });
+        self.stream(stream).push_str(&text);
+        self.unstored.push(Chunk { seq, stream, text });
     }
 
-    /// An event without text.
-    pub fn pass(&mut self, seq: u64) {
-        self.last = self.last.max(self.phase.base() + seq);
+    /// For an event without text.
+    pub fn skip_event(&mut self, seq: u64) {
+        self.last = self.last.max(self.source.base() + seq);
     }
 
-    pub fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
+    /// The chunks to store, and the event up to which the init may forget its events after that.
+    pub fn take_unstored(&mut self) -> Option<(Vec<Chunk>, u64)> {
+        let chunks = std::mem::take(&mut self.unstored);
+        (!chunks.is_empty()).then(|| (chunks, self.last.saturating_sub(self.source.base())))
     }
 
-    /// What is to be stored now, and the number up to which the init may forget then.
-    pub fn take_pending(&mut self) -> (Vec<Chunk>, u64) {
-        (std::mem::take(&mut self.pending), self.last.saturating_sub(self.phase.base()))
+    pub fn finish_install(&mut self, exit: &rgrid_init::Exit, limit: u64) {
+        let end = StreamEnd { total: exit.install.total + self.note_bytes, ..exit.install.clone() };
+        self.finished_install = Some(whole_text(&self.install, &end, limit));
     }
 
-    /// The install has ended in good order.
-    pub fn end_install(&mut self, exit: &Exit, limit: u64) {
-        let end = StreamEnd { total: exit.install.total + self.noted, ..exit.install.clone() };
-        self.installed = Some(text(&self.install, &end, limit));
-    }
-
-    /// The streams as they are kept when the run ended in good order.
-    pub fn ended(&self, exit: &Exit, limit: u64) -> Streams {
+    /// The streams of a job whose exit was reported.
+    pub fn finished(&self, exit: &rgrid_init::Exit, limit: u64) -> Streams {
         Streams {
-            stdout: text(&self.stdout, &exit.stdout, limit),
-            stderr: text(&self.stderr, &exit.stderr, limit),
+            stdout: whole_text(&self.stdout, &exit.stdout, limit),
+            stderr: whole_text(&self.stderr, &exit.stderr, limit),
             install: self.install(),
         }
     }
 
-    /// The streams of a run that was cut off: what is known of them.
-    pub fn cut_off(&self) -> Streams {
-        Streams { stdout: known(&self.stdout), stderr: known(&self.stderr), install: self.install() }
+    /// The streams of a job whose end was not reported.
+    pub fn partial(&self) -> Streams {
+        let (stdout, stderr) = (partial_text(&self.stdout), partial_text(&self.stderr));
+        Streams { stdout, stderr, install: self.install() }
     }
 
-    /// What the install said, or has said so far.
     pub fn install(&self) -> StoredText {
-        self.installed.clone().unwrap_or_else(|| known(&self.install))
+        self.finished_install.clone().unwrap_or_else(|| partial_text(&self.install))
     }
 
-    fn head(&mut self, stream: Stream) -> &mut String {
+    fn stream(&mut self, stream: Stream) -> &mut String {
         match stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
@@ -150,29 +143,26 @@ impl OutputBuffer {
     }
 }
 
-pub(crate) struct Streams {
+pub(super) struct Streams {
     pub stdout: StoredText,
     pub stderr: StoredText,
     pub install: StoredText,
 }
 
-/// A text that is whole as far as anybody knows.
-fn known(text: &str) -> StoredText {
+fn partial_text(text: &str) -> StoredText {
     StoredText { text: text.to_owned(), total: text.len() as u64, truncated: false, cut: None }
 }
 
-fn text(head: &str, end: &StreamEnd, limit: u64) -> StoredText {
+fn whole_text(head: &str, end: &StreamEnd, limit: u64) -> StoredText {
     let (text, truncated) = assemble(head, end, limit);
-    let cut = truncated.then(|| cut(&text, head, end, limit));
+    let cut = truncated.then(|| {
+        // The same place at which `assemble` cuts.
+        let half = usize::try_from(limit / 2).unwrap_or(usize::MAX);
+        let first = rgrid_init::char_floor(head, half);
+        debug_assert!(text.get(..first) == head.get(..first) && text.ends_with(&end.tail));
+        Cut { head: first as u64, tail: end.tail.len() as u64 }
+    });
     StoredText { text, total: end.total, truncated, cut }
-}
-
-/// As [`assemble`] cuts.
-fn cut(text: &str, head: &str, end: &StreamEnd, limit: u64) -> Cut {
-    let half = usize::try_from(limit / 2).unwrap_or(usize::MAX);
-    let first = rgrid_init::char_floor(head, half);
-    debug_assert!(text.get(..first) == head.get(..first) && text.ends_with(&end.tail));
-    Cut { head: first as u64, tail: end.tail.len() as u64 }
 }
 
 #[cfg(test)]
@@ -180,34 +170,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_replayed_event_is_not_doubled() {
-        let stored = vec![Chunk { seq: OF_SCRIPT + 2, stream: Stream::Stdout, text: "a".into() }];
-        let mut transcript = OutputBuffer::resumed(stored, Phase::Script);
-        transcript.take(2, Stream::Stdout, "a".into());
-        transcript.take(3, Stream::Stdout, "b".into());
-        let (pending, upto) = transcript.take_pending();
-        assert_eq!((pending.len(), upto), (1, 3));
-        assert_eq!(transcript.cut_off().stdout.text, "ab");
+    fn a_replayed_event_is_ignored() {
+        let stored = vec![Chunk { seq: SCRIPT_BASE + 2, stream: Stream::Stdout, text: "a".into() }];
+        let mut output = OutputBuffer::resumed(stored, Source::Script);
+        output.add_event(2, Stream::Stdout, "a".into());
+        output.add_event(3, Stream::Stdout, "b".into());
+        let (chunks, upto) = output.take_unstored().unwrap();
+        assert_eq!((chunks.len(), upto), (1, 3));
+        assert_eq!(output.partial().stdout.text, "ab");
     }
 
     #[test]
-    fn no_number_is_used_twice_by_two_sandboxes() {
-        let mut transcript = OutputBuffer::new();
-        transcript.note("waiting\n");
-        transcript.take(1, Stream::Install, "pip\n".into());
-        transcript.enter(Phase::Script);
-        transcript.take(1, Stream::Stdout, "out\n".into());
-        let (pending, upto) = transcript.take_pending();
-        let numbers: Vec<u64> = pending.iter().map(|chunk| chunk.seq).collect();
-        assert_eq!((numbers, upto), (vec![1, OF_INSTALL + 1, OF_SCRIPT + 1], 1));
-        assert_eq!(transcript.cut_off().install.text, "waiting\npip\n");
+    fn two_sandboxes_never_use_the_same_number() {
+        let mut output = OutputBuffer::new();
+        output.add_note("waiting\n");
+        output.add_event(1, Stream::Install, "pip\n".into());
+        output.switch_to(Source::Script);
+        output.add_event(1, Stream::Stdout, "out\n".into());
+        let (chunks, upto) = output.take_unstored().unwrap();
+        let numbers: Vec<u64> = chunks.iter().map(|chunk| chunk.seq).collect();
+        assert_eq!((numbers, upto), (vec![1, INSTALL_BASE + 1, SCRIPT_BASE + 1], 1));
+        assert_eq!(output.partial().install.text, "waiting\npip\n");
     }
 
     #[test]
-    fn a_script_whose_first_chunk_is_not_stored_yet_is_told_whole() {
-        let stored = vec![Chunk { seq: OF_INSTALL + 70, stream: Stream::Install, text: "pip\n".into() }];
-        let mut transcript = OutputBuffer::resumed(stored, Phase::Script);
-        transcript.take(2, Stream::Stdout, "a".into());
-        assert_eq!(transcript.cut_off().stdout.text, "a");
+    fn output_after_a_stored_install_is_complete() {
+        let stored = vec![Chunk { seq: INSTALL_BASE + 70, stream: Stream::Install, text: "pip\n".into() }];
+        let mut output = OutputBuffer::resumed(stored, Source::Script);
+        output.add_event(2, Stream::Stdout, "a".into());
+        assert_eq!(output.partial().stdout.text, "a");
     }
 }

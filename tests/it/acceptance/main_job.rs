@@ -147,7 +147,7 @@ fn without_a_database_url_an_embedded_postgres_stores_everything() {
     let steps = ask(&["migrate", "status"]);
     assert!(steps.contains("applied") && !steps.contains("pending"), "{steps}");
     assert!(ask(&["migrate", "up"]).contains("up to date"));
-    assert!(ask(&["migrate", "down"]).contains("another rgridd uses the data folder"));
+    assert!(ask(&["migrate", "down"]).contains("another rgridd uses the data directory"));
     assert_eq!(daemon.stop(), 0);
     let running = builder.data_dir().join("postgres/data/postmaster.pid");
     assert!(!running.exists(), "the embedded Postgres still runs");

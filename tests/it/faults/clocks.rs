@@ -4,13 +4,13 @@ use crate::faults::{assert_counted_once, counting};
 use crate::support::{DaemonBuilder, Database};
 
 #[test]
-fn workers_an_hour_before_and_behind_keep_their_leases_by_the_databases_clock() {
+fn workers_whose_clocks_are_an_hour_off_keep_their_leases() {
     let database = Database::new();
     let worker = |shift: &str, name: &str| {
         DaemonBuilder::on(&database).slots(1).lease("5s").named(name).clock(shift).start()
     };
     let (ahead, behind) = (worker("+1h", "ahead"), worker("-1h", "behind"));
-    // Several leases long, one on each.
+    // One script per worker, several leases long.
     let ids = [ahead.http().submit(&counting(120)), behind.http().submit(&counting(120))];
     let mut workers = Vec::new();
     for id in &ids {
@@ -21,7 +21,7 @@ fn workers_an_hour_before_and_behind_keep_their_leases_by_the_databases_clock() 
     }
     workers.sort();
     assert_eq!(workers, ["ahead", "behind"]);
-    // Are they wrong at all? A log tells the time of its daemon.
+    // Checks that the clocks are really wrong: a log shows its daemon's time.
     let hour = |daemon: &crate::support::Daemon| {
         let line: serde_json::Value = serde_json::from_str(&daemon.log()[0]).unwrap();
         line["ts"].as_str().unwrap()[..13].to_owned()

@@ -1,4 +1,4 @@
-//! A container is killed from outside or runs out of memory; a script fights for its life or floods its output.
+//! A container is killed or runs out of memory; a script ignores its end or floods its output.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn of_fixture(daemon: &Daemon, name: &str, more: Value) -> String {
 }
 
 #[test]
-fn a_container_killed_from_outside_is_lost_with_what_it_had_said() {
+fn a_container_killed_from_outside_is_lost_and_keeps_its_output() {
     let (database, daemon) = daemon();
     let http = daemon.http();
     let id = http.submit("import time; print('begun'); time.sleep(60)");
@@ -36,7 +36,7 @@ fn a_container_killed_from_outside_is_lost_with_what_it_had_said() {
 }
 
 #[test]
-fn a_script_without_memory_fails_as_out_of_memory_with_what_it_had_said() {
+fn a_script_that_runs_out_of_memory_keeps_its_output() {
     let (_database, daemon) = daemon();
     let id = of_fixture(&daemon, "allocates.py", json!({ "memory_mb": 64 }));
     let end = daemon.http().wait(&id);
@@ -49,7 +49,7 @@ fn a_script_without_memory_fails_as_out_of_memory_with_what_it_had_said() {
 }
 
 #[test]
-fn a_script_that_ignores_sigterm_forks_and_detaches_ends_at_its_deadline_and_leaves_nothing() {
+fn a_script_that_ignores_sigterm_and_forks_ends_at_its_deadline_and_leaves_nothing() {
     let (database, daemon) = daemon();
     let id = of_fixture(&daemon, "clings.py", json!({ "timeout_seconds": 5 }));
     let end = daemon.http().wait(&id);
@@ -67,7 +67,7 @@ fn a_script_that_ignores_sigterm_forks_and_detaches_ends_at_its_deadline_and_lea
     assert_eq!(containers_of(&cluster), Vec::<String>::new());
 }
 
-/// Processes of that script on this host.
+/// Counts the script's processes on this host.
 fn clinging() -> usize {
     let processes = std::fs::read_dir("/proc").unwrap().map_while(Result::ok);
     let lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
@@ -75,7 +75,7 @@ fn clinging() -> usize {
 }
 
 #[test]
-fn a_flood_of_output_is_cut_with_its_true_size_and_the_daemons_memory_stays_flat() {
+fn a_flood_of_output_is_truncated_and_the_daemons_memory_stays_flat() {
     let (_database, daemon) = daemon();
     let http = daemon.http();
     http.wait(&http.submit("print('warm up')"));

@@ -1,10 +1,10 @@
-//! Postgres restarts, is away, hangs, has no room left, or is the daemon's own and dies.
+//! Postgres restarts, is unavailable, hangs, has a full disk, or is embedded and dies.
 
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::faults::{assert_counted_once, counting, wait_for_readiness, wait_until_said};
+use crate::faults::{assert_counted_once, counting, wait_for_log, wait_for_readiness};
 use crate::support::{DaemonBuilder, Database, Postgres, wait_until};
 
 #[test]
@@ -36,22 +36,22 @@ fn postgres_restarts_under_load_and_nothing_is_lost() {
 }
 
 #[test]
-fn what_ends_while_postgres_is_away_for_several_leases_is_recorded_when_it_is_back() {
+fn a_script_that_ends_while_postgres_is_down_is_recorded_when_it_is_back() {
     let postgres = Postgres::new();
     let daemon = DaemonBuilder::at(&postgres.url()).slots(2).lease("3s").start();
     let http = daemon.http();
     let ids = [http.submit(&counting(60)), http.submit(&counting(60))];
     ids.iter().for_each(|id| drop(http.wait_for_output(id, "line 1")));
-    // One that would rescue them.
+    // This worker would rescue them.
     let other = DaemonBuilder::at(&postgres.url()).slots(2).lease("3s").start();
     postgres.stop_at_once();
     wait_for_readiness(&daemon, false);
     let refused = http.get(&format!("/api/v1/executions/{}", ids[0]));
     assert_eq!((refused.status, refused.retry_after.is_some()), (503, true), "{refused:?}");
-    // It is the passing of time that this is about: five leases, and the scripts end in the second.
+    // Five leases pass, and the scripts end during the second.
     std::thread::sleep(Duration::from_secs(15));
     let ready = http.get("/readyz").body;
-    assert!(ready.contains("results wait to be stored"), "{ready}");
+    assert!(ready.contains("results are waiting to be stored"), "{ready}");
     postgres.start();
     for id in &ids {
         let end = http.wait_through_503(id);
@@ -63,7 +63,7 @@ fn what_ends_while_postgres_is_away_for_several_leases_is_recorded_when_it_is_ba
 }
 
 #[test]
-fn a_postgres_that_hangs_is_told_from_one_that_answers_and_nothing_piles_up() {
+fn a_hanging_postgres_is_reported_and_nothing_accumulates() {
     let postgres = Postgres::new();
     let (proxy, url) = postgres.proxied();
     let daemon = DaemonBuilder::at(&url).slots(1).lease("30s").start();
@@ -72,7 +72,7 @@ fn a_postgres_that_hangs_is_told_from_one_that_answers_and_nothing_piles_up() {
     http.wait_for_output(&id, "line 1");
     let before = daemon.holdings();
     proxy.stall();
-    // More than there are open connections: some hang on one of those, some on their way to a new one.
+    // More than there are open connections, so some requests hang in one and some while connecting.
     std::thread::scope(|scope| {
         for _ in 0..6 {
             scope.spawn(|| {
@@ -93,7 +93,7 @@ fn a_postgres_that_hangs_is_told_from_one_that_answers_and_nothing_piles_up() {
 }
 
 #[test]
-fn a_full_disk_is_told_to_those_who_submit_and_what_was_accepted_goes_on_when_there_is_room() {
+fn submissions_get_an_error_while_the_disk_is_full_and_accepted_executions_run_later() {
     let postgres = Postgres::on_a_small_disk(96);
     let daemon = DaemonBuilder::at(&postgres.url()).slots(1).start();
     let http = daemon.http();
@@ -102,7 +102,7 @@ fn a_full_disk_is_told_to_those_who_submit_and_what_was_accepted_goes_on_when_th
     let ballast = postgres.disk().join("ballast");
     fill(&ballast, &postgres);
 
-    // Incompressible, so that each takes room.
+    // Random data, because Postgres compresses.
     let mut seed = 1u64;
     let mut noise = || -> String {
         let mut digit = || {
@@ -138,7 +138,7 @@ fn a_full_disk_is_told_to_those_who_submit_and_what_was_accepted_goes_on_when_th
     }
 }
 
-/// Leaves two MiB.
+/// Leaves two MiB free.
 fn fill(ballast: &std::path::Path, postgres: &Postgres) {
     let free = std::process::Command::new("df")
         .args(["--output=avail", "-B1"])
@@ -155,7 +155,7 @@ fn fill(ballast: &std::path::Path, postgres: &Postgres) {
 }
 
 #[test]
-fn a_private_postgres_that_dies_is_started_again_and_the_run_goes_on() {
+fn an_embedded_postgres_that_dies_is_restarted_and_the_execution_continues() {
     let builder = DaemonBuilder::new().slots(1);
     let daemon = builder.start();
     let http = daemon.http();
@@ -167,12 +167,12 @@ fn a_private_postgres_that_dies_is_started_again_and_the_run_goes_on() {
     let end = http.wait_through_503(&id);
     assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
     assert_counted_once(end["stdout"].as_str().unwrap(), 40);
-    wait_until_said(&daemon, "the private Postgres had died and runs again");
+    wait_for_log(&daemon, "restarted the embedded Postgres after it died");
     assert_eq!(daemon.stop(), 0);
 }
 
 #[test]
-fn a_submission_that_was_not_answered_can_be_sent_again_for_a_day() {
+fn a_submission_without_a_response_can_be_repeated_for_a_day() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).start();
     let http = daemon.http();
@@ -186,12 +186,12 @@ fn a_submission_that_was_not_answered_can_be_sent_again_for_a_day() {
 }
 
 #[test]
-fn a_worker_that_nobody_wakes_finds_the_row_at_its_next_poll() {
+fn a_worker_without_notifications_finds_the_row_at_its_next_poll() {
     let database = Database::new();
     let api = DaemonBuilder::on(&database).role("api").start();
     let worker = DaemonBuilder::on(&database).role("worker").slots(1).start();
     for n in 0..2 {
-        // Whatever listens for news is cut off.
+        // Cuts off all notification listeners.
         database.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
              WHERE datname = current_database() AND pid <> pg_backend_pid()",
@@ -211,7 +211,7 @@ fn a_cancel_from_another_replica_reaches_the_script_within_two_seconds() {
     let worker = DaemonBuilder::on(&database).role("worker").slots(1).start();
     let api = DaemonBuilder::on(&database).role("api").start();
     let http = api.http();
-    // The quickest of three: a busy machine may be slow once.
+    // The fastest of three, because a busy machine may be slow once.
     let quickest = (0..3).map(|_| {
         let id = http.submit("import time; print('begun'); time.sleep(60)");
         http.wait_for_output(&id, "begun");

@@ -6,7 +6,7 @@ use crate::faults::{assert_counted_once, counting, wait_for_readiness};
 use crate::support::{DaemonBuilder, Database, Engine, wait_until};
 
 #[test]
-fn when_dockerd_restarts_its_runs_end_as_lost_and_the_daemon_goes_on_by_itself() {
+fn executions_end_as_lost_when_dockerd_restarts_and_the_daemon_reconnects() {
     let (engine, database) = (Engine::take(), Database::new());
     let daemon = DaemonBuilder::on(&database).slots(2).with("RGRID_DOCKER__HOST", &engine.host()).start();
     let http = daemon.http();
@@ -36,7 +36,7 @@ fn when_dockerd_restarts_its_runs_end_as_lost_and_the_daemon_goes_on_by_itself()
 }
 
 #[test]
-fn while_dockerd_hangs_deadlines_hold_and_readiness_says_so() {
+fn deadlines_hold_and_readiness_fails_while_dockerd_hangs() {
     let (engine, database) = (Engine::take(), Database::new());
     let daemon = DaemonBuilder::on(&database).slots(2).with("RGRID_DOCKER__HOST", &engine.host()).start();
     let http = daemon.http();
@@ -47,7 +47,7 @@ fn while_dockerd_hangs_deadlines_hold_and_readiness_says_so() {
     engine.freeze();
     let waiting: Vec<String> = (0..6).map(|_| http.submit(&counting(1))).collect();
     wait_for_readiness(&daemon, false);
-    // The length of the hang is what this is about.
+    // The test depends on the length of the hang.
     let frozen = Instant::now();
     wait_until("thirty seconds", Duration::from_secs(60), || {
         let now = daemon.holdings();
@@ -62,7 +62,7 @@ fn while_dockerd_hangs_deadlines_hold_and_readiness_says_so() {
         (Some("failed"), Some("timeout")),
         "{end}"
     );
-    // The init ended it at its deadline, though nobody could hear of it.
+    // The init enforced the deadline although it could not report it.
     let said = end["execution_error"].as_str().unwrap();
     assert!(said.contains("after 5s") && !said.contains("from outside"), "{said}");
     for id in waiting {
@@ -74,7 +74,7 @@ fn while_dockerd_hangs_deadlines_hold_and_readiness_says_so() {
 }
 
 #[test]
-fn a_daemon_told_to_stop_at_once_while_dockerd_hangs_ends_all_the_same() {
+fn a_daemon_stops_at_once_while_dockerd_hangs() {
     let (engine, database) = (Engine::take(), Database::new());
     let builder = DaemonBuilder::on(&database).slots(1).with("RGRID_DOCKER__HOST", &engine.host());
     let mut daemon = builder.start();
@@ -82,7 +82,7 @@ fn a_daemon_told_to_stop_at_once_while_dockerd_hangs_ends_all_the_same() {
     daemon.http().wait_for_output(&id, "begun");
     engine.freeze();
     daemon.signal("-TERM");
-    crate::faults::wait_until_said(&daemon, "draining");
+    crate::faults::wait_for_log(&daemon, "draining");
     daemon.signal("-TERM");
     assert_eq!(daemon.wait_for_end(), 0);
     engine.thaw();

@@ -1,12 +1,12 @@
-//! The daemon is killed: at any moment, between exit and record, for longer than its lease.
+//! The daemon is killed: at random moments, between exit and record, and for longer than its lease.
 
 use std::time::Duration;
 
-use crate::faults::{UNTIL_TOLD, assert_counted_once, counting, tell, wait_until_said};
+use crate::faults::{UNTIL_ENDED, assert_counted_once, counting, end_scripts, wait_for_log};
 use crate::support::{DaemonBuilder, Database, containers_of, docker, sandboxes_of, wait_until};
 
 #[test]
-fn a_daemon_killed_again_and_again_finds_its_run_each_time_and_it_runs_once() {
+fn a_daemon_killed_repeatedly_finds_its_execution_each_time_and_it_runs_once() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database).slots(1);
     let mut daemon = builder.start();
@@ -22,7 +22,7 @@ fn a_daemon_killed_again_and_again_finds_its_run_each_time_and_it_runs_once() {
 }
 
 #[test]
-fn a_daemon_killed_between_exit_and_record_records_after_its_restart() {
+fn a_daemon_killed_between_exit_and_record_records_the_result_after_its_restart() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database).slots(1);
     let mut daemon = builder.clone().failing("run.exited=die").start();
@@ -36,7 +36,7 @@ fn a_daemon_killed_between_exit_and_record_records_after_its_restart() {
 }
 
 #[test]
-fn a_daemon_away_for_longer_than_its_lease_still_takes_over_before_it_calls_anything_lost() {
+fn a_daemon_down_for_longer_than_its_lease_adopts_before_it_rescues() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database).slots(1).lease("4s");
     let daemon = builder.start();
@@ -48,17 +48,17 @@ fn a_daemon_away_for_longer_than_its_lease_still_takes_over_before_it_calls_anyt
         (database.number(expired) == 1).then_some(())
     });
 
-    // It looks for what it left only after its keeper has begun.
+    // Reconciliation starts only after the heartbeat.
     let again = builder.clone().failing("resume.sweeping=sleep:800").start();
     let end = again.http().wait(&id);
     assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
     assert_counted_once(end["stdout"].as_str().unwrap(), 70);
 }
 
-/// A run that is taken over needs a slot even when all are taken by what was claimed before it was found.
+/// An adopted execution needs an executor even if all slots are taken.
 #[test]
-fn a_slot_that_was_made_for_a_run_that_was_taken_over_goes_with_it() {
-    /// Idle slots look after their sandboxes every 20 s.
+fn an_executor_started_for_an_adopted_execution_retires_after_it() {
+    /// Idle executors maintain their sandboxes every 20 s.
     const TIDIED: Duration = Duration::from_secs(22);
     let database = Database::new();
     let builder = DaemonBuilder::on(&database).slots(1);
@@ -86,7 +86,7 @@ fn a_slot_that_was_made_for_a_run_that_was_taken_over_goes_with_it() {
 }
 
 #[test]
-fn a_claim_whose_answer_got_lost_is_given_back_at_once_and_does_not_count() {
+fn a_claim_whose_reply_is_lost_is_released_at_once_and_does_not_count() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).failing("poller.answer=lose*4").start();
     let id = daemon.http().submit_with("print('once')", serde_json::json!({ "max_attempts": 1 }));
@@ -97,17 +97,17 @@ fn a_claim_whose_answer_got_lost_is_given_back_at_once_and_does_not_count() {
         "{end}"
     );
     assert!(database.number("SELECT released FROM executions") > 0);
-    wait_until_said(&daemon, "released a claim whose reply was lost");
+    wait_for_log(&daemon, "released a claim whose reply was lost");
 }
 
 #[test]
-fn two_workers_on_one_host_leave_a_run_in_its_sandbox_when_one_takes_over_from_the_other() {
+fn an_execution_stays_in_its_sandbox_when_another_worker_on_the_host_adopts_it() {
     let database = Database::new();
     let first = DaemonBuilder::on(&database).slots(1).lease("2s").named("one").start();
-    let id = first.http().submit_with(UNTIL_TOLD, serde_json::json!({ "max_attempts": 1 }));
+    let id = first.http().submit_with(UNTIL_ENDED, serde_json::json!({ "max_attempts": 1 }));
     first.http().wait_for_output(&id, "begun");
     first.signal("-STOP");
-    // Silent for a lease, though its claim is kept: so the other one adopts instead of rescuing.
+    // The worker is silent for a lease but its claim is not expired, so the other worker adopts instead of rescuing.
     let cluster = database.text("SELECT cluster FROM deployment");
     let keep = "UPDATE executions SET lease_until = now() + interval '1 h' WHERE status = 'running'";
     database.execute(keep);
@@ -116,9 +116,9 @@ fn two_workers_on_one_host_leave_a_run_in_its_sandbox_when_one_takes_over_from_t
         (database.text("SELECT worker_name FROM executions") == "two").then_some(())
     });
     first.signal("-CONT");
-    wait_until_said(&first, "another worker follows it in the same sandbox");
+    wait_for_log(&first, "another worker follows it in the same sandbox");
 
-    tell(&cluster);
+    end_scripts(&cluster);
     let end = second.http().wait(&id);
     assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
     assert_eq!(end["stdout"], "begun\ndone\n");
@@ -127,7 +127,7 @@ fn two_workers_on_one_host_leave_a_run_in_its_sandbox_when_one_takes_over_from_t
 }
 
 #[test]
-fn nothing_that_a_kill_leaves_halfway_is_left_for_good() {
+fn nothing_that_a_kill_interrupts_is_left_behind() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database).slots(2);
     let volumes = || docker(&["volume", "ls", "-q", "--filter", "label=rgrid.init"]).lines().count();
@@ -135,7 +135,7 @@ fn nothing_that_a_kill_leaves_halfway_is_left_for_good() {
     let before = volumes();
     let cluster = database.text("SELECT cluster FROM deployment");
     for _ in 0..4 {
-        // Sandboxes are being made at this moment, and removed.
+        // At this moment sandboxes are being created and removed.
         daemon.http().submit("pass");
     }
     wait_until("containers", Duration::from_secs(30), || (!containers_of(&cluster).is_empty()).then_some(()));
@@ -149,7 +149,7 @@ fn nothing_that_a_kill_leaves_halfway_is_left_for_good() {
 }
 
 #[test]
-fn the_doctor_names_a_worker_that_went_without_a_word() {
+fn the_doctor_reports_a_worker_that_disappeared() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database).slots(1).lease("4s").named("gone");
     let examine = || {

@@ -10,7 +10,7 @@ const LIMIT: usize = 9_000;
 const CLIENTS: usize = 16;
 
 #[test]
-fn ten_thousand_submissions_are_taken_or_told_to_wait_and_run_in_order_with_memory_flat() {
+fn ten_thousand_submissions_are_accepted_or_delayed_and_run_in_order_with_flat_memory() {
     let database = Database::new();
     let daemon =
         DaemonBuilder::on(&database).slots(2).with("RGRID_QUEUE__MAX_QUEUED", &LIMIT.to_string()).start();
@@ -53,7 +53,7 @@ fn ten_thousand_submissions_are_taken_or_told_to_wait_and_run_in_order_with_memo
     );
     let accepted = database.number("SELECT count(*) - 1 FROM executions");
     assert_eq!(accepted as usize, SUBMISSIONS - refused);
-    // What ran meanwhile made room for others.
+    // Executions that ended made room for others.
     assert!(refused > 0 && accepted as usize >= LIMIT, "{accepted} accepted, {refused} refused");
     assert!(after.memory * 2 < before.memory * 3, "memory grew by more than half: {before:?} {after:?}");
     assert!(p99 < Duration::from_secs(5), "{p99:?}");
@@ -72,7 +72,7 @@ fn ten_thousand_submissions_are_taken_or_told_to_wait_and_run_in_order_with_memo
         FROM executions WHERE started_at IS NOT NULL) AS claims WHERE created_at < latest - interval '1 s'";
     assert_eq!(database.number(disorder), 0);
     daemon.assert_holds_no_more_than(before);
-    // What waits is dropped with the database.
+    // Queued executions are dropped with the database.
     database
         .execute("UPDATE executions SET status = 'cancelled', completed_at = now() WHERE status = 'queued'");
 }

@@ -1,5 +1,4 @@
-//! One test for each row of the table in `docs/reliability.md`, and for what else a fault may do. The fault run
-//! (`crates/faults`) does the same at random.
+//! One test for each row of the table in `docs/reliability.md`. The fault run injects the same faults at random.
 
 mod clocks;
 mod containers;
@@ -17,7 +16,7 @@ use std::time::Duration;
 
 use crate::support::{Daemon, sandboxes_of, touch, wait_until};
 
-/// Says once who it is, then a line every tenth of a second.
+/// Prints a random number, then a line every tenth of a second.
 fn counting(lines: u32) -> String {
     format!(
         "import random, time\nprint('run', random.randrange(10**12))\n\
@@ -25,22 +24,22 @@ fn counting(lines: u32) -> String {
     )
 }
 
-/// Says that it has begun, and goes on until [`tell`].
-const UNTIL_TOLD: &str = "\
+/// Prints that it has started, and runs until [`end_scripts`].
+const UNTIL_ENDED: &str = "\
 import os, time
 print('begun')
 while not os.path.exists('/tmp/end'): time.sleep(0.05)
 print('done')
 ";
 
-/// Lets all scripts of a deployment end that wait for it.
-fn tell(cluster: &str) {
+/// Ends all scripts of a deployment that wait for it.
+fn end_scripts(cluster: &str) {
     for sandbox in sandboxes_of(cluster) {
         touch(&sandbox, "/tmp/end");
     }
 }
 
-/// That script ran once from its first line to its last.
+/// Checks that the script ran once from its first line to its last.
 fn assert_counted_once(stdout: &str, lines: u32) {
     let said: Vec<&str> = stdout.lines().collect();
     assert!(said[0].starts_with("run "), "{stdout}");
@@ -48,7 +47,7 @@ fn assert_counted_once(stdout: &str, lines: u32) {
     assert_eq!(said[1..], expected);
 }
 
-fn wait_until_said(daemon: &Daemon, words: &str) {
+fn wait_for_log(daemon: &Daemon, words: &str) {
     wait_until(words, Duration::from_secs(60), || daemon.has_said(words).then_some(()));
 }
 

@@ -1,8 +1,8 @@
-//! A panic anywhere is logged, mended, and loses nothing.
+//! A panic in any part of the daemon is logged and repaired, and loses nothing.
 
 use std::time::Duration;
 
-use crate::faults::wait_until_said;
+use crate::faults::wait_for_log;
 use crate::support::{DaemonBuilder, Database, containers_of, wait_until};
 
 fn survives(point: &str, words: &str) {
@@ -24,10 +24,10 @@ fn survives(point: &str, words: &str) {
     assert_eq!(containers_of(&cluster), Vec::<String>::new());
 }
 
-/// Some loops need work to come to their fail point.
+/// Some loops reach their fail point only when there is work.
 fn wait_until_or_submit(daemon: &crate::support::Daemon, words: &str) {
     daemon.http().submit("print('for the panic')");
-    wait_until_said(daemon, words);
+    wait_for_log(daemon, words);
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn the_poller_is_restarted_after_a_panic() {
 }
 
 #[test]
-fn a_panic_between_a_claim_and_its_executor_gives_the_claim_back() {
+fn a_panic_between_a_claim_and_its_executor_releases_the_claim() {
     survives("poller.claimed", "released a claim whose reply was lost");
 }
 
@@ -56,14 +56,14 @@ fn the_docker_health_check_is_restarted_after_a_panic() {
 }
 
 #[test]
-fn a_removal_that_panics_is_made_good_by_a_later_sweep_or_start() {
+fn a_container_whose_removal_panicked_is_removed_later() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database).slots(1).with("RGRID_SANDBOX__PARKED", "0");
     let daemon = builder.clone().failing("reaper.removing=panic").start();
     let http = daemon.http();
     http.wait(&http.submit("print(1)"));
-    crate::faults::wait_until_said(&daemon, "\"msg\":\"panic\"");
-    // It must not be waited for for ever.
+    crate::faults::wait_for_log(&daemon, "\"msg\":\"panic\"");
+    // The stop must not wait for it forever.
     assert_eq!(daemon.stop(), 0);
     let cluster = database.text("SELECT cluster FROM deployment");
     assert_eq!(builder.start().stop(), 0);
@@ -71,7 +71,7 @@ fn a_removal_that_panics_is_made_good_by_a_later_sweep_or_start() {
 }
 
 #[test]
-fn a_run_that_panics_ends_as_internal_and_its_slot_goes_on() {
+fn an_attempt_that_panics_ends_as_internal_and_its_executor_continues() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).failing("run.following=panic").start();
     let http = daemon.http();
@@ -94,18 +94,18 @@ fn a_run_that_panics_ends_as_internal_and_its_slot_goes_on() {
 }
 
 #[test]
-fn a_loop_that_can_not_be_kept_alive_ends_the_process_and_the_next_one_takes_over() {
+fn an_actor_that_keeps_panicking_ends_the_process_and_the_next_one_takes_over() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database).slots(1);
     let api = DaemonBuilder::plain(&database).role("api").start();
     let id = api.http().submit("import time; time.sleep(6); print('done')");
-    // It may end before it is ready.
+    // The process may exit before it is ready.
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut dying = builder.clone().failing("heartbeat.beating=panic*99").serving();
     let mut dying = dying.stderr(log.reopen().unwrap()).spawn().unwrap();
     let ended = wait_until("it ends", Duration::from_secs(60), || dying.try_wait().unwrap());
     assert!(!ended.success());
-    // Where making the sandbox took longer than the panics did, nothing of it had run.
+    // If creating the sandbox took longer than the panics, the script had not started.
     let had_begun = std::fs::read_to_string(log.path()).unwrap().contains("\"msg\":\"running\"");
     let attempt = if had_begun { 1 } else { 2 };
     let end = builder.start().http().wait(&id);

@@ -1,11 +1,11 @@
-//! The daemon is killed at each stage of parking and hand-over: nothing is lost, nothing runs twice, nothing is left.
+//! The daemon is killed at each stage between parking and recording.
 
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use crate::support::{DaemonBuilder, Database, containers_of, wait_until};
 
-/// In the order in which a sandbox comes to them, and those of what goes with it.
+/// In the order in which a sandbox and its holder reach them.
 const STAGES: [&str; 9] = [
     "nest.parking",
     "park.made",
@@ -18,7 +18,7 @@ const STAGES: [&str; 9] = [
     "reaper.removing",
 ];
 
-/// What each run says: who it is, by chance, so that one that ran twice can be told.
+/// Prints a random number, so that a second run of the script is noticed.
 const SCRIPT: &str = "import random; print('run', random.randrange(10**12))";
 
 fn wait_for_end(mut child: Child, what: &str) {
@@ -31,7 +31,7 @@ fn dies_at(stage: &str) {
     let http = api.http();
     let builder = DaemonBuilder::on(&database).slots(2);
     let ids: Vec<String> = (0..6).map(|_| http.submit(SCRIPT)).collect();
-    // Dead at the first time that it comes there, or after the runs before.
+    // It dies when it first reaches the stage, perhaps after some executions.
     let mut worker = builder.clone().failing(&format!("{stage}=die")).serving();
     let child = worker.stderr(Stdio::null()).spawn().unwrap();
     wait_for_end(child, &format!("it dies at {stage}"));
@@ -45,7 +45,7 @@ fn dies_at(stage: &str) {
             (Some("completed"), 1),
             "{stage}: {end}"
         );
-        // Its claim died with the worker, or its script was found again: never more than one more attempt.
+        // A kill costs at most one attempt.
         assert!(end["attempt"].as_u64().unwrap() <= 2, "{stage}: {end}");
     }
     assert_eq!(again.stop(), 0);
@@ -53,6 +53,6 @@ fn dies_at(stage: &str) {
 }
 
 #[test]
-fn a_daemon_killed_at_any_stage_of_parking_and_hand_over_loses_and_leaves_nothing() {
+fn a_daemon_killed_at_any_stage_loses_nothing_and_leaves_nothing_behind() {
     STAGES.into_iter().for_each(dies_at);
 }

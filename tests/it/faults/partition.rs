@@ -1,4 +1,4 @@
-//! A worker is cut off from Postgres for longer than its lease, and comes back.
+//! A worker is cut off from Postgres for longer than its lease, then reconnects.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ struct Pair {
     second: Daemon,
 }
 
-/// The first one's way to Postgres goes through the proxy.
+/// The first worker reaches Postgres through the proxy.
 fn two_workers() -> Pair {
     let (engine, postgres) = (Engine::take(), Postgres::new());
     let (proxy, url) = postgres.proxied();
@@ -86,7 +86,7 @@ fn the_late_result_of_a_worker_that_was_cut_off_is_not_written() {
     let first_run = pair.second.http().get(&format!("/api/v1/executions/{id}/logs")).body;
     pair.proxy.cut();
     pair.wait_until_rescued(&id);
-    // The first run ends while the second goes on, three seconds behind it at least.
+    // The first attempt ends at least three seconds before the second.
     std::thread::sleep(Duration::from_millis(10_500).saturating_sub(begun.elapsed()));
     pair.proxy.heal();
     let words = || pair.first.has_said("claim lost").then_some(());
@@ -100,14 +100,14 @@ fn the_late_result_of_a_worker_that_was_cut_off_is_not_written() {
 }
 
 #[test]
-fn a_worker_whose_connections_hang_stops_its_sandbox_when_they_go_on() {
+fn a_worker_whose_connections_hang_stops_its_sandbox_when_they_recover() {
     let pair = two_workers();
     let id = pair.run_on_the_first(&script(60));
     let sandbox = pair.containers();
     pair.proxy.stall();
     pair.wait_until_rescued(&id);
     pair.proxy.heal();
-    // Long before the script would have ended.
+    // Long before the script's own end.
     wait_until("its sandbox is gone", Duration::from_secs(30), || {
         let left = pair.containers();
         sandbox.iter().all(|one| !left.contains(one)).then_some(())

@@ -1,10 +1,10 @@
-//! SIGTERM under load, and a second one.
+//! SIGTERM under load, and a second signal.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::faults::{UNTIL_TOLD, assert_counted_once, counting, tell, wait_until_said};
+use crate::faults::{UNTIL_ENDED, assert_counted_once, counting, end_scripts, wait_for_log};
 use crate::support::{DaemonBuilder, Database, containers_of, docker, wait_until};
 
 #[test]
@@ -18,7 +18,7 @@ fn sigterm_under_load_finishes_short_runs_releases_long_ones_and_keeps_their_pla
     let daemon = builder.start();
     let http = daemon.http();
     let short = "import time; print('begun'); time.sleep(2); print('done')";
-    let long: Vec<String> = (0..4).map(|_| http.submit(UNTIL_TOLD)).collect();
+    let long: Vec<String> = (0..4).map(|_| http.submit(UNTIL_ENDED)).collect();
     let short: Vec<String> = (0..4).map(|_| http.submit(short)).collect();
     long.iter().chain(&short).for_each(|id| drop(http.wait_for_output(id, "begun")));
     let late = http.submit("print('late')");
@@ -30,14 +30,14 @@ fn sigterm_under_load_finishes_short_runs_releases_long_ones_and_keeps_their_pla
     let cluster = database.text("SELECT cluster FROM deployment");
     assert_eq!(containers_of(&cluster), Vec::<String>::new());
 
-    // They come before what was submitted after them.
+    // They run before later submissions.
     let other = builder.slots(4).start();
     wait_until("the long ones run", Duration::from_secs(60), || {
         long.iter().all(|id| status(id) == "running").then_some(())
     });
     assert_eq!(status(&late), "queued");
     wait_until("the long ones end", Duration::from_secs(60), || {
-        tell(&cluster);
+        end_scripts(&cluster);
         long.iter().all(|id| status(id) == "completed").then_some(())
     });
     assert_eq!(database.number("SELECT max(attempt - released) FROM executions"), 2);
@@ -53,7 +53,7 @@ fn a_second_sigterm_skips_the_wait() {
     daemon.http().wait_for_output(&id, "begun");
     let begun = Instant::now();
     daemon.signal("-TERM");
-    wait_until_said(&daemon, "draining");
+    wait_for_log(&daemon, "draining");
     daemon.signal("-TERM");
     assert_eq!(daemon.wait_for_end(), 0);
     assert!(begun.elapsed() < Duration::from_secs(50), "{:?}", begun.elapsed());
@@ -61,7 +61,7 @@ fn a_second_sigterm_skips_the_wait() {
 }
 
 #[test]
-fn a_daemon_that_can_not_listen_says_so_and_leaves_nothing() {
+fn a_daemon_that_cannot_listen_reports_it_and_leaves_nothing_behind() {
     let database = Database::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -75,18 +75,18 @@ fn a_daemon_that_can_not_listen_says_so_and_leaves_nothing() {
 }
 
 #[test]
-fn a_start_that_is_called_off_leaves_nothing() {
+fn an_aborted_start_leaves_nothing_behind() {
     let database = Database::new();
-    call_off(&database, &DaemonBuilder::on(&database));
+    abort_start(&database, &DaemonBuilder::on(&database));
     assert_eq!(containers_of(&database.cluster()), Vec::<String>::new());
 }
 
-/// Stops a daemon that has begun to park, before it looks for what is left of those before.
-fn call_off(database: &Database, builder: &DaemonBuilder) {
+/// Stops a daemon that has parked sandboxes but not reconciled containers yet.
+fn abort_start(database: &Database, builder: &DaemonBuilder) {
     let mut command = builder.clone().failing("resume.sweeping=sleep:60000").serving();
     let mut starting = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(starting.stderr.take().unwrap()).lines().map_while(Result::ok);
-    assert!(log.any(|line| line.contains("Docker answers")));
+    assert!(log.any(|line| line.contains("connected to Docker")));
     wait_until("it parks", Duration::from_secs(30), || {
         (!containers_of(&database.cluster()).is_empty()).then_some(())
     });
@@ -97,7 +97,7 @@ fn call_off(database: &Database, builder: &DaemonBuilder) {
 }
 
 #[test]
-fn a_start_that_is_called_off_leaves_a_run_of_before_in_its_sandbox() {
+fn an_aborted_start_leaves_an_earlier_execution_in_its_sandbox() {
     let database = Database::new();
     let builder = DaemonBuilder::plain(&database).slots(1);
     let daemon = builder.start();
@@ -105,17 +105,17 @@ fn a_start_that_is_called_off_leaves_a_run_of_before_in_its_sandbox() {
     daemon.http().wait_for_output(&id, "line 1");
     daemon.kill_9();
 
-    call_off(&database, &builder);
-    // Nobody else may think that it is nobody's.
+    abort_start(&database, &builder);
+    // No other worker may consider it abandoned.
     assert_eq!(database.number("SELECT count(*) FROM executions WHERE lease_until > clock_timestamp()"), 1);
     let end = builder.start().http().wait(&id);
     assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
     assert_counted_once(end["stdout"].as_str().unwrap(), 100);
 }
 
-/// Docker goes on with what it was asked for by somebody who is gone, or who did not get the answer.
+/// Docker completes a request even if its client is gone or did not get the response.
 #[test]
-fn what_docker_made_without_anybody_hearing_of_it_is_gone_after_a_stop() {
+fn a_container_whose_creation_was_not_confirmed_is_removed_at_the_stop() {
     let database = Database::new();
     let builder = DaemonBuilder::plain(&database).slots(1);
     let make = |worker: &str| {

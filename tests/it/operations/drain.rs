@@ -1,4 +1,4 @@
-//! SIGTERM: what runs is finished, what waits stays in its place.
+//! SIGTERM: running executions finish, and queued ones keep their place.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::{DaemonBuilder, Database, containers_of, sandboxes_of, wait_until};
 
 #[test]
-fn sigterm_finishes_what_runs_and_leaves_the_rest_queued() {
+fn sigterm_finishes_running_executions_and_leaves_the_rest_queued() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database).slots(1);
     let daemon = builder.start();
@@ -33,7 +33,7 @@ fn sigterm_finishes_what_runs_and_leaves_the_rest_queued() {
 }
 
 #[test]
-fn what_outlasts_the_drain_timeout_is_given_back_and_run_again() {
+fn an_execution_that_outlasts_the_drain_timeout_runs_again() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database).slots(1).with("RGRID_WORKER__DRAIN_TIMEOUT", "500ms");
     let daemon = builder.start();
@@ -45,12 +45,12 @@ fn what_outlasts_the_drain_timeout_is_given_back_and_run_again() {
     let again = builder.start();
     let end = again.http().wait(&id);
     assert_eq!((end["status"].as_str(), end["stdout"].as_str()), (Some("completed"), Some("begun\ndone\n")));
-    // Its script had begun, which counts.
+    // The attempt counts, because its script had started.
     assert_eq!(database.number("SELECT attempt - released FROM executions"), 2);
 }
 
 #[test]
-fn what_may_begin_only_once_ends_with_what_it_said_when_a_drain_does_not_wait_for_it() {
+fn an_execution_with_one_attempt_ends_as_lost_with_its_output_after_the_drain_timeout() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).with("RGRID_WORKER__DRAIN_TIMEOUT", "500ms").start();
     let id = daemon.http().submit_with(
@@ -73,7 +73,7 @@ fn what_may_begin_only_once_ends_with_what_it_said_when_a_drain_does_not_wait_fo
 }
 
 #[test]
-fn what_has_not_begun_when_it_is_given_back_may_begin_once_all_the_same() {
+fn a_release_before_the_script_starts_costs_no_attempt() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database).slots(1).with("RGRID_WORKER__DRAIN_TIMEOUT", "500ms");
     let daemon = builder.clone().failing("hand_over.filled=sleep:60000").start();
@@ -91,13 +91,13 @@ fn what_has_not_begun_when_it_is_given_back_may_begin_once_all_the_same() {
 }
 
 #[test]
-fn a_sandbox_on_its_way_that_nobody_wants_any_more_is_gone_at_the_end() {
+fn a_sandbox_that_is_being_created_and_no_longer_needed_is_removed_at_the_stop() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).failing("nest.parked=sleep:9000").start();
     wait_until("one is being parked", Duration::from_secs(30), || {
         (sandboxes_of(&database.cluster()).len() == 1).then_some(())
     });
-    // It needs another one, and ends before the first is there.
+    // The execution needs a different sandbox and ends before the first one exists.
     let id = daemon.http().submit_with("import time; time.sleep(3)", json!({ "network": false }));
     wait_until("it runs", Duration::from_secs(30), || {
         (daemon.http().execution(&id)["status"] == "running").then_some(())

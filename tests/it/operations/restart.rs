@@ -1,4 +1,4 @@
-//! kill -9 of the daemon: the run goes on, and is found again.
+//! The daemon is killed: the script continues, and the next daemon adopts it.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ for n in range(40):
 ";
 
 #[test]
-fn a_killed_daemon_finds_its_run_again_and_loses_no_output() {
+fn a_restarted_daemon_adopts_its_execution_and_loses_no_output() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database).slots(1);
     let daemon = builder.start();
@@ -33,7 +33,7 @@ fn a_killed_daemon_finds_its_run_again_and_loses_no_output() {
 }
 
 #[test]
-fn a_run_that_was_taken_over_without_a_word_of_the_database_is_still_found() {
+fn an_adoption_whose_reply_is_lost_is_repeated() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database).slots(1);
     let daemon = builder.start();
@@ -48,7 +48,7 @@ fn a_run_that_was_taken_over_without_a_word_of_the_database_is_still_found() {
 }
 
 #[test]
-fn a_run_that_ended_while_no_daemon_was_there_is_recorded_by_the_next() {
+fn a_script_that_ended_without_a_daemon_is_recorded_by_the_next_one() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database).slots(1);
     let daemon = builder.start();
@@ -57,7 +57,7 @@ fn a_run_that_ended_while_no_daemon_was_there_is_recorded_by_the_next() {
         daemon.http().get(&format!("/api/v1/executions/{id}/logs")).body.contains("begun").then_some(())
     });
     daemon.kill_9();
-    // Longer than the script; the init keeps its end.
+    // Longer than the script; the init keeps its exit event.
     std::thread::sleep(Duration::from_secs(2));
 
     let again = builder.start();
@@ -66,7 +66,7 @@ fn a_run_that_ended_while_no_daemon_was_there_is_recorded_by_the_next() {
 }
 
 #[test]
-fn nothing_is_left_after_a_crash_and_a_start() {
+fn nothing_is_left_after_a_crash_and_a_restart() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database);
     let daemon = builder.start();

@@ -165,7 +165,7 @@ fn a_daemon_that_cannot_apply_the_firewall_warns_or_refuses_to_start() {
     };
     let daemon = builder("auto").start();
     let warned = wait_until("it warns", std::time::Duration::from_secs(10), || {
-        daemon.log().into_iter().find(|line| line.contains("can't be ensured"))
+        daemon.log().into_iter().find(|line| line.contains("cannot verify that the firewall"))
     });
     assert!(warned.contains("is not on this machine") && warned.contains("rgridd firewall"), "{warned}");
     drop(daemon);
