@@ -17,7 +17,7 @@ use crate::failpoint;
 use crate::metrics::METRICS;
 use crate::sandbox::Sandbox;
 use crate::store::{CLAIM_MOST, StoreError};
-use crate::worker::active_claims::ClaimHandle;
+use crate::worker::active_claims::{ActiveClaim, ClaimHandle};
 use crate::worker::executor::{Execute, Resume, Retire};
 use crate::worker::idle_executors::{Demand, IdleExecutors, LastRun};
 use crate::worker::supervision::PanicCounter;
@@ -40,6 +40,8 @@ pub(crate) struct Wake;
 pub(crate) struct ExecutorIdle {
     executor: Addr<Executor>,
     last_run: Option<LastRun>,
+    /// The claim that it ran, still on the list of active claims.
+    ended: Arc<ActiveClaim>,
 }
 
 /// Take over the claim of a worker that is gone, with the sandbox in which its job runs.
@@ -149,19 +151,18 @@ impl Poller {
         actix_rt::spawn(async move {
             // The claim stays on the list until its result is recorded, so that its lease does not expire after a
             // panic, and until its Executor is idle, so that a drain finds it there.
-            let entry = handle.entry();
-            let idle = match executor.send(Execute { claimed, handle, resume }).await {
-                Ok(()) => ExecutorIdle { executor, last_run: Some(last_run) },
+            let ended = handle.entry();
+            let (executor, last_run) = match executor.send(Execute { claimed, handle, resume }).await {
+                Ok(()) => (executor, Some(last_run)),
                 Err(error) => {
                     // The lease of its claim expires, and the execution is rescued.
                     error!(worker.log, "replacing an executor that ended"; "error" => %error);
-                    ExecutorIdle { executor: Executor::start(&worker), last_run: None }
+                    (Executor::start(&worker), None)
                 }
             };
-            if let Err(error) = poller.send(idle).await {
+            if let Err(error) = poller.send(ExecutorIdle { executor, last_run, ended }).await {
                 worker.fatal.report(format!("the poller ended: {error}"));
             }
-            drop(entry);
         });
     }
 
@@ -210,6 +211,8 @@ impl Handler<ExecutorIdle> for Poller {
     fn handle(&mut self, message: ExecutorIdle, ctx: &mut Context<Self>) {
         if self.idle.len() < self.worker.settings.worker.slots {
             self.idle.push(message.executor, message.last_run);
+            // Before the next claim, because a claim on the list occupies a slot.
+            drop(message.ended);
             self.claim_for_idle(ctx);
         } else {
             // It was started for an adopted execution.
