@@ -17,7 +17,7 @@ fn sigterm_under_load_finishes_short_runs_releases_long_ones_and_keeps_their_pla
         .with("TMPDIR", temporary.path().to_str().unwrap());
     let daemon = builder.start();
     let http = daemon.http();
-    let short = "import time; print('begun'); time.sleep(2); print('done')";
+    let short = "import time; print('begun'); time.sleep(4); print('done')";
     let long: Vec<String> = (0..4).map(|_| http.submit(UNTIL_ENDED)).collect();
     let short: Vec<String> = (0..4).map(|_| http.submit(short)).collect();
     long.iter().chain(&short).for_each(|id| drop(http.wait_for_output(id, "begun")));
