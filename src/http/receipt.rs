@@ -53,7 +53,7 @@ pub(crate) async fn receipt(
         script,
         files,
         args: job.args(),
-        env_keys: job.env_keys,
+        env_keys: job.env_keys(),
         requirements: job.requirements,
         limits,
     };
@@ -79,7 +79,7 @@ fn docker_run(
         limits.cpus,
         if limits.network { "bridge" } else { "none" }
     );
-    for name in &job.env_keys {
+    for name in &job.env_keys() {
         line.push_str(&format!("--env {} ", quoted(name)));
     }
     line.push_str("--volume \"$PWD\":/workspace --workdir /workspace ");

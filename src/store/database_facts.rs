@@ -1,44 +1,47 @@
-//! What a database is like, as far as the daemon needs it: for `rgridd doctor`.
+//! What `rgridd doctor` checks about the database.
 
 use diesel::prelude::*;
-use diesel::sql_query;
-use diesel::sql_types::{BigInt, Bool, Integer, Text};
+use diesel::select;
 
+use crate::store::sql::{current_setting, pg_is_in_recovery};
 use crate::store::{Store, StoreError};
 
-#[derive(Debug, Clone, QueryableByName)]
+diesel::table! {
+    // One row per connection; a view of Postgres.
+    pg_stat_activity (pid) {
+        pid -> Integer,
+    }
+}
+
+#[derive(Debug, Clone)]
 pub struct DatabaseFacts {
     /// Such as 150004.
-    #[diesel(sql_type = Integer)]
     pub version: i32,
-    #[diesel(sql_type = Text)]
     pub version_text: String,
-    #[diesel(sql_type = Integer)]
     pub max_connections: i32,
-    #[diesel(sql_type = BigInt)]
     pub in_use: i64,
-    #[diesel(sql_type = Bool)]
     pub superuser: bool,
-    #[diesel(sql_type = Text)]
     pub encoding: String,
-    /// It takes no writes: a stand-by.
-    #[diesel(sql_type = Bool)]
+    /// A standby server.
     pub read_only: bool,
 }
 
 impl Store {
     pub async fn database_facts(&self) -> Result<DatabaseFacts, StoreError> {
         self.run(|conn| {
-            Ok(sql_query(
-                "SELECT current_setting('server_version_num')::int AS version,
-                    split_part(current_setting('server_version'), ' ', 1) AS version_text,
-                    current_setting('max_connections')::int AS max_connections,
-                    (SELECT count(*) FROM pg_stat_activity) AS in_use,
-                    coalesce((SELECT rolsuper FROM pg_roles WHERE rolname = current_user), false) AS superuser,
-                    current_setting('server_encoding') AS encoding,
-                    pg_is_in_recovery() AS read_only",
-            )
-            .get_result(conn)?)
+            let mut setting = |name: &str| select(current_setting(name)).get_result::<String>(conn);
+            let version = setting("server_version_num")?;
+            let version_text = setting("server_version")?;
+            let max_connections = setting("max_connections")?;
+            Ok(DatabaseFacts {
+                version: version.parse().map_err(StoreError::unreadable)?,
+                version_text: version_text.split(' ').next().unwrap_or_default().to_owned(),
+                max_connections: max_connections.parse().map_err(StoreError::unreadable)?,
+                superuser: setting("is_superuser")? == "on",
+                encoding: setting("server_encoding")?,
+                in_use: pg_stat_activity::table.count().get_result(conn)?,
+                read_only: select(pg_is_in_recovery()).get_result(conn)?,
+            })
         })
         .await
     }

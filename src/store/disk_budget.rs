@@ -1,4 +1,4 @@
-//! The room that contents, outputs, environments and images may take, and what goes when it is short.
+//! The disk budget of blobs, outputs, environments and images, and what is removed to keep it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,44 +9,44 @@ use tokio::sync::Mutex;
 use crate::metrics::METRICS;
 use crate::store::{Store, StoreError};
 
-/// Measuring reads every row's sizes; in between, what was admitted here is added. Far from the limit an old
-/// number will do.
-const MEASURED_AGE: Duration = Duration::from_secs(10);
-/// Executions that lose their output, or go altogether, at a time: few at first, more where that frees next to nothing.
+/// Measuring reads the sizes in every row, so the result is reused this long near the limit, and any time far from it.
+const MEASUREMENT_TTL: Duration = Duration::from_secs(10);
+/// Executions per batch of a removal: few at first, more if a batch frees little.
 const FIRST_BATCH: i64 = 20;
 const LARGEST_BATCH: i64 = 5_000;
 
-/// Cloning shares it.
+/// Clones share it.
 #[derive(Clone)]
 pub struct DiskBudget {
-    most: u64,
-    /// Room that each run may still need for what it will say.
-    reserve: u64,
-    state: Arc<Mutex<Option<Measured>>>,
-    /// What was admitted and is still on its way to the database.
-    coming: Arc<AtomicU64>,
+    /// In bytes; 0 means no limit.
+    limit: u64,
+    /// The output that each running execution may still write, in bytes.
+    output_reserve: u64,
+    last: Arc<Mutex<Option<Measurement>>>,
+    /// Bytes of the reservations.
+    reserved: Arc<AtomicU64>,
 }
 
-/// Room that was taken; dropped when what it is for has been stored, or will not be.
+/// Bytes that are about to be stored. To be dropped when they have been stored, or will not be.
 #[must_use]
 pub struct Reservation {
-    coming: Arc<AtomicU64>,
+    reserved: Arc<AtomicU64>,
     bytes: u64,
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.coming.fetch_sub(self.bytes, Ordering::SeqCst);
+        self.reserved.fetch_sub(self.bytes, Ordering::SeqCst);
     }
 }
 
 #[derive(Clone, Copy)]
-struct Measured {
+struct Measurement {
     at: Instant,
     bytes: u64,
 }
 
-/// There is no room, also after everything that may go has gone.
+/// The budget does not suffice, even after everything removable has been removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OverBudget {
     pub most: u64,
@@ -54,93 +54,92 @@ pub struct OverBudget {
 }
 
 impl DiskBudget {
-    /// 0 is no limit.
-    pub fn new(most: u64, reserve: u64) -> Self {
-        Self { most, reserve, state: Arc::default(), coming: Arc::default() }
+    /// A `limit` of 0 means no limit.
+    pub fn new(limit: u64, output_reserve: u64) -> Self {
+        Self { limit, output_reserve, last: Arc::default(), reserved: Arc::default() }
     }
 
-    /// Takes room for so many bytes; removes what may go, oldest first, before it refuses.
+    /// Reserves `bytes`. Removes the oldest removable data before it refuses.
     pub async fn reserve(
         &self,
         store: &Store,
         bytes: u64,
     ) -> Result<Result<Reservation, OverBudget>, StoreError> {
-        if self.most == 0 {
-            return Ok(Ok(self.room(0)));
+        if self.limit == 0 {
+            return Ok(Ok(self.reservation(0)));
         }
-        // One at a time: those who come together must not all see the same room.
-        let mut state = self.state.lock().await;
-        let needed = bytes + self.reserve;
-        let mut measured = match *state {
-            Some(measured) if self.is_good(&measured, needed) => measured,
+        // One at a time, so that concurrent submissions do not count on the same free bytes.
+        let mut last = self.last.lock().await;
+        let needed = bytes + self.output_reserve;
+        let mut measurement = match *last {
+            Some(measurement) if self.suffices(&measurement, needed) => measurement,
             _ => self.measure(store).await?,
         };
-        if measured.bytes + needed > self.most {
-            self.collect(store, self.most.saturating_sub(needed)).await?;
-            measured = self.measure(store).await?;
+        if measurement.bytes + needed > self.limit {
+            self.free(store, self.limit.saturating_sub(needed)).await?;
+            measurement = self.measure(store).await?;
         }
-        let fits = measured.bytes + needed <= self.most;
+        let needed_in_all = measurement.bytes + needed;
+        let fits = needed_in_all <= self.limit;
         if fits {
-            measured.bytes += needed;
+            measurement.bytes = needed_in_all;
         }
-        *state = Some(measured);
-        Ok(if fits {
-            Ok(self.room(bytes))
-        } else {
-            Err(OverBudget { most: self.most, needed: measured.bytes + needed })
+        *last = Some(measurement);
+        Ok(match fits {
+            true => Ok(self.reservation(bytes)),
+            false => Err(OverBudget { most: self.limit, needed: needed_in_all }),
         })
     }
 
-    /// Removes until the budget holds again; what runs may have said more than was reserved.
+    /// Removes data until the budget holds, because running executions may have written more than the reserve.
     pub async fn enforce(&self, store: &Store) -> Result<(), StoreError> {
-        if self.most == 0 {
+        if self.limit == 0 {
             return Ok(());
         }
-        let mut state = self.state.lock().await;
-        let mut measured = self.measure(store).await?;
-        if measured.bytes > self.most {
-            self.collect(store, self.most).await?;
-            measured = self.measure(store).await?;
+        let mut last = self.last.lock().await;
+        let mut measurement = self.measure(store).await?;
+        if measurement.bytes > self.limit {
+            self.free(store, self.limit).await?;
+            measurement = self.measure(store).await?;
         }
-        *state = Some(measured);
+        *last = Some(measurement);
         Ok(())
     }
 
-    fn room(&self, bytes: u64) -> Reservation {
-        self.coming.fetch_add(bytes, Ordering::SeqCst);
-        Reservation { coming: self.coming.clone(), bytes }
+    fn reservation(&self, bytes: u64) -> Reservation {
+        self.reserved.fetch_add(bytes, Ordering::SeqCst);
+        Reservation { reserved: self.reserved.clone(), bytes }
     }
 
-    fn is_good(&self, measured: &Measured, needed: u64) -> bool {
-        let with = measured.bytes + needed;
-        with <= self.most / 5 * 4 || (with <= self.most && measured.at.elapsed() < MEASURED_AGE)
+    /// Whether a measurement can decide that `needed` more bytes fit.
+    fn suffices(&self, measurement: &Measurement, needed: u64) -> bool {
+        let total = measurement.bytes + needed;
+        total <= self.limit / 5 * 4 || (total <= self.limit && measurement.at.elapsed() < MEASUREMENT_TTL)
     }
 
-    async fn measure(&self, store: &Store) -> Result<Measured, StoreError> {
+    async fn measure(&self, store: &Store) -> Result<Measurement, StoreError> {
         let at = Instant::now();
-        // Before what is stored: what arrives in between counts twice rather than not at all.
-        let coming = self.coming.load(Ordering::SeqCst);
+        // Before the stored bytes: what is stored in between counts twice rather than not at all.
+        let reserved = self.reserved.load(Ordering::SeqCst);
         let running = store.running().await?;
-        Ok(Measured { at, bytes: coming + store.stored_bytes().await? + running * self.reserve })
+        let bytes = reserved + store.stored_bytes().await? + running * self.output_reserve;
+        Ok(Measurement { at, bytes })
     }
 
-    /// First environments, which can be made anew, and images, which can be pulled again; then what ended executions
-    /// said and left; then they themselves with what was handed over to them.
-    async fn collect(&self, store: &Store, goal: u64) -> Result<(), StoreError> {
-        for what in [Kept::Environments, Kept::Images, Kept::Outputs, Kept::Executions] {
-            let (mut batch, mut before) = (FIRST_BATCH, None);
+    /// Removes data until `goal` is reached: first environments and images, which can be installed and pulled again, then
+    /// the outputs of ended executions, then these executions with their inputs.
+    async fn free(&self, store: &Store, goal: u64) -> Result<(), StoreError> {
+        for kind in [Removable::Environments, Removable::Images, Removable::Outputs, Removable::Executions] {
+            let (mut batch, mut before) = (FIRST_BATCH, None::<u64>);
             loop {
                 store.remove_unreferenced_blobs(Duration::ZERO).await?;
                 let bytes = self.measure(store).await?.bytes;
                 if bytes <= goal {
                     return Ok(());
                 }
-                let freed = before.replace(bytes).map(|before: u64| before.saturating_sub(bytes));
-                if freed.is_some_and(|freed| freed.saturating_mul(4) < bytes - goal) {
-                    batch = (batch * 2).min(LARGEST_BATCH);
-                }
-                let removed = what.remove_some(store, batch).await?;
-                METRICS.swept.add(&[what.name()], removed as u64);
+                batch = next_batch(batch, before.replace(bytes), bytes, goal);
+                let removed = kind.remove_some(store, batch).await?;
+                METRICS.swept.add(&[kind.name()], removed as u64);
                 if removed == 0 {
                     break;
                 }
@@ -151,31 +150,87 @@ impl DiskBudget {
     }
 }
 
-/// What may go when room is short.
+/// Grows when the previous batch freed less than a quarter of what is still too much.
+fn next_batch(batch: i64, before: Option<u64>, bytes: u64, goal: u64) -> i64 {
+    let freed = before.map(|before| before.saturating_sub(bytes));
+    match freed {
+        Some(freed) if freed.saturating_mul(4) < bytes - goal => (batch * 2).min(LARGEST_BATCH),
+        _ => batch,
+    }
+}
+
+/// In the order of removal.
 #[derive(Clone, Copy)]
-enum Kept {
+enum Removable {
     Environments,
     Images,
     Outputs,
     Executions,
 }
 
-impl Kept {
+impl Removable {
     fn name(self) -> &'static str {
         match self {
-            Kept::Environments => "environments",
-            Kept::Images => "images",
-            Kept::Outputs => "outputs",
-            Kept::Executions => "executions",
+            Removable::Environments => "environments",
+            Removable::Images => "images",
+            Removable::Outputs => "outputs",
+            Removable::Executions => "executions",
         }
     }
 
     async fn remove_some(self, store: &Store, batch: i64) -> Result<usize, StoreError> {
         match self {
-            Kept::Environments => store.retire_idlest_environment().await,
-            Kept::Images => store.retire_idlest_image().await,
-            Kept::Outputs => store.prune_oldest(batch).await,
-            Kept::Executions => store.remove_oldest(batch).await,
+            Removable::Environments => store.retire_idlest_environment().await,
+            Removable::Images => store.retire_idlest_image().await,
+            Removable::Outputs => store.prune_oldest(batch).await,
+            Removable::Executions => store.remove_oldest(batch).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_measurement_decides_near_the_limit_only_while_it_is_recent() {
+        let budget = DiskBudget::new(1000, 0);
+        let now = Instant::now();
+        let old = now.checked_sub(MEASUREMENT_TTL).unwrap();
+        // Measured at, bytes, needed, suffices.
+        for (at, bytes, needed, suffices) in [
+            (old, 700, 100, true),
+            (old, 700, 101, false),
+            (now, 700, 101, true),
+            (now, 900, 100, true),
+            (now, 900, 101, false),
+            (old, 900, 100, false),
+        ] {
+            assert_eq!(budget.suffices(&Measurement { at, bytes }, needed), suffices, "{bytes} + {needed}");
+        }
+    }
+
+    #[test]
+    fn batches_grow_while_they_free_little() {
+        // Batch, bytes before, bytes after, goal, next batch.
+        for (batch, before, bytes, goal, next) in [
+            (20, None, 2000, 1000, 20),
+            (20, Some(2000), 1900, 1000, 40),
+            (20, Some(2000), 1500, 1000, 20),
+            (4000, Some(2000), 2000, 1000, LARGEST_BATCH),
+            // Grew meanwhile.
+            (20, Some(1500), 2000, 1000, 40),
+        ] {
+            assert_eq!(next_batch(batch, before, bytes, goal), next, "{batch} {before:?} {bytes} {goal}");
+        }
+    }
+
+    #[test]
+    fn a_dropped_reservation_no_longer_counts() {
+        let budget = DiskBudget::new(1000, 0);
+        let reservation = budget.reservation(300);
+        assert_eq!(budget.reserved.load(Ordering::SeqCst), 300);
+        drop(reservation);
+        assert_eq!(budget.reserved.load(Ordering::SeqCst), 0);
     }
 }

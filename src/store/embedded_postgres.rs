@@ -1,8 +1,7 @@
-//! The private Postgres of a daemon that was given no database.
+//! The private Postgres of a daemon without a configured database.
 //!
-//! Made with the installed binaries in `data_dir/postgres`, reached by a Unix socket only, never run
-//! as root. It is a process of its own: when the daemon is killed it goes on, and the next start
-//! finds it. Same SQL, same migrations as any other Postgres.
+//! It uses the installed binaries, stores its data in `data_dir/postgres`, listens on a Unix socket only and never runs
+//! as root. It survives a killed daemon, and the next start finds it.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -10,19 +9,31 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use diesel::connection::SimpleConnection;
+use diesel::dsl::{exists, select};
 use diesel::prelude::*;
-use diesel::sql_query;
 use thiserror::Error;
 
-/// Longest path of a Unix socket on Linux, less the name that Postgres gives it.
+/// The longest path of a Unix socket on Linux, less the file name that Postgres appends.
 const SOCKET_FOLDER_MAX: usize = 80;
 /// Seconds that `pg_ctl` waits for a start (crash recovery included) or a stop.
 const WAIT_SECONDS: &str = "60";
-/// Below the data folder: all of it, and below that its cluster.
 const HOME: &str = "postgres";
 const DATA: &str = "data";
 const DATABASE: &str = "rgrid";
 const ROLE: &str = "rgrid";
+
+// Tables of Postgres itself.
+diesel::table! {
+    pg_roles (rolname) {
+        rolname -> Text,
+    }
+}
+diesel::table! {
+    pg_database (datname) {
+        datname -> Text,
+    }
+}
 
 #[derive(Debug, Error)]
 pub enum EmbeddedError {
@@ -33,10 +44,10 @@ pub enum EmbeddedError {
     NotInstalled,
     #[error("Postgres does not run as root, and there is no user `postgres` to run it: install postgresql")]
     NoUser,
-    #[error("{what}: {source}")]
-    Io { what: String, source: std::io::Error },
-    #[error("{what} failed: {said}")]
-    Failed { what: String, said: String },
+    #[error("{action}: {source}")]
+    Io { action: String, source: std::io::Error },
+    #[error("{action} failed: {output}")]
+    Failed { action: String, output: String },
 }
 
 /// A private Postgres that is running.
@@ -44,22 +55,22 @@ pub struct EmbeddedPostgres {
     programs: PathBuf,
     data: PathBuf,
     socket: PathBuf,
-    /// Whom it runs as, when the daemon is root.
+    /// The uid and gid that it runs as if the daemon is root.
     user: Option<(u32, u32)>,
 }
 
-/// initdb writes this file.
 fn holds_a_cluster(data: &Path) -> bool {
+    // initdb writes this file.
     data.join("PG_VERSION").exists()
 }
 
 impl EmbeddedPostgres {
-    /// Whether there is one, running or not.
+    /// Whether it was created, running or not.
     pub fn exists(data_dir: &Path) -> bool {
         holds_a_cluster(&data_dir.join(HOME).join(DATA))
     }
 
-    /// Blocking. Makes it on the first start, repairs and starts it on every other.
+    /// Blocking. Creates it on the first start.
     pub fn start(data_dir: &Path, bin_dir: &Path) -> Result<Self, EmbeddedError> {
         let home = data_dir.join(HOME);
         let postgres = Self {
@@ -68,31 +79,30 @@ impl EmbeddedPostgres {
             socket: socket_folder(&home),
             user: unprivileged_user()?,
         };
-        postgres.make_folder(&home, 0o755)?;
-        postgres.make_folder(&postgres.data, 0o700)?;
-        postgres.make_folder(&postgres.socket, 0o700)?;
+        postgres.create_folder(&home, 0o755)?;
+        postgres.create_folder(&postgres.data, 0o700)?;
+        postgres.create_folder(&postgres.socket, 0o700)?;
         if !holds_a_cluster(&postgres.data) {
             postgres.init()?;
         }
         if !postgres.is_running() {
             postgres.launch()?;
         }
-        postgres.make_database()?;
+        postgres.create_database()?;
         Ok(postgres)
     }
 
-    /// Where a client finds it.
     pub fn url(&self) -> String {
         url_for(&self.socket, ROLE, DATABASE)
     }
 
-    /// Where a client finds the one of a daemon that runs; none when there is none.
+    /// The URL of the private Postgres of a running daemon.
     pub fn url_of_running(data_dir: &Path) -> Option<String> {
         let socket = socket_folder(&data_dir.join(HOME));
         socket.join(".s.PGSQL.5432").exists().then(|| url_for(&socket, ROLE, DATABASE))
     }
 
-    /// Blocking. Starts it again if its process is gone; whether it was. Cheap while it lives.
+    /// Blocking. Starts it again if its process is gone, and returns whether it was.
     pub fn restart_if_dead(&self) -> Result<bool, EmbeddedError> {
         if self.process_lives() {
             return Ok(false);
@@ -101,15 +111,15 @@ impl EmbeddedPostgres {
         Ok(true)
     }
 
-    /// By its pid file, which a server that was killed leaves behind.
     fn process_lives(&self) -> bool {
+        // A server that was killed leaves its pid file behind.
         let file = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
         let pid = file.lines().next().unwrap_or_default().trim().to_owned();
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         !pid.is_empty() && name.trim() == "postgres"
     }
 
-    /// Blocking. Ends it in good order.
+    /// Blocking. Shuts it down cleanly.
     pub fn stop(&self) -> Result<(), EmbeddedError> {
         self.pg_ctl(&["stop", "--mode=fast", "--wait", "--timeout", WAIT_SECONDS], "stopping Postgres")
     }
@@ -124,7 +134,7 @@ impl EmbeddedPostgres {
             "--no-sync",
         ]);
         initdb.arg("--pgdata").arg(&self.data);
-        run(initdb, "making the private Postgres")
+        run(initdb, "creating the private Postgres")
     }
 
     fn launch(&self) -> Result<(), EmbeddedError> {
@@ -140,46 +150,52 @@ impl EmbeddedPostgres {
     }
 
     fn is_running(&self) -> bool {
-        self.pg_ctl(&["status"], "looking for the private Postgres").is_ok()
+        self.pg_ctl(&["status"], "checking the private Postgres").is_ok()
             && PgConnection::establish(&url_for(&self.socket, "postgres", "postgres")).is_ok()
     }
 
-    /// The daemon's own role owns its database and nothing else.
-    fn make_database(&self) -> Result<(), EmbeddedError> {
-        let failed = |said: String| EmbeddedError::Failed { what: "making the database".to_owned(), said };
+    /// The daemon's role owns its database and nothing else.
+    fn create_database(&self) -> Result<(), EmbeddedError> {
+        let failed = |error: &dyn std::fmt::Display| EmbeddedError::Failed {
+            action: "creating the database".to_owned(),
+            output: error.to_string(),
+        };
         let mut admin = PgConnection::establish(&url_for(&self.socket, "postgres", "postgres"))
-            .map_err(|error| failed(error.to_string()))?;
-        let mut make = |exists: &str, statement: &str| -> Result<(), EmbeddedError> {
-            let known = sql_query(exists).execute(&mut admin).map_err(|error| failed(error.to_string()))?;
-            if known == 0 {
-                sql_query(statement).execute(&mut admin).map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| failed(&error))?;
+        let mut create = || -> QueryResult<()> {
+            let role = pg_roles::table.find(ROLE);
+            if !select(exists(role)).get_result::<bool>(&mut admin)? {
+                admin.batch_execute(&format!("CREATE ROLE {ROLE} LOGIN"))?;
+            }
+            let database = pg_database::table.find(DATABASE);
+            if !select(exists(database)).get_result::<bool>(&mut admin)? {
+                admin.batch_execute(&format!("CREATE DATABASE {DATABASE} OWNER {ROLE}"))?;
             }
             Ok(())
         };
-        make("SELECT FROM pg_roles WHERE rolname = 'rgrid'", "CREATE ROLE rgrid LOGIN")?;
-        make("SELECT FROM pg_database WHERE datname = 'rgrid'", "CREATE DATABASE rgrid OWNER rgrid")
+        create().map_err(|error| failed(&error))
     }
 
-    fn pg_ctl(&self, arguments: &[&str], what: &str) -> Result<(), EmbeddedError> {
+    fn pg_ctl(&self, arguments: &[&str], action: &str) -> Result<(), EmbeddedError> {
         let mut command = self.command("pg_ctl");
         command.arg("--pgdata").arg(&self.data).args(arguments);
-        run(command, what)
+        run(command, action)
     }
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
-        // The daemon's own folder may be closed to that user.
+        // The user may have no access to the current folder of the daemon.
         command.current_dir("/").stdin(std::process::Stdio::null());
         if let Some((uid, gid)) = self.user {
             command.uid(uid).gid(gid);
         }
-        // A signal for the daemon's terminal is not one for the database.
+        // So that Ctrl-C in the daemon's terminal does not reach the database.
         command.process_group(0);
         command
     }
 
-    fn make_folder(&self, path: &Path, mode: u32) -> Result<(), EmbeddedError> {
-        let failed = |source| EmbeddedError::Io { what: format!("making {}", path.display()), source };
+    fn create_folder(&self, path: &Path, mode: u32) -> Result<(), EmbeddedError> {
+        let failed = |source| EmbeddedError::Io { action: format!("creating {}", path.display()), source };
         fs::create_dir_all(path).map_err(failed)?;
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
         if let Some((uid, gid)) = self.user {
@@ -189,16 +205,16 @@ impl EmbeddedPostgres {
     }
 }
 
-fn run(mut command: Command, what: &str) -> Result<(), EmbeddedError> {
-    // pg_ctl leaves a server behind that would hold a pipe open for ever, so output goes to files.
-    let failed = |source| EmbeddedError::Io { what: what.to_owned(), source };
-    let said = tempfile::tempfile().map_err(failed)?;
-    command.stdout(said.try_clone().map_err(failed)?).stderr(said.try_clone().map_err(failed)?);
+fn run(mut command: Command, action: &str) -> Result<(), EmbeddedError> {
+    // To a file, because the server that pg_ctl starts would hold a pipe open.
+    let failed = |source| EmbeddedError::Io { action: action.to_owned(), source };
+    let output = tempfile::tempfile().map_err(failed)?;
+    command.stdout(output.try_clone().map_err(failed)?).stderr(output.try_clone().map_err(failed)?);
     let status = command.status().map_err(failed)?;
     if status.success() {
         return Ok(());
     }
-    Err(EmbeddedError::Failed { what: what.to_owned(), said: last_lines(said) })
+    Err(EmbeddedError::Failed { action: action.to_owned(), output: last_lines(output) })
 }
 
 fn last_lines(mut file: fs::File) -> String {
@@ -206,7 +222,7 @@ fn last_lines(mut file: fs::File) -> String {
     let mut text = String::new();
     let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
     if read.is_err() {
-        return "it said nothing that can be read".to_owned();
+        return "its output cannot be read".to_owned();
     }
     let lines: Vec<&str> = text.lines().rev().take(5).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
@@ -217,7 +233,7 @@ fn url_for(socket: &Path, role: &str, database: &str) -> String {
     format!("postgres://{role}@{folder}/{database}")
 }
 
-/// A socket's path is limited to 107 bytes, so a deep data folder gets a short one elsewhere.
+/// In the data folder, or in a folder with a short path if that is too deep for a socket.
 fn socket_folder(home: &Path) -> PathBuf {
     let inside = home.join("socket");
     if inside.as_os_str().len() <= SOCKET_FOLDER_MAX {
@@ -228,7 +244,7 @@ fn socket_folder(home: &Path) -> PathBuf {
     PathBuf::from("/tmp").join(format!("rgrid-{}", digest.get(..12).unwrap_or_default()))
 }
 
-/// The given folder, PATH, or the newest of the usual folders.
+/// `bin_dir` if it is set; otherwise PATH or the newest version in the usual folders.
 fn find_programs(bin_dir: &Path) -> Option<PathBuf> {
     let has_all =
         |folder: &PathBuf| ["initdb", "pg_ctl", "postgres"].iter().all(|p| folder.join(p).is_file());
@@ -255,10 +271,10 @@ fn version_in(path: &Path) -> u32 {
     name.and_then(|name| name.split(['.', '@']).find_map(|part| part.parse().ok())).unwrap_or(0)
 }
 
-/// The user `postgres` when the daemon is root; nobody else's rights otherwise.
+/// The uid and gid of the user `postgres` if the daemon is root.
 fn unprivileged_user() -> Result<Option<(u32, u32)>, EmbeddedError> {
     let own = fs::metadata("/proc/self")
-        .map_err(|source| EmbeddedError::Io { what: "looking up the own user".to_owned(), source })?;
+        .map_err(|source| EmbeddedError::Io { action: "looking up the current user".to_owned(), source })?;
     if own.uid() != 0 {
         return Ok(None);
     }

@@ -1,89 +1,64 @@
-//! The environments that are whole, and which runs wait for one.
+//! The installed environments of each Docker host.
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_query;
-use diesel::sql_types::{BigInt, Bool, Integer, Text};
+use diesel::upsert::excluded;
 
-use crate::execution::Claim;
-use crate::store::notify::Notification;
+use crate::store::schema::environments;
+use crate::store::sql::{ago, clock_timestamp, elapsed, signed};
 use crate::store::{Store, StoreError};
 
-const USE: &str = "
-    UPDATE environments SET last_used_at = clock_timestamp(), uses = uses + 1
-    WHERE engine = $1 AND key = $2 RETURNING volume AS text";
+/// An environment that was used this recently is not removed: its execution may ask for it once more.
+const IN_USE: Duration = Duration::from_secs(60);
 
-/// A volume that stood there for the same key is nobody's from now on, and swept.
-const ADD: &str = "
-    INSERT INTO environments (engine, key, volume, size_bytes) VALUES ($1, $2, $3, $4)
-    ON CONFLICT (engine, key) DO UPDATE SET volume = excluded.volume, size_bytes = excluded.size_bytes,
-        created_at = clock_timestamp(), last_used_at = clock_timestamp()";
-
-const LIST: &str = "
-    SELECT volume, size_bytes, uses,
-        (extract(epoch FROM clock_timestamp() - last_used_at) * 1000)::bigint AS idle_ms
-    FROM environments WHERE engine = $1 ORDER BY last_used_at";
-
-/// Nothing happens when it was used in between.
-const RETIRE: &str = "DELETE FROM environments WHERE engine = $1 AND volume = $2 AND uses = $3";
-
-/// Not one that was used just now: its run may still ask for it.
-const RETIRE_IDLEST: &str = "
-    DELETE FROM environments WHERE (engine, key) IN (
-        SELECT engine, key FROM environments WHERE last_used_at < clock_timestamp() - interval '1 minute'
-        ORDER BY last_used_at LIMIT 1)";
-
-const FORGET: &str = "DELETE FROM environments WHERE engine = $1 AND volume = $2";
-
-const INSTALLING: &str = "
-    UPDATE executions SET installing = $4
-    WHERE id = $1 AND attempt = $2 AND worker_id = $3 AND status = 'running'";
-
-/// Which environment: `engine` is the Docker host's own id, `key` says what is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvironmentKey {
+    /// The id of the Docker host.
     pub engine: String,
+    /// A digest of everything that determines the contents.
     pub key: String,
 }
 
-/// An environment that is whole.
-#[derive(Debug, Clone, QueryableByName)]
+/// An environment whose installation is complete.
+#[derive(Debug, Clone)]
 pub struct StoredEnvironment {
-    #[diesel(sql_type = Text)]
     pub volume: String,
-    #[diesel(sql_type = BigInt)]
-    size_bytes: i64,
-    #[diesel(sql_type = BigInt)]
-    idle_ms: i64,
-    #[diesel(sql_type = BigInt)]
+    size: u64,
+    idle: Duration,
     uses: i64,
 }
 
 impl StoredEnvironment {
     pub fn size(&self) -> u64 {
-        self.size_bytes.unsigned_abs()
+        self.size
     }
 
-    /// Since a run last asked for it.
+    /// Time since it was last used.
     pub fn idle(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.idle_ms).unwrap_or(0))
+        self.idle
     }
 }
 
 impl Store {
-    /// The volume, if it is whole; from now on it counts as just used.
+    /// The volume of an installed environment, which counts as used now.
     pub async fn use_environment(&self, wanted: &EnvironmentKey) -> Result<Option<String>, StoreError> {
         let wanted = wanted.clone();
-        self.run(move |conn| {
-            let rows: Vec<TextRow> =
-                sql_query(USE).bind::<Text, _>(wanted.engine).bind::<Text, _>(wanted.key).load(conn)?;
-            Ok(rows.into_iter().next().map(|row| row.text))
+        self.query(move |conn| {
+            diesel::update(environments::table.find((wanted.engine, wanted.key)))
+                .set((
+                    environments::last_used_at.eq(clock_timestamp()),
+                    environments::uses.eq(environments::uses + 1),
+                ))
+                .returning(environments::volume)
+                .get_result(conn)
+                .optional()
         })
         .await
     }
 
-    /// From now on the volume is taken for whole.
+    /// Adds an environment after its installation is complete. An earlier volume for the same key is swept.
     pub async fn add_environment(
         &self,
         key: &EnvironmentKey,
@@ -91,78 +66,97 @@ impl Store {
         size: u64,
     ) -> Result<(), StoreError> {
         let (key, volume) = (key.clone(), volume.to_owned());
-        self.run(move |conn| {
-            sql_query(ADD)
-                .bind::<Text, _>(key.engine)
-                .bind::<Text, _>(key.key)
-                .bind::<Text, _>(volume)
-                .bind::<BigInt, _>(i64::try_from(size).unwrap_or(i64::MAX))
-                .execute(conn)?;
-            Ok(())
+        self.query(move |conn| {
+            use environments::{created_at, last_used_at, size_bytes};
+            diesel::insert_into(environments::table)
+                .values((
+                    environments::engine.eq(key.engine),
+                    environments::key.eq(key.key),
+                    environments::volume.eq(volume),
+                    size_bytes.eq(signed(size)),
+                ))
+                .on_conflict((environments::engine, environments::key))
+                .do_update()
+                .set((
+                    environments::volume.eq(excluded(environments::volume)),
+                    size_bytes.eq(excluded(size_bytes)),
+                    created_at.eq(clock_timestamp()),
+                    last_used_at.eq(clock_timestamp()),
+                ))
+                .execute(conn)
+                .map(drop)
         })
         .await
     }
 
-    /// All of an engine, the one that was used longest ago first.
+    /// All environments of a Docker host, the least recently used first.
     pub async fn environments(&self, engine: &str) -> Result<Vec<StoredEnvironment>, StoreError> {
         let engine = engine.to_owned();
-        self.run(move |conn| Ok(sql_query(LIST).bind::<Text, _>(engine).load(conn)?)).await
+        self.query(move |conn| {
+            let rows: Vec<(String, i64, i64, DateTime<Utc>, DateTime<Utc>)> = environments::table
+                .filter(environments::engine.eq(engine))
+                .order(environments::last_used_at)
+                .select((
+                    environments::volume,
+                    environments::size_bytes,
+                    environments::uses,
+                    environments::last_used_at,
+                    clock_timestamp(),
+                ))
+                .load(conn)?;
+            let environment = |(volume, size, uses, used, now): (_, i64, _, _, _)| StoredEnvironment {
+                volume,
+                size: size.unsigned_abs(),
+                idle: elapsed(used, now),
+                uses,
+            };
+            Ok(rows.into_iter().map(environment).collect())
+        })
+        .await
     }
 
-    /// Whether it may be removed now: nobody has asked for it since it was listed, and nobody gets it any more.
+    /// Deletes the row, so that the volume may be removed. False if the environment was used since it was listed.
     pub async fn retire_environment(
         &self,
         engine: &str,
         old: &StoredEnvironment,
     ) -> Result<bool, StoreError> {
         let (engine, volume, uses) = (engine.to_owned(), old.volume.clone(), old.uses);
-        self.run(move |conn| {
-            let rows = sql_query(RETIRE)
-                .bind::<Text, _>(engine)
-                .bind::<Text, _>(volume)
-                .bind::<BigInt, _>(uses)
-                .execute(conn)?;
-            Ok(rows > 0)
+        self.query(move |conn| {
+            let unused = environments::table
+                .filter(environments::engine.eq(engine))
+                .filter(environments::volume.eq(volume))
+                .filter(environments::uses.eq(uses));
+            diesel::delete(unused).execute(conn).map(|rows| rows > 0)
         })
         .await
     }
 
-    /// The one of all hosts that was used longest ago is nobody's from now on, and its host sweeps it. How many: 0 or 1.
+    /// Deletes the row of the least recently used environment of all hosts; its host sweeps the volume. Returns 0 or 1.
     pub async fn retire_idlest_environment(&self) -> Result<usize, StoreError> {
-        self.run(|conn| Ok(sql_query(RETIRE_IDLEST).execute(conn)?)).await
+        self.query(|conn| {
+            let idle = || environments::table.filter(environments::last_used_at.lt(ago(IN_USE)));
+            let idlest: Option<(String, String)> = idle()
+                .order(environments::last_used_at)
+                .select((environments::engine, environments::key))
+                .first(conn)
+                .optional()?;
+            let Some((engine, key)) = idlest else { return Ok(0) };
+            let row = idle().filter(environments::engine.eq(engine)).filter(environments::key.eq(key));
+            diesel::delete(row).execute(conn)
+        })
+        .await
     }
 
-    /// Its volume is not there any more.
+    /// Deletes the row of a volume that no longer exists.
     pub async fn forget_environment(&self, engine: &str, volume: &str) -> Result<(), StoreError> {
         let (engine, volume) = (engine.to_owned(), volume.to_owned());
-        self.run(move |conn| {
-            sql_query(FORGET).bind::<Text, _>(engine).bind::<Text, _>(volume).execute(conn)?;
-            Ok(())
+        self.query(move |conn| {
+            let lost = environments::table
+                .filter(environments::engine.eq(engine))
+                .filter(environments::volume.eq(volume));
+            diesel::delete(lost).execute(conn).map(drop)
         })
         .await
     }
-
-    /// Notes that the run has not come to its script yet, or that it has now. False: the claim is lost.
-    pub async fn set_installing(&self, claim: &Claim, installing: bool) -> Result<bool, StoreError> {
-        let (claim, execution) = (claim.clone(), claim.execution.clone());
-        let noted = self
-            .run(move |conn| {
-                let rows = sql_query(INSTALLING)
-                    .bind::<Text, _>(claim.execution.as_str())
-                    .bind::<Integer, _>(claim.attempt)
-                    .bind::<Text, _>(claim.worker.as_str())
-                    .bind::<Bool, _>(installing)
-                    .execute(conn)?;
-                Ok(rows > 0)
-            })
-            .await?;
-        self.news.publish(Notification::Changed(execution));
-        Ok(noted)
-    }
-}
-
-#[derive(QueryableByName)]
-struct TextRow {
-    #[diesel(sql_type = Text)]
-    text: String,
 }

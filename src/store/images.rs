@@ -1,57 +1,35 @@
-//! The images that were pulled here, and when one was used last.
+//! The images that RGrid has pulled, on each Docker host.
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_query;
-use diesel::sql_types::{Array, BigInt, Bool, Text};
 
+use crate::store::schema::images;
+use crate::store::sql::{ago, clock_timestamp, elapsed, signed};
 use crate::store::{Store, StoreError};
 
-const ADD: &str = "
-    INSERT INTO images (engine, image, name, size_bytes) VALUES ($1, $2, $3, $4)
-    ON CONFLICT (engine, image) DO UPDATE SET last_used_at = clock_timestamp(), retired_at = NULL";
+/// An image that was used this recently is not removed: its use is noted only now and then, and a pull takes long.
+const IN_USE: Duration = Duration::from_secs(24 * 3600);
 
-const USE: &str = "
-    UPDATE images SET last_used_at = clock_timestamp(), retired_at = NULL WHERE engine = $1 AND image = ANY($2)";
-
-const LIST: &str = "
-    SELECT image, name, retired_at IS NOT NULL AS is_retired,
-        (extract(epoch FROM clock_timestamp() - last_used_at) * 1000)::bigint AS idle_ms
-    FROM images WHERE engine = $1 ORDER BY last_used_at";
-
-/// Not one of today: its use is noted only now and then, and to pull it again takes long.
-const RETIRE_IDLEST: &str = "
-    UPDATE images SET retired_at = clock_timestamp() WHERE (engine, image) IN (
-        SELECT engine, image FROM images
-        WHERE retired_at IS NULL AND last_used_at < clock_timestamp() - interval '1 day'
-        ORDER BY last_used_at LIMIT 1)";
-
-const FORGET: &str = "DELETE FROM images WHERE engine = $1 AND image = $2";
-
-/// An image that RGrid has pulled.
-#[derive(Debug, Clone, QueryableByName)]
+#[derive(Debug, Clone)]
 pub struct StoredImage {
-    #[diesel(sql_type = Text)]
     pub image: String,
-    #[diesel(sql_type = Text)]
     pub name: String,
-    /// Given up to make room.
-    #[diesel(sql_type = Bool)]
+    /// Given up to free disk space; its host removes it.
     pub is_retired: bool,
-    #[diesel(sql_type = BigInt)]
-    idle_ms: i64,
+    idle: Duration,
 }
 
 impl StoredImage {
-    /// Since it was last seen in use.
+    /// Time since it was last seen in use.
     pub fn idle(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.idle_ms).unwrap_or(0))
+        self.idle
     }
 }
 
 impl Store {
-    /// It was pulled just now.
+    /// Adds an image that was pulled just now.
     pub async fn add_image(
         &self,
         engine: &str,
@@ -60,46 +38,91 @@ impl Store {
         size: u64,
     ) -> Result<(), StoreError> {
         let (engine, image, name) = (engine.to_owned(), image.to_owned(), name.to_owned());
-        self.run(move |conn| {
-            sql_query(ADD)
-                .bind::<Text, _>(engine)
-                .bind::<Text, _>(image)
-                .bind::<Text, _>(name)
-                .bind::<BigInt, _>(i64::try_from(size).unwrap_or(i64::MAX))
-                .execute(conn)?;
-            Ok(())
+        self.query(move |conn| {
+            diesel::insert_into(images::table)
+                .values((
+                    images::engine.eq(engine),
+                    images::image.eq(image),
+                    images::name.eq(name),
+                    images::size_bytes.eq(signed(size)),
+                ))
+                .on_conflict((images::engine, images::image))
+                .do_update()
+                .set((
+                    images::last_used_at.eq(clock_timestamp()),
+                    images::retired_at.eq(None::<DateTime<Utc>>),
+                ))
+                .execute(conn)
+                .map(drop)
         })
         .await
     }
 
-    /// From now on they count as just used, also one that was given up.
-    pub async fn use_images(&self, engine: &str, images: Vec<String>) -> Result<(), StoreError> {
+    /// Marks images as used now, also those that were given up.
+    pub async fn use_images(&self, engine: &str, used: Vec<String>) -> Result<(), StoreError> {
         let engine = engine.to_owned();
-        self.run(move |conn| {
-            sql_query(USE).bind::<Text, _>(engine).bind::<Array<Text>, _>(images).execute(conn)?;
-            Ok(())
+        self.query(move |conn| {
+            diesel::update(images::table.filter(images::engine.eq(engine)).filter(images::image.eq_any(used)))
+                .set((
+                    images::last_used_at.eq(clock_timestamp()),
+                    images::retired_at.eq(None::<DateTime<Utc>>),
+                ))
+                .execute(conn)
+                .map(drop)
         })
         .await
     }
 
-    /// All of an engine, the one that was used longest ago first.
+    /// All images of a Docker host, the least recently used first.
     pub async fn images(&self, engine: &str) -> Result<Vec<StoredImage>, StoreError> {
         let engine = engine.to_owned();
-        self.run(move |conn| Ok(sql_query(LIST).bind::<Text, _>(engine).load(conn)?)).await
-    }
-
-    /// The one of all hosts that was used longest ago no longer counts, and its host removes it. How many: 0 or 1.
-    pub async fn retire_idlest_image(&self) -> Result<usize, StoreError> {
-        self.run(|conn| Ok(sql_query(RETIRE_IDLEST).execute(conn)?)).await
-    }
-
-    /// It is not there any more.
-    pub async fn forget_image(&self, engine: &str, image: &str) -> Result<(), StoreError> {
-        let (engine, image) = (engine.to_owned(), image.to_owned());
-        self.run(move |conn| {
-            sql_query(FORGET).bind::<Text, _>(engine).bind::<Text, _>(image).execute(conn)?;
-            Ok(())
+        self.query(move |conn| {
+            let rows: Vec<(String, String, bool, DateTime<Utc>, DateTime<Utc>)> = images::table
+                .filter(images::engine.eq(engine))
+                .order(images::last_used_at)
+                .select((
+                    images::image,
+                    images::name,
+                    images::retired_at.is_not_null(),
+                    images::last_used_at,
+                    clock_timestamp(),
+                ))
+                .load(conn)?;
+            let image = |(image, name, is_retired, used, now)| StoredImage {
+                image,
+                name,
+                is_retired,
+                idle: elapsed(used, now),
+            };
+            Ok(rows.into_iter().map(image).collect())
         })
         .await
+    }
+
+    /// Gives up the least recently used image of all hosts; its host removes it. Returns 0 or 1.
+    pub async fn retire_idlest_image(&self) -> Result<usize, StoreError> {
+        self.query(|conn| {
+            let idle = || {
+                let in_use = images::table.filter(images::retired_at.is_null());
+                in_use.filter(images::last_used_at.lt(ago(IN_USE)))
+            };
+            let idlest: Option<(String, String)> = idle()
+                .order(images::last_used_at)
+                .select((images::engine, images::image))
+                .first(conn)
+                .optional()?;
+            let Some((engine, image)) = idlest else { return Ok(0) };
+            diesel::update(idle().filter(images::engine.eq(engine)).filter(images::image.eq(image)))
+                .set(images::retired_at.eq(clock_timestamp().nullable()))
+                .execute(conn)
+        })
+        .await
+    }
+
+    /// Deletes the row of an image that no longer exists.
+    pub async fn forget_image(&self, engine: &str, image: &str) -> Result<(), StoreError> {
+        let (engine, image) = (engine.to_owned(), image.to_owned());
+        self.query(move |conn| diesel::delete(images::table.find((engine, image))).execute(conn).map(drop))
+            .await
     }
 }

@@ -1,11 +1,9 @@
-//! Everything that is kept: the only place that knows diesel and SQL.
+//! The database: the only part that knows diesel and SQL.
 //!
-//! `Store::run` is the one bridge from async code to diesel: a bounded number of permits, each with a
-//! connection of its own, on the blocking pool. The queue's statements stand together in `queue.rs`
-//! and `giving_back.rs`.
+//! `Store::run` is the bridge from async code to diesel. It runs blocking work on tokio's blocking threads, with a
+//! connection of the pool. The statements of the queue are in `queue/`.
 
 mod api_keys;
-mod connections;
 mod database_facts;
 mod disk_budget;
 pub mod embedded_postgres;
@@ -19,7 +17,7 @@ mod pool;
 mod queue;
 mod retention;
 mod schema;
-mod statement;
+mod sql;
 mod statistics;
 mod subscriptions;
 mod webhooks;
@@ -28,17 +26,16 @@ mod workers;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use diesel::PgConnection;
+use diesel::sql_types::Integer;
+use diesel::{IntoSql, PgConnection, QueryResult, RunQueryDsl};
 
 pub use api_keys::{Authentication, KeyRow, NewKey};
 pub use database_facts::DatabaseFacts;
 pub use disk_budget::{DiskBudget, OverBudget, Reservation};
 pub use environments::{EnvironmentKey, StoredEnvironment};
 pub use error::StoreError;
-pub use executions::outputs::Chunk;
-pub use executions::progress::{Progress, StreamCut};
-pub use executions::query::{Filter, Page, StreamText};
-pub use executions::receipts::JobDefinition;
+pub use executions::progress::{Chunk, Progress, StreamCut};
+pub use executions::query::{Filter, JobDefinition, Page, StreamText};
 pub use images::StoredImage;
 pub use queue::claim::{CLAIM_MOST, ClaimStatus, QueueDepth};
 pub use queue::finish::FinishReply;
@@ -49,7 +46,7 @@ pub use subscriptions::Subscription;
 pub use webhooks::DueWebhook;
 pub use workers::WorkerRow;
 
-/// The statements that a run costs, for those who measure them.
+/// The statements of each execution, for benchmarks.
 pub mod statements {
     pub const CLAIM: &str = super::queue::claim::CLAIM;
     /// The claim of a worker with labels.
@@ -58,91 +55,91 @@ pub mod statements {
 }
 
 use crate::metrics::METRICS;
-use connections::Connections;
 use notify::Notifier;
-use pool::Lane;
+use pool::Pool;
 
-/// For one call. The server ends its statements sooner (`statement_timeout`); this is for one that hangs
-/// together with its connections, which nobody else notices.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
-/// Whether it answers at all.
+/// The server ends statements sooner (`statement_timeout`). This is for a connection that hangs.
+const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A handle on the database; cloning it is cheap.
+/// A handle on the database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    connections: Arc<Connections>,
-    lane: Arc<Lane>,
-    news: Arc<Notifier>,
+    pool: Arc<Pool>,
+    notifier: Arc<Notifier>,
 }
 
 impl Store {
-    /// Makes no connection yet. `size` is the number of connections at most.
-    pub fn new(database_url: &str, size: usize) -> Self {
-        Self {
-            connections: Arc::new(Connections::new(database_url)),
-            lane: Lane::new(size),
-            news: Arc::new(Notifier::new()),
-        }
+    /// Opens no connection yet. `connections` is the number of calls that run at once.
+    pub fn new(database_url: &str, connections: usize) -> Self {
+        Self { pool: Arc::new(Pool::new(database_url, connections)), notifier: Arc::new(Notifier::new()) }
     }
 
-    /// A handle that has `size` of this one's connections for itself, so that what uses it never queues behind
-    /// the rest: a flood of requests must not keep a worker from its heartbeats.
-    pub fn with_own_pool(&self, size: usize) -> Self {
-        Self { lane: self.lane.split(size), ..self.clone() }
+    /// A handle with `connections` of this one's in a pool of its own, so that a flood of API requests never keeps a
+    /// worker from its heartbeats.
+    pub fn with_own_pool(&self, connections: usize) -> Self {
+        Self { pool: Arc::new(self.pool.split(connections)), notifier: Arc::clone(&self.notifier) }
     }
 
-    /// Runs blocking database work on a connection of its own.
-    ///
-    /// A connection whose work failed for a reason of its own is thrown away, so that a restarted
-    /// Postgres is reached again without a restart of the daemon.
-    pub async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    /// Runs blocking database work with a connection of the pool.
+    async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         F: FnOnce(&mut PgConnection) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
-        self.run_within(ANSWER_TIMEOUT, work).await
+        self.run_within(CALL_TIMEOUT, work).await
     }
 
-    /// The same for work that takes another time. What it did after that is not known.
+    /// The same for work whose only errors are diesel's.
+    async fn query<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&mut PgConnection) -> QueryResult<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.run(|conn| Ok(work(conn)?)).await
+    }
+
+    /// After `deadline`, the work may still take effect.
     async fn run_within<T, F>(&self, deadline: Duration, work: F) -> Result<T, StoreError>
     where
         F: FnOnce(&mut PgConnection) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
-        let asked = Instant::now();
-        let seat = self.lane.seat().await?;
-        METRICS.store_waits.observe(&[], asked.elapsed());
-        let (connections, taken) = (Arc::clone(&self.connections), Arc::clone(&seat));
+        let waiting = Instant::now();
+        let permit = self.pool.permit().await?;
+        METRICS.store_waits.observe(&[], waiting.elapsed());
+        let pool = Arc::clone(&self.pool);
         let busy = METRICS.store_busy.raise();
         let working = tokio::task::spawn_blocking(move || {
-            let begun = Instant::now();
-            let result = connections.with(work);
-            drop((taken, busy));
-            METRICS.store_calls.observe(&[], begun.elapsed());
+            let started = Instant::now();
+            let result = pool.with(work);
+            drop(busy);
+            METRICS.store_calls.observe(&[], started.elapsed());
             if let Err(error) = &result {
                 METRICS.store_errors.add(&[error.kind()], 1);
             }
             result
         });
-        let stopped = |error| StoreError::Internal(format!("database work stopped: {error}"));
-        // A task of its own, so that a caller who goes away does not take the deadline along.
-        let answered = tokio::spawn(async move {
-            match tokio::time::timeout(deadline, working).await {
-                Ok(done) => done.unwrap_or_else(|error| Err(stopped(error))),
-                Err(_) => {
-                    seat.pass_on();
-                    Err(StoreError::Unavailable(format!("no answer within {}s", deadline.as_secs())))
-                }
-            }
+        // In a task of its own, so that the permit is held until the end when the caller is dropped. At the deadline the
+        // next call gets the permit, although this thread still hangs in libpq, which cannot be interrupted.
+        let finished = tokio::spawn(async move {
+            let result = tokio::time::timeout(deadline, working).await;
+            drop(permit);
+            result
         });
-        answered.await.unwrap_or_else(|error| Err(stopped(error)))
+        let stopped = |error| StoreError::Internal(format!("database work stopped: {error}"));
+        match finished.await.map_err(stopped)? {
+            Ok(result) => result.map_err(stopped)?,
+            Err(_) => Err(StoreError::Unavailable(format!("no answer within {}s", deadline.as_secs()))),
+        }
     }
 
-    /// Whether the database answers, within seconds.
+    /// Whether the database answers within two seconds.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        use diesel::RunQueryDsl;
-        self.run_within(PING_TIMEOUT, |conn| Ok(diesel::sql_query("SELECT 1").execute(conn).map(|_| ())?))
-            .await
+        let one = |conn: &mut PgConnection| {
+            diesel::select(1.into_sql::<Integer>()).execute(conn)?;
+            Ok(())
+        };
+        self.run_within(PING_TIMEOUT, one).await
     }
 }

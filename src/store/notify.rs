@@ -1,8 +1,7 @@
-//! Notification between processes, by NOTIFY: what was queued, what ended, what is to be cancelled.
+//! Notifications between processes, by NOTIFY: queued, ended and changed executions, and requested cancellations.
 //!
-//! Notification only makes things faster. It is sent after the commit, outside of the statement that it speaks of (a
-//! NOTIFY within would make all commits of the database take turns), several at once, and may get lost:
-//! whoever waits for it also looks by itself from time to time.
+//! Notifications only speed things up, and they may get lost: every waiter also polls. They are sent in batches after the
+//! commit, because a NOTIFY within a transaction serialises all commits of the database.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
@@ -10,43 +9,42 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::sql_types::Text;
 use slog::{Logger, debug, warn};
 use tokio::sync::{Notify, broadcast};
 
 use crate::execution::ExecutionId;
-use crate::store::statement::statement;
-use crate::store::subscriptions::{self, Subscription, Subscriptions};
+use crate::store::sql::pg_notify;
+use crate::store::subscriptions::{RENEW_AFTER, Subscription, Subscriptions};
 use crate::store::{Store, StoreError};
 
-/// diesel gives no socket to wait at, so the listener looks; a look costs a system call and no query.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// diesel does not expose the socket, so the listener polls, which costs a system call and no query.
+const POLL_EVERY: Duration = Duration::from_millis(20);
 const RECONNECT_EVERY: Duration = Duration::from_secs(1);
-/// Postgres takes less than 8,000 bytes in one NOTIFY; an item has 50 at most.
-const ITEMS_AT_ONCE: usize = 150;
-/// What can't be sent is dropped beyond this.
-const ITEMS_KEPT: usize = 10_000;
+/// A payload has less than 8,000 bytes, and an item at most 50.
+const BATCH: usize = 150;
+/// Beyond this, notifications that cannot be sent are dropped.
+const OUTGOING_MAX: usize = 10_000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Notification {
     Queued,
     Ended(ExecutionId),
     Cancel,
-    /// It began, said something, or went back to the queue. For its followers alone.
+    /// It started, wrote output, or returned to the queue. For followers only.
     Changed(ExecutionId),
-    /// Somebody in the process that says so follows it.
+    /// The sending process has followers of it.
     Follow(ExecutionId),
 }
 
 pub(crate) struct Notifier {
-    /// Of this process, so that it does not listen to itself.
+    /// Identifies this process, so that it ignores its own notifications.
     origin: String,
     queued: Notify,
     cancels: Notify,
     ended: broadcast::Sender<ExecutionId>,
-    watchers: Arc<Subscriptions>,
+    subscriptions: Arc<Subscriptions>,
     outgoing: Mutex<Vec<Notification>>,
-    filled: Notify,
+    has_outgoing: Notify,
 }
 
 impl Notifier {
@@ -56,75 +54,74 @@ impl Notifier {
             queued: Notify::new(),
             cancels: Notify::new(),
             ended: broadcast::channel(1024).0,
-            watchers: Arc::default(),
+            subscriptions: Arc::default(),
             outgoing: Mutex::default(),
-            filled: Notify::new(),
+            has_outgoing: Notify::new(),
         }
     }
 
-    /// For this process at once, for others soon.
-    pub fn publish(&self, news: Notification) {
-        self.spread(&news);
-        // Of each piece of output nobody else wants to hear, but for followers.
-        if let Notification::Changed(execution) = &news
-            && !self.watchers.is_followed_elsewhere(execution)
+    /// To this process at once, to the others soon.
+    pub fn publish(&self, notification: Notification) {
+        self.deliver(&notification);
+        // Output is frequent, and other processes need it only for followers.
+        if let Notification::Changed(execution) = &notification
+            && !self.subscriptions.has_remote_followers(execution)
         {
             return;
         }
         let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
-        if outgoing.len() < ITEMS_KEPT
-            && !outgoing.iter().rev().take(ITEMS_AT_ONCE).any(|known| *known == news)
-        {
-            outgoing.push(news);
+        let is_pending = outgoing.iter().rev().take(BATCH).any(|pending| *pending == notification);
+        if outgoing.len() < OUTGOING_MAX && !is_pending {
+            outgoing.push(notification);
         }
-        self.filled.notify_one();
+        self.has_outgoing.notify_one();
     }
 
-    fn spread(&self, news: &Notification) {
-        match news {
+    fn deliver(&self, notification: &Notification) {
+        match notification {
             Notification::Queued => self.queued.notify_one(),
             Notification::Cancel => self.cancels.notify_one(),
             Notification::Ended(execution) => {
-                // Nobody waiting for it is fine.
+                // Fails if nothing waits for ends.
                 drop(self.ended.send(execution.clone()));
-                self.watchers.wake(execution);
-                self.watchers.forget(execution);
+                self.subscriptions.wake(execution);
+                self.subscriptions.forget(execution);
             }
-            Notification::Changed(execution) => self.watchers.wake(execution),
-            // Of this process its watchers know themselves.
+            Notification::Changed(execution) => self.subscriptions.wake(execution),
+            // For other processes only.
             Notification::Follow(_) => {}
         }
     }
 
     fn take(&self) -> Vec<Notification> {
         let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = outgoing.len().min(ITEMS_AT_ONCE);
+        let count = outgoing.len().min(BATCH);
         outgoing.drain(..count).collect()
     }
 
     fn receive(&self, payload: &str) {
-        let mut words = payload.split(' ');
-        if words.next() == Some(self.origin.as_str()) {
+        let mut items = payload.split(' ');
+        if items.next() == Some(self.origin.as_str()) {
             return;
         }
-        for news in words.filter_map(parse) {
-            match &news {
-                Notification::Follow(execution) => self.watchers.note_elsewhere(execution),
-                other => self.spread(other),
+        for notification in items.filter_map(parse) {
+            match &notification {
+                Notification::Follow(execution) => self.subscriptions.note_remote_follower(execution),
+                other => self.deliver(other),
             }
         }
     }
 
-    /// Something may have been missed: everybody looks for themselves.
-    fn missed(&self) {
-        self.spread(&Notification::Queued);
-        self.spread(&Notification::Cancel);
-        self.watchers.wake_all();
+    /// Wakes every waiter, because notifications may have been missed.
+    fn wake_all(&self) {
+        self.deliver(&Notification::Queued);
+        self.deliver(&Notification::Cancel);
+        self.subscriptions.wake_all();
     }
 }
 
-fn write(news: &Notification) -> String {
-    match news {
+fn encode(notification: &Notification) -> String {
+    match notification {
         Notification::Queued => "queued".to_owned(),
         Notification::Cancel => "cancel".to_owned(),
         Notification::Ended(execution) => format!("ended:{execution}"),
@@ -133,17 +130,17 @@ fn write(news: &Notification) -> String {
     }
 }
 
-/// None for a word of a newer version.
-fn parse(word: &str) -> Option<Notification> {
-    let Some((what, id)) = word.split_once(':') else {
-        return match word {
+/// None for an item of a newer version.
+fn parse(item: &str) -> Option<Notification> {
+    let Some((kind, id)) = item.split_once(':') else {
+        return match item {
             "queued" => Some(Notification::Queued),
             "cancel" => Some(Notification::Cancel),
             _ => None,
         };
     };
     let id = ExecutionId::from_stored(id.to_owned());
-    match what {
+    match kind {
         "ended" => Some(Notification::Ended(id)),
         "changed" => Some(Notification::Changed(id)),
         "follow" => Some(Notification::Follow(id)),
@@ -152,95 +149,84 @@ fn parse(word: &str) -> Option<Notification> {
 }
 
 impl Store {
-    pub const FOLLOW_RENEWAL: Duration = subscriptions::REPEAT_AFTER;
+    pub const FOLLOW_RENEWAL: Duration = RENEW_AFTER;
 
-    /// Waits until something may have been queued, in this process or another.
+    /// Waits until an execution may have been queued, by any process.
     pub async fn wait_for_queued(&self) {
-        self.news.queued.notified().await;
+        self.notifier.queued.notified().await;
     }
 
-    /// Waits until something that runs may be to be cancelled.
+    /// Waits until the cancellation of a running execution may have been requested.
     pub async fn wait_for_cancellation(&self) {
-        self.news.cancels.notified().await;
+        self.notifier.cancels.notified().await;
     }
 
-    /// Ids of executions that end, from now on.
+    /// The ids of executions that end from now on.
     pub fn ended_executions(&self) -> broadcast::Receiver<ExecutionId> {
-        self.news.ended.subscribe()
+        self.notifier.ended.subscribe()
     }
 
-    /// Follows an execution: the other processes tell of its changes too. They forget it after a
-    /// while: see [`Store::renew_follow`].
+    /// Follows an execution. Other processes report its changes until they forget the follower, unless it renews with
+    /// [`Store::renew_follow`].
     pub fn follow(&self, execution: &ExecutionId) -> Subscription {
-        let watch = self.news.watchers.watch(execution);
+        let subscription = self.notifier.subscriptions.subscribe(execution);
         self.renew_follow(execution);
-        watch
+        subscription
     }
 
-    /// To be called every [`Store::FOLLOW_RENEWAL`], so that the others go on telling.
+    /// To be called every [`Store::FOLLOW_RENEWAL`].
     pub fn renew_follow(&self, execution: &ExecutionId) {
-        self.news.publish(Notification::Follow(execution.clone()));
+        self.notifier.publish(Notification::Follow(execution.clone()));
     }
 
-    /// Sends this process's news to the others. Never returns.
+    /// Sends this process's notifications to the others. Never returns.
     pub async fn send_notifications(&self, log: Logger) {
         loop {
-            let news = self.news.take();
-            if news.is_empty() {
-                self.news.filled.notified().await;
+            let batch = self.notifier.take();
+            if batch.is_empty() {
+                self.notifier.has_outgoing.notified().await;
                 continue;
             }
-            let words: Vec<String> = news.iter().map(write).collect();
-            let payload = format!("{} {}", self.news.origin, words.join(" "));
-            if let Err(error) = self.notify(payload).await {
-                debug!(log, "news was not sent; others find it by looking"; "error" => %error);
+            let items: Vec<String> = batch.iter().map(encode).collect();
+            let payload = format!("{} {}", self.notifier.origin, items.join(" "));
+            let sent = self.query(|conn| diesel::select(pg_notify("rgrid", payload)).execute(conn)).await;
+            if let Err(error) = sent {
+                debug!(log, "notifications not sent; other processes poll"; "error" => %error);
             }
         }
     }
 
-    async fn notify(&self, payload: String) -> Result<(), StoreError> {
-        self.run(move |conn| {
-            statement("SELECT pg_notify('rgrid', $1)").bind::<Text, _>(payload).execute(conn)?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Listens to the others on a connection and a thread of its own, until the store is dropped.
+    /// Listens to the other processes, in a thread with a connection of its own, until the store is dropped.
     pub fn listen_for_notifications(&self, log: Logger) -> std::io::Result<()> {
-        let (connections, news) = (Arc::downgrade(&self.connections), Arc::downgrade(&self.news));
+        let (pool, notifier) = (Arc::downgrade(&self.pool), Arc::downgrade(&self.notifier));
         let listener = move || {
-            while let (Some(connections), Some(room)) = (connections.upgrade(), news.upgrade()) {
-                let connected = connections.connect();
-                drop((connections, room));
-                match connected {
-                    Ok(conn) => {
-                        if let Err(error) = listen(conn, &news, &log) {
-                            debug!(log, "the connection for news broke"; "error" => %error);
-                        }
-                    }
-                    Err(error) => warn!(log, "not listening for news; looking instead"; "error" => %error),
+            while let Some(pool) = pool.upgrade().filter(|_| notifier.strong_count() > 0) {
+                let connected = pool.connect();
+                drop(pool);
+                match connected.and_then(|conn| listen(conn, &notifier, &log)) {
+                    Ok(()) => return,
+                    Err(error) => warn!(log, "not listening for notifications; polling"; "error" => %error),
                 }
                 thread::sleep(RECONNECT_EVERY);
             }
         };
-        thread::Builder::new().name("news".to_owned()).spawn(listener).map(|_| ())
+        thread::Builder::new().name("notifications".to_owned()).spawn(listener).map(|_| ())
     }
 }
 
-/// Returns when nobody is there any more to hear it.
-fn listen(mut conn: PgConnection, news: &Weak<Notifier>, log: &Logger) -> Result<(), StoreError> {
+/// Returns when the store has been dropped.
+fn listen(mut conn: PgConnection, notifier: &Weak<Notifier>, log: &Logger) -> Result<(), StoreError> {
     conn.batch_execute("LISTEN rgrid")?;
-    debug!(log, "listening for news");
-    if let Some(room) = news.upgrade() {
-        room.missed();
+    debug!(log, "listening for notifications");
+    if let Some(notifier) = notifier.upgrade() {
+        notifier.wake_all();
     }
-    while let Some(room) = news.upgrade() {
+    while let Some(notifier) = notifier.upgrade() {
         for notification in conn.notifications_iter() {
-            room.receive(&notification?.payload);
+            notifier.receive(&notification?.payload);
         }
-        drop(room);
-        thread::sleep(LOOK_EVERY);
+        drop(notifier);
+        thread::sleep(POLL_EVERY);
     }
     Ok(())
 }
@@ -250,21 +236,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn news_comes_out_as_it_went_in() {
-        for news in [
+    fn notifications_round_trip() {
+        for notification in [
             Notification::Queued,
             Notification::Cancel,
             Notification::Ended(ExecutionId::generate()),
             Notification::Changed(ExecutionId::generate()),
             Notification::Follow(ExecutionId::generate()),
         ] {
-            assert_eq!(parse(&write(&news)), Some(news));
+            assert_eq!(parse(&encode(&notification)), Some(notification));
         }
         assert_eq!(parse("weather:fine"), None);
     }
 
     #[test]
-    fn a_process_does_not_listen_to_itself() {
+    fn a_process_ignores_its_own_notifications() {
         let (one, other) = (Notifier::new(), Notifier::new());
         let mut endings = one.ended.subscribe();
         let id = ExecutionId::generate();
@@ -275,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn of_changes_others_hear_only_when_they_follow() {
+    fn other_processes_receive_changes_only_while_they_follow() {
         let (one, other) = (Notifier::new(), Notifier::new());
         let id = ExecutionId::generate();
         one.publish(Notification::Changed(id.clone()));

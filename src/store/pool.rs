@@ -1,100 +1,203 @@
-//! A share of the connections: so many calls at once, the rest waits in line.
+//! The connection pool: r2d2, with a semaphore in front.
+//!
+//! r2d2 checks each connection on checkout. Comparing its generation with the manager's takes no round trip, and after
+//! one connection has failed it discards all idle ones, which a restart of Postgres has most likely closed as well. See
+//! `docs/decisions/0002-connections.md`.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, ConnectionError, PgConnection};
+use r2d2::{ManageConnection, NopErrorHandler};
+use scheduled_thread_pool::ScheduledThreadPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::store::StoreError;
 
-/// How long a call waits for a free connection before it says that the database is busy.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// For each connection of the lane so many more may be opened while calls on older ones are stuck.
-const STUCK_FACTOR: usize = 2;
+/// How long a call waits for a permit before it fails with [`StoreError::Busy`].
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a call with a permit waits until r2d2 has a connection.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub(crate) struct Lane {
+/// A statement that exceeds these is stuck. No statement of ours is worth 30 ms of JIT compilation.
+const SESSION_SETTINGS: &str = "SET statement_timeout = '20s'; SET lock_timeout = '10s'; \
+     SET idle_in_transaction_session_timeout = '20s'; SET client_min_messages = 'warning'; \
+     SET timezone = 'UTC'; SET jit = off";
+
+/// libpq's limits for connecting and for detecting a silent peer.
+const URL_DEFAULTS: [(&str, &str); 5] = [
+    ("connect_timeout", "5"),
+    ("tcp_user_timeout", "10000"),
+    ("keepalives_idle", "10"),
+    ("keepalives_interval", "5"),
+    ("application_name", "rgridd"),
+];
+
+pub(crate) struct Pool {
+    url: String,
+    connections: r2d2::Pool<Manager>,
     permits: Arc<Semaphore>,
-    /// Calls that nobody waits for any more, though their threads have not come back.
-    stuck: AtomicUsize,
-    most_stuck: usize,
+    /// The thread in which r2d2 connects, shared by all pools of a store.
+    background: Arc<ScheduledThreadPool>,
 }
 
-impl Lane {
-    pub fn new(size: usize) -> Arc<Self> {
-        let permits = Arc::new(Semaphore::new(size));
-        Arc::new(Self { permits, stuck: AtomicUsize::new(0), most_stuck: STUCK_FACTOR * size })
+impl Pool {
+    /// Opens no connection yet.
+    pub fn new(url: &str, permits: usize) -> Self {
+        let background =
+            ScheduledThreadPool::builder().num_threads(1).thread_name_pattern("store-connect").build();
+        Self::with_background(with_defaults(url), permits, Arc::new(background))
     }
 
-    /// Another lane with `size` of this one's places.
-    pub fn split(&self, size: usize) -> Arc<Self> {
-        self.permits.forget_permits(size);
-        Self::new(size)
+    fn with_background(url: String, permits: usize, background: Arc<ScheduledThreadPool>) -> Self {
+        // Twice the permits: a thread that hangs in libpq keeps its connection, and the next call needs another one.
+        let max_size = u32::try_from(2 * permits).unwrap_or(u32::MAX).max(1);
+        let connections = r2d2::Pool::builder()
+            .max_size(max_size)
+            .min_idle(Some(0))
+            .test_on_check_out(true)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connection_timeout(CONNECTION_TIMEOUT)
+            .thread_pool(Arc::clone(&background))
+            // A failure to connect reaches the log through the call that needed the connection.
+            .error_handler(Box::new(NopErrorHandler))
+            .build_unchecked(Manager { url: url.clone(), generation: AtomicU64::new(0) });
+        Self { url, connections, permits: Arc::new(Semaphore::new(permits)), background }
     }
 
-    pub async fn seat(self: &Arc<Self>) -> Result<Arc<Seat>, StoreError> {
-        let waiting = Arc::clone(&self.permits).acquire_owned();
-        match tokio::time::timeout(PATIENCE, waiting).await {
-            Ok(Ok(permit)) => Ok(Arc::new(Seat { permit: Mutex::new(Some(permit)), lane: Arc::clone(self) })),
+    /// Moves `permits` of this pool to a new one.
+    pub fn split(&self, permits: usize) -> Self {
+        self.permits.forget_permits(permits);
+        Self::with_background(self.url.clone(), permits, Arc::clone(&self.background))
+    }
+
+    /// The right to call [`Pool::with`] once. It may be dropped before the call returns, when the call hangs.
+    pub async fn permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        let permit = Arc::clone(&self.permits).acquire_owned();
+        match tokio::time::timeout(PERMIT_TIMEOUT, permit).await {
+            Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(StoreError::Busy),
         }
     }
-}
 
-/// The right to use one connection.
-pub(crate) struct Seat {
-    permit: Mutex<Option<OwnedSemaphorePermit>>,
-    lane: Arc<Lane>,
-}
+    /// Blocking. Returns the connection to the pool, unless the work failed because of the connection.
+    pub fn with<T>(
+        &self,
+        work: impl FnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut pooled =
+            self.connections.get().map_err(|error| StoreError::unavailable(&error.to_string()))?;
+        // Until the work returns, so that a panic never leaves a half-used connection in the pool.
+        pooled.is_broken = true;
+        let result = pooled.configure().and_then(|()| work(&mut pooled.connection));
+        pooled.is_broken = result.as_ref().is_err_and(StoreError::breaks_connection);
+        result
+    }
 
-impl Seat {
-    /// Lets the next one in, though this one's thread is stuck in libpq, which cannot be told to give up. Bounded:
-    /// a database that hangs for long must not pile up threads.
-    pub fn pass_on(&self) {
-        let mut permit = self.permit.lock().unwrap_or_else(PoisonError::into_inner);
-        if permit.is_some() && self.lane.stuck.load(Ordering::Relaxed) < self.lane.most_stuck {
-            self.lane.stuck.fetch_add(1, Ordering::Relaxed);
-            *permit = None;
-        }
+    /// Blocking. A connection outside of the pool, for a listener that keeps it.
+    pub fn connect(&self) -> Result<PgConnection, StoreError> {
+        let mut connection = PgConnection::establish(&self.url)?;
+        connection.batch_execute(SESSION_SETTINGS)?;
+        Ok(connection)
     }
 }
 
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let permit = self.permit.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if permit.is_none() {
-            self.lane.stuck.fetch_sub(1, Ordering::Relaxed);
+struct Manager {
+    url: String,
+    /// Incremented when a connection breaks. Connections of earlier generations are discarded on checkout.
+    generation: AtomicU64,
+}
+
+struct PooledConnection {
+    connection: PgConnection,
+    generation: u64,
+    is_configured: bool,
+    is_broken: bool,
+}
+
+impl PooledConnection {
+    /// In the caller's thread: a server that hangs here must not stop the one thread that connects.
+    fn configure(&mut self) -> Result<(), StoreError> {
+        if !self.is_configured {
+            self.connection.batch_execute(SESSION_SETTINGS)?;
+            self.is_configured = true;
+        }
+        Ok(())
+    }
+}
+
+impl ManageConnection for Manager {
+    type Connection = PooledConnection;
+    type Error = ConnectionError;
+
+    fn connect(&self) -> Result<PooledConnection, ConnectionError> {
+        // Read first: a failure while this one connects may be its failure as well.
+        let generation = self.generation.load(Ordering::SeqCst);
+        let connection = PgConnection::establish(&self.url)?;
+        Ok(PooledConnection { connection, generation, is_configured: false, is_broken: false })
+    }
+
+    fn is_valid(&self, pooled: &mut PooledConnection) -> Result<(), ConnectionError> {
+        if pooled.generation == self.generation.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        Err(ConnectionError::BadConnection("discarded after another connection failed".to_owned()))
+    }
+
+    fn has_broken(&self, pooled: &mut PooledConnection) -> bool {
+        if pooled.is_broken {
+            // Once per failure: connections that break later for the same reason must not discard the new ones.
+            let next = pooled.generation + 1;
+            let _ =
+                self.generation.compare_exchange(pooled.generation, next, Ordering::SeqCst, Ordering::SeqCst);
+        }
+        pooled.is_broken
+    }
+}
+
+/// Adds the defaults that the URL does not set.
+fn with_defaults(url: &str) -> String {
+    let mut full = url.to_owned();
+    for (name, value) in URL_DEFAULTS {
+        if !url.contains(&format!("{name}=")) {
+            let separator = if full.contains('?') { '&' } else { '?' };
+            full.push_str(&format!("{separator}{name}={value}"));
         }
     }
+    full
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_stuck_call_lets_the_next_one_in_but_not_for_ever() {
-        let lane = Lane::new(1);
-        let mut stuck = Vec::new();
-        for _ in 0..STUCK_FACTOR {
-            let seat = lane.seat().await.unwrap();
-            seat.pass_on();
-            stuck.push(seat);
-        }
-        let last = lane.seat().await.unwrap();
-        last.pass_on();
-        assert!(matches!(lane.seat().await, Err(StoreError::Busy)));
-        stuck.clear();
-        last.pass_on();
-        assert!(lane.seat().await.is_ok());
+    #[test]
+    fn settings_in_the_url_take_precedence() {
+        let full = with_defaults("postgres://h/db?connect_timeout=1");
+        assert!(full.contains("connect_timeout=1&") && !full.contains("connect_timeout=5"), "{full}");
+        assert!(with_defaults("postgres://h/db").contains("db?connect_timeout=5&"));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lane_of_its_own_is_not_held_up_by_the_rest() {
-        let all = Lane::new(3);
-        let own = all.split(1);
-        let _taken = (all.seat().await.unwrap(), all.seat().await.unwrap());
-        assert!(matches!(all.seat().await, Err(StoreError::Busy)));
-        assert!(own.seat().await.is_ok());
+    async fn a_call_without_a_permit_fails_as_busy_and_pools_do_not_share_permits() {
+        let api = Pool::new("postgres://127.0.0.1:1/none", 3);
+        let worker = api.split(1);
+        let taken = (api.permit().await.unwrap(), api.permit().await.unwrap());
+        assert!(matches!(api.permit().await, Err(StoreError::Busy)));
+        assert!(worker.permit().await.is_ok());
+        drop(taken);
+        assert!(api.permit().await.is_ok());
+    }
+
+    #[test]
+    fn a_refused_connection_is_reported_without_the_password() {
+        let pool = Pool::new("postgres://user:secret@127.0.0.1:1/none", 1);
+        let Err(StoreError::Unavailable(message)) = pool.with(|_| Ok(())) else {
+            panic!("no server listens")
+        };
+        assert!(message.contains("refused") && !message.contains("secret"), "{message}");
     }
 }

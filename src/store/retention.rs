@@ -1,133 +1,167 @@
-//! What is kept for how long: rows of ended executions, what they said and left, and contents that nobody names.
+//! Removing what exceeds the retention settings: executions that have ended, their output, and unreferenced blobs.
 //!
-//! Each call removes a bounded number, so that no statement holds locks for long; whoever calls goes on until
-//! nothing is left to remove. Only what has ended is ever touched.
+//! Each call removes a bounded number, so that no transaction holds locks for long. Callers repeat it until nothing is
+//! left.
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use diesel::dsl::{exists, not, sum};
 use diesel::prelude::*;
-use diesel::sql_query;
-use diesel::sql_types::BigInt;
 
-use crate::store::statement::statement;
+use crate::store::executions::files::Role;
+use crate::store::schema::{blobs, environments, execution_files, executions, images, output_chunks};
+use crate::store::sql::{ago, blob_length, clock_timestamp, octet_length, signed};
 use crate::store::{Store, StoreError};
 
-/// Removed by one statement at most.
+/// The most that one call removes by age or count.
 const BATCH: i64 = 500;
 
-const BY_AGE: &str = "
-    WITH old AS (
-        SELECT id FROM executions WHERE completed_at < clock_timestamp() - $1 * interval '1 s'
-        ORDER BY completed_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-    DELETE FROM executions e USING old WHERE e.id = old.id";
-
-/// Those beyond the newest `$1`.
-const BY_COUNT: &str = "
-    WITH old AS (
-        SELECT id FROM executions WHERE completed_at <= (
-            SELECT completed_at FROM executions WHERE completed_at IS NOT NULL
-            ORDER BY completed_at DESC OFFSET $1 LIMIT 1)
-        ORDER BY completed_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-    DELETE FROM executions e USING old WHERE e.id = old.id";
-
-/// The row stays, with how it ended; what it said and all its files go.
-const PRUNE_BY_AGE: &str = "
-    WITH old AS (
-        SELECT id FROM executions
-        WHERE completed_at < clock_timestamp() - $1 * interval '1 s' AND pruned_at IS NULL
-        ORDER BY completed_at LIMIT $2 FOR UPDATE SKIP LOCKED),
-    files AS (DELETE FROM execution_files f USING old WHERE f.execution_id = old.id AND f.role = 'output')
-    UPDATE executions e
-    SET stdout = '', stderr = '', install_output = '', output_cuts = NULL, pruned_at = clock_timestamp()
-    FROM old WHERE e.id = old.id";
-
-const RUNNING: &str = "SELECT count(*) AS number FROM executions WHERE status = 'running'";
-
-/// A content that a submission is just about to name is young: it stays for `$1` seconds.
-const BLOBS: &str = "
-    WITH unnamed AS (
-        SELECT sha256 FROM blobs b WHERE created_at < clock_timestamp() - $1 * interval '1 s'
-            AND NOT EXISTS (SELECT FROM execution_files f WHERE f.sha256 = b.sha256)
-        LIMIT $2 FOR UPDATE SKIP LOCKED)
-    DELETE FROM blobs b USING unnamed WHERE b.sha256 = unnamed.sha256
-        AND NOT EXISTS (SELECT FROM execution_files f WHERE f.sha256 = b.sha256)";
-
-/// What is stored, not what the files have grown to: Postgres keeps room that was freed for what comes.
-const STORED: &str = "
-    SELECT (SELECT coalesce(sum(octet_length(content)), 0) FROM blobs)::bigint
-        + (SELECT coalesce(sum(octet_length(stdout) + octet_length(stderr) + octet_length(install_output)), 0)
-           FROM executions)::bigint
-        + (SELECT coalesce(sum(octet_length(text)), 0) FROM output_chunks)::bigint
-        + (SELECT coalesce(sum(size_bytes), 0) FROM environments)::bigint
-        + (SELECT coalesce(sum(size_bytes), 0) FROM images WHERE retired_at IS NULL)::bigint AS number";
-
 impl Store {
-    /// Removes executions that ended longer ago; how many.
-    pub async fn remove_older_than(&self, than: Duration) -> Result<usize, StoreError> {
-        self.remove(BY_AGE, seconds(than)).await
+    /// Removes executions that ended longer ago. Returns how many.
+    pub async fn remove_older_than(&self, age: Duration) -> Result<usize, StoreError> {
+        self.remove_oldest_since(age, BATCH).await
     }
 
-    /// Removes ended executions beyond the newest so many.
+    /// Removes the oldest ended executions beyond the newest `count`.
     pub async fn remove_all_but_newest(&self, count: u64) -> Result<usize, StoreError> {
-        self.remove(BY_COUNT, i64::try_from(count).unwrap_or(i64::MAX)).await
-    }
-
-    /// Empties executions that ended longer ago.
-    pub async fn prune_older_than(&self, than: Duration) -> Result<usize, StoreError> {
-        self.remove(PRUNE_BY_AGE, seconds(than)).await
-    }
-
-    /// Empties the oldest ended executions.
-    pub async fn prune_oldest(&self, count: i64) -> Result<usize, StoreError> {
-        self.remove_some(PRUNE_BY_AGE, 0, count).await
+        self.query(move |conn| {
+            conn.transaction(|conn| {
+                let cutoff: Option<Option<DateTime<Utc>>> = executions::table
+                    .filter(executions::completed_at.is_not_null())
+                    .order(executions::completed_at.desc())
+                    .offset(signed(count))
+                    .select(executions::completed_at)
+                    .first(conn)
+                    .optional()?;
+                let old: Vec<String> = executions::table
+                    .filter(executions::completed_at.le(cutoff.flatten()))
+                    .order(executions::completed_at)
+                    .limit(BATCH)
+                    .select(executions::id)
+                    .for_update()
+                    .skip_locked()
+                    .load(conn)?;
+                diesel::delete(executions::table.filter(executions::id.eq_any(old))).execute(conn)
+            })
+        })
+        .await
     }
 
     /// Removes the oldest ended executions.
     pub async fn remove_oldest(&self, count: i64) -> Result<usize, StoreError> {
-        self.remove_some(BY_AGE, 0, count).await
+        self.remove_oldest_since(Duration::ZERO, count).await
     }
 
+    async fn remove_oldest_since(&self, age: Duration, count: i64) -> Result<usize, StoreError> {
+        self.query(move |conn| {
+            conn.transaction(|conn| {
+                let old: Vec<String> = executions::table
+                    .filter(executions::completed_at.lt(ago(age).nullable()))
+                    .order(executions::completed_at)
+                    .limit(count)
+                    .select(executions::id)
+                    .for_update()
+                    .skip_locked()
+                    .load(conn)?;
+                diesel::delete(executions::table.filter(executions::id.eq_any(old))).execute(conn)
+            })
+        })
+        .await
+    }
+
+    /// Removes the output of executions that ended longer ago. Their rows and results stay.
+    pub async fn prune_older_than(&self, age: Duration) -> Result<usize, StoreError> {
+        self.prune(age, BATCH).await
+    }
+
+    /// Removes the output of the oldest ended executions.
+    pub async fn prune_oldest(&self, count: i64) -> Result<usize, StoreError> {
+        self.prune(Duration::ZERO, count).await
+    }
+
+    async fn prune(&self, age: Duration, count: i64) -> Result<usize, StoreError> {
+        self.query(move |conn| {
+            conn.transaction(|conn| {
+                let old: Vec<String> = executions::table
+                    .filter(executions::completed_at.lt(ago(age).nullable()))
+                    .filter(executions::pruned_at.is_null())
+                    .order(executions::completed_at)
+                    .limit(count)
+                    .select(executions::id)
+                    .for_update()
+                    .skip_locked()
+                    .load(conn)?;
+                let outputs = execution_files::table
+                    .filter(execution_files::execution_id.eq_any(&old))
+                    .filter(execution_files::role.eq(Role::Output.as_str()));
+                diesel::delete(outputs).execute(conn)?;
+                diesel::update(executions::table.filter(executions::id.eq_any(&old)))
+                    .set((
+                        executions::stdout.eq(""),
+                        executions::stderr.eq(""),
+                        executions::install_output.eq(""),
+                        executions::output_cuts.eq(None::<serde_json::Value>),
+                        executions::pruned_at.eq(clock_timestamp().nullable()),
+                    ))
+                    .execute(conn)
+            })
+        })
+        .await
+    }
+
+    /// Removes blobs that no execution references. Younger ones stay, because a submission may be about to reference
+    /// them.
+    pub async fn remove_unreferenced_blobs(&self, age: Duration) -> Result<usize, StoreError> {
+        self.query(move |conn| {
+            conn.transaction(|conn| {
+                let is_referenced =
+                    || exists(execution_files::table.filter(execution_files::sha256.eq(blobs::sha256)));
+                let unreferenced: Vec<Vec<u8>> = blobs::table
+                    .filter(blobs::created_at.lt(ago(age)))
+                    .filter(not(is_referenced()))
+                    .limit(BATCH)
+                    .select(blobs::sha256)
+                    .for_update()
+                    .skip_locked()
+                    .load(conn)?;
+                let blobs = blobs::table.filter(blobs::sha256.eq_any(unreferenced));
+                diesel::delete(blobs.filter(not(is_referenced()))).execute(conn)
+            })
+        })
+        .await
+    }
+
+    /// The number of running executions.
     pub async fn running(&self) -> Result<u64, StoreError> {
-        self.run(|conn| {
-            let row: NumberRow = sql_query(RUNNING).get_result(conn)?;
-            Ok(row.number.unsigned_abs())
+        self.query(|conn| {
+            let running = executions::table.filter(executions::status.eq("running"));
+            running.count().get_result(conn).map(i64::unsigned_abs)
         })
         .await
     }
 
-    /// Removes contents that no execution names, and that are older.
-    pub async fn remove_unreferenced_blobs(&self, older_than: Duration) -> Result<usize, StoreError> {
-        self.remove(BLOBS, seconds(older_than)).await
-    }
-
-    /// Bytes of all contents, outputs, environments and images. Reads sizes alone, yet of every row: not for each request.
+    /// Bytes of all blobs, outputs, environments and images. Not the size of the database's files, because Postgres
+    /// reuses freed space. Reads the sizes in every row, so it is not for each request.
     pub async fn stored_bytes(&self) -> Result<u64, StoreError> {
-        self.run(|conn| {
-            let row: NumberRow = sql_query(STORED).get_result(conn)?;
-            Ok(row.number.unsigned_abs())
+        self.query(|conn| {
+            let blobs: Option<i64> = blobs::table.select(sum(blob_length(blobs::content))).first(conn)?;
+            let outputs: (Option<i64>, Option<i64>, Option<i64>) = executions::table
+                .select((
+                    sum(octet_length(executions::stdout)),
+                    sum(octet_length(executions::stderr)),
+                    sum(octet_length(executions::install_output)),
+                ))
+                .first(conn)?;
+            let chunks: Option<i64> =
+                output_chunks::table.select(sum(octet_length(output_chunks::text))).first(conn)?;
+            let environments: Vec<i64> = environments::table.select(environments::size_bytes).load(conn)?;
+            let images: Vec<i64> =
+                images::table.filter(images::retired_at.is_null()).select(images::size_bytes).load(conn)?;
+            let texts = [blobs, outputs.0, outputs.1, outputs.2, chunks];
+            let bytes = texts.into_iter().flatten().chain(environments).chain(images).sum::<i64>();
+            Ok(bytes.unsigned_abs())
         })
         .await
     }
-
-    async fn remove(&self, removal: &'static str, limit: i64) -> Result<usize, StoreError> {
-        self.remove_some(removal, limit, BATCH).await
-    }
-
-    /// `limit` is an age in seconds or a number, as the statement has it; at most `count` go.
-    async fn remove_some(&self, removal: &'static str, limit: i64, count: i64) -> Result<usize, StoreError> {
-        self.run(move |conn| {
-            Ok(statement(removal).bind::<BigInt, _>(limit).bind::<BigInt, _>(count).execute(conn)?)
-        })
-        .await
-    }
-}
-
-fn seconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
-}
-
-#[derive(QueryableByName)]
-struct NumberRow {
-    #[diesel(sql_type = BigInt)]
-    number: i64,
 }

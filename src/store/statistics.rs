@@ -3,13 +3,13 @@
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Double, Nullable};
 
-use crate::store::statement::statement;
+use crate::store::sql::statement;
 use crate::store::{Store, StoreError};
 
-/// Minutes that are looked back at.
+/// The period of the statistics.
 pub const MINUTES: i64 = 60;
 
-/// A minute in which nothing ended has no row.
+/// Minutes in which no execution ended have no row. SQL text: the DSL has no percentiles.
 const LAST_HOUR: &str = "
     SELECT floor(extract(epoch FROM clock_timestamp() - completed_at) / 60)::bigint AS ago,
         count(*) FILTER (WHERE status = 'completed') AS completed,
@@ -22,10 +22,10 @@ const LAST_HOUR: &str = "
     FROM executions WHERE completed_at > clock_timestamp() - $1 * interval '1 min'
     GROUP BY 1 ORDER BY 1";
 
-/// What ended in one minute.
+/// The executions that ended in one minute.
 #[derive(Debug, Clone, Copy, PartialEq, QueryableByName)]
 pub struct Minute {
-    /// 0 is the one that has just passed.
+    /// Minutes ago; 0 is the last 60 seconds.
     #[diesel(sql_type = BigInt)]
     pub ago: i64,
     #[diesel(sql_type = BigInt)]
@@ -34,16 +34,16 @@ pub struct Minute {
     pub failed: i64,
     #[diesel(sql_type = BigInt)]
     pub cancelled: i64,
-    /// Seconds from submission to end.
+    /// Median of the seconds from submission to end.
     #[diesel(sql_type = Nullable<Double>)]
     pub median: Option<f64>,
-    /// The 95th percentile of the same.
+    /// 95th percentile of the same.
     #[diesel(sql_type = Nullable<Double>)]
     pub slow: Option<f64>,
 }
 
 impl Store {
     pub async fn last_hour(&self) -> Result<Vec<Minute>, StoreError> {
-        self.run(|conn| Ok(statement(LAST_HOUR).bind::<BigInt, _>(MINUTES).load(conn)?)).await
+        self.query(|conn| statement(LAST_HOUR).bind::<BigInt, _>(MINUTES).load(conn)).await
     }
 }

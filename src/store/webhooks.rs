@@ -1,38 +1,21 @@
-//! Webhooks that are due: whatever statement ends an execution makes a row (a trigger does, see the migration),
-//! and it goes away when it was taken. So a crash at any point means one call more, never one less.
+//! Webhooks that are due. A trigger adds a row when an execution ends, in the same transaction, and the row is deleted
+//! after the delivery. So a crash may repeat a call but never lose one.
 
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Integer, Text};
 
 use crate::execution::ExecutionId;
-use crate::store::statement::statement;
+use crate::store::schema::webhooks;
+use crate::store::sql::{clock_timestamp, from_now};
 use crate::store::{Store, StoreError};
 
-const NOTE: &str = "UPDATE executions SET webhook_url = $2 WHERE id = $1";
-
-/// Whoever takes one has so long for it; then another daemon may.
-const TAKE: &str = "
-    WITH due AS (
-        SELECT execution_id FROM webhooks WHERE next_try <= clock_timestamp()
-        ORDER BY next_try LIMIT $1 FOR UPDATE SKIP LOCKED)
-    UPDATE webhooks w SET tries = tries + 1, next_try = clock_timestamp() + $2 * interval '1 ms'
-    FROM due WHERE w.execution_id = due.execution_id
-    RETURNING w.execution_id, w.url, w.tries";
-
-const AGAIN: &str = "
-    UPDATE webhooks SET next_try = clock_timestamp() + $2 * interval '1 ms', last_error = $3
-    WHERE execution_id = $1";
-
-#[derive(Debug, Clone, QueryableByName)]
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = webhooks, check_for_backend(diesel::pg::Pg))]
 pub struct DueWebhook {
-    #[diesel(sql_type = Text)]
     execution_id: String,
-    #[diesel(sql_type = Text)]
     pub url: String,
-    /// With this one.
-    #[diesel(sql_type = Integer)]
+    /// Including this one.
     pub tries: i32,
 }
 
@@ -42,56 +25,55 @@ impl DueWebhook {
     }
 }
 
-/// In the transaction of its submission.
-pub(crate) fn note(conn: &mut PgConnection, id: &ExecutionId, url: &str) -> Result<(), StoreError> {
-    statement(NOTE).bind::<Text, _>(id.as_str()).bind::<Text, _>(url).execute(conn)?;
-    Ok(())
-}
-
 impl Store {
-    /// Takes some that are due, for so long.
+    /// Claims due webhooks. The claimant has `lease` to deliver; after that, another daemon may claim them.
     pub async fn take_due_webhooks(
         &self,
         count: i64,
         lease: Duration,
     ) -> Result<Vec<DueWebhook>, StoreError> {
-        self.run(move |conn| {
-            Ok(statement(TAKE).bind::<BigInt, _>(count).bind::<BigInt, _>(millis(lease)).load(conn)?)
+        self.query(move |conn| {
+            conn.transaction(|conn| {
+                let due: Vec<String> = webhooks::table
+                    .filter(webhooks::next_try.le(clock_timestamp()))
+                    .order(webhooks::next_try)
+                    .limit(count)
+                    .select(webhooks::execution_id)
+                    .for_update()
+                    .skip_locked()
+                    .load(conn)?;
+                if due.is_empty() {
+                    return Ok(Vec::new());
+                }
+                diesel::update(webhooks::table.filter(webhooks::execution_id.eq_any(due)))
+                    .set((webhooks::tries.eq(webhooks::tries + 1), webhooks::next_try.eq(from_now(lease))))
+                    .returning(DueWebhook::as_returning())
+                    .load(conn)
+            })
         })
         .await
     }
 
-    /// It was taken, or is given up.
+    /// After a delivery, or when it is given up.
     pub async fn delete_webhook(&self, id: &ExecutionId) -> Result<(), StoreError> {
         let id = id.clone();
-        self.run(move |conn| {
-            statement("DELETE FROM webhooks WHERE execution_id = $1")
-                .bind::<Text, _>(id.as_str())
-                .execute(conn)?;
-            Ok(())
-        })
-        .await
+        self.query(move |conn| diesel::delete(webhooks::table.find(id.as_str())).execute(conn).map(drop))
+            .await
     }
 
     pub async fn reschedule_webhook(
         &self,
         id: &ExecutionId,
         after: Duration,
-        why: String,
+        error: String,
     ) -> Result<(), StoreError> {
         let id = id.clone();
-        self.run(move |conn| {
-            statement(AGAIN)
-                .bind::<Text, _>(id.as_str())
-                .bind::<BigInt, _>(millis(after))
-                .bind::<Text, _>(why)
-                .execute(conn)?;
-            Ok(())
+        self.query(move |conn| {
+            diesel::update(webhooks::table.find(id.as_str()))
+                .set((webhooks::next_try.eq(from_now(after)), webhooks::last_error.eq(error)))
+                .execute(conn)
+                .map(drop)
         })
         .await
     }
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

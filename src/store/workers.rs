@@ -1,38 +1,46 @@
-//! Who runs: each worker's row, and what the deployment is called.
+//! The workers of the deployment, and its id.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use diesel::dsl::{exists, not, select};
 use diesel::prelude::*;
-use diesel::sql_query;
-use diesel::sql_types::{BigInt, Bool, Integer, Jsonb, Nullable, Text, Timestamptz};
+use diesel::sql_types::Text;
 
 use crate::execution::{Claim, ExecutionId, WorkerId};
+use crate::store::schema::{deployment, executions, workers};
+use crate::store::sql::{ago, clock_timestamp, elapsed};
 use crate::store::{Store, StoreError};
 
-/// A worker that has not been seen for this long is dropped from the table.
-const FORGET_AFTER_MS: i64 = 7 * 24 * 3600 * 1000;
+/// The row of a worker that has been silent for this long is deleted.
+const FORGET_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A worker that has been silent for this long does not delay the use of labels.
+const UPGRADE_SILENCE: Duration = Duration::from_secs(60);
 
-#[derive(Debug, Clone, QueryableByName)]
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = workers, check_for_backend(diesel::pg::Pg))]
 pub struct WorkerRow {
-    #[diesel(sql_type = Text)]
     pub id: String,
-    #[diesel(sql_type = Text)]
     pub name: String,
-    #[diesel(sql_type = Integer)]
     pub slots: i32,
-    #[diesel(sql_type = BigInt)]
-    pub running: i64,
-    #[diesel(sql_type = Timestamptz)]
     pub started_at: DateTime<Utc>,
-    #[diesel(sql_type = Timestamptz)]
     pub last_seen: DateTime<Utc>,
-    #[diesel(sql_type = Bool)]
     pub draining: bool,
-    /// None: an older rgridd, which knows of none.
-    #[diesel(sql_type = Nullable<Jsonb>)]
+    /// NULL for an older rgridd that does not know labels.
     labels: Option<serde_json::Value>,
+    #[diesel(select_expression = running_claims())]
+    pub running: i64,
+}
+
+#[diesel::dsl::auto_type]
+fn running_claims() -> _ {
+    executions::table
+        .filter(executions::status.eq("running"))
+        .filter(executions::worker_id.eq(workers::id.nullable()))
+        .count()
+        .single_value()
+        .assume_not_null()
 }
 
 impl WorkerRow {
@@ -42,11 +50,11 @@ impl WorkerRow {
 }
 
 impl Store {
-    /// The deployment's own id, the label of its containers.
+    /// The deployment's id, which labels its containers.
     pub async fn cluster(&self) -> Result<String, StoreError> {
-        self.run(|conn| {
-            let row: TextRow = sql_query("SELECT cluster::text AS text FROM deployment").get_result(conn)?;
-            Ok(row.text)
+        self.query(|conn| {
+            let only = deployment::table.filter(deployment::only_row);
+            only.select(deployment::cluster.cast::<Text>()).first(conn)
         })
         .await
     }
@@ -59,148 +67,140 @@ impl Store {
         labels: &BTreeMap<String, String>,
     ) -> Result<(), StoreError> {
         let (id, name, labels) = (id.clone(), name.to_owned(), serde_json::json!(labels));
-        self.run(move |conn| {
-            sql_query("DELETE FROM workers WHERE last_seen < clock_timestamp() - $1 * interval '1 ms'")
-                .bind::<BigInt, _>(FORGET_AFTER_MS)
-                .execute(conn)?;
-            sql_query("INSERT INTO workers (id, name, slots, labels) VALUES ($1, $2, $3, $4)")
-                .bind::<Text, _>(id.as_str())
-                .bind::<Text, _>(name)
-                .bind::<Integer, _>(i32::try_from(slots).unwrap_or(i32::MAX))
-                .bind::<Jsonb, _>(labels)
-                .execute(conn)?;
-            Ok(())
+        self.query(move |conn| {
+            diesel::delete(workers::table.filter(workers::last_seen.lt(ago(FORGET_AFTER)))).execute(conn)?;
+            diesel::insert_into(workers::table)
+                .values((
+                    workers::id.eq(id.as_str()),
+                    workers::name.eq(name),
+                    workers::slots.eq(i32::try_from(slots).unwrap_or(i32::MAX)),
+                    workers::labels.eq(labels),
+                ))
+                .execute(conn)
+                .map(drop)
         })
         .await
     }
 
     pub async fn touch_worker(&self, id: &WorkerId, draining: bool) -> Result<(), StoreError> {
         let id = id.clone();
-        self.run(move |conn| {
-            sql_query("UPDATE workers SET last_seen = clock_timestamp(), draining = $2 WHERE id = $1")
-                .bind::<Text, _>(id.as_str())
-                .bind::<Bool, _>(draining)
-                .execute(conn)?;
-            Ok(())
+        self.query(move |conn| {
+            diesel::update(workers::table.find(id.as_str()))
+                .set((workers::last_seen.eq(clock_timestamp()), workers::draining.eq(draining)))
+                .execute(conn)
+                .map(drop)
         })
         .await
     }
 
-    /// The worker has ended in good order: it owns nothing and will not come back.
+    /// The worker has shut down cleanly: it owns nothing and will not come back.
     pub async fn mark_worker_stopped(&self, id: &WorkerId) -> Result<(), StoreError> {
         let id = id.clone();
-        self.run(move |conn| {
-            sql_query("UPDATE workers SET last_seen = clock_timestamp(), stopped_at = clock_timestamp() WHERE id = $1")
-                .bind::<Text, _>(id.as_str())
-                .execute(conn)?;
-            Ok(())
+        self.query(move |conn| {
+            diesel::update(workers::table.find(id.as_str()))
+                .set((
+                    workers::last_seen.eq(clock_timestamp()),
+                    workers::stopped_at.eq(clock_timestamp().nullable()),
+                ))
+                .execute(conn)
+                .map(drop)
         })
         .await
     }
 
-    /// Those that have not stopped in good order, the freshest first.
+    /// Workers that have not shut down cleanly, the most recently seen first.
     pub async fn workers(&self) -> Result<Vec<WorkerRow>, StoreError> {
-        self.run(|conn| {
-            Ok(sql_query(
-                "SELECT w.id, w.name, w.slots, w.started_at, w.last_seen, w.draining, w.labels,
-                    (SELECT count(*) FROM executions e WHERE e.status = 'running' AND e.worker_id = w.id)
-                        AS running
-                 FROM workers w WHERE stopped_at IS NULL
-                    -- One that was killed, came back, and was then stopped, is not missing.
-                    AND NOT EXISTS (SELECT FROM workers later WHERE later.name = w.name
-                        AND later.stopped_at IS NOT NULL AND later.started_at >= w.last_seen)
-                 ORDER BY last_seen DESC LIMIT 1000",
-            )
-            .load(conn)?)
+        self.query(|conn| {
+            let later = diesel::alias!(workers as later);
+            // A worker that was killed, came back and was stopped is not missing.
+            let stopped_later = later
+                .filter(later.field(workers::name).eq(workers::name))
+                .filter(later.field(workers::stopped_at).is_not_null())
+                .filter(later.field(workers::started_at).ge(workers::last_seen));
+            workers::table
+                .filter(workers::stopped_at.is_null())
+                .filter(not(exists(stopped_later)))
+                .order(workers::last_seen.desc())
+                .limit(1000)
+                .select(WorkerRow::as_select())
+                .load(conn)
         })
         .await
     }
 
-    /// Names of workers that went without a word and have been silent for so long, with the seconds since then. One
-    /// that was started again under its name is not among them.
+    /// Names of workers that did not shut down cleanly and have been silent for `silence`, with the seconds of silence.
+    /// Not those that were started again under the same name.
     pub async fn stale_workers(&self, silence: Duration) -> Result<Vec<(String, i64)>, StoreError> {
-        let silence = i64::try_from(silence.as_millis()).unwrap_or(i64::MAX);
-        self.run(move |conn| {
-            let rows: Vec<StaleRow> = sql_query(
-                "SELECT name, extract(epoch FROM clock_timestamp() - last_seen)::bigint AS seconds
-                 FROM (SELECT DISTINCT ON (name) name, last_seen, stopped_at FROM workers
-                       ORDER BY name, last_seen DESC) AS latest
-                 WHERE stopped_at IS NULL AND last_seen < clock_timestamp() - $1 * interval '1 ms'
-                 ORDER BY name LIMIT 100",
-            )
-            .bind::<BigInt, _>(silence)
-            .load(conn)?;
-            Ok(rows.into_iter().map(|row| (row.name, row.seconds)).collect())
+        self.query(move |conn| {
+            let later = diesel::alias!(workers as later);
+            let seen_later = later
+                .filter(later.field(workers::name).eq(workers::name))
+                .filter(later.field(workers::last_seen).gt(workers::last_seen));
+            let rows: Vec<(String, DateTime<Utc>, DateTime<Utc>)> = workers::table
+                .filter(workers::stopped_at.is_null())
+                .filter(workers::last_seen.lt(ago(silence)))
+                .filter(not(exists(seen_later)))
+                .order(workers::name)
+                .limit(100)
+                .select((workers::name, workers::last_seen, clock_timestamp()))
+                .load(conn)?;
+            let stale = |(name, seen, now)| (name, elapsed(seen, now).as_secs_f64().round() as i64);
+            Ok(rows.into_iter().map(stale).collect())
         })
         .await
     }
 
-    /// Whether a worker that owns containers on this host may still be alive: it has neither stopped
-    /// nor been silent for `silence`. A worker that nobody knows is not alive.
+    /// Whether a worker that owns containers on this host may still be alive: it has neither stopped nor been silent
+    /// for `silence`. An unknown worker is not alive.
     pub async fn worker_may_be_alive(&self, id: &WorkerId, silence: Duration) -> Result<bool, StoreError> {
         let id = id.clone();
-        let silence = i64::try_from(silence.as_millis()).unwrap_or(i64::MAX);
-        self.run(move |conn| {
-            let rows: Vec<TextRow> = sql_query(
-                "SELECT id AS text FROM workers WHERE id = $1 AND stopped_at IS NULL
-                 AND last_seen > clock_timestamp() - $2 * interval '1 ms'",
-            )
-            .bind::<Text, _>(id.as_str())
-            .bind::<BigInt, _>(silence)
-            .load(conn)?;
-            Ok(!rows.is_empty())
+        self.query(move |conn| {
+            let alive = workers::table
+                .find(id.as_str())
+                .filter(workers::stopped_at.is_null())
+                .filter(workers::last_seen.gt(ago(silence)));
+            select(exists(alive)).get_result(conn)
         })
         .await
     }
 
-    /// The worker that owns this running attempt, if it runs.
+    /// The claim on this attempt, if it is running.
     pub async fn running_claim(
         &self,
         execution: &ExecutionId,
         attempt: i32,
     ) -> Result<Option<Claim>, StoreError> {
         let execution = execution.clone();
-        self.run(move |conn| {
-            let rows: Vec<TextRow> = sql_query(
-                "SELECT worker_id AS text FROM executions
-                 WHERE id = $1 AND attempt = $2 AND status = 'running'",
-            )
-            .bind::<Text, _>(execution.as_str())
-            .bind::<Integer, _>(attempt)
-            .load(conn)?;
-            Ok(rows.into_iter().next().map(|row| Claim {
-                execution,
-                attempt,
-                worker: WorkerId::from_stored(row.text),
-            }))
+        self.query(move |conn| {
+            let owner: Option<Option<String>> = executions::table
+                .find(execution.as_str())
+                .filter(executions::attempt.eq(attempt))
+                .filter(executions::status.eq("running"))
+                .select(executions::worker_id)
+                .first(conn)
+                .optional()?;
+            let worker = owner.flatten().map(WorkerId::from_stored);
+            Ok(worker.map(|worker| Claim { execution, attempt, worker }))
         })
         .await
     }
 }
 
-/// A worker of a version that knows no labels would run anything anywhere. It can't be started any more (its schema is
-/// older than this one), so it is waited for until the upgrade is through.
-pub(crate) fn all_know_labels(conn: &mut PgConnection) -> Result<(), StoreError> {
-    let older = "SELECT name AS text FROM workers WHERE labels IS NULL AND stopped_at IS NULL
-        AND last_seen > clock_timestamp() - interval '1 min' ORDER BY name LIMIT 1";
-    let rows: Vec<TextRow> = sql_query(older).load(conn)?;
-    let Some(row) = rows.into_iter().next() else { return Ok(()) };
-    Err(StoreError::Conflict(format!(
-        "worker {} is of an older version and would not look at `on`; submit it again when all workers are upgraded",
-        row.text
-    )))
-}
-
-#[derive(QueryableByName)]
-struct StaleRow {
-    #[diesel(sql_type = Text)]
-    name: String,
-    #[diesel(sql_type = BigInt)]
-    seconds: i64,
-}
-
-#[derive(QueryableByName)]
-struct TextRow {
-    #[diesel(sql_type = Text)]
-    text: String,
+/// A worker of a version without labels would run any execution. No such worker can be started any more, because its
+/// schema is older, so labels are refused only until the last one has stopped.
+pub(crate) fn require_label_support(conn: &mut PgConnection) -> Result<(), StoreError> {
+    let older: Option<String> = workers::table
+        .filter(workers::labels.is_null())
+        .filter(workers::stopped_at.is_null())
+        .filter(workers::last_seen.gt(ago(UPGRADE_SILENCE)))
+        .order(workers::name)
+        .select(workers::name)
+        .first(conn)
+        .optional()?;
+    match older {
+        None => Ok(()),
+        Some(name) => Err(StoreError::Conflict(format!(
+            "worker {name} is of an older version and would not look at `on`; submit it again when all workers are upgraded"
+        ))),
+    }
 }

@@ -197,7 +197,7 @@ fn signal_changes(active: &ActiveClaims, worker: &WorkerId, asked: &[Claim], pul
 async fn rescue(worker: &Worker) -> Result<(), StoreError> {
     for rescued in worker.store.rescue(worker.settings.worker.lease.0).await? {
         info!(worker.log, "rescued an execution whose lease expired"; "execution" => %rescued.execution,
-            "attempt" => rescued.attempt, "becomes" => rescued.status);
+            "attempt" => rescued.attempt, "becomes" => rescued.status.as_str());
     }
     Ok(())
 }

@@ -192,7 +192,7 @@ impl Writer {
     async fn release(&self, Release { claim, script_may_have_started }: Release) {
         match self.retry(|| self.store.release(&claim, script_may_have_started)).await {
             Ok(Some(released)) => info!(self.log, "released"; "execution" => %claim.execution,
-                "attempt" => claim.attempt, "becomes" => released.status),
+                "attempt" => claim.attempt, "becomes" => released.status.as_str()),
             Ok(None) => warn!(self.log, "claim lost before its release"; "execution" => %claim.execution),
             Err(error) => {
                 // Its lease expires, and the execution is rescued.

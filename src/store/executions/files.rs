@@ -1,15 +1,13 @@
-//! Contents by hash: scripts, inputs and outputs share the table of blobs.
+//! Files of executions. Scripts, inputs and outputs share the table of blobs, by hash.
 
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Binary, Text};
+use rgrid_api::OutputFile;
 use sha2::{Digest, Sha256};
 
 use crate::execution::{ExecutionId, FileContent};
 use crate::store::schema::{blobs, execution_files};
-use crate::store::statement::statement;
 use crate::store::{Store, StoreError};
 
-/// What a file is to its execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Script,
@@ -27,9 +25,9 @@ impl Role {
     }
 }
 
-/// Files as columns, the form in which one statement takes them all.
+/// Files as arrays, so that one statement inserts all of them.
 #[derive(Default)]
-pub(crate) struct FileRows {
+pub(crate) struct FileColumns {
     pub roles: Vec<&'static str>,
     pub names: Vec<String>,
     pub sizes: Vec<i64>,
@@ -37,56 +35,94 @@ pub(crate) struct FileRows {
     pub contents: Vec<Vec<u8>>,
 }
 
-impl FileRows {
+impl FileColumns {
     pub fn new<'a>(files: impl Iterator<Item = (Role, &'a str, &'a [u8])>) -> Self {
-        let mut rows = Self::default();
+        let mut columns = Self::default();
         for (role, name, content) in files {
-            rows.roles.push(role.as_str());
-            rows.names.push(name.to_owned());
-            rows.sizes.push(i64::try_from(content.len()).unwrap_or(i64::MAX));
-            rows.hashes.push(Sha256::digest(content).to_vec());
-            rows.contents.push(content.to_vec());
+            columns.roles.push(role.as_str());
+            columns.names.push(name.to_owned());
+            columns.sizes.push(content.len() as i64);
+            columns.hashes.push(Sha256::digest(content).to_vec());
+            columns.contents.push(content.to_vec());
         }
-        rows
-    }
-
-    /// For an execution that is there already.
-    pub fn insert(self, conn: &mut PgConnection, execution: &ExecutionId) -> Result<(), StoreError> {
-        statement(
-            "WITH content AS (
-                INSERT INTO blobs (sha256, content) SELECT * FROM unnest($2::bytea[], $3::bytea[])
-                ON CONFLICT DO NOTHING)
-             INSERT INTO execution_files (execution_id, role, name, size, sha256)
-             SELECT $1, f.* FROM unnest($4::text[], $5::text[], $6::bigint[], $2::bytea[])
-                 AS f (role, name, size, sha256)",
-        )
-        .bind::<Text, _>(execution.as_str())
-        .bind::<Array<Binary>, _>(self.hashes)
-        .bind::<Array<Binary>, _>(self.contents)
-        .bind::<Array<Text>, _>(self.roles)
-        .bind::<Array<Text>, _>(self.names)
-        .bind::<Array<BigInt>, _>(self.sizes)
-        .execute(conn)?;
-        Ok(())
+        columns
     }
 }
 
+/// Adds output files to an execution, in the caller's transaction.
+pub(crate) fn insert_outputs<'a>(
+    conn: &mut PgConnection,
+    execution: &ExecutionId,
+    files: impl Iterator<Item = (&'a str, &'a [u8])>,
+) -> QueryResult<()> {
+    let files: Vec<_> =
+        files.map(|(name, content)| (name, content, Sha256::digest(content).to_vec())).collect();
+    let contents =
+        files.iter().map(|(_, content, sha256)| (blobs::sha256.eq(sha256), blobs::content.eq(*content)));
+    diesel::insert_into(blobs::table)
+        .values(contents.collect::<Vec<_>>())
+        .on_conflict_do_nothing()
+        .execute(conn)?;
+    let rows = files.iter().map(|(name, content, sha256)| {
+        (
+            execution_files::execution_id.eq(execution.as_str()),
+            execution_files::role.eq(Role::Output.as_str()),
+            execution_files::name.eq(*name),
+            execution_files::size.eq(content.len() as i64),
+            execution_files::sha256.eq(sha256),
+        )
+    });
+    diesel::insert_into(execution_files::table).values(rows.collect::<Vec<_>>()).execute(conn).map(drop)
+}
+
+pub(crate) fn outputs(conn: &mut PgConnection, execution: &ExecutionId) -> QueryResult<Vec<OutputFile>> {
+    let files = execution_files::table
+        .filter(execution_files::execution_id.eq(execution.as_str()))
+        .filter(execution_files::role.eq(Role::Output.as_str()))
+        .order(execution_files::name)
+        .select((execution_files::name, execution_files::size, execution_files::sha256));
+    Ok(files.load(conn)?.into_iter().map(output_file).collect())
+}
+
+fn output_file((name, size, sha256): (String, i64, Vec<u8>)) -> OutputFile {
+    OutputFile { name, size: size.unsigned_abs(), sha256: base16ct::lower::encode_string(&sha256) }
+}
+
 impl Store {
-    /// Names of an execution's input files, in order.
-    pub async fn input_names(&self, execution: &ExecutionId) -> Result<Vec<String>, StoreError> {
+    pub async fn outputs(&self, execution: &ExecutionId) -> Result<Vec<OutputFile>, StoreError> {
         let id = execution.clone();
-        self.run(move |conn| {
-            Ok(execution_files::table
+        self.query(move |conn| outputs(conn, &id)).await
+    }
+
+    /// The script, then the inputs by name.
+    pub async fn submitted_files(&self, execution: &ExecutionId) -> Result<Vec<OutputFile>, StoreError> {
+        let id = execution.clone();
+        self.query(move |conn| {
+            let files = execution_files::table
                 .filter(execution_files::execution_id.eq(id.as_str()))
-                .filter(execution_files::role.eq(Role::Input.as_str()))
-                .order(execution_files::name)
-                .select(execution_files::name)
-                .load(conn)?)
+                .filter(execution_files::role.ne(Role::Output.as_str()))
+                .order((execution_files::role.desc(), execution_files::name))
+                .select((execution_files::name, execution_files::size, execution_files::sha256));
+            Ok(files.load(conn)?.into_iter().map(output_file).collect())
         })
         .await
     }
 
-    /// One input file with its content, so that no more than one is in memory at a time.
+    /// In order.
+    pub async fn input_names(&self, execution: &ExecutionId) -> Result<Vec<String>, StoreError> {
+        let id = execution.clone();
+        self.query(move |conn| {
+            execution_files::table
+                .filter(execution_files::execution_id.eq(id.as_str()))
+                .filter(execution_files::role.eq(Role::Input.as_str()))
+                .order(execution_files::name)
+                .select(execution_files::name)
+                .load(conn)
+        })
+        .await
+    }
+
+    /// One input file, so that only one is in memory at a time.
     pub async fn input(&self, execution: &ExecutionId, name: &str) -> Result<FileContent, StoreError> {
         self.file(execution, Role::Input, name).await
     }
@@ -97,12 +133,10 @@ impl Store {
 
     async fn file(&self, execution: &ExecutionId, role: Role, name: &str) -> Result<FileContent, StoreError> {
         let (id, name) = (execution.clone(), name.to_owned());
-        self.run(move |conn| {
+        self.query(move |conn| {
             let content = execution_files::table
+                .find((id.as_str(), role.as_str(), &name))
                 .inner_join(blobs::table)
-                .filter(execution_files::execution_id.eq(id.as_str()))
-                .filter(execution_files::role.eq(role.as_str()))
-                .filter(execution_files::name.eq(&name))
                 .select(blobs::content)
                 .first(conn)?;
             Ok(FileContent { name, content })

@@ -1,7 +1,5 @@
-//! Reading executions: their state, output, files and receipts.
+//! Reading executions: status, output and files.
 
 pub(crate) mod files;
-pub(crate) mod outputs;
 pub(crate) mod progress;
 pub(crate) mod query;
-pub(crate) mod receipts;

@@ -1,68 +1,77 @@
-//! What a follower asks for: how an execution stands, and the next bytes of what it says.
+//! What a follower reads: the progress of an execution and the next bytes of its output.
 
 use std::collections::BTreeMap;
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Integer, Jsonb, Nullable, Text};
 use rgrid_api::names::format_labels;
 use rgrid_api::{Phase, Status, Stream};
 use serde::{Deserialize, Serialize};
 
 use crate::execution::{Claim, ExecutionId, ExecutionRecord, StoredText};
-use crate::store::executions::outputs::chunk;
-use crate::store::executions::query::parse_status;
+use crate::store::executions::query::{parse_status, stored_stream};
 use crate::store::notify::Notification;
-use crate::store::statement::statement;
-use crate::store::{Chunk, Store, StoreError};
+use crate::store::queue::claimed_row;
+use crate::store::schema::{executions, output_chunks};
+use crate::store::sql::{byte_range, convert_to, signed, statement};
+use crate::store::{Store, StoreError};
 
-/// Its place is the one among those that the same workers may run. Who is farther behind than 10,000 need not know how
-/// far. A script that has not been noted as begun by now (see `SCRIPT_BEGAN`) has not begun.
+/// The position counts the executions that the same workers may run, up to 10,000. A script whose start has not been
+/// noted two seconds after the claim (see [`Store::script_started`]) has not started.
+///
+/// SQL text: the DSL has no comparison of rows, which the order of the queue needs.
 const PROGRESS: &str = "
-    SELECT e.status, e.attempt, e.installing AS installs,
+    SELECT e.status, e.attempt, e.installing,
         e.script_attempt IS NOT DISTINCT FROM e.attempt
             OR EXISTS (SELECT FROM output_chunks c WHERE c.execution_id = e.id AND c.attempt = e.attempt
-                AND c.stream <> 'install') AS began,
-        coalesce(e.started_at < clock_timestamp() - interval '2 s', false) AS settled,
+                AND c.stream <> 'install') AS script_started,
+        coalesce(e.started_at < clock_timestamp() - interval '2 s', false) AS start_would_be_noted,
         CASE e.status WHEN 'queued' THEN (SELECT count(*) + 1 FROM (
             SELECT FROM executions q WHERE q.status = 'queued' AND q.on_labels = e.on_labels
                 AND (- q.priority, q.turn, q.created_at, q.id) < (- e.priority, e.turn, e.created_at, e.id)
             LIMIT 10000) before) END AS position,
         CASE WHEN e.status = 'queued' AND e.on_labels <> '{}' AND NOT EXISTS (
             SELECT FROM workers w WHERE w.labels @> e.on_labels AND w.stopped_at IS NULL AND NOT w.draining
-                AND w.last_seen > clock_timestamp() - interval '1 min') THEN e.on_labels END AS missing
+                AND w.last_seen > clock_timestamp() - interval '1 min') THEN e.on_labels END AS missing_labels
     FROM executions e WHERE e.id = $1";
 
-const SCRIPT_BEGAN: &str = "
-    UPDATE executions SET script_attempt = attempt
-    WHERE id = $1 AND attempt = $2 AND worker_id = $3 AND status = 'running'";
-
-/// About so many bytes at a time: what a follower holds in memory.
-const PAGE: &str = "
+/// About 64 KiB, which is what a follower holds in memory.
+///
+/// SQL text: the DSL cannot select from a subquery, which the window function needs.
+const NEXT_CHUNKS: &str = "
     SELECT seq, stream, text FROM (
         SELECT seq, stream, text, sum(octet_length(text)) OVER (ORDER BY seq) - octet_length(text) AS before
         FROM output_chunks WHERE execution_id = $1 AND attempt = $2 AND seq > $3
         ORDER BY seq LIMIT 1000) page
     WHERE before < 65536 ORDER BY seq";
 
-/// How an execution stands, in so far as a follower sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
     pub status: Status,
     pub attempt: i32,
     pub phase: Option<Phase>,
-    /// 1 is next. Of what is queued only.
+    /// 1 is next. Only while it is queued.
     pub queue_position: Option<u64>,
-    /// What is missing for it to begin. Of what is queued only.
+    /// What is missing before it can start. Only while it is queued.
     pub waits_for: Option<String>,
 }
 
-/// Where one stream was cut.
+/// A numbered piece of a stream. The numbers are those of the init's events, unique within an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    pub seq: u64,
+    pub stream: Stream,
+    pub text: String,
+}
+
+/// How a stream was truncated, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamCut {
-    /// Bytes that were kept of its beginning and of its end.
+    /// Kept from the beginning.
     pub head: u64,
+    /// Kept from the end.
     pub tail: u64,
-    /// Bytes of it in all.
+    /// Length of the whole stream.
     pub total: u64,
 }
 
@@ -76,24 +85,32 @@ impl Store {
         .await
     }
 
-    /// The attempt's script runs now; followers are told.
+    /// Notes that the attempt's script runs now, for followers.
     pub async fn script_started(&self, claim: &Claim) -> Result<(), StoreError> {
         let noted = claim.clone();
-        self.run(move |conn| {
-            statement(SCRIPT_BEGAN)
-                .bind::<Text, _>(noted.execution.as_str())
-                .bind::<Integer, _>(noted.attempt)
-                .bind::<Text, _>(noted.worker.as_str())
-                .execute(conn)?;
-            Ok(())
+        self.query(move |conn| {
+            diesel::update(claimed_row(&noted))
+                .set(executions::script_attempt.eq(noted.attempt))
+                .execute(conn)
         })
         .await?;
-        self.news.publish(Notification::Changed(claim.execution.clone()));
+        self.notifier.publish(Notification::Changed(claim.execution.clone()));
         Ok(())
     }
 
-    /// The chunks behind the one with that number, not many at a time. None while there are no more, or when
-    /// the attempt has ended.
+    /// Notes whether the attempt is preparing its environment. False if the claim is lost.
+    pub async fn set_installing(&self, claim: &Claim, installing: bool) -> Result<bool, StoreError> {
+        let noted = claim.clone();
+        let rows = self
+            .query(move |conn| {
+                diesel::update(claimed_row(&noted)).set(executions::installing.eq(installing)).execute(conn)
+            })
+            .await?;
+        self.notifier.publish(Notification::Changed(claim.execution.clone()));
+        Ok(rows > 0)
+    }
+
+    /// The next chunks after number `after`. Empty if there are none yet, or when the attempt has ended.
     pub async fn next_chunks(
         &self,
         id: &ExecutionId,
@@ -102,31 +119,29 @@ impl Store {
     ) -> Result<Vec<Chunk>, StoreError> {
         let id = id.clone();
         self.run(move |conn| {
-            let rows: Vec<ChunkRow> = statement(PAGE)
+            let rows: Vec<ChunkRow> = statement(NEXT_CHUNKS)
                 .bind::<Text, _>(id.as_str())
                 .bind::<Integer, _>(attempt)
-                .bind::<BigInt, _>(i64::try_from(after).unwrap_or(i64::MAX))
+                .bind::<BigInt, _>(signed(after))
                 .load(conn)?;
-            rows.into_iter().map(|row| chunk((row.seq, row.stream, row.text))).collect()
+            rows.into_iter().map(ChunkRow::into_chunk).collect()
         })
         .await
     }
 
-    /// The streams of an ended execution that were cut.
+    /// The truncated streams of an execution that has ended.
     pub async fn output_cuts(&self, id: &ExecutionId) -> Result<BTreeMap<Stream, StreamCut>, StoreError> {
         let id = id.clone();
         self.run(move |conn| {
-            let row: CutsRow = statement("SELECT output_cuts AS cuts FROM executions WHERE id = $1")
-                .bind::<Text, _>(id.as_str())
-                .get_result(conn)?;
-            let cuts = row.cuts.map_or_else(|| Ok(BTreeMap::new()), serde_json::from_value);
-            cuts.map_err(|error| StoreError::Internal(format!("stored cuts: {error}")))
+            let cuts: Option<serde_json::Value> =
+                executions::table.find(id.as_str()).select(executions::output_cuts).first(conn)?;
+            cuts.map_or_else(|| Ok(BTreeMap::new()), serde_json::from_value).map_err(StoreError::unreadable)
         })
         .await
     }
 
-    /// So many bytes of a stream of an ended execution, as it is kept; fewer where a character would be torn,
-    /// none at its end.
+    /// Up to `bytes` bytes of a stream of an execution that has ended, from offset `from` of the stored text. Fewer, so
+    /// that no character is cut; empty at the end.
     pub async fn stored_text(
         &self,
         id: &ExecutionId,
@@ -135,31 +150,21 @@ impl Store {
         bytes: u64,
     ) -> Result<String, StoreError> {
         let id = id.clone();
-        let kept = match stream {
-            Stream::Stdout => KEPT_STDOUT,
-            Stream::Stderr => KEPT_STDERR,
-            Stream::Install => KEPT_INSTALL,
-        };
-        self.run(move |conn| {
+        self.query(move |conn| {
             // Postgres counts from 1, in 32 bits; no text is longer than 1 GB.
-            let row: PieceRow = statement(kept)
-                .bind::<Text, _>(id.as_str())
-                .bind::<Integer, _>(i32::try_from(from.saturating_add(1)).unwrap_or(i32::MAX))
-                .bind::<Integer, _>(i32::try_from(bytes).unwrap_or(i32::MAX))
-                .get_result(conn)?;
-            Ok(whole_characters(row.piece))
+            let from = i32::try_from(from.saturating_add(1)).unwrap_or(i32::MAX);
+            let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+            let part = executions::table
+                .find(id.as_str())
+                .select(byte_range(convert_to(stored_stream(stream), "UTF8"), from, bytes))
+                .first(conn)?;
+            Ok(whole_characters(part))
         })
         .await
     }
 }
 
-const KEPT_STDOUT: &str =
-    "SELECT substring(convert_to(stdout, 'UTF8') FROM $2 FOR $3) AS piece FROM executions WHERE id = $1";
-const KEPT_STDERR: &str =
-    "SELECT substring(convert_to(stderr, 'UTF8') FROM $2 FOR $3) AS piece FROM executions WHERE id = $1";
-const KEPT_INSTALL: &str = "SELECT substring(convert_to(install_output, 'UTF8') FROM $2 FOR $3) AS piece FROM executions WHERE id = $1";
-
-/// A place that somebody made up may lie within a character: that one is left out.
+/// The offsets may lie within a character, which is left out.
 fn whole_characters(mut bytes: Vec<u8>) -> String {
     let torn = bytes.iter().take_while(|byte| **byte & 0xc0 == 0x80).count();
     bytes.drain(..torn);
@@ -174,75 +179,79 @@ fn whole_characters(mut bytes: Vec<u8>) -> String {
     }
 }
 
-/// What is stored of where the streams were cut; none when all are whole.
-pub(crate) fn cuts(end: &ExecutionRecord) -> Option<serde_json::Value> {
-    let streams =
-        [(Stream::Stdout, &end.stdout), (Stream::Stderr, &end.stderr), (Stream::Install, &end.install)];
+/// The column `output_cuts`; NULL if no stream was truncated.
+pub(crate) fn cuts(record: &ExecutionRecord) -> Option<serde_json::Value> {
     let cut = |text: &StoredText| {
         text.cut.map(|cut| StreamCut { head: cut.head, tail: cut.tail, total: text.total })
     };
+    let streams = [
+        (Stream::Stdout, &record.stdout),
+        (Stream::Stderr, &record.stderr),
+        (Stream::Install, &record.install),
+    ];
     let found: BTreeMap<&str, StreamCut> =
         streams.into_iter().filter_map(|(stream, text)| Some((stream.as_str(), cut(text)?))).collect();
     (!found.is_empty()).then(|| serde_json::json!(found))
 }
 
+/// All chunks of an attempt, in order.
+pub(crate) fn all_chunks(conn: &mut PgConnection, claim: &Claim) -> Result<Vec<Chunk>, StoreError> {
+    let rows: Vec<ChunkRow> = output_chunks::table
+        .filter(output_chunks::execution_id.eq(claim.execution.as_str()))
+        .filter(output_chunks::attempt.eq(claim.attempt))
+        .order(output_chunks::seq)
+        .select(ChunkRow::as_select())
+        .load(conn)?;
+    rows.into_iter().map(ChunkRow::into_chunk).collect()
+}
+
+#[derive(Queryable, Selectable, QueryableByName)]
+#[diesel(table_name = output_chunks, check_for_backend(diesel::pg::Pg))]
+struct ChunkRow {
+    seq: i64,
+    stream: String,
+    text: String,
+}
+
+impl ChunkRow {
+    fn into_chunk(self) -> Result<Chunk, StoreError> {
+        let stream = self.stream.parse().map_err(StoreError::Internal)?;
+        Ok(Chunk { seq: self.seq.unsigned_abs(), stream, text: self.text })
+    }
+}
+
 #[derive(QueryableByName)]
+#[diesel(table_name = executions)]
 struct ProgressRow {
-    #[diesel(sql_type = Text)]
     status: String,
-    #[diesel(sql_type = Integer)]
     attempt: i32,
+    installing: bool,
     #[diesel(sql_type = Bool)]
-    installs: bool,
+    script_started: bool,
     #[diesel(sql_type = Bool)]
-    began: bool,
-    #[diesel(sql_type = Bool)]
-    settled: bool,
+    start_would_be_noted: bool,
     #[diesel(sql_type = Nullable<BigInt>)]
     position: Option<i64>,
     #[diesel(sql_type = Nullable<Jsonb>)]
-    missing: Option<serde_json::Value>,
+    missing_labels: Option<serde_json::Value>,
 }
 
 impl ProgressRow {
     fn into_progress(self) -> Result<Progress, StoreError> {
         let status = parse_status(&self.status)?;
         let phase = match status {
-            Status::Running if self.began => Some(Phase::Script),
-            Status::Running if self.installs => Some(Phase::Environment),
-            // Too early to tell: a script that began just now is not noted yet.
-            Status::Running if !self.settled => None,
+            Status::Running if self.script_started => Some(Phase::Script),
+            Status::Running if self.installing => Some(Phase::Environment),
+            Status::Running if !self.start_would_be_noted => None,
             Status::Running => Some(Phase::Sandbox),
             _ => None,
         };
         let queue_position = self.position.map(i64::unsigned_abs);
-        let missing = self.missing.map(serde_json::from_value).transpose();
-        let missing = missing.map_err(|error| StoreError::Internal(format!("stored labels: {error}")))?;
+        let missing = self.missing_labels.map(serde_json::from_value).transpose();
+        let missing = missing.map_err(StoreError::unreadable)?;
         let waits_for = missing.map(|labels| format!("no worker has {}", format_labels(&labels)));
         Ok(Progress { status, attempt: self.attempt, phase, queue_position, waits_for })
     }
-}
-
-#[derive(QueryableByName)]
-struct ChunkRow {
-    #[diesel(sql_type = BigInt)]
-    seq: i64,
-    #[diesel(sql_type = Text)]
-    stream: String,
-    #[diesel(sql_type = Text)]
-    text: String,
-}
-
-#[derive(QueryableByName)]
-struct CutsRow {
-    #[diesel(sql_type = Nullable<Jsonb>)]
-    cuts: Option<serde_json::Value>,
-}
-
-#[derive(QueryableByName)]
-struct PieceRow {
-    #[diesel(sql_type = Binary)]
-    piece: Vec<u8>,
 }
 
 #[cfg(test)]

@@ -1,72 +1,69 @@
-//! What users may do to an execution that exists: cancel it, or run its job once more.
+//! Cancelling an execution, and submitting its job once more.
 
+use diesel::dsl::case_when;
 use diesel::prelude::*;
-use diesel::sql_query;
 use diesel::sql_types::{Jsonb, Nullable, Text};
 
 use crate::execution::{EnvVars, ExecutionId, KeyId};
+use crate::store::executions::files::Role;
 use crate::store::notify::Notification;
-use crate::store::queue::submit::values;
-use crate::store::schema::executions;
+use crate::store::queue::submit::secret_values;
+use crate::store::schema::{execution_files, executions};
+use crate::store::sql::clock_timestamp;
 use crate::store::{Store, StoreError};
 
-/// What waits ends at once; what runs is told to its worker.
-const CANCEL: &str = "
-    UPDATE executions
-    SET status = CASE status WHEN 'queued' THEN 'cancelled' ELSE status END,
-        completed_at = CASE status WHEN 'queued' THEN clock_timestamp() END,
-        secrets = CASE status WHEN 'queued' THEN NULL ELSE secrets END, cancel_requested = true
-    WHERE id = $1 AND status IN ('queued', 'running')
-    RETURNING status";
-
-/// The same job under a new id: files are shared by their hash, nothing of the first run is copied.
-const RETRY: &str = "
-    WITH new AS (
-        INSERT INTO executions (id, runtime, script_name, args, env, labels, requirements, timeout_ms,
-            memory_bytes, cpus_milli, network, max_attempts, webhook_url, secret_names, on_labels, priority, secrets, key_id)
-        SELECT $2, runtime, script_name, args, env, labels, requirements, timeout_ms,
-            memory_bytes, cpus_milli, network, max_attempts, webhook_url, secret_names, on_labels, priority, $3, $4
-        FROM executions WHERE id = $1
-        RETURNING id)
-    INSERT INTO execution_files (execution_id, role, name, size, sha256)
-    SELECT new.id, f.role, f.name, f.size, f.sha256
-    FROM new, execution_files f WHERE f.execution_id = $1 AND f.role <> 'output'";
-
 impl Store {
-    /// An execution that has ended can't be cancelled any more; one that was cancelled already is fine.
+    /// A queued execution ends at once; the worker of a running one is told to stop it. Cancelling a cancelled execution
+    /// succeeds; one that has ended otherwise is a conflict.
     pub async fn cancel(&self, id: &ExecutionId) -> Result<(), StoreError> {
         let wanted = id.clone();
         let ended = self
             .run(move |conn| {
-                let rows: Vec<StatusRow> = sql_query(CANCEL).bind::<Text, _>(wanted.as_str()).load(conn)?;
-                if let Some(row) = rows.first() {
-                    return Ok(row.status == "cancelled");
+                use executions::{cancel_requested, completed_at, secrets, status};
+                // One statement: between two, the execution could be claimed or released.
+                let is_queued = || status.eq("queued");
+                let status_now: Option<String> = diesel::update(executions::table.find(wanted.as_str()))
+                    .filter(status.eq_any(["queued", "running"]))
+                    .set((
+                        status.eq(case_when(is_queued(), "cancelled".into_sql::<Text>()).otherwise(status)),
+                        completed_at.eq(case_when(is_queued(), clock_timestamp())),
+                        secrets.eq(case_when(
+                            is_queued(),
+                            None::<serde_json::Value>.into_sql::<Nullable<Jsonb>>(),
+                        )
+                        .otherwise(secrets)),
+                        cancel_requested.eq(true),
+                    ))
+                    .returning(status)
+                    .get_result(conn)
+                    .optional()?;
+                if let Some(status_now) = status_now {
+                    return Ok(status_now == "cancelled");
                 }
-                let status: String =
-                    executions::table.find(wanted.as_str()).select(executions::status).first(conn)?;
-                match status.as_str() {
+                let ended: String = executions::table.find(wanted.as_str()).select(status).first(conn)?;
+                match ended.as_str() {
                     "cancelled" => Ok(false),
                     other => Err(StoreError::Conflict(format!("{wanted} has ended already: {other}"))),
                 }
             })
             .await?;
-        self.news.publish(if ended { Notification::Ended(id.clone()) } else { Notification::Cancel });
+        self.notifier.publish(if ended { Notification::Ended(id.clone()) } else { Notification::Cancel });
         Ok(())
     }
 
-    /// The names of the secrets that it was submitted with; their values are gone when it has ended.
+    /// The names of the secrets that it was submitted with. Their values are deleted when it ends.
     pub async fn secret_names(&self, id: &ExecutionId) -> Result<Vec<String>, StoreError> {
         let id = id.clone();
         self.run(move |conn| {
-            let row = executions::table.find(id.as_str());
-            let names: serde_json::Value = row.select(executions::secret_names).first(conn)?;
-            serde_json::from_value(names)
-                .map_err(|error| StoreError::Internal(format!("stored row: {error}")))
+            let names: serde_json::Value =
+                executions::table.find(id.as_str()).select(executions::secret_names).first(conn)?;
+            serde_json::from_value(names).map_err(StoreError::unreadable)
         })
         .await
     }
 
-    /// `secrets` are the new run's: those of the first one are not kept. It belongs to `owner`.
+    /// Submits the same job under a new id, for `owner` and with new `secrets`. Files are shared by their hash; no
+    /// results are copied.
     pub async fn retry(
         &self,
         id: &ExecutionId,
@@ -76,23 +73,61 @@ impl Store {
         let (first, new) = (id.clone(), ExecutionId::generate());
         let again = new.clone();
         self.run(move |conn| {
-            let files = sql_query(RETRY)
-                .bind::<Text, _>(first.as_str())
-                .bind::<Text, _>(new.as_str())
-                .bind::<Nullable<Jsonb>, _>(values(&secrets))
-                .bind::<Nullable<Text>, _>(owner.as_ref().map(KeyId::as_str))
-                .execute(conn)?;
-            // There is a script at least, unless there is no such execution.
-            if files == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+            conn.transaction(|conn| {
+                let job: Job = executions::table.find(first.as_str()).select(Job::as_select()).first(conn)?;
+                diesel::insert_into(executions::table)
+                    .values((
+                        executions::id.eq(new.as_str()),
+                        executions::secrets.eq(secret_values(&secrets)),
+                        executions::key_id.eq(owner.as_ref().map(KeyId::as_str)),
+                        job,
+                    ))
+                    .execute(conn)?;
+                execution_files::table
+                    .filter(execution_files::execution_id.eq(first.as_str()))
+                    .filter(execution_files::role.ne(Role::Output.as_str()))
+                    .select((
+                        new.as_str().into_sql::<Text>(),
+                        execution_files::role,
+                        execution_files::name,
+                        execution_files::size,
+                        execution_files::sha256,
+                    ))
+                    .insert_into(execution_files::table)
+                    .into_columns((
+                        execution_files::execution_id,
+                        execution_files::role,
+                        execution_files::name,
+                        execution_files::size,
+                        execution_files::sha256,
+                    ))
+                    .execute(conn)?;
+                Ok(())
+            })
         })
         .await?;
-        self.news.publish(Notification::Queued);
+        self.notifier.publish(Notification::Queued);
         Ok(again)
     }
 }
 
-#[derive(diesel::QueryableByName)]
-struct StatusRow {
-    #[diesel(sql_type = Text)]
-    status: String,
+/// The columns that a retry shares with the first execution.
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = executions, check_for_backend(diesel::pg::Pg))]
+struct Job {
+    runtime: String,
+    script_name: String,
+    args: serde_json::Value,
+    env: serde_json::Value,
+    labels: serde_json::Value,
+    requirements: Option<String>,
+    timeout_ms: i64,
+    memory_bytes: i64,
+    cpus_milli: i32,
+    network: bool,
+    max_attempts: i32,
+    webhook_url: Option<String>,
+    secret_names: serde_json::Value,
+    on_labels: serde_json::Value,
+    priority: i16,
 }

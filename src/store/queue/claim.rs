@@ -1,92 +1,65 @@
-//! The queue: claim, keep, take over. What moves an execution back from `running` to `queued` is in
-//! `giving_back.rs`; `recording.rs` has the statement that ends it.
-//!
-//! Leases and times are by the database's clock alone; no statement takes a time from a worker.
+//! Claiming executions and keeping the claims: claim, heartbeat, adopt.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use diesel::sql_query;
-use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Text};
-use diesel::{Connection, RunQueryDsl};
+use chrono::{DateTime, Utc};
+use diesel::dsl::{count_star, exists, min, select};
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Jsonb, Nullable, Text};
 
-use crate::execution::{Claim, Claimed, ExecutionId, LabelSets, WorkerId};
+use crate::execution::{Claim, Claimed, EnvVars, ExecutionId, KeyId, LabelSets, WorkerId};
 use crate::metrics::{self, METRICS};
-use crate::store::executions::outputs::chunks;
+use crate::store::executions::files::Role;
+use crate::store::executions::progress::all_chunks;
 use crate::store::notify::Notification;
-use crate::store::queue::rows::{ClaimedRow, PulseRow};
-use crate::store::statement::statement;
+use crate::store::queue::claimed_row;
+use crate::store::schema::{blobs, execution_files, executions};
+use crate::store::sql::{clock_timestamp, elapsed, from_now, millis, statement};
 use crate::store::{Chunk, Store, StoreError};
 
-/// What a worker is told of an execution `e` that it is to run.
-macro_rules! claimed {
-    ($waited:literal) => {
-        concat!(
-            "RETURNING e.id, e.attempt, e.runtime, e.script_name, e.args, e.env, e.secrets, e.requirements, e.timeout_ms,
-        e.memory_bytes, e.cpus_milli, e.network, e.key_id, ",
-            $waited,
-            " AS waited_ms,
-        (SELECT b.content FROM execution_files f JOIN blobs b USING (sha256)
-         WHERE f.execution_id = e.id AND f.role = 'script') AS script,
-        EXISTS (SELECT FROM execution_files f WHERE f.execution_id = e.id AND f.role = 'input') AS has_inputs"
-        )
-    };
-}
-
-/// What is claimed, given the common table `next` of ids. From now on it has had its turn: given back, it is first.
-macro_rules! claim {
-    ($($next:literal),+) => {
-        concat!("WITH ", $($next),+, "
+/// Claims the execution at the head of the queue: the highest priority, then one of each key in turn (`take_a_turn` in
+/// the migrations), then the oldest.
+///
+/// SQL text: `SKIP LOCKED` in a common table expression lets concurrent workers claim different rows in one round trip.
+/// Turn 0 puts an execution that is given back at the head.
+pub(crate) const CLAIM: &str = "
+    WITH next AS (
+        SELECT id FROM executions WHERE status = 'queued' AND on_labels = $5
+        ORDER BY - priority, turn, created_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
     UPDATE executions e
     SET status = 'running', attempt = attempt + 1, worker_id = $2, worker_name = $3, installing = false, turn = 0,
         started_at = clock_timestamp(), lease_until = clock_timestamp() + $4 * interval '1 ms'
     FROM next WHERE e.id = next.id
-    ", claimed!("(extract(epoch FROM clock_timestamp() - e.created_at) * 1000)::bigint"))
-    };
-}
+    RETURNING e.id, e.attempt, e.runtime, e.script_name, e.args, e.env, e.secrets, e.requirements, e.timeout_ms,
+        e.memory_bytes, e.cpus_milli, e.network, e.key_id,
+        (extract(epoch FROM clock_timestamp() - e.created_at) * 1000)::bigint AS waited_ms,
+        (SELECT b.content FROM execution_files f JOIN blobs b USING (sha256)
+         WHERE f.execution_id = e.id AND f.role = 'script') AS script,
+        EXISTS (SELECT FROM execution_files f WHERE f.execution_id = e.id AND f.role = 'input') AS has_inputs";
 
-/// The most urgent first, of these one of each key in turn (`take_a_turn` in the migrations), the oldest first.
-/// `SKIP LOCKED`: workers that claim at once take different rows instead of waiting.
-macro_rules! claim_first {
-    ($count:literal) => {
-        claim!(
-            "next AS (
-        SELECT id FROM executions WHERE status = 'queued' AND on_labels = $5
-        ORDER BY - priority, turn, created_at, id LIMIT ",
-            $count,
-            " FOR UPDATE SKIP LOCKED)"
-        )
-    };
-}
-
-/// One, which is what a worker under load asks for.
-pub(crate) const CLAIM: &str = claim_first!("1");
-
-/// So many at once, at most. A text for each count: with a number in its place Postgres keeps the plan; with a
-/// parameter it plans each claim of a long queue anew, which takes as long as the claim.
+/// The largest number of executions in one claim.
 pub const CLAIM_MOST: usize = 8;
 
-const fn claim_some(count: usize) -> &'static str {
-    match count {
-        0 | 1 => CLAIM,
-        2 => claim_first!("2"),
-        3 => claim_first!("3"),
-        4 => claim_first!("4"),
-        5 => claim_first!("5"),
-        6 => claim_first!("6"),
-        7 => claim_first!("7"),
-        CLAIM_MOST.. => claim_first!("8"),
-    }
+/// [`CLAIM`] for each count. With a literal LIMIT, Postgres keeps the plan; with a parameter it plans each claim of a
+/// long queue anew, which takes as long as the claim itself.
+static CLAIM_BY_COUNT: LazyLock<Vec<String>> = LazyLock::new(|| {
+    (1..=CLAIM_MOST).map(|count| CLAIM.replacen("LIMIT 1 ", &format!("LIMIT {count} "), 1)).collect()
+});
+
+fn claim_text(count: usize) -> &'static str {
+    CLAIM_BY_COUNT.get(count.clamp(1, CLAIM_MOST) - 1).map_or(CLAIM, String::as_str)
 }
 
-/// For a worker with labels: a look at the head of each queue that it fits tells how many to take from which. Only what
-/// is taken is locked, since others would skip what is locked and find nothing. The last LIMIT is for the planner,
-/// which can't know the sum of the others.
-pub(crate) const CLAIM_AMONG: &str = claim!(
-    "best AS (
+/// The same for a worker with labels. It looks at the head of the queue of each label set that the worker satisfies to
+/// decide how many to take from which, and locks only what it takes, because others skip locked rows. The last LIMIT
+/// tells the planner the sum of the others.
+pub(crate) const CLAIM_AMONG: &str = "
+    WITH best AS (
         SELECT on_labels, count(*) AS count FROM (
-            SELECT head.* FROM unnest($5::jsonb[]) AS offer (fits) CROSS JOIN LATERAL (
+            SELECT head.* FROM unnest($5::jsonb[]) AS worker (label_set) CROSS JOIN LATERAL (
                 SELECT on_labels, priority, turn, created_at, id FROM executions
-                WHERE status = 'queued' AND on_labels = offer.fits
+                WHERE status = 'queued' AND on_labels = worker.label_set
                 ORDER BY - priority, turn, created_at, id LIMIT $1) AS head
             ORDER BY - priority, turn, created_at, id LIMIT $1) AS heads
         GROUP BY on_labels),
@@ -94,40 +67,19 @@ pub(crate) const CLAIM_AMONG: &str = claim!(
         SELECT taken.id FROM best CROSS JOIN LATERAL (
             SELECT id FROM executions WHERE status = 'queued' AND on_labels = best.on_labels
             ORDER BY - priority, turn, created_at, id LIMIT best.count FOR UPDATE SKIP LOCKED) AS taken
-        LIMIT $1)"
-);
+        LIMIT $1)
+    UPDATE executions e
+    SET status = 'running', attempt = attempt + 1, worker_id = $2, worker_name = $3, installing = false, turn = 0,
+        started_at = clock_timestamp(), lease_until = clock_timestamp() + $4 * interval '1 ms'
+    FROM next WHERE e.id = next.id
+    RETURNING e.id, e.attempt, e.runtime, e.script_name, e.args, e.env, e.secrets, e.requirements, e.timeout_ms,
+        e.memory_bytes, e.cpus_milli, e.network, e.key_id,
+        (extract(epoch FROM clock_timestamp() - e.created_at) * 1000)::bigint AS waited_ms,
+        (SELECT b.content FROM execution_files f JOIN blobs b USING (sha256)
+         WHERE f.execution_id = e.id AND f.role = 'script') AS script,
+        EXISTS (SELECT FROM execution_files f WHERE f.execution_id = e.id AND f.role = 'input') AS has_inputs";
 
-/// Only claims that the worker names are kept: one whose answer got lost on the way to the worker
-/// is kept by nobody, so its lease runs out and it is rescued.
-const HEARTBEAT: &str = "
-    UPDATE executions e SET lease_until = clock_timestamp() + $4 * interval '1 ms'
-    FROM unnest($1::text[], $2::int[]) AS mine (id, attempt)
-    WHERE e.id = mine.id AND e.attempt = mine.attempt AND e.worker_id = $3 AND e.status = 'running'
-    RETURNING e.id, e.attempt, e.cancel_requested";
-
-/// The same look without the write, for what must be known sooner than the next heartbeat.
-const PULSES: &str = "
-    SELECT e.id, e.attempt, e.cancel_requested
-    FROM executions e JOIN unnest($1::text[], $2::int[]) AS mine (id, attempt)
-        ON e.id = mine.id AND e.attempt = mine.attempt
-    WHERE e.worker_id = $3 AND e.status = 'running'";
-
-/// A worker that starts again takes over what its dead predecessor on this host still runs. The
-/// attempt stays: it is the same run, in the same sandbox. No row: somebody else was faster.
-const ADOPT: &str = concat!(
-    "UPDATE executions e SET worker_id = $3, worker_name = $4,
-        lease_until = clock_timestamp() + $5 * interval '1 ms'
-    WHERE id = $1 AND attempt = $2 AND status = 'running' AND worker_id = $6
-    ",
-    claimed!("0::bigint")
-);
-
-const DEPTH: &str = "
-    SELECT count(*) AS queued,
-        coalesce((extract(epoch FROM clock_timestamp() - min(created_at)) * 1000)::bigint, 0) AS oldest_ms
-    FROM executions WHERE status = 'queued'";
-
-/// What the database says of a claim that a worker asked about.
+/// The database's view of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimStatus {
     pub execution: ExecutionId,
@@ -135,96 +87,114 @@ pub struct ClaimStatus {
     pub cancel_requested: bool,
 }
 
-#[derive(Debug, Clone, Copy, diesel::QueryableByName)]
+impl From<(String, i32, bool)> for ClaimStatus {
+    fn from((id, attempt, cancel_requested): (String, i32, bool)) -> Self {
+        Self { execution: ExecutionId::from_stored(id), attempt, cancel_requested }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
 pub struct QueueDepth {
-    #[diesel(sql_type = BigInt)]
     pub queued: i64,
-    /// How long the first in the queue has waited.
-    #[diesel(sql_type = BigInt)]
+    /// Time that the oldest queued execution has waited.
     pub oldest_ms: i64,
 }
 
 impl Store {
-    /// Takes up to `count` executions, [`CLAIM_MOST`] at most, that this offer fits, in the order of the queue.
+    /// Claims up to `count` executions, at most [`CLAIM_MOST`], whose labels the worker satisfies, in queue order.
     ///
-    /// With labels it may be fewer though more wait, when others take some at the same moment: ask once more.
+    /// With labels it may return fewer although more wait, when others claim at the same moment; call it again.
     pub async fn claim(
         &self,
         worker: &WorkerId,
         worker_name: &str,
-        offer: &LabelSets,
+        labels: &LabelSets,
         count: usize,
         lease: Duration,
     ) -> Result<Vec<Claimed>, StoreError> {
-        let (worker, name, plain) = (worker.clone(), worker_name.to_owned(), offer.is_plain());
-        let sets: Vec<serde_json::Value> = offer.sets().iter().map(|set| serde_json::json!(set)).collect();
-        self.run(move |conn| {
-            let text = if plain { claim_some(count) } else { CLAIM_AMONG };
-            let claim = statement(text)
-                .bind::<BigInt, _>(count as i64)
-                .bind::<Text, _>(worker.as_str())
-                .bind::<Text, _>(name)
-                .bind::<BigInt, _>(millis(lease));
-            let rows: Vec<ClaimedRow> = match plain {
-                true => claim.bind::<Jsonb, _>(serde_json::json!({})).load(conn)?,
-                false => claim.bind::<Array<Jsonb>, _>(sets).load(conn)?,
-            };
-            rows.into_iter().map(|row| row.into_claimed(&worker)).collect::<Result<Vec<_>, _>>()
-        })
-        .await
-        .inspect(|claimed| self.tell_claimed(claimed))
-    }
-
-    fn tell_claimed(&self, claimed: &[Claimed]) {
-        for Claimed { claim, waited, .. } in claimed {
+        let (worker, name, plain) = (worker.clone(), worker_name.to_owned(), labels.is_plain());
+        let sets: Vec<serde_json::Value> = labels.sets().iter().map(|set| serde_json::json!(set)).collect();
+        let claimed: Vec<Claimed> = self
+            .run(move |conn| {
+                let claim = statement(if plain { claim_text(count) } else { CLAIM_AMONG })
+                    .bind::<BigInt, _>(count as i64)
+                    .bind::<Text, _>(worker.as_str())
+                    .bind::<Text, _>(name)
+                    .bind::<BigInt, _>(millis(lease));
+                let rows: Vec<ClaimedRow> = match plain {
+                    true => claim.bind::<Jsonb, _>(serde_json::json!({})).load(conn)?,
+                    false => claim.bind::<Array<Jsonb>, _>(sets).load(conn)?,
+                };
+                rows.into_iter().map(|row| row.into_claimed(&worker)).collect()
+            })
+            .await?;
+        for Claimed { claim, waited, .. } in &claimed {
             metrics::phase("queued", Some(*waited));
             METRICS.claims.add(&[], 1);
-            self.news.publish(Notification::Changed(claim.execution.clone()));
+            self.notifier.publish(Notification::Changed(claim.execution.clone()));
         }
+        Ok(claimed)
     }
 
-    /// Extends the leases of these claims; those that are missing in the answer are lost.
+    /// Extends the leases of these claims. Claims that are missing in the reply are lost.
+    ///
+    /// Only the claims that the worker names are extended: if the reply to a claim got lost, its lease runs out and the
+    /// execution is rescued.
     pub async fn heartbeat(
         &self,
         worker: &WorkerId,
         claims: &[Claim],
         lease: Duration,
     ) -> Result<Vec<ClaimStatus>, StoreError> {
-        let (ids, attempts) = keys(claims);
         let worker = worker.clone();
+        let ids: Vec<String> = claims.iter().map(|claim| claim.execution.to_string()).collect();
+        let jobs: Vec<String> = claims.iter().map(Claim::job_id).collect();
         self.run(move |conn| {
-            let rows: Vec<PulseRow> = statement(HEARTBEAT)
-                .bind::<Array<Text>, _>(ids)
-                .bind::<Array<Integer>, _>(attempts)
-                .bind::<Text, _>(worker.as_str())
-                .bind::<BigInt, _>(millis(lease))
+            let job = executions::id.concat("/").concat(executions::attempt.cast::<Text>());
+            let claimed = executions::table
+                // The id alone serves the index; both name the attempt.
+                .filter(executions::id.eq_any(ids))
+                .filter(job.eq_any(jobs))
+                .filter(executions::worker_id.eq(worker.as_str()))
+                .filter(executions::status.eq("running"));
+            let rows: Vec<(String, i32, bool)> = diesel::update(claimed)
+                .set(executions::lease_until.eq(from_now(lease).nullable()))
+                .returning((executions::id, executions::attempt, executions::cancel_requested))
                 .load(conn)?;
             Ok(rows.into_iter().map(ClaimStatus::from).collect())
         })
         .await
     }
 
-    /// Which of these claims are still owned, and which are to be cancelled.
+    /// The claims among these that are still valid. Reads only, so it may run more often than the heartbeat.
     pub async fn claim_statuses(
         &self,
         worker: &WorkerId,
         claims: &[Claim],
     ) -> Result<Vec<ClaimStatus>, StoreError> {
-        let (ids, attempts) = keys(claims);
-        let worker = worker.clone();
+        let (worker, claims) = (worker.clone(), claims.to_vec());
         self.run(move |conn| {
-            let rows: Vec<PulseRow> = statement(PULSES)
-                .bind::<Array<Text>, _>(ids)
-                .bind::<Array<Integer>, _>(attempts)
-                .bind::<Text, _>(worker.as_str())
+            let ids: Vec<&str> = claims.iter().map(|claim| claim.execution.as_str()).collect();
+            let rows: Vec<(String, i32, bool)> = executions::table
+                .filter(executions::id.eq_any(ids))
+                .filter(executions::worker_id.eq(worker.as_str()))
+                .filter(executions::status.eq("running"))
+                .select((executions::id, executions::attempt, executions::cancel_requested))
                 .load(conn)?;
-            Ok(rows.into_iter().map(ClaimStatus::from).collect())
+            let statuses = rows.into_iter().map(ClaimStatus::from);
+            let is_known = |status: &ClaimStatus| {
+                claims.iter().any(|c| c.execution == status.execution && c.attempt == status.attempt)
+            };
+            Ok(statuses.filter(is_known).collect())
         })
         .await
     }
 
-    /// Takes over a running attempt from a worker that is gone, with what is stored of it; none when it is not its
-    /// any more. Both or nothing, and the claim first: from then on nobody adds to what is stored.
+    /// Takes over a running attempt from a dead worker on this host, with its stored output. None if another worker
+    /// was faster.
+    ///
+    /// The attempt number stays, because the script keeps running in its sandbox. The claim changes hands before the
+    /// output is read, so nothing is appended afterwards.
     pub async fn adopt(
         &self,
         abandoned: &Claim,
@@ -235,30 +205,116 @@ impl Store {
         let (abandoned, worker, name) = (abandoned.clone(), worker.clone(), worker_name.to_owned());
         self.run(move |conn| {
             conn.transaction(|conn| {
-                let rows: Vec<ClaimedRow> = sql_query(ADOPT)
-                    .bind::<Text, _>(abandoned.execution.as_str())
-                    .bind::<Integer, _>(abandoned.attempt)
-                    .bind::<Text, _>(worker.as_str())
-                    .bind::<Text, _>(name)
-                    .bind::<BigInt, _>(millis(lease))
-                    .bind::<Text, _>(abandoned.worker.as_str())
-                    .load(conn)?;
-                let Some(row) = rows.into_iter().next() else { return Ok(None) };
-                Ok(Some((row.into_claimed(&worker)?, chunks(conn, &abandoned)?)))
+                let job: Option<JobRow> = diesel::update(claimed_row(&abandoned))
+                    .set((
+                        executions::worker_id.eq(worker.as_str()),
+                        executions::worker_name.eq(name),
+                        executions::lease_until.eq(from_now(lease).nullable()),
+                    ))
+                    .returning(JobRow::as_returning())
+                    .get_result(conn)
+                    .optional()?;
+                let Some(job) = job else { return Ok(None) };
+                let files = execution_files::table.filter(execution_files::execution_id.eq(job.id.clone()));
+                let script = files
+                    .clone()
+                    .inner_join(blobs::table)
+                    .filter(execution_files::role.eq(Role::Script.as_str()))
+                    .select(blobs::content);
+                let inputs = files.filter(execution_files::role.eq(Role::Input.as_str()));
+                let row = ClaimedRow {
+                    job,
+                    waited_ms: 0,
+                    script: script.first(conn).optional()?,
+                    has_inputs: select(exists(inputs)).get_result(conn)?,
+                };
+                Ok(Some((row.into_claimed(&worker)?, all_chunks(conn, &abandoned)?)))
             })
         })
         .await
     }
 
     pub async fn queue_depth(&self) -> Result<QueueDepth, StoreError> {
-        self.run(|conn| Ok(sql_query(DEPTH).get_result(conn)?)).await
+        self.run(|conn| {
+            let (queued, oldest, now): (i64, Option<DateTime<Utc>>, DateTime<Utc>) = executions::table
+                .filter(executions::status.eq("queued"))
+                .select((count_star(), min(executions::created_at), clock_timestamp()))
+                .get_result(conn)?;
+            Ok(QueueDepth { queued, oldest_ms: oldest.map_or(0, |oldest| millis(elapsed(oldest, now))) })
+        })
+        .await
     }
 }
 
-pub(crate) fn keys(claims: &[Claim]) -> (Vec<String>, Vec<i32>) {
-    claims.iter().map(|claim| (claim.execution.as_str().to_owned(), claim.attempt)).unzip()
+#[derive(Queryable, Selectable, QueryableByName)]
+#[diesel(table_name = executions, check_for_backend(diesel::pg::Pg))]
+struct JobRow {
+    id: String,
+    attempt: i32,
+    runtime: String,
+    script_name: String,
+    args: serde_json::Value,
+    env: serde_json::Value,
+    secrets: Option<serde_json::Value>,
+    requirements: Option<String>,
+    timeout_ms: i64,
+    memory_bytes: i64,
+    cpus_milli: i32,
+    network: bool,
+    key_id: Option<String>,
 }
 
-pub(crate) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+#[derive(QueryableByName)]
+struct ClaimedRow {
+    #[diesel(embed)]
+    job: JobRow,
+    #[diesel(sql_type = BigInt)]
+    waited_ms: i64,
+    #[diesel(sql_type = Nullable<Binary>)]
+    script: Option<Vec<u8>>,
+    #[diesel(sql_type = Bool)]
+    has_inputs: bool,
+}
+
+impl ClaimedRow {
+    fn into_claimed(self, worker: &WorkerId) -> Result<Claimed, StoreError> {
+        let Self { job, waited_ms, script, has_inputs } = self;
+        Ok(Claimed {
+            claim: Claim {
+                execution: ExecutionId::from_stored(job.id),
+                attempt: job.attempt,
+                worker: worker.clone(),
+            },
+            runtime: job.runtime,
+            script_name: job.script_name,
+            script: script.unwrap_or_default(),
+            args: serde_json::from_value(job.args).map_err(StoreError::unreadable)?,
+            env: EnvVars(serde_json::from_value(job.env).map_err(StoreError::unreadable)?),
+            secrets: match job.secrets {
+                Some(secrets) => EnvVars(serde_json::from_value(secrets).map_err(StoreError::unreadable)?),
+                None => EnvVars::default(),
+            },
+            requirements: job.requirements,
+            timeout: Duration::from_millis(job.timeout_ms.unsigned_abs()),
+            memory_bytes: job.memory_bytes.unsigned_abs(),
+            cpus_milli: job.cpus_milli.unsigned_abs(),
+            network: job.network,
+            has_inputs,
+            owner: job.key_id.map(KeyId::from_stored),
+            waited: Duration::from_millis(waited_ms.max(0).unsigned_abs()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_count_has_a_text_of_its_own_with_a_literal_limit() {
+        for (count, limit) in [(0, 1), (1, 1), (2, 2), (8, 8), (9, 8)] {
+            assert!(claim_text(count).contains(&format!("LIMIT {limit} FOR UPDATE")), "{count}");
+        }
+        assert_eq!(claim_text(1), CLAIM);
+    }
 }

@@ -1,32 +1,36 @@
-//! What a run leaves behind: chunks while it goes on, its end once.
+//! Storing output while a script runs, and the result when it has ended.
 
-use std::time::Duration;
+use std::sync::Arc;
 
+use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text};
-use diesel::{Connection, PgConnection, RunQueryDsl};
 
 use crate::execution::{AppendReply, Claim, ExecutionRecord};
 use crate::metrics::{self, METRICS};
-use crate::store::executions::files::{FileRows, Role};
-use crate::store::executions::progress;
+use crate::store::executions::{files, progress};
 use crate::store::notify::Notification;
-use crate::store::statement::statement;
+use crate::store::schema::executions;
+use crate::store::sql::{millis, signed, statement};
 use crate::store::{Chunk, Store, StoreError};
 
-/// The row is locked while its chunks go in, so that no chunk can follow the end of its attempt.
+/// Stores chunks of a valid claim. It locks the row, so that no chunk is stored after the end of its attempt.
+///
+/// SQL text: one round trip for the check of the claim, the chunks and the cancellation.
 const APPEND: &str = "
-    WITH mine AS (
+    WITH claimed AS (
         SELECT id, attempt, cancel_requested FROM executions
         WHERE id = $1 AND attempt = $2 AND worker_id = $3 AND status = 'running' FOR NO KEY UPDATE),
     stored AS (
         INSERT INTO output_chunks (execution_id, attempt, seq, stream, text)
-        SELECT mine.id, mine.attempt, c.seq, c.stream, c.text
-        FROM mine, unnest($4::bigint[], $5::text[], $6::text[]) AS c (seq, stream, text)
+        SELECT claimed.id, claimed.attempt, c.seq, c.stream, c.text
+        FROM claimed, unnest($4::bigint[], $5::text[], $6::text[]) AS c (seq, stream, text)
         ON CONFLICT DO NOTHING)
-    SELECT cancel_requested FROM mine";
+    SELECT cancel_requested FROM claimed";
 
-/// The only statement that ends a run. It names the attempt: a worker that comes back late changes
-/// nothing. The chunks are folded into the row by the caller, who has them all, and go away here.
+/// The only statement that stores a result. It names the attempt, so a worker that comes back late changes nothing. The
+/// record contains the text of all chunks, which are deleted here.
+///
+/// SQL text: one round trip for two tables, outside of a transaction.
 pub(crate) const FINISH: &str = "
     WITH ended AS (
         UPDATE executions
@@ -37,13 +41,9 @@ pub(crate) const FINISH: &str = "
             secrets = NULL
         WHERE id = $1 AND attempt = $2 AND worker_id = $3 AND status = 'running'
         RETURNING id),
-    gone AS (DELETE FROM output_chunks USING ended WHERE execution_id = ended.id)
+    deleted AS (DELETE FROM output_chunks USING ended WHERE execution_id = ended.id)
     SELECT id FROM ended";
 
-/// In the transaction that ended the run.
-const LEFT_OUT: &str = "UPDATE executions SET outputs_left_out = $2 WHERE id = $1";
-
-/// Whether the final write took effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReply {
     Stored,
@@ -51,21 +51,26 @@ pub enum FinishReply {
 }
 
 impl Store {
-    /// Stores output of a run that goes on. Storing a chunk again changes nothing.
+    /// Stores output of a running attempt. Storing a chunk again changes nothing.
     pub async fn append(&self, claim: &Claim, chunks: Vec<Chunk>) -> Result<AppendReply, StoreError> {
+        #[derive(QueryableByName)]
+        #[diesel(table_name = executions)]
+        struct Claimed {
+            cancel_requested: bool,
+        }
         let claim = claim.clone();
         let execution = claim.execution.clone();
-        let verdict = self
+        let reply = self
             .run(move |conn| {
                 let mut seqs = Vec::with_capacity(chunks.len());
                 let mut streams = Vec::with_capacity(chunks.len());
                 let mut texts = Vec::with_capacity(chunks.len());
                 for chunk in chunks {
-                    seqs.push(i64::try_from(chunk.seq).unwrap_or(i64::MAX));
+                    seqs.push(signed(chunk.seq));
                     streams.push(chunk.stream.as_str());
                     texts.push(chunk.text);
                 }
-                let rows: Vec<CancelRow> = statement(APPEND)
+                let rows: Vec<Claimed> = statement(APPEND)
                     .bind::<Text, _>(claim.execution.as_str())
                     .bind::<Integer, _>(claim.attempt)
                     .bind::<Text, _>(claim.worker.as_str())
@@ -80,117 +85,87 @@ impl Store {
                 })
             })
             .await?;
-        self.news.publish(Notification::Changed(execution));
-        Ok(verdict)
+        self.notifier.publish(Notification::Changed(execution));
+        Ok(reply)
     }
 
-    /// Ends several runs in one transaction; the answers are in the order of the claims.
+    /// Stores several results in one transaction. The replies are in the order of the claims.
     pub async fn finish(
         &self,
-        ended: Vec<(Claim, std::sync::Arc<ExecutionRecord>)>,
+        results: Vec<(Claim, Arc<ExecutionRecord>)>,
     ) -> Result<Vec<FinishReply>, StoreError> {
-        let ends = ended.clone();
-        let recorded: Vec<FinishReply> = self
+        let ended = results.clone();
+        let replies: Vec<FinishReply> = self
             .run(move |conn| {
-                if let [(claim, conclusion)] = ended.as_slice()
-                    && conclusion.outputs.is_empty()
-                    && conclusion.outputs_left_out.is_empty()
+                if let [(claim, record)] = results.as_slice()
+                    && record.outputs.is_empty()
+                    && record.outputs_left_out.is_empty()
                 {
-                    return Ok(vec![finish_one(conn, claim, conclusion)?]);
+                    return Ok(vec![store_record(conn, claim, record)?]);
                 }
                 conn.transaction(|conn| {
-                    ended
-                        .iter()
-                        .map(|(claim, conclusion)| finish_with_outputs(conn, claim, conclusion))
-                        .collect()
+                    results.iter().map(|(claim, record)| store_with_outputs(conn, claim, record)).collect()
                 })
             })
             .await?;
-        for ((claim, end), _) in ends.iter().zip(&recorded).filter(|(_, r)| **r == FinishReply::Stored) {
-            self.news.publish(Notification::Ended(claim.execution.clone()));
-            count(end);
+        for ((claim, record), _) in ended.iter().zip(&replies).filter(|(_, r)| **r == FinishReply::Stored) {
+            self.notifier.publish(Notification::Ended(claim.execution.clone()));
+            let kind = record.outcome.failure_kind().map_or("", |kind| kind.as_str());
+            METRICS.runs.add(&[record.outcome.status().as_str(), kind], 1);
+            metrics::phase("environment", record.phases.environment);
+            metrics::phase("sandbox", record.phases.sandbox);
+            metrics::phase("script", record.phases.script);
+            METRICS.output_bytes.add(&["stdout"], record.stdout.total);
+            METRICS.output_bytes.add(&["stderr"], record.stderr.total);
         }
-        Ok(recorded)
+        Ok(replies)
     }
 }
 
-fn finish_with_outputs(
+fn store_with_outputs(
     conn: &mut PgConnection,
     claim: &Claim,
-    conclusion: &ExecutionRecord,
+    record: &ExecutionRecord,
 ) -> Result<FinishReply, StoreError> {
-    let recorded = finish_one(conn, claim, conclusion)?;
-    if recorded == FinishReply::Stored && !conclusion.outputs.is_empty() {
-        let files = conclusion.outputs.iter().map(|f| (Role::Output, f.name.as_str(), f.content.as_slice()));
-        FileRows::new(files).insert(conn, &claim.execution)?;
+    let reply = store_record(conn, claim, record)?;
+    if reply == FinishReply::Stored && !record.outputs.is_empty() {
+        let outputs = record.outputs.iter().map(|file| (file.name.as_str(), file.content.as_slice()));
+        files::insert_outputs(conn, &claim.execution, outputs)?;
     }
-    if recorded == FinishReply::Stored && !conclusion.outputs_left_out.is_empty() {
-        statement(LEFT_OUT)
-            .bind::<Text, _>(claim.execution.as_str())
-            .bind::<Jsonb, _>(serde_json::json!(conclusion.outputs_left_out))
+    if reply == FinishReply::Stored && !record.outputs_left_out.is_empty() {
+        diesel::update(executions::table.find(claim.execution.as_str()))
+            .set(executions::outputs_left_out.eq(serde_json::json!(record.outputs_left_out)))
             .execute(conn)?;
     }
-    Ok(recorded)
+    Ok(reply)
 }
 
-fn finish_one(
+fn store_record(
     conn: &mut PgConnection,
     claim: &Claim,
-    end: &ExecutionRecord,
+    record: &ExecutionRecord,
 ) -> Result<FinishReply, StoreError> {
-    let rows: Vec<IdRow> = statement(FINISH)
+    let stored = statement(FINISH)
         .bind::<Text, _>(claim.execution.as_str())
         .bind::<Integer, _>(claim.attempt)
         .bind::<Text, _>(claim.worker.as_str())
-        .bind::<Text, _>(end.outcome.status().as_str())
-        .bind::<Nullable<Integer>, _>(end.exit_code)
-        .bind::<Nullable<Text>, _>(end.outcome.failure_kind().map(|kind| kind.as_str()))
-        .bind::<Nullable<Text>, _>(end.outcome.error())
-        .bind::<Text, _>(&end.stdout.text)
-        .bind::<Text, _>(&end.stderr.text)
-        .bind::<Text, _>(&end.install.text)
-        .bind::<BigInt, _>(signed(end.stdout.total))
-        .bind::<BigInt, _>(signed(end.stderr.total))
-        .bind::<Bool, _>(end.output_truncated())
-        .bind::<Nullable<BigInt>, _>(end.usage.map(|usage| signed(usage.cpu_ms)))
-        .bind::<Nullable<BigInt>, _>(end.usage.map(|usage| signed(usage.peak_memory_bytes)))
-        .bind::<Nullable<BigInt>, _>(end.phases.environment.map(millis))
-        .bind::<Nullable<BigInt>, _>(end.phases.sandbox.map(millis))
-        .bind::<Nullable<BigInt>, _>(end.phases.script.map(millis))
-        .bind::<Nullable<Text>, _>(end.image.as_deref())
-        .bind::<Nullable<Jsonb>, _>(progress::cuts(end))
-        .load(conn)?;
-    Ok(if rows.is_empty() { FinishReply::ClaimLost } else { FinishReply::Stored })
-}
-
-/// For the metrics.
-fn count(end: &ExecutionRecord) {
-    let kind = end.outcome.failure_kind().map_or("", |kind| kind.as_str());
-    METRICS.runs.add(&[end.outcome.status().as_str(), kind], 1);
-    metrics::phase("environment", end.phases.environment);
-    metrics::phase("sandbox", end.phases.sandbox);
-    metrics::phase("script", end.phases.script);
-    METRICS.output_bytes.add(&["stdout"], end.stdout.total);
-    METRICS.output_bytes.add(&["stderr"], end.stderr.total);
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-#[derive(diesel::QueryableByName)]
-struct CancelRow {
-    #[diesel(sql_type = Bool)]
-    cancel_requested: bool,
-}
-
-#[derive(diesel::QueryableByName)]
-struct IdRow {
-    #[diesel(sql_type = Text)]
-    #[allow(dead_code, reason = "that there is a row is the answer")]
-    id: String,
+        .bind::<Text, _>(record.outcome.status().as_str())
+        .bind::<Nullable<Integer>, _>(record.exit_code)
+        .bind::<Nullable<Text>, _>(record.outcome.failure_kind().map(|kind| kind.as_str()))
+        .bind::<Nullable<Text>, _>(record.outcome.error())
+        .bind::<Text, _>(&record.stdout.text)
+        .bind::<Text, _>(&record.stderr.text)
+        .bind::<Text, _>(&record.install.text)
+        .bind::<BigInt, _>(signed(record.stdout.total))
+        .bind::<BigInt, _>(signed(record.stderr.total))
+        .bind::<Bool, _>(record.output_truncated())
+        .bind::<Nullable<BigInt>, _>(record.usage.map(|usage| signed(usage.cpu_ms)))
+        .bind::<Nullable<BigInt>, _>(record.usage.map(|usage| signed(usage.peak_memory_bytes)))
+        .bind::<Nullable<BigInt>, _>(record.phases.environment.map(millis))
+        .bind::<Nullable<BigInt>, _>(record.phases.sandbox.map(millis))
+        .bind::<Nullable<BigInt>, _>(record.phases.script.map(millis))
+        .bind::<Nullable<Text>, _>(record.image.as_deref())
+        .bind::<Nullable<Jsonb>, _>(progress::cuts(record))
+        .execute(conn)?;
+    Ok(if stored == 0 { FinishReply::ClaimLost } else { FinishReply::Stored })
 }

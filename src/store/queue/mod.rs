@@ -4,5 +4,22 @@ pub(crate) mod cancel;
 pub(crate) mod claim;
 pub(crate) mod finish;
 pub(crate) mod release;
-pub(crate) mod rows;
 pub(crate) mod submit;
+
+use crate::execution::Claim;
+use crate::store::schema::executions;
+use diesel::prelude::*;
+
+/// The row of a claim, while the claim is valid. The attempt is the fencing token: a worker that comes back late matches
+/// nothing.
+#[diesel::dsl::auto_type]
+pub(crate) fn claimed_row<'a>(claim: &'a Claim) -> _ {
+    let id: &'a str = claim.execution.as_str();
+    let worker: &'a str = claim.worker.as_str();
+    let attempt: i32 = claim.attempt;
+    executions::table
+        .filter(executions::id.eq(id))
+        .filter(executions::attempt.eq(attempt))
+        .filter(executions::worker_id.eq(worker))
+        .filter(executions::status.eq("running"))
+}

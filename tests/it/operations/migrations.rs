@@ -1,8 +1,10 @@
-//! The schema grows and shrinks without losing what is in it.
+//! Migrations keep the rows, and `schema.rs` matches a migrated database.
 
+use std::collections::BTreeMap;
 use std::process::{Command, Output};
 
 use diesel::connection::SimpleConnection;
+use diesel::{QueryableByName, RunQueryDsl, sql_query, sql_types};
 
 use crate::support::Database;
 
@@ -18,6 +20,71 @@ fn ok(database: &Database, what: &str) -> String {
     let output = migrate(database, what);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Table and column, and the type that diesel has for it.
+type Columns = BTreeMap<(String, String), String>;
+
+fn columns_of_the_schema() -> Columns {
+    let mut columns = Columns::new();
+    let mut table = String::new();
+    for line in include_str!("../../../src/store/schema.rs").lines().map(str::trim) {
+        if let Some((name, _)) = line.split_once(" (").filter(|_| line.ends_with(" {")) {
+            table = name.to_owned();
+        } else if let Some((column, kind)) = line.trim_end_matches(',').split_once(" -> ")
+            && !line.contains("joinable")
+        {
+            columns.insert((table.clone(), column.to_owned()), kind.to_owned());
+        }
+    }
+    columns
+}
+
+fn columns_of(database: &Database) -> Columns {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = sql_types::Text)]
+        table_name: String,
+        #[diesel(sql_type = sql_types::Text)]
+        column_name: String,
+        #[diesel(sql_type = sql_types::Text)]
+        type_name: String,
+        #[diesel(sql_type = sql_types::Bool)]
+        is_nullable: bool,
+    }
+    let query = "SELECT table_name::text, column_name::text, udt_name::text AS type_name,
+                     is_nullable = 'YES' AS is_nullable
+                 FROM information_schema.columns
+                 WHERE table_schema = 'public' AND table_name <> '__diesel_schema_migrations'";
+    let rows: Vec<Row> = sql_query(query).load(&mut database.connect()).unwrap();
+    let column = |row: Row| {
+        let kind = match row.type_name.as_str() {
+            "text" => "Text",
+            "bool" => "Bool",
+            "int2" => "SmallInt",
+            "int4" => "Integer",
+            "int8" => "BigInt",
+            "bytea" => "Binary",
+            "jsonb" => "Jsonb",
+            "timestamptz" => "Timestamptz",
+            "uuid" => "Uuid",
+            "_text" => "Array<Text>",
+            other => panic!("{}.{} has type {other}", row.table_name, row.column_name),
+        };
+        let kind = if row.is_nullable { format!("Nullable<{kind}>") } else { kind.to_owned() };
+        ((row.table_name, row.column_name), kind)
+    };
+    rows.into_iter().map(column).collect()
+}
+
+#[test]
+fn the_schema_declares_every_table_and_column_of_a_migrated_database() {
+    let database = Database::new();
+    ok(&database, "up");
+    let declared = columns_of_the_schema();
+    let tables: std::collections::BTreeSet<_> = declared.keys().map(|(table, _)| table).collect();
+    assert_eq!(tables.len(), 10, "{tables:?}");
+    assert_eq!(declared, columns_of(&database));
 }
 
 #[test]
@@ -41,7 +108,7 @@ fn up_and_down_and_up_keep_the_rows() {
     }
     assert_eq!(database.text("SELECT status FROM executions"), "completed");
     ok(&database, "up");
-    // The column came back empty: its step was taken back with its data.
+    // Reverting its migration dropped the column with its data.
     assert_eq!(database.text("SELECT status || stdout FROM executions"), "completed");
 
     for _ in 0..steps {
@@ -54,7 +121,7 @@ fn up_and_down_and_up_keep_the_rows() {
 }
 
 #[test]
-fn going_back_behind_labels_ends_what_waits_for_them_with_words() {
+fn reverting_labels_fails_the_executions_that_wait_for_them() {
     let database = Database::new();
     ok(&database, "up");
     let row = |id: &str, on: &str| {
@@ -76,7 +143,7 @@ fn going_back_behind_labels_ends_what_waits_for_them_with_words() {
 }
 
 #[test]
-fn two_migrations_at_once_take_turns() {
+fn concurrent_migrations_are_applied_once() {
     let database = Database::new();
     let outputs: Vec<String> = std::thread::scope(|scope| {
         let both = [(); 2].map(|()| scope.spawn(|| ok(&database, "up")));
@@ -87,7 +154,7 @@ fn two_migrations_at_once_take_turns() {
 }
 
 #[test]
-fn a_newer_schema_is_refused_with_words() {
+fn a_newer_schema_is_refused() {
     let database = Database::new();
     ok(&database, "up");
     database
@@ -102,7 +169,7 @@ fn a_newer_schema_is_refused_with_words() {
 }
 
 #[test]
-fn the_database_refuses_states_that_cannot_be() {
+fn the_database_refuses_impossible_rows() {
     let database = Database::new();
     ok(&database, "up");
     let row = |columns: &str, values: &str| {
