@@ -5,7 +5,7 @@
 //! `docs/decisions/0002-connections.md`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
@@ -39,6 +39,7 @@ pub(crate) struct Pool {
     url: String,
     connections: r2d2::Pool<Manager>,
     permits: Arc<Semaphore>,
+    permit_count: Arc<AtomicUsize>,
     /// The thread in which r2d2 connects, shared by all pools of a store.
     background: Arc<ScheduledThreadPool>,
 }
@@ -54,6 +55,7 @@ impl Pool {
     fn with_background(url: String, permits: usize, background: Arc<ScheduledThreadPool>) -> Self {
         // Twice the permits: a thread that hangs in libpq keeps its connection, and the next call needs another one.
         let max_size = u32::try_from(2 * permits).unwrap_or(u32::MAX).max(1);
+        let permit_count = Arc::new(AtomicUsize::new(permits));
         let connections = r2d2::Pool::builder()
             .max_size(max_size)
             .min_idle(Some(0))
@@ -64,13 +66,19 @@ impl Pool {
             .thread_pool(Arc::clone(&background))
             // A failure to connect reaches the log through the call that needed the connection.
             .error_handler(Box::new(NopErrorHandler))
-            .build_unchecked(Manager { url: url.clone(), generation: AtomicU64::new(0) });
-        Self { url, connections, permits: Arc::new(Semaphore::new(permits)), background }
+            .build_unchecked(Manager {
+                url: url.clone(),
+                generation: AtomicU64::new(0),
+                permits: Arc::clone(&permit_count),
+                open: Arc::new(()),
+            });
+        Self { url, connections, permits: Arc::new(Semaphore::new(permits)), permit_count, background }
     }
 
     /// Moves `permits` of this pool to a new one.
     pub fn split(&self, permits: usize) -> Self {
         self.permits.forget_permits(permits);
+        self.permit_count.fetch_sub(permits, Ordering::SeqCst);
         Self::with_background(self.url.clone(), permits, Arc::clone(&self.background))
     }
 
@@ -109,6 +117,9 @@ struct Manager {
     url: String,
     /// Incremented when a connection breaks. Connections of earlier generations are discarded on checkout.
     generation: AtomicU64,
+    permits: Arc<AtomicUsize>,
+    /// Each connection holds a reference, which counts the open ones.
+    open: Arc<()>,
 }
 
 struct PooledConnection {
@@ -116,6 +127,7 @@ struct PooledConnection {
     generation: u64,
     is_configured: bool,
     is_broken: bool,
+    _open: Arc<()>,
 }
 
 impl PooledConnection {
@@ -137,7 +149,8 @@ impl ManageConnection for Manager {
         // Read first: a failure while this one connects may be its failure as well.
         let generation = self.generation.load(Ordering::SeqCst);
         let connection = PgConnection::establish(&self.url)?;
-        Ok(PooledConnection { connection, generation, is_configured: false, is_broken: false })
+        let _open = Arc::clone(&self.open);
+        Ok(PooledConnection { connection, generation, is_configured: false, is_broken: false, _open })
     }
 
     fn is_valid(&self, pooled: &mut PooledConnection) -> Result<(), ConnectionError> {
@@ -150,11 +163,13 @@ impl ManageConnection for Manager {
     fn has_broken(&self, pooled: &mut PooledConnection) -> bool {
         if pooled.is_broken {
             // Once per failure: connections that break later for the same reason must not discard the new ones.
-            let next = pooled.generation + 1;
-            let _ =
-                self.generation.compare_exchange(pooled.generation, next, Ordering::SeqCst, Ordering::SeqCst);
+            let (known, next) = (pooled.generation, pooled.generation + 1);
+            let _ = self.generation.compare_exchange(known, next, Ordering::SeqCst, Ordering::SeqCst);
         }
-        pooled.is_broken
+        // More are open than there are permits after others have hung, or after an outage: r2d2 keeps trying to connect
+        // for each call that has given up.
+        let is_surplus = Arc::strong_count(&self.open) - 1 > self.permits.load(Ordering::SeqCst);
+        pooled.is_broken || is_surplus
     }
 }
 

@@ -85,6 +85,8 @@ fn the_schema_declares_every_table_and_column_of_a_migrated_database() {
     let tables: std::collections::BTreeSet<_> = declared.keys().map(|(table, _)| table).collect();
     assert_eq!(tables.len(), 10, "{tables:?}");
     assert_eq!(declared, columns_of(&database));
+    database.execute("ALTER TABLE workers RENAME COLUMN slots TO places");
+    assert_ne!(declared, columns_of(&database));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Postgres over TLS, with a certificate of the test's own: `sslmode=verify-full` means what it says.
+//! Postgres over TLS with the test's own certificates: `sslmode=verify-full` verifies them.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::{DaemonBuilder, free_port};
 
-/// A Postgres that takes TCP connections by TLS alone; stopped when it is dropped.
+/// A Postgres that accepts TCP connections only with TLS. Dropping it stops it.
 struct TlsPostgres {
     folder: tempfile::TempDir,
     port: u16,
@@ -30,7 +30,7 @@ impl TlsPostgres {
         server
     }
 
-    /// A certificate authority, and a server's certificate for `localhost` by it; and one authority more.
+    /// A certificate authority with a server certificate for `localhost`, and an unrelated authority.
     fn make_certificates(&self) {
         let shell = "
             for name in ca other; do
@@ -45,7 +45,7 @@ impl TlsPostgres {
         run(Command::new("sh").args(["-ec", shell]).current_dir(self.folder.path()));
     }
 
-    /// Postgres does not run as root.
+    /// Postgres refuses to run as root.
     fn as_postgres(&self, script: &str) {
         let script = format!("PATH=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1):$PATH\n{script}");
         let mut command = match is_root() {
@@ -86,7 +86,7 @@ fn is_root() -> bool {
 
 fn run(command: &mut Command) {
     let log = tempfile::tempfile().unwrap();
-    // A server that goes on would hold a pipe open.
+    // To a file, because the server that pg_ctl starts would hold a pipe open.
     let status = command.stdout(log.try_clone().unwrap()).stderr(log.try_clone().unwrap()).status().unwrap();
     if !status.success() {
         use std::io::{Read, Seek};
@@ -98,7 +98,7 @@ fn run(command: &mut Command) {
 }
 
 #[test]
-fn the_daemon_reaches_postgres_by_tls_and_believes_only_the_right_certificate() {
+fn the_daemon_connects_with_tls_and_accepts_only_the_right_certificate() {
     let server = TlsPostgres::start();
     let status = |url: &str| {
         let output = DaemonBuilder::new()
@@ -110,7 +110,7 @@ fn the_daemon_reaches_postgres_by_tls_and_believes_only_the_right_certificate() 
     };
     let (fine, said) = status(&server.url("localhost", "verify-full", &server.file("ca.crt")));
     assert!(fine, "{said}");
-    // Signed by nobody that is trusted; for another name; and without TLS, which this server does not take.
+    // Signed by an unknown authority; for another name; and without TLS, which this server refuses.
     let (fine, said) = status(&server.url("localhost", "verify-full", &server.file("other.crt")));
     assert!(!fine && said.contains("certificate verify failed"), "{said}");
     let (fine, said) = status(&server.url("127.0.0.1", "verify-full", &server.file("ca.crt")));
@@ -118,7 +118,7 @@ fn the_daemon_reaches_postgres_by_tls_and_believes_only_the_right_certificate() 
     let (fine, said) = status(&server.url("localhost", "disable", &server.file("ca.crt")));
     assert!(!fine && said.contains("pg_hba.conf"), "{said}");
 
-    // And a whole run over it.
+    // An execution over TLS.
     let url = server.url("localhost", "verify-full", &server.file("ca.crt"));
     let daemon = DaemonBuilder::new().with("RGRID_DATABASE__URL", &url).slots(1).start();
     assert_eq!(daemon.http().wait(&daemon.http().submit("print('by TLS')"))["stdout"], "by TLS\n");

@@ -33,7 +33,7 @@ fn two_daemons_run_forty_submissions_once_each() {
 }
 
 #[test]
-fn a_worker_that_is_gone_for_good_is_rescued_by_another() {
+fn another_worker_rescues_the_execution_of_a_lost_one() {
     let database = Database::new();
     let lease = |builder: DaemonBuilder| builder.with("RGRID_WORKER__LEASE", "2s").slots(1);
     let first = lease(DaemonBuilder::plain(&database)).with("RGRID_WORKER__NAME", "one").start();
@@ -52,7 +52,7 @@ fn a_worker_that_is_gone_for_good_is_rescued_by_another() {
 }
 
 #[test]
-fn without_attempts_left_a_lost_run_ends_as_lost() {
+fn without_attempts_left_a_lost_execution_fails_as_lost() {
     let database = Database::new();
     let lease = |builder: DaemonBuilder| builder.with("RGRID_WORKER__LEASE", "2s").slots(1);
     let first = lease(DaemonBuilder::plain(&database)).start();

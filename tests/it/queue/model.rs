@@ -1,5 +1,5 @@
-//! The state machine under random interleavings: two workers that claim, finish, come back late,
-//! crash; leases that run out; cancels. Checked against the real statements in a real Postgres.
+//! A property test of the queue's statements on a real Postgres: random interleavings of two workers that claim, finish,
+//! come back late and crash, of leases that run out, and of cancellations.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,21 +22,21 @@ const MAX_ATTEMPTS: u32 = 2;
 enum Step {
     Submit,
     Claim(usize),
-    /// The claim is made, but its answer gets lost.
+    /// The reply to the claim gets lost.
     LostClaim(usize),
-    /// The worker gives back what it does not know of.
+    /// The worker releases the claims that it does not know.
     Disown(usize),
-    /// The worker takes over what the other one, gone for certain, runs.
+    /// The worker takes over a claim of the other one, which is certainly gone.
     Adopt(usize),
-    /// It is known to be gone for certain: its leases end.
+    /// The worker is certainly gone, so its leases end.
     Bury(usize),
     Heartbeat(usize),
     Append(usize),
     Finish(usize),
     Release(usize, bool),
-    /// The worker forgets its claims without a word.
+    /// The worker loses its claims silently.
     Crash(usize),
-    /// All leases run out at once.
+    /// All leases run out.
     Expire,
     Rescue,
     Cancel,
@@ -66,7 +66,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the test knows: who believes to own what, and which result was told to be stored.
+/// The claims that each worker believes to own, and the results that were acknowledged.
 struct World {
     store: Store,
     database: Database,
@@ -145,7 +145,7 @@ impl World {
             Step::Rescue => drop(self.store.rescue(Duration::ZERO).await.unwrap()),
             Step::Cancel => {
                 if let Some(id) = self.submitted.last() {
-                    // What has ended can't be cancelled: that is an answer too.
+                    // An execution that has ended cannot be cancelled.
                     let _ = self.store.cancel(id).await;
                 }
             }
@@ -168,7 +168,7 @@ impl World {
             script,
             args: Vec::new(),
             env: EnvVars::default(),
-            // The database refuses any end that leaves them.
+            // The database refuses to end an execution without deleting them.
             secrets: EnvVars([("TOKEN".to_owned(), "canary".to_owned())].into()),
             requirements: None,
             inputs: Vec::new(),
@@ -184,7 +184,7 @@ impl World {
         self.submitted.push(id);
     }
 
-    /// Each result is a different text, so that the one that counts can be recognised.
+    /// Each result has a different text, which identifies it.
     async fn finish(&mut self, who: usize) {
         let Some(claim) = self.believed[who].pop() else { return };
         self.written += 1;
@@ -197,21 +197,21 @@ impl World {
         }
     }
 
-    /// The other one is gone: it does not act any more under its name, and its claims change hands with their attempt.
+    /// The claims of the other worker change hands and keep their attempt.
     async fn adopt(&mut self, who: usize) {
         let Some(abandoned) = self.believed[1 - who].pop() else { return };
         let adopted = self.store.adopt(&abandoned, &self.workers[who], "w", LEASE).await.unwrap();
         if let Some((claimed, _)) = adopted {
             assert_eq!(claimed.claim.attempt, abandoned.attempt);
             self.believed[who].push(claimed.claim);
-            // Whoever was declared gone by mistake comes back late, and changes nothing.
+            // A worker that was declared gone by mistake comes back late and changes nothing.
             let late = Arc::new(ExecutionRecord::failed(FailureKind::Exit, "late"));
             let recorded = self.store.finish(vec![(abandoned, late)]).await.unwrap();
             assert_eq!(recorded, [FinishReply::ClaimLost]);
         }
     }
 
-    /// Nothing that waits was submitted before what was claimed, whatever was given back or rescued in between.
+    /// No execution that is still queued was submitted before a claimed one, even after releases and rescues.
     fn check_order(&self, claimed: &[Claimed]) {
         for one in claimed {
             let overtaken = format!(
@@ -223,7 +223,7 @@ impl World {
         }
     }
 
-    /// What was told to be stored stands; attempts keep to the rule; nothing final has chunks.
+    /// Acknowledged results stay, attempts stay within their limit, and ended executions have no chunks.
     async fn check(&self) {
         for (id, text) in &self.stored {
             let execution = self.store.execution(id).await.unwrap();
@@ -238,10 +238,10 @@ impl World {
         assert_eq!(self.database.number(left), 0, "chunks of an attempt that is over");
     }
 
-    /// However it went, in the end everything that was accepted is answered.
+    /// Every accepted execution ends.
     async fn settle(&mut self) {
         self.believed = [Vec::new(), Vec::new()];
-        // All workers are gone; whatever they own comes back by its lease.
+        // All workers are gone, so their claims are rescued.
         for _ in 0..=2 * MAX_ATTEMPTS {
             self.take(Step::Expire).await;
             self.take(Step::Rescue).await;

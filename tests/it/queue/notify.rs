@@ -1,4 +1,4 @@
-//! What one process does, the others learn at once; and when they are not told, they find out by looking.
+//! Processes notify each other, and poll in case a notification is lost.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::{Daemon, DaemonBuilder, Database, wait_until};
 
-/// An API and a worker that looks by itself every `poll` only.
+/// An API, and a worker that polls every `poll`.
 fn api_and_worker(database: &Database, poll: &str) -> (Daemon, Daemon) {
     let worker =
         DaemonBuilder::plain(database).role("worker").with("RGRID_WORKER__POLL_INTERVAL", poll).slots(1);
@@ -21,7 +21,7 @@ fn listeners(database: &Database) -> i64 {
 }
 
 #[test]
-fn a_submission_a_cancel_and_an_end_are_told_to_other_processes() {
+fn other_processes_are_notified_of_a_submission_a_cancellation_and_an_end() {
     let database = Database::new();
     let (api, _worker) = api_and_worker(&database, "10m");
     let http = api.http();
@@ -42,7 +42,7 @@ fn a_submission_a_cancel_and_an_end_are_told_to_other_processes() {
 }
 
 #[test]
-fn without_a_listener_the_poll_finds_the_row_and_a_new_listener_is_there_soon() {
+fn without_a_listener_the_poll_finds_the_row_and_the_listener_reconnects() {
     let database = Database::new();
     let (api, _worker) = api_and_worker(&database, "500ms");
     wait_until("both listen", Duration::from_secs(10), || (listeners(&database) == 2).then_some(()));

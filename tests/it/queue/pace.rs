@@ -1,4 +1,4 @@
-//! The Postgres side alone, beside `pgbench` with the same statements, in turns within one run.
+//! The throughput of the queue's statements, compared with `pgbench` running the same ones, in alternation.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -12,10 +12,9 @@ use crate::support::Database;
 
 const CLIENTS: usize = 8;
 const ROUNDS: usize = 3;
-/// A build that is not optimised only has to show that nothing is slow by design.
+/// Short in a debug build, which only has to notice a statement that is slow by design.
 const ROUND: Duration = Duration::from_secs(if cfg!(debug_assertions) { 1 } else { 3 });
-/// A build without optimisation is half as fast, and runs beside other tests; it is there to notice when something
-/// gets much slower.
+/// A debug build is half as fast and runs beside other tests, so it only notices a large regression.
 const AT_LEAST: f64 = if cfg!(debug_assertions) { 0.1 } else { 0.5 };
 
 #[test]
@@ -40,7 +39,7 @@ fn claims_and_finishes_keep_up_with_pgbench_and_the_same_statements() {
 }
 
 fn fill(database: &Database) {
-    // More than a round takes.
+    // More than one round claims.
     let rows = 10_000 * ROUND.as_secs();
     database.execute(&format!(
         "TRUNCATE executions CASCADE;
@@ -53,7 +52,7 @@ fn fill(database: &Database) {
     ));
 }
 
-/// Runs per second.
+/// Executions per second.
 async fn rgrid(store: &Store) -> f64 {
     let (worker, done, begun) = (WorkerId::generate(), AtomicUsize::new(0), Instant::now());
     let anything = LabelSets::of(&Default::default());
@@ -69,9 +68,9 @@ async fn rgrid(store: &Store) -> f64 {
     done.into_inner() as f64 / begun.elapsed().as_secs_f64()
 }
 
-/// The same with Postgres' own measure, its statements prepared.
+/// The same with pgbench and prepared statements.
 fn pgbench(database: &Database) -> f64 {
-    // The claim's answer becomes variables, each with the prefix.
+    // `\gset c_` stores the columns of the claim in variables with this prefix.
     let claim = with(statements::CLAIM, &["1", "'w'::text", "'pace'::text", "60000", "'{}'::jsonb"]);
     let finish = with(
         statements::FINISH,
@@ -123,7 +122,7 @@ fn pgbench(database: &Database) -> f64 {
     rate.unwrap_or_else(|| panic!("pgbench: {said}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// The statement with values in place of its parameters, the last ones first: `$1` begins `$10` too.
+/// The statement with values in place of its parameters, the last ones first, because `$10` starts with `$1`.
 fn with(statement: &str, values: &[&str]) -> String {
     values.iter().enumerate().rev().fold(statement.to_owned(), |statement, (at, value)| {
         statement.replace(&format!("${}", at + 1), value)

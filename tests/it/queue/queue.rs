@@ -1,4 +1,4 @@
-//! Who goes first, and where: priorities, turns between keys, labels of workers.
+//! The order of the queue: priorities, turns between keys, labels of workers.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -13,7 +13,7 @@ use crate::support::{DaemonBuilder, Database};
 
 const LEASE: Duration = Duration::from_secs(60);
 
-/// The statements alone, on a database of their own.
+/// A store on an empty database, without daemons.
 struct Queue {
     store: Store,
     runtime: tokio::runtime::Runtime,
@@ -22,7 +22,7 @@ struct Queue {
 }
 
 impl Queue {
-    /// With keys called a, b and c.
+    /// With the keys a, b and c.
     fn new() -> Self {
         let database = Database::new();
         let store = Store::new(&database.url(), 2);
@@ -37,7 +37,7 @@ impl Queue {
         Self { store, runtime, worker: WorkerId::generate(), database }
     }
 
-    /// So many of one key, called `exec_KEY` and a number.
+    /// Inserts `count` executions of one key, named `exec_KEY` and a number.
     fn submit(&self, key: &str, count: u32) {
         self.submit_as(key, count, 0, &json!({}));
     }
@@ -45,7 +45,7 @@ impl Queue {
     fn submit_as(&self, key: &str, count: u32, priority: i32, on: &Value) {
         let first = self.database.number("SELECT count(*) FROM executions");
         let last = first + i64::from(count) - 1;
-        // A transaction each, as they come in: what comes in at the same moment has no order.
+        // One transaction each, because executions of one transaction have no order.
         self.database.execute(&format!(
             "DO $$ BEGIN FOR n IN {first}..{last} LOOP
                 INSERT INTO executions (id, created_at, runtime, script_name, timeout_ms, memory_bytes, cpus_milli,
@@ -57,7 +57,7 @@ impl Queue {
         ));
     }
 
-    /// Claims up to so many, as a worker with as many free slots does; returns them in the order of their claims.
+    /// Claims up to `count`, and returns them in the order of the claims.
     fn claim(&self, labels: &[(&str, &str)], count: usize) -> Vec<Claim> {
         let labels: BTreeMap<String, String> =
             labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -76,7 +76,7 @@ impl Queue {
         claims
     }
 
-    /// One after another until there is nothing left.
+    /// Claims one at a time until the queue is empty.
     fn claim_all(&self) -> Vec<Claim> {
         std::iter::from_fn(|| self.claim(&[], 1).pop()).collect()
     }
@@ -90,7 +90,7 @@ fn id_of(key: &str) -> String {
     format!("00000000000{key}")
 }
 
-/// The letters of their keys.
+/// The keys of the claims, in order.
 fn keys(claims: &[Claim]) -> String {
     claims.iter().map(|claim| claim.execution.as_str().chars().nth(5).unwrap()).collect()
 }
@@ -101,7 +101,7 @@ fn of(claims: &[Claim], key: char) -> Vec<&ExecutionId> {
 }
 
 #[test]
-fn a_key_with_thousands_waiting_does_not_keep_another_one_waiting() {
+fn a_key_with_thousands_of_executions_does_not_delay_another_key() {
     let queue = Queue::new();
     queue.submit("a", 5000);
     assert_eq!(keys(&queue.claim(&[], 100)), "a".repeat(100));
@@ -111,7 +111,7 @@ fn a_key_with_thousands_waiting_does_not_keep_another_one_waiting() {
 }
 
 #[test]
-fn keys_that_have_much_to_do_take_turns() {
+fn busy_keys_take_turns() {
     let queue = Queue::new();
     queue.submit("a", 300);
     queue.submit("b", 200);
@@ -127,7 +127,7 @@ fn keys_that_have_much_to_do_take_turns() {
 }
 
 #[test]
-fn within_a_key_claims_stay_in_the_order_of_their_submission() {
+fn executions_of_a_key_are_claimed_in_the_order_of_submission() {
     let queue = Queue::new();
     let mut claims = Vec::new();
     for key in ["a", "b", "a", "a", "b", "c", "a"] {
@@ -143,7 +143,7 @@ fn within_a_key_claims_stay_in_the_order_of_their_submission() {
 }
 
 #[test]
-fn a_key_is_not_made_to_wait_for_what_it_ran_when_nobody_else_did() {
+fn executions_that_ran_alone_do_not_delay_a_key_later() {
     let queue = Queue::new();
     queue.submit("a", 50);
     assert_eq!(queue.claim_all().len(), 50);
@@ -154,12 +154,12 @@ fn a_key_is_not_made_to_wait_for_what_it_ran_when_nobody_else_did() {
 }
 
 #[test]
-fn what_was_given_back_goes_first_and_lets_nobody_else_past() {
+fn a_released_execution_goes_to_the_head_of_the_queue() {
     let queue = Queue::new();
     queue.submit("a", 40);
     let claims = queue.claim(&[], 20);
     queue.release(&claims[3]);
-    // It is in no round, so this key does not get the rounds that were before.
+    // It is in no round, so it does not move the rounds of its key.
     queue.submit("b", 10);
     let next = queue.claim_all();
     assert_eq!(next[0].execution, claims[3].execution);
@@ -167,7 +167,7 @@ fn what_was_given_back_goes_first_and_lets_nobody_else_past() {
 }
 
 #[test]
-fn whoever_gives_back_what_is_no_longer_its_takes_nothing_of_the_next_attempt() {
+fn releasing_a_lost_claim_does_not_affect_the_next_attempt() {
     let queue = Queue::new();
     queue.submit("a", 1);
     let lost = queue.claim_all().remove(0);
@@ -184,7 +184,7 @@ fn whoever_gives_back_what_is_no_longer_its_takes_nothing_of_the_next_attempt() 
 }
 
 #[test]
-fn what_is_more_urgent_begins_first_whosever_it_is() {
+fn higher_priorities_go_first_across_keys() {
     let queue = Queue::new();
     queue.submit_as("a", 2, -5, &json!({}));
     queue.submit("b", 2);
@@ -194,7 +194,7 @@ fn what_is_more_urgent_begins_first_whosever_it_is() {
 }
 
 #[test]
-fn a_claim_takes_only_what_the_workers_labels_contain() {
+fn a_worker_claims_only_executions_whose_labels_it_has() {
     let queue = Queue::new();
     queue.submit_as("a", 2, 0, &json!({ "gpu": "true" }));
     queue.submit_as("b", 2, 0, &json!({ "gpu": "true", "zone": "eu" }));
@@ -207,7 +207,7 @@ fn a_claim_takes_only_what_the_workers_labels_contain() {
 }
 
 #[test]
-fn a_worker_with_labels_takes_from_all_queues_by_the_same_order() {
+fn a_worker_with_labels_claims_across_label_sets_in_queue_order() {
     let queue = Queue::new();
     queue.submit_as("a", 3, 1, &json!({ "gpu": "true" }));
     queue.submit_as("b", 3, 2, &json!({}));
@@ -220,7 +220,7 @@ fn a_worker_with_labels_takes_from_all_queues_by_the_same_order() {
     assert_eq!(keys(&queue.claim(&gpu, 10)), "ccc");
 }
 
-/// Pages, not time: those are the same on a busy machine.
+/// Counts pages instead of time, so the load of the machine does not matter.
 #[test]
 fn a_claim_reads_no_more_of_a_full_queue_than_of_an_empty_one() {
     let (small, full) = (Queue::new(), Queue::new());
@@ -231,7 +231,7 @@ fn a_claim_reads_no_more_of_a_full_queue_than_of_an_empty_one() {
          SELECT 'exec_z' || n, 'completed', now(), now(), 0, 1, 'python:3.11', 'a.py', 1, 1, 1, 2
          FROM generate_series(1, 40000) n",
     );
-    // What only other workers may run stands in the way as little as what has ended.
+    // Executions for other workers cost as little as ended ones.
     full.submit_as("b", 5000, 50, &json!({ "gpu": "true" }));
     full.submit("a", 5000);
     full.submit("c", 5000);
@@ -251,7 +251,7 @@ fn pages(queue: &Queue, statement: &str, offer: &str) -> i64 {
         .iter()
         .enumerate()
         .fold(statement.to_owned(), |text, (at, value)| text.replace(&format!("${}", at + 1), value));
-    // A function, so that the plan comes as a value; what it claimed is taken back.
+    // A function, so that the plan is a value; the transaction with the claim is rolled back.
     queue.database.execute(&format!(
         "CREATE OR REPLACE FUNCTION pages() RETURNS bigint LANGUAGE plpgsql AS $f$
          DECLARE plan json; BEGIN
@@ -266,7 +266,7 @@ fn pages(queue: &Queue, statement: &str, offer: &str) -> i64 {
 }
 
 #[test]
-fn what_no_worker_fits_waits_and_says_for_what() {
+fn an_execution_that_no_worker_fits_reports_the_missing_labels() {
     let database = Database::new();
     let daemon = DaemonBuilder::plain(&database).start();
     let (http, cli) = (daemon.http(), daemon.cli());
@@ -285,7 +285,7 @@ fn what_no_worker_fits_waits_and_says_for_what() {
     assert!(cli.ok(&["status", id]).contains("\nWaiting: no worker has gpu=true\n"));
     let why = cli.ok(&["why", id]);
     assert!(why.contains(": no worker has gpu=true; start one with worker.labels"), "{why}");
-    // Whoever waits is told as well, and has no files yet.
+    // A waiting client sees it as well, and there are no files yet.
     let mut waits = cli.command(&["run", "-w", "--on", "gpu=true", "script.py"]);
     let mut waits = waits.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut told = BufReader::new(waits.stderr.take().unwrap()).lines().map(Result::unwrap);
@@ -312,7 +312,7 @@ fn what_no_worker_fits_waits_and_says_for_what() {
 }
 
 #[test]
-fn only_admin_goes_beyond_the_highest_priority_of_the_settings() {
+fn only_admin_keys_may_exceed_the_configured_priority() {
     let database = Database::new();
     let builder = DaemonBuilder::on(&database)
         .role("api")
@@ -336,7 +336,7 @@ fn only_admin_goes_beyond_the_highest_priority_of_the_settings() {
 }
 
 #[test]
-fn labels_are_not_taken_in_while_a_worker_of_before_would_not_look_at_them() {
+fn labels_are_refused_while_a_worker_of_an_older_version_runs() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).role("api").start();
     database.execute("INSERT INTO workers (id, name, slots) VALUES ('worker_old', 'old', 1)");

@@ -1,4 +1,4 @@
-//! A database of its own for each test, on the Postgres that `make test` starts.
+//! A database for each test, on the Postgres that `make test` starts.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +12,7 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 pub struct Database {
     name: String,
-    /// For questions; made with the first, since a new one for each would be most of Postgres' work here.
+    /// For queries, opened by the first one; a connection for each query would be most of the work of Postgres here.
     asking: Mutex<Option<PgConnection>>,
 }
 
@@ -36,12 +36,12 @@ impl Database {
         self.ask(|connection| connection.batch_execute(statement).unwrap());
     }
 
-    /// The one number that the query gives.
+    /// The number that the query returns.
     pub fn number(&self, query: &str) -> i64 {
         self.ask(|connection| number(connection, query))
     }
 
-    /// The one text that the query gives.
+    /// The text that the query returns.
     pub fn text(&self, query: &str) -> String {
         self.ask(|connection| text(connection, query))
     }
@@ -58,7 +58,7 @@ impl Database {
         self.text("SELECT cluster FROM deployment")
     }
 
-    /// What was installed outlives a daemon; but here nobody comes back for it.
+    /// Environments outlive a daemon, but no test uses another one's.
     fn remove_environments(&self) {
         let used = "SELECT count(*) FROM pg_tables WHERE tablename = 'executions'";
         let installed = "SELECT count(*) FROM executions WHERE requirements IS NOT NULL";
@@ -91,7 +91,7 @@ pub(crate) fn text(connection: &mut PgConnection, query: &str) -> String {
 }
 
 impl Database {
-    /// Containers of this deployment; none when it has no schema.
+    /// Containers of this deployment; none if the database has no schema.
     fn containers(&self) -> Vec<String> {
         let deployed = self.number("SELECT count(*) FROM pg_tables WHERE tablename = 'deployment'") > 0;
         if deployed {
@@ -102,7 +102,7 @@ impl Database {
     }
 }
 
-/// A test's database goes after its daemons, so nothing of them may be left then.
+/// A test drops its database after its daemons, so no container may be left.
 impl Drop for Database {
     fn drop(&mut self) {
         let failed = std::thread::panicking();
@@ -129,7 +129,7 @@ fn connect(database: &str) -> PgConnection {
     PgConnection::establish(&url_of(database)).expect("the tests' Postgres does not answer: run `make test`")
 }
 
-/// Executions that ended in the last hour, without running any.
+/// Inserts executions that ended in the last hour.
 pub fn make_up_an_hour(database: &Database) {
     let made_up = "
         INSERT INTO executions (id, status, runtime, script_name, labels, timeout_ms, memory_bytes, cpus_milli, max_attempts,

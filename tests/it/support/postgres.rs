@@ -1,4 +1,4 @@
-//! A Postgres of a test's own, to be restarted, stopped and starved.
+//! A Postgres for a single test, which may restart it, stop it and fill its disk.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,12 +22,12 @@ impl Postgres {
         Self::with_data_on("127.0.0.1", |_| false)
     }
 
-    /// Also for machines that find this host at that address.
+    /// Listens on an address that other machines reach.
     pub fn reachable_at(address: &str) -> Self {
         Self::with_data_on(&format!("127.0.0.1,{address}"), |_| false)
     }
 
-    /// Its tables lie on a tmpfs of that many MiB; its log of changes does not, as on servers that are set up well.
+    /// Its tables are on a tmpfs of that many MiB; its WAL is not, as on well-configured servers.
     pub fn on_a_small_disk(mebibytes: usize) -> Self {
         Self::with_data_on("127.0.0.1", |data| {
             let size = format!("size={mebibytes}m,mode=0777");
@@ -67,12 +67,12 @@ impl Postgres {
         url(self.port, "rgrid")
     }
 
-    /// For those who find this host at that address.
+    /// For a machine that reaches this host at that address.
     pub fn url_at(&self, address: &str) -> String {
         format!("postgres://rgrid@{address}:{}/rgrid", self.port)
     }
 
-    /// The way there through a proxy of its own.
+    /// The URL through a proxy.
     pub fn proxied(&self) -> (Proxy, String) {
         let proxy = Proxy::to(self.port);
         let url = url(proxy.port(), "rgrid");
@@ -95,7 +95,7 @@ impl Postgres {
             .arg(options));
     }
 
-    /// As a crash: nothing is finished, open transactions are gone.
+    /// Like a crash: open transactions are lost.
     pub fn stop_at_once(&self) {
         run(self.owned("pg_ctl").args(["stop", "-w", "-m", "immediate", "-D"]).arg(self.data()));
     }
@@ -109,7 +109,7 @@ impl Postgres {
         self.answers("postgres")
     }
 
-    /// The folder that its tables lie in.
+    /// The folder of its tables.
     pub fn disk(&self) -> PathBuf {
         self.folder.path().join("disk")
     }
@@ -139,7 +139,7 @@ impl Postgres {
         self.disk().join("data")
     }
 
-    /// As the user `postgres` when the tests run as root, which Postgres refuses.
+    /// Runs as the user `postgres`, because Postgres refuses to run as root.
     fn owned(&self, program: &str) -> Command {
         let mut command = Command::new("runuser");
         command.args(["-u", "postgres", "--"]).arg(self.programs.join(program)).current_dir("/");
@@ -173,7 +173,7 @@ fn programs() -> PathBuf {
 
 fn run(command: &mut Command) {
     let file = tempfile::tempfile().unwrap();
-    // A server that goes on behind would hold a pipe open.
+    // To a file, because the server that pg_ctl starts would hold a pipe open.
     let status =
         command.stdout(file.try_clone().unwrap()).stderr(file.try_clone().unwrap()).status().unwrap();
     if !status.success() {
