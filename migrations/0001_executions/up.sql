@@ -1,7 +1,7 @@
--- The queue and what belongs to a submission. Outputs come with the next migration.
+-- The queue and the files of submissions.
 
--- One row: which deployment this database belongs to. Containers carry it as a label, so that two
--- deployments on one Docker host leave each other's sandboxes alone.
+-- One row: the id of the deployment. Containers have it as a label, so that two deployments on one Docker host do not
+-- touch each other's sandboxes.
 CREATE TABLE deployment (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     cluster  uuid NOT NULL DEFAULT gen_random_uuid()
@@ -19,7 +19,7 @@ CREATE TABLE workers (
 );
 
 CREATE TABLE executions (
-    -- Ids are compared byte by byte, so that an index serves look-ups by prefix.
+    -- Compared byte by byte, so that the index serves look-ups by prefix.
     id               text COLLATE "C" PRIMARY KEY CHECK (id LIKE 'exec\_%'),
     status           text NOT NULL DEFAULT 'queued'
                      CHECK (status IN ('queued', 'running', 'completed', 'failed', 'cancelled')),
@@ -34,9 +34,9 @@ CREATE TABLE executions (
     cpus_milli       integer NOT NULL CHECK (cpus_milli > 0),
     network          boolean NOT NULL DEFAULT true,
     max_attempts     integer NOT NULL CHECK (max_attempts > 0),
-    -- The fencing token: one higher at each claim, never used twice.
+    -- The fencing token: incremented by each claim, never reused.
     attempt          integer NOT NULL DEFAULT 0 CHECK (attempt >= 0),
-    -- Attempts that were given back unfinished; they do not count against max_attempts.
+    -- Attempts that were released unfinished; they do not count against max_attempts.
     released         integer NOT NULL DEFAULT 0 CHECK (released >= 0),
     worker_id        text,
     worker_name      text,
@@ -63,11 +63,11 @@ CREATE TABLE executions (
         AND (failure_kind IS NULL) = (execution_error IS NULL))
 );
 
--- What waits, in order; what runs, by lease. Both stay small however many rows have ended.
+-- Queued executions in order, and running ones by lease. Both stay small however many rows have ended.
 CREATE INDEX executions_queue ON executions (created_at, id) WHERE status = 'queued';
 CREATE INDEX executions_leases ON executions (lease_until) WHERE status = 'running';
 
--- Contents of files, each once.
+-- The contents of files, each stored once.
 CREATE TABLE blobs (
     sha256     bytea PRIMARY KEY CHECK (length(sha256) = 32),
     content    bytea NOT NULL,

@@ -1,4 +1,4 @@
--- Asking again with the same key finds the first submission instead of making a second one.
+-- A repeated submission with the same key returns the first one.
 
 ALTER TABLE executions
     ADD COLUMN idempotency_key    text CHECK (length(idempotency_key) BETWEEN 1 AND 255),

@@ -1,4 +1,4 @@
--- Without keys an idempotency key stands for one submission in all: the first one keeps it.
+-- Without API keys an idempotency key is unique: the first submission keeps it.
 UPDATE executions e SET idempotency_key = NULL, idempotency_sha256 = NULL
 WHERE EXISTS (SELECT FROM executions o WHERE o.idempotency_key = e.idempotency_key AND o.id < e.id);
 

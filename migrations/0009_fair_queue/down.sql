@@ -1,4 +1,4 @@
--- What waits for a worker with labels would be run anywhere: it ends instead, with its reason.
+-- Executions that wait for labels would run on any worker, so they fail with a reason.
 UPDATE executions SET status = 'failed', completed_at = clock_timestamp(), secrets = NULL, failure_kind = 'internal',
     execution_error = 'the server went back to a version that knows no labels of workers (it waited for '
         || on_labels::text || '); submit it again'

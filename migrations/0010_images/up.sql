@@ -1,17 +1,16 @@
--- The images that RGrid has pulled itself: what it may remove again. Images that were there before, or that others
--- brought, never stand here.
+-- The images that RGrid has pulled, which it may remove. Other images are never listed here.
 CREATE TABLE images (
-    -- The Docker host that has it, and its content's digest.
+    -- The Docker host, and the image's digest.
     engine       text NOT NULL,
     image        text NOT NULL,
-    -- What it was pulled by.
+    -- The name that it was pulled by.
     name         text NOT NULL,
     size_bytes   bigint NOT NULL CHECK (size_bytes >= 0),
     last_used_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    -- Given up to make room: its host removes it.
+    -- Given up to free disk space; its host removes it.
     retired_at   timestamptz,
     PRIMARY KEY (engine, image)
 );
 
--- What of its files was not kept, and why: sentences.
+-- Output files that were not kept, with the reasons.
 ALTER TABLE executions ADD COLUMN outputs_left_out jsonb;
