@@ -41,6 +41,9 @@ impl StoredEnvironment {
     }
 }
 
+/// The last two columns are the time of the last use and the database's clock.
+type EnvironmentRow = (String, i64, i64, DateTime<Utc>, DateTime<Utc>);
+
 impl Store {
     /// The volume of an installed environment, which counts as used now.
     pub async fn use_environment(&self, wanted: &EnvironmentKey) -> Result<Option<String>, StoreError> {
@@ -93,7 +96,7 @@ impl Store {
     pub async fn environments(&self, engine: &str) -> Result<Vec<StoredEnvironment>, StoreError> {
         let engine = engine.to_owned();
         self.query(move |conn| {
-            let rows: Vec<(String, i64, i64, DateTime<Utc>, DateTime<Utc>)> = environments::table
+            let rows: Vec<EnvironmentRow> = environments::table
                 .filter(environments::engine.eq(engine))
                 .order(environments::last_used_at)
                 .select((

@@ -28,6 +28,9 @@ impl StoredImage {
     }
 }
 
+/// The last two columns are the time of the last use and the database's clock.
+type ImageRow = (String, String, bool, DateTime<Utc>, DateTime<Utc>);
+
 impl Store {
     /// Adds an image that was pulled just now.
     pub async fn add_image(
@@ -77,7 +80,7 @@ impl Store {
     pub async fn images(&self, engine: &str) -> Result<Vec<StoredImage>, StoreError> {
         let engine = engine.to_owned();
         self.query(move |conn| {
-            let rows: Vec<(String, String, bool, DateTime<Utc>, DateTime<Utc>)> = images::table
+            let rows: Vec<ImageRow> = images::table
                 .filter(images::engine.eq(engine))
                 .order(images::last_used_at)
                 .select((
