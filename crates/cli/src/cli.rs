@@ -1,14 +1,17 @@
-//! The command line.
+//! The command line, and what every command gets from it: the console and a client for the server.
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 
-use crate::client::target::TargetOptions;
+use crate::client::target::{Target, TargetOptions};
+use crate::client::{Client, RetryMode};
 use crate::commands::{
     cancel::CancelArgs, doctor::DoctorArgs, download::DownloadArgs, generate::CompletionsArgs,
     generate::ManArgs, list::ListArgs, logs::LogsArgs, receipt::ReceiptArgs, retry::RetryArgs, run::RunArgs,
     runtimes::RuntimesArgs, status::StatusArgs, wait::WaitArgs, why::WhyArgs,
 };
+use crate::error::CliError;
+use crate::output::Console;
 
 /// Includes the commit, as `rgridd --version` does.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("RGRID_COMMIT"), ")");
@@ -86,6 +89,23 @@ pub struct Json {
     /// Print one JSON document with the API's structure
     #[arg(long)]
     pub json: bool,
+}
+
+pub struct Context {
+    pub console: Console,
+    pub options: TargetOptions,
+}
+
+impl Context {
+    /// For commands that need an immediate response.
+    pub fn client(&self) -> Result<Client<'_>, CliError> {
+        Ok(Client::new(Target::find(&self.options)?, RetryMode::Interactive, &self.console))
+    }
+
+    /// For commands that wait until an execution has ended.
+    pub fn waiting_client(&self) -> Result<Client<'_>, CliError> {
+        Ok(Client::new(Target::find(&self.options)?, RetryMode::Waiting, &self.console))
+    }
 }
 
 #[cfg(test)]

@@ -5,10 +5,8 @@ mod cli;
 mod client;
 mod commands;
 mod config_file;
-mod context;
 mod download;
 mod error;
-mod exit_code;
 mod output;
 mod python;
 mod submit;
@@ -18,9 +16,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::Cli;
-use context::Context;
-use output::console::Console;
+use cli::{Cli, Context};
+use output::Console;
 
 fn main() -> ExitCode {
     let Cli { target, command } = Cli::parse();

@@ -1,7 +1,6 @@
 //! Batches: one execution of a script per input, grouped by a label.
 
 mod inputs;
-mod options;
 mod progress;
 mod run;
 
@@ -11,11 +10,9 @@ use std::fmt;
 use rgrid_api::{Execution, Status};
 
 use crate::client::Client;
-use crate::error::CliError;
-use crate::exit_code::Exit;
+use crate::error::{CliError, Exit};
 use crate::submit::random_bytes;
-pub use inputs::folder_names;
-pub use options::{BatchOptions, Split, split, was_pattern_expanded};
+pub use inputs::{BatchOptions, Split, folder_names, split, was_pattern_expanded};
 pub use progress::BatchProgress;
 pub use run::{Job, run};
 

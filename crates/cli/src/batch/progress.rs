@@ -9,12 +9,9 @@ use rgrid_api::{Execution, Status};
 
 use crate::batch::{BatchId, folder_names, input_of};
 use crate::client::Client;
-use crate::download::destination::{Destination, Existing};
-use crate::download::save_outputs;
-use crate::error::CliError;
-use crate::exit_code::Exit;
-use crate::output::console::{Console, Style};
-use crate::output::{report, times};
+use crate::download::{Destination, Existing, save_outputs};
+use crate::error::{CliError, Exit};
+use crate::output::{Console, Style, report, times};
 
 /// The pause between two polls doubles, and is at least `POLL_SHARE` times as long as a poll.
 const MIN_PAUSE: Duration = Duration::from_millis(100);

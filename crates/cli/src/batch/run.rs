@@ -3,18 +3,16 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use crate::batch::inputs::{self, is_pattern};
-use crate::batch::options::{BatchOptions, Split};
+use crate::batch::inputs::{self, BatchOptions, Split, is_pattern};
 use crate::batch::progress::BatchProgress;
 use crate::batch::{BatchId, INPUT_LABEL};
+use crate::cli::Context;
 use crate::client::Client;
-use crate::context::Context;
 use crate::download::count_files;
-use crate::error::CliError;
-use crate::exit_code::Exit;
-use crate::output::console::Console;
+use crate::error::{CliError, Exit};
+use crate::output::Console;
 use crate::submit::{self, JobOptions, PreparedJob};
-use crate::watch::interrupt::{Activity, InterruptHandler};
+use crate::watch::{Activity, InterruptHandler};
 
 /// An argument that is replaced with the input.
 const PLACEHOLDER: &str = "{}";

@@ -11,8 +11,7 @@ use ureq::{Error, http::StatusCode};
 use crate::client::MAX_DOCUMENT;
 use crate::client::target::{Target, ValueSource};
 use crate::client::transport::Response;
-use crate::error::CliError;
-use crate::exit_code::Exit;
+use crate::error::{CliError, Exit};
 
 pub(crate) enum RequestError {
     Transient(TransientError),

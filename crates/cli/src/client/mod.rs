@@ -18,9 +18,8 @@ use serde_json::Value;
 
 use crate::batch::BatchId;
 use crate::client::target::Target;
-use crate::error::CliError;
-use crate::exit_code::Exit;
-use crate::output::console::Console;
+use crate::error::{CliError, Exit};
+use crate::output::Console;
 use error::RequestError;
 pub use events::{Event, Events, ReceivedEvent};
 pub use retry::RetryMode;

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use rgrid_api::units::format_duration;
 
 use crate::client::error::{Delivery, RequestError, TransientError};
-use crate::error::CliError;
-use crate::exit_code::Exit;
-use crate::output::console::Console;
+use crate::error::{CliError, Exit};
+use crate::output::Console;
 
 const INTERACTIVE_LIMIT: Duration = Duration::from_secs(30);
 /// Long enough for an upgrade of a server that was reached before.

@@ -3,11 +3,9 @@
 use clap::Args;
 
 use crate::batch::{self, BatchId};
-use crate::cli::IdOrBatch;
+use crate::cli::{Context, IdOrBatch};
 use crate::client::Client;
-use crate::context::Context;
-use crate::error::CliError;
-use crate::exit_code::Exit;
+use crate::error::{CliError, Exit};
 
 /// How long a running script has to stop before it is killed.
 const GRACE_SECONDS: u64 = 10;

@@ -9,13 +9,10 @@ use rgrid_api::server::{Check, Worker};
 use rgrid_api::units::format_duration;
 use serde_json::json;
 
-use crate::cli::Json;
+use crate::cli::{Context, Json};
 use crate::client::Client;
-use crate::context::Context;
-use crate::error::CliError;
-use crate::exit_code::Exit;
-use crate::output::console::Style;
-use crate::output::times;
+use crate::error::{CliError, Exit};
+use crate::output::{Style, times};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// By default, a worker sends a heartbeat every ten seconds.

@@ -7,16 +7,12 @@ use rgrid_api::units::format_size;
 use rgrid_api::{Execution, OutputFile};
 
 use crate::batch::{self, BatchId};
-use crate::cli::IdOrBatch;
+use crate::cli::{Context, IdOrBatch};
 use crate::client::Client;
-use crate::context::Context;
-use crate::download::destination::{Destination, Existing};
-use crate::download::{count_files, save_outputs};
-use crate::error::CliError;
-use crate::exit_code::Exit;
-use crate::output::console::Console;
-use crate::output::report;
-use crate::watch::interrupt::{Activity, InterruptHandler};
+use crate::download::{Destination, Existing, count_files, save_outputs};
+use crate::error::{CliError, Exit};
+use crate::output::{Console, report};
+use crate::watch::{Activity, InterruptHandler};
 
 /// Download output files
 #[derive(Args)]

@@ -5,10 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use crate::cli::Cli;
-use crate::context::Context;
-use crate::error::CliError;
-use crate::exit_code::Exit;
+use crate::cli::{Cli, Context};
+use crate::error::{CliError, Exit};
 
 /// Print the completion script for a shell
 #[derive(Args)]

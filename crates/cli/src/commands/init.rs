@@ -2,12 +2,11 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+use crate::cli::Context;
 use crate::client::target::{self, DEFAULT_URL, Target, ValueSource};
 use crate::client::{Client, RetryMode};
 use crate::config_file::{self, ConfigFile};
-use crate::context::Context;
-use crate::error::CliError;
-use crate::exit_code::Exit;
+use crate::error::{CliError, Exit};
 
 pub fn run(context: &Context) -> Result<Exit, CliError> {
     let path = config_file::path().ok_or_else(|| {

@@ -6,13 +6,10 @@ use rgrid_api::{Execution, Status};
 use serde_json::json;
 
 use crate::batch::{self, BatchId};
-use crate::cli::Json;
+use crate::cli::{Context, Json};
 use crate::client::Executions;
-use crate::context::Context;
-use crate::error::CliError;
-use crate::exit_code::Exit;
-use crate::output::console::Style;
-use crate::output::times;
+use crate::error::{CliError, Exit};
+use crate::output::{Style, times};
 use crate::submit::parse_label;
 
 const DEFAULT_LIMIT: usize = 20;

@@ -4,16 +4,12 @@ use clap::Args;
 use rgrid_api::{Execution, Phase, Stream};
 use serde_json::Value;
 
-use crate::cli::{Id, Json};
+use crate::cli::{Context, Id, Json};
 use crate::client::Client;
-use crate::context::Context;
-use crate::error::CliError;
-use crate::exit_code::Exit;
-use crate::output::console::{Channel, Console, Style};
+use crate::error::{CliError, Exit};
 use crate::output::report::{self, Printed};
-use crate::watch::follow::{INSTALL_AND_OUTPUT, OUTPUT, follow};
-use crate::watch::interrupt::{Activity, InterruptHandler};
-use crate::watch::phases::PhaseReporter;
+use crate::output::{Channel, Console, Style};
+use crate::watch::{Activity, INSTALL_AND_OUTPUT, InterruptHandler, OUTPUT, PhaseReporter, follow};
 
 /// Print a script's output
 #[derive(Args)]

@@ -15,10 +15,8 @@ pub mod status;
 pub mod wait;
 pub mod why;
 
-use crate::cli::{Command, INTRODUCTION};
-use crate::context::Context;
-use crate::error::CliError;
-use crate::exit_code::Exit;
+use crate::cli::{Command, Context, INTRODUCTION};
+use crate::error::{CliError, Exit};
 
 pub fn run(command: Option<Command>, context: &Context) -> Result<Exit, CliError> {
     match command {

@@ -6,11 +6,9 @@ use clap::Args;
 use rgrid_api::units::{format_duration, format_size};
 use rgrid_api::{OutputFile, Receipt};
 
-use crate::cli::{Id, Json};
-use crate::context::Context;
-use crate::error::CliError;
-use crate::exit_code::Exit;
-use crate::output::console::{Console, Style};
+use crate::cli::{Context, Id, Json};
+use crate::error::{CliError, Exit};
+use crate::output::{Console, Style};
 
 /// Show what an execution consisted of, and a `docker run` line that repeats it
 #[derive(Args)]

@@ -3,13 +3,10 @@
 use clap::Args;
 use rgrid_api::Status;
 
-use crate::cli::Id;
-use crate::context::Context;
-use crate::error::CliError;
-use crate::exit_code::Exit;
+use crate::cli::{Context, Id};
+use crate::error::{CliError, Exit};
 use crate::submit;
-use crate::watch::interrupt::{Activity, InterruptHandler};
-use crate::watch::wait_mode::{WaitMode, Waiter};
+use crate::watch::{Activity, InterruptHandler, WaitMode, Waiter};
 
 /// Run the same job again, as a new execution
 #[derive(Args)]

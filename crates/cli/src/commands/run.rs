@@ -7,15 +7,13 @@ use clap::Args;
 use rgrid_api::{Execution, Status};
 
 use crate::batch::{self, BatchOptions, Split};
+use crate::cli::Context;
 use crate::client::Submitted;
-use crate::context::Context;
-use crate::download::destination::Destination;
-use crate::error::CliError;
-use crate::exit_code::Exit;
+use crate::download::Destination;
+use crate::error::{CliError, Exit};
 use crate::output::times;
 use crate::submit::{self, JobOptions, PreparedJob};
-use crate::watch::interrupt::{Activity, InterruptHandler};
-use crate::watch::wait_mode::{WaitMode, Waiter};
+use crate::watch::{Activity, InterruptHandler, WaitMode, Waiter};
 
 const MAX_KEY: usize = 255;
 

@@ -2,10 +2,8 @@
 
 use clap::{Args, Subcommand};
 
-use crate::cli::Json;
-use crate::context::Context;
-use crate::error::CliError;
-use crate::exit_code::Exit;
+use crate::cli::{Context, Json};
+use crate::error::{CliError, Exit};
 
 /// Show the runtimes that scripts can use
 #[derive(Args)]

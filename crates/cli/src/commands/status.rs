@@ -3,14 +3,11 @@
 use clap::Args;
 use rgrid_api::{Execution, Status};
 
-use crate::cli::{Id, Json};
+use crate::cli::{Context, Id, Json};
 use crate::client::Client;
-use crate::context::Context;
-use crate::error::CliError;
-use crate::exit_code::Exit;
-use crate::output::console::{Console, Style};
-use crate::output::times;
-use crate::watch::interrupt::{Activity, InterruptHandler};
+use crate::error::{CliError, Exit};
+use crate::output::{Console, Style, times};
+use crate::watch::{Activity, InterruptHandler};
 
 const POLL_SECONDS: u64 = 1;
 

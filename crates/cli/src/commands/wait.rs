@@ -4,15 +4,12 @@ use clap::Args;
 use serde_json::json;
 
 use crate::batch::{self, BatchId, BatchProgress};
-use crate::cli::{IdOrBatch, Json};
+use crate::cli::{Context, IdOrBatch, Json};
 use crate::client::{Client, Executions};
-use crate::context::Context;
-use crate::error::CliError;
-use crate::exit_code::Exit;
-use crate::output::console::{Console, Style};
+use crate::error::{CliError, Exit};
 use crate::output::report::{self, Printed};
-use crate::watch::interrupt::{Activity, InterruptHandler};
-use crate::watch::wait_mode::wait_for_end;
+use crate::output::{Console, Style};
+use crate::watch::{Activity, InterruptHandler, wait_for_end};
 
 /// Wait until an execution has ended, then exit with the script's exit code
 #[derive(Args)]

@@ -6,11 +6,9 @@ use rgrid_api::server::Worker;
 use rgrid_api::units::format_duration;
 use rgrid_api::{Execution, FailureKind, Phases, Status};
 
-use crate::cli::{Id, Json};
-use crate::context::Context;
-use crate::error::CliError;
-use crate::exit_code::Exit;
-use crate::output::{hints, times};
+use crate::cli::{Context, Id, Json};
+use crate::error::{CliError, Exit};
+use crate::output::{report, times};
 
 const MAX_CAUSE: usize = 120;
 
@@ -112,7 +110,7 @@ fn last_error_line(execution: &Execution) -> Option<String> {
 }
 
 fn with_hint(message: String, execution: &Execution) -> String {
-    let hint = hints::of(execution).map(|hint| format!("; {hint}")).unwrap_or_default();
+    let hint = report::hint_for(execution).map(|hint| format!("; {hint}")).unwrap_or_default();
     format!("{message}{}{hint}.", describe_phases(execution))
 }
 

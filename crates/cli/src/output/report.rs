@@ -1,14 +1,12 @@
-//! Reports how an execution ended: errors, and output or files that are incomplete.
+//! Reports how an execution ended: errors, output or files that are incomplete, and the command that fixes it.
 
 use std::collections::BTreeMap;
 
 use rgrid_api::units::format_size;
 use rgrid_api::{Execution, FailureKind, Status, Stream};
 
-use crate::error::CliError;
-use crate::exit_code::Exit;
-use crate::output::console::Console;
-use crate::output::hints;
+use crate::error::{CliError, Exit};
+use crate::output::Console;
 
 /// How the server marks a cut in the middle of a stream: `[… 3 MiB cut by RGrid …]`.
 const MARKER_START: &str = "\n[… ";
@@ -104,13 +102,64 @@ fn execution_error(ended: &Execution, printed: Printed) -> Option<CliError> {
         (Printed::Output, Some(FailureKind::Exit)) => {
             Some(format!("see details with `rgrid why {}`", ended.id))
         }
-        _ => hints::of(ended),
+        _ => hint_for(ended),
     };
     Some(CliError { hint, ..CliError::new(Exit::of(ended), message) })
 }
 
+/// `None` if the execution has not failed.
+pub fn hint_for(execution: &Execution) -> Option<String> {
+    let id = &execution.id;
+    let retry = format!("run it again with `rgrid retry {id}`");
+    match execution.status {
+        Status::Cancelled => return Some(retry),
+        Status::Failed => {}
+        _ => return None,
+    }
+    let next_try = execution.next_try;
+    Some(match execution.failure_kind {
+        Some(FailureKind::Exit) | None => format!("see its output with `rgrid logs {id}`"),
+        Some(FailureKind::Timeout) => match next_try.and_then(|next| next.timeout_seconds) {
+            Some(seconds) => run_with(execution, &format!("--timeout {}", format_seconds(seconds))),
+            None => limit_reached("time", "execution.max_timeout"),
+        },
+        Some(FailureKind::OutOfMemory) => match next_try.and_then(|next| next.memory_mb) {
+            Some(mebibytes) => run_with(execution, &format!("--memory {}", format_mebibytes(mebibytes))),
+            None => limit_reached("memory", "sandbox.max_memory"),
+        },
+        Some(FailureKind::Install) => format!("see the installer's output with `rgrid logs --install {id}`"),
+        Some(FailureKind::Image) => "see which images the server has with `rgrid doctor`".to_owned(),
+        Some(FailureKind::Output | FailureKind::Lost) => retry,
+        Some(FailureKind::Internal) => format!("{retry}; check the server with `rgrid doctor`"),
+    })
+}
+
+fn run_with(execution: &Execution, option: &str) -> String {
+    let script = if execution.script.starts_with("stdin.") { "-" } else { &execution.script };
+    let args = if execution.args.is_empty() { "" } else { " …" };
+    format!("run it again with `rgrid run {option} {script}{args}`")
+}
+
+fn limit_reached(resource: &str, setting: &str) -> String {
+    format!(
+        "it already had the most {resource} that the server allows ({setting}): split its input, for example with \
+         `rgrid run --batch`, or ask the server's operator"
+    )
+}
+
+/// In whole minutes if possible.
+fn format_seconds(seconds: f64) -> String {
+    if seconds % 60.0 == 0.0 { format!("{}m", seconds / 60.0) } else { format!("{seconds}s") }
+}
+
+fn format_mebibytes(mebibytes: u64) -> String {
+    if mebibytes.is_multiple_of(1024) { format!("{}g", mebibytes / 1024) } else { format!("{mebibytes}m") }
+}
+
 #[cfg(test)]
 pub mod tests {
+    use rgrid_api::NextTry;
+
     use super::*;
 
     /// An execution with as few values as possible.
@@ -186,5 +235,34 @@ pub mod tests {
         let text = format!("a{marker}{}{marker}{}", "b".repeat(100), "c".repeat(120));
         assert_eq!(kept_bytes(&text, 4000), Some((text.len() - marker.len()) as u64));
         assert_eq!(cut_warning(Stream::Stdout, 102_400, 3_250_586), "stdout was cut at 100 KiB (of 3.1 MiB)");
+    }
+
+    fn failed(kind: FailureKind, timeout_seconds: Option<f64>, memory_mb: Option<u64>) -> Execution {
+        let next_try = Some(NextTry { timeout_seconds, memory_mb });
+        Execution { failure_kind: Some(kind), next_try, ..execution("exec_1", Status::Failed) }
+    }
+
+    #[test]
+    fn a_limit_is_raised_as_far_as_the_server_allows() {
+        for (seconds, option) in [(1.0, "1s"), (90.0, "90s"), (600.0, "10m")] {
+            let args = vec!["a".to_owned()];
+            let timeout = Execution { args, ..failed(FailureKind::Timeout, Some(seconds), None) };
+            let expected = format!("run it again with `rgrid run --timeout {option} script.py …`");
+            assert_eq!(hint_for(&timeout), Some(expected));
+        }
+        for (mebibytes, option) in [(128, "128m"), (1900, "1900m"), (2048, "2g")] {
+            let hint = hint_for(&failed(FailureKind::OutOfMemory, None, Some(mebibytes))).unwrap();
+            assert!(hint.contains(&format!("--memory {option} ")), "{hint}");
+        }
+        let hint = hint_for(&failed(FailureKind::OutOfMemory, None, None)).unwrap();
+        assert!(hint.contains("the most memory that the server allows (sandbox.max_memory)"), "{hint}");
+    }
+
+    #[test]
+    fn every_failure_has_a_command_and_a_success_has_none() {
+        for kind in FailureKind::ALL {
+            assert!(hint_for(&failed(kind, None, None)).unwrap().contains("`rgrid "), "{kind}");
+        }
+        assert_eq!(hint_for(&execution("exec_1", Status::Completed)), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Reads Python scripts without running them.
 
-mod distributions;
 mod imports;
-pub mod inline_metadata;
-pub mod suggestions;
-pub mod versions;
+pub mod metadata;
+pub mod packages;
+
+pub use packages::ImportContext;

@@ -3,9 +3,7 @@
 mod arguments;
 mod options;
 mod requirements;
-mod runtime;
 mod script;
-mod variables;
 
 use std::ffi::OsString;
 
@@ -13,14 +11,11 @@ use rgrid_api::Submission;
 
 use crate::client::Client;
 use crate::error::CliError;
-use crate::python::suggestions::{self, ImportContext};
-use crate::python::versions;
+use crate::python::{ImportContext, metadata, packages};
 use arguments::Arguments;
-pub use options::{JobOptions, parse_label};
+pub use options::{JobOptions, parse_label, read_secrets};
 use requirements::JobRequirements;
-use runtime::Language;
-use script::ScriptSource;
-pub use variables::read_secrets;
+use script::{Language, ScriptSource};
 
 pub struct PreparedJob {
     pub submission: Submission,
@@ -56,10 +51,10 @@ pub fn prepare(options: &JobOptions, command: &[OsString], client: &Client) -> R
     let language = Language::detect(options.runtime.as_deref(), &source.script);
     let requirements = JobRequirements::find(options, &source, language)?;
     let arguments = Arguments::read(args, &source)?;
-    let env = variables::read_env(&options.env_file, &options.env)?;
+    let env = options::read_env(&options.env_file, &options.env)?;
     let secrets = read_secrets(&options.secret, &options.env)?;
     let runtime = match (&options.runtime, &requirements.python) {
-        (None, Some(version)) => Some(runtime::choose(client, version, &source.script.name)?),
+        (None, Some(version)) => Some(script::choose(client, version, &source.script.name)?),
         (chosen, _) => chosen.clone(),
     };
     let hints = match language {
@@ -95,9 +90,9 @@ fn python_hints(
 ) -> Vec<String> {
     let name = source.script.name.as_str();
     let mut hints = Vec::new();
-    let minor = runtime.and_then(versions::minor_of);
+    let minor = runtime.and_then(metadata::minor_of);
     if let (Some(specifier), Some(minor)) = (&requirements.python, minor)
-        && versions::allows(specifier, minor) == Ok(false)
+        && metadata::allows(specifier, minor) == Ok(false)
     {
         hints.push(format!("{name} requires Python {specifier} but runs with 3.{minor}"));
     }
@@ -110,7 +105,7 @@ fn python_hints(
             files: &std::iter::once(name.to_owned()).chain(uploaded).collect::<Vec<_>>(),
             folder: source.folder.as_deref(),
         };
-        hints.extend(suggestions::of(name, &source.script.content, &context));
+        hints.extend(packages::suggestions(name, &source.script.content, &context));
     }
     hints
 }

@@ -5,10 +5,9 @@ use std::path::Path;
 use rgrid_api::Requirements;
 
 use crate::error::CliError;
-use crate::python::inline_metadata::InlineMetadata;
+use crate::python::metadata::InlineMetadata;
 use crate::submit::options::JobOptions;
-use crate::submit::runtime::Language;
-use crate::submit::script::ScriptSource;
+use crate::submit::script::{Language, ScriptSource};
 
 #[derive(Debug)]
 pub struct JobRequirements {

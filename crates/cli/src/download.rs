@@ -1,15 +1,60 @@
-//! The folder that output files are saved in. File names are chosen by the script and not trusted: nothing is
-//! written outside the folder, partially, or over an existing file.
+//! Saves the output files of executions. File names are chosen by the script and not trusted: nothing is written outside
+//! the folder, partially, or over an existing file.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rgrid_api::{OutputFile, names};
+use tempfile::{NamedTempFile, PersistError};
 
 use crate::client::Client;
-use crate::download::partial_file::PartialFile;
 use crate::error::CliError;
+
+/// Saves these files and passes the path of each to `on_saved`. A file that already exists does not keep the
+/// others from being saved.
+pub fn save_outputs(
+    client: &Client,
+    id: &str,
+    files: &[OutputFile],
+    destination: &Destination,
+    existing: Existing,
+    mut on_saved: impl FnMut(&str) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let mut conflicts = Vec::new();
+    for file in files {
+        match destination.save(client, id, file, existing)? {
+            Saved::Written(path) | Saved::Unchanged(path) => on_saved(&path.display().to_string())?,
+            Saved::Conflict(path) => conflicts.push(path.display().to_string()),
+        }
+    }
+    report_conflicts(conflicts, id, destination.folder())
+}
+
+fn report_conflicts(mut paths: Vec<String>, id: &str, folder: &Path) -> Result<(), CliError> {
+    let error = match paths.len() {
+        0 => return Ok(()),
+        1 => CliError::failure(format!("{} already exists; not overwritten", paths.remove(0))),
+        count => CliError {
+            details: paths,
+            ..CliError::failure(format!("{count} files already exist; not overwritten:"))
+        },
+    };
+    let option = match folder == Path::new(".") {
+        true => String::new(),
+        false => format!(" -o {}", folder.display()),
+    };
+    Err(error.hint(format!(
+        "overwrite with `rgrid download --force{option} {id}`, or select another folder with -o DIR"
+    )))
+}
+
+/// `1 file`, `3 files`.
+pub fn count_files(count: usize) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}
 
 /// What happens to an existing file with other content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,9 +192,76 @@ fn has_same_content(new: &mut File, path: &Path) -> io::Result<bool> {
     Ok(read.is_ok() && old_bytes == new_bytes)
 }
 
+static FILES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn files() -> MutexGuard<'static, Vec<PathBuf>> {
+    FILES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes all partial files. No other one can be created while the guard exists.
+pub fn remove_partial_files() -> MutexGuard<'static, Vec<PathBuf>> {
+    let files = files();
+    for file in files.iter() {
+        // There is nothing to do about a file that cannot be removed.
+        let _ = std::fs::remove_file(file);
+    }
+    files
+}
+
+/// Removed on drop, unless it was persisted.
+pub struct PartialFile(NamedTempFile);
+
+impl PartialFile {
+    /// In the folder of `path`, so that it can be renamed, and with the usual permissions of a new file.
+    pub fn beside(path: &Path) -> io::Result<Self> {
+        let mut files = files();
+        let file = tempfile::Builder::new()
+            .prefix(".rgrid-")
+            .suffix(".part")
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(path.parent().unwrap_or(Path::new(".")))?;
+        files.push(file.path().to_owned());
+        Ok(Self(file))
+    }
+
+    pub fn file(&mut self) -> &mut File {
+        self.0.as_file_mut()
+    }
+
+    /// Replaces an existing file.
+    pub fn replace(self, path: &Path) -> io::Result<()> {
+        self.persist(|file| file.persist(path))
+    }
+
+    /// Fails if the path exists.
+    pub fn create(self, path: &Path) -> io::Result<()> {
+        self.persist(|file| file.persist_noclobber(path))
+    }
+
+    fn persist(self, persist: impl FnOnce(NamedTempFile) -> Result<File, PersistError>) -> io::Result<()> {
+        let mut files = files();
+        let path = self.0.path().to_owned();
+        let result = persist(self.0);
+        files.retain(|file| *file != path);
+        result.map(|_: File| ()).map_err(|error| error.error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_that_were_not_overwritten_are_named() {
+        let (here, there) = (Path::new("."), Path::new("results"));
+        assert_eq!(report_conflicts(Vec::new(), "exec_1", here), Ok(()));
+        let one = report_conflicts(vec!["a".to_owned()], "exec_1", here).unwrap_err();
+        assert_eq!(one.message, "a already exists; not overwritten");
+        assert!(one.hint.unwrap().starts_with("overwrite with `rgrid download --force exec_1`"));
+        let two = report_conflicts(vec!["a".to_owned(), "b".to_owned()], "exec_1", there).unwrap_err();
+        assert_eq!(two.details, ["a", "b"]);
+        assert!(two.hint.unwrap().contains("`rgrid download --force -o results exec_1`"));
+    }
 
     fn content(text: &str, folder: &Path) -> PartialFile {
         let beside = PartialFile::beside(&folder.join("x"));
