@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use crate::execution::{Caller, Key, KeyId, Scope};
 use crate::store::schema::api_keys;
 use crate::store::sql::{ago, clock_timestamp, from_now};
-use crate::store::{Store, StoreError};
+use crate::store::{Result, Store, StoreError};
 
 /// The resolution of `last_used_at`, so that not every request writes.
 const LAST_USED_INTERVAL: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ pub enum Authentication {
 impl Store {
     /// Only the holder of the whole key learns that it was revoked or has expired. Read at each request, so that a
     /// revoked key fails at the next one.
-    pub async fn authenticate(&self, key: &Key) -> Result<Authentication, StoreError> {
+    pub async fn authenticate(&self, key: &Key) -> Result<Authentication> {
         let key = key.clone();
         self.run(move |conn| {
             let found: Option<(KeyRow, Vec<u8>, DateTime<Utc>)> = api_keys::table
@@ -78,7 +78,7 @@ impl Store {
         .await
     }
 
-    pub async fn create_key(&self, key: &Key, new: NewKey) -> Result<(), StoreError> {
+    pub async fn create_key(&self, key: &Key, new: NewKey) -> Result<()> {
         let (id, digest) = (key.id().clone(), key.digest().to_vec());
         let scopes: Vec<&'static str> = new.scopes.iter().map(|scope| scope.as_str()).collect();
         self.query(move |conn| {
@@ -97,7 +97,7 @@ impl Store {
     }
 
     /// The oldest first.
-    pub async fn keys(&self) -> Result<Vec<KeyRow>, StoreError> {
+    pub async fn keys(&self) -> Result<Vec<KeyRow>> {
         self.query(|conn| {
             let all = api_keys::table.order((api_keys::created_at, api_keys::id));
             all.select(KeyRow::as_select()).load(conn)
@@ -106,7 +106,7 @@ impl Store {
     }
 
     /// Returns when the key was revoked first.
-    pub async fn revoke_key(&self, id: &KeyId) -> Result<DateTime<Utc>, StoreError> {
+    pub async fn revoke_key(&self, id: &KeyId) -> Result<DateTime<Utc>> {
         let id = id.clone();
         self.run(move |conn| {
             let key = || api_keys::table.find(id.as_str());

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::select;
 
 use crate::store::sql::{current_setting, pg_is_in_recovery};
-use crate::store::{Store, StoreError};
+use crate::store::{Result, Store, StoreError};
 
 diesel::table! {
     // One row per connection; a view of Postgres.
@@ -27,7 +27,7 @@ pub struct DatabaseFacts {
 }
 
 impl Store {
-    pub async fn database_facts(&self) -> Result<DatabaseFacts, StoreError> {
+    pub async fn database_facts(&self) -> Result<DatabaseFacts> {
         self.run(|conn| {
             let mut setting = |name: &str| select(current_setting(name)).get_result::<String>(conn);
             let version = setting("server_version_num")?;

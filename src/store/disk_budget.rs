@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 use crate::metrics::METRICS;
-use crate::store::{Store, StoreError};
+use crate::store::{Result, Store};
 
 /// Measuring reads the sizes in every row, so the result is reused this long near the limit, and any time far from it.
 const MEASUREMENT_TTL: Duration = Duration::from_secs(10);
@@ -60,11 +60,7 @@ impl DiskBudget {
     }
 
     /// Reserves `bytes`. Removes the oldest removable data before it refuses.
-    pub async fn reserve(
-        &self,
-        store: &Store,
-        bytes: u64,
-    ) -> Result<Result<Reservation, OverBudget>, StoreError> {
+    pub async fn reserve(&self, store: &Store, bytes: u64) -> Result<Result<Reservation, OverBudget>> {
         if self.limit == 0 {
             return Ok(Ok(self.reservation(0)));
         }
@@ -92,7 +88,7 @@ impl DiskBudget {
     }
 
     /// Removes data until the budget holds, because running executions may have written more than the reserve.
-    pub async fn enforce(&self, store: &Store) -> Result<(), StoreError> {
+    pub async fn enforce(&self, store: &Store) -> Result<()> {
         if self.limit == 0 {
             return Ok(());
         }
@@ -117,7 +113,7 @@ impl DiskBudget {
         total <= self.limit / 5 * 4 || (total <= self.limit && measurement.at.elapsed() < MEASUREMENT_TTL)
     }
 
-    async fn measure(&self, store: &Store) -> Result<Measurement, StoreError> {
+    async fn measure(&self, store: &Store) -> Result<Measurement> {
         let at = Instant::now();
         // Before the stored bytes: what is stored in between counts twice rather than not at all.
         let reserved = self.reserved.load(Ordering::SeqCst);
@@ -128,7 +124,7 @@ impl DiskBudget {
 
     /// Removes data until `goal` is reached: first environments and images, which can be installed and pulled again, then
     /// the outputs of ended executions, then these executions with their inputs.
-    async fn free(&self, store: &Store, goal: u64) -> Result<(), StoreError> {
+    async fn free(&self, store: &Store, goal: u64) -> Result<()> {
         for kind in [Removable::Environments, Removable::Images, Removable::Outputs, Removable::Executions] {
             let (mut batch, mut before) = (FIRST_BATCH, None::<u64>);
             loop {
@@ -178,7 +174,7 @@ impl Removable {
         }
     }
 
-    async fn remove_some(self, store: &Store, batch: i64) -> Result<usize, StoreError> {
+    async fn remove_some(self, store: &Store, batch: i64) -> Result<usize> {
         match self {
             Removable::Environments => store.retire_idlest_environment().await,
             Removable::Images => store.retire_idlest_image().await,

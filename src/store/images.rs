@@ -7,103 +7,63 @@ use diesel::prelude::*;
 
 use crate::store::schema::images;
 use crate::store::sql::{ago, clock_timestamp, elapsed, signed};
-use crate::store::{Store, StoreError};
+use crate::store::{Result, Store};
 
 /// An image that was used this recently is not removed: its use is noted only now and then, and a pull takes long.
 const IN_USE: Duration = Duration::from_secs(24 * 3600);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = images, check_for_backend(diesel::pg::Pg))]
 pub struct StoredImage {
     pub image: String,
     pub name: String,
     /// Given up to free disk space; its host removes it.
+    #[diesel(select_expression = images::retired_at.is_not_null())]
     pub is_retired: bool,
-    idle: Duration,
+    last_used_at: DateTime<Utc>,
+    /// The database's clock.
+    #[diesel(select_expression = clock_timestamp())]
+    now: DateTime<Utc>,
 }
 
 impl StoredImage {
     /// Time since it was last seen in use.
     pub fn idle(&self) -> Duration {
-        self.idle
+        elapsed(self.last_used_at, self.now)
     }
 }
 
-/// The last two columns are the time of the last use and the database's clock.
-type ImageRow = (String, String, bool, DateTime<Utc>, DateTime<Utc>);
-
 impl Store {
     /// Adds an image that was pulled just now.
-    pub async fn add_image(
-        &self,
-        engine: &str,
-        image: &str,
-        name: &str,
-        size: u64,
-    ) -> Result<(), StoreError> {
-        let (engine, image, name) = (engine.to_owned(), image.to_owned(), name.to_owned());
-        self.query(move |conn| {
-            diesel::insert_into(images::table)
-                .values((
-                    images::engine.eq(engine),
-                    images::image.eq(image),
-                    images::name.eq(name),
-                    images::size_bytes.eq(signed(size)),
-                ))
-                .on_conflict((images::engine, images::image))
-                .do_update()
-                .set((
-                    images::last_used_at.eq(clock_timestamp()),
-                    images::retired_at.eq(None::<DateTime<Utc>>),
-                ))
-                .execute(conn)
-                .map(drop)
-        })
-        .await
+    pub async fn add_image(&self, engine: &str, image: &str, name: &str, size: u64) -> Result<()> {
+        let pulled = diesel::insert_into(images::table).values((
+            images::engine.eq(engine.to_owned()),
+            images::image.eq(image.to_owned()),
+            images::name.eq(name.to_owned()),
+            images::size_bytes.eq(signed(size)),
+        ));
+        let used = (images::last_used_at.eq(clock_timestamp()), images::retired_at.eq(None::<DateTime<Utc>>));
+        self.execute(pulled.on_conflict((images::engine, images::image)).do_update().set(used))
+            .await
+            .map(drop)
     }
 
     /// Marks images as used now, also those that were given up.
-    pub async fn use_images(&self, engine: &str, used: Vec<String>) -> Result<(), StoreError> {
-        let engine = engine.to_owned();
-        self.query(move |conn| {
-            diesel::update(images::table.filter(images::engine.eq(engine)).filter(images::image.eq_any(used)))
-                .set((
-                    images::last_used_at.eq(clock_timestamp()),
-                    images::retired_at.eq(None::<DateTime<Utc>>),
-                ))
-                .execute(conn)
-                .map(drop)
-        })
-        .await
+    pub async fn use_images(&self, engine: &str, used: Vec<String>) -> Result<()> {
+        let images =
+            images::table.filter(images::engine.eq(engine.to_owned())).filter(images::image.eq_any(used));
+        let used = (images::last_used_at.eq(clock_timestamp()), images::retired_at.eq(None::<DateTime<Utc>>));
+        self.execute(diesel::update(images).set(used)).await.map(drop)
     }
 
     /// All images of a Docker host, the least recently used first.
-    pub async fn images(&self, engine: &str) -> Result<Vec<StoredImage>, StoreError> {
-        let engine = engine.to_owned();
-        self.query(move |conn| {
-            let rows: Vec<ImageRow> = images::table
-                .filter(images::engine.eq(engine))
-                .order(images::last_used_at)
-                .select((
-                    images::image,
-                    images::name,
-                    images::retired_at.is_not_null(),
-                    images::last_used_at,
-                    clock_timestamp(),
-                ))
-                .load(conn)?;
-            let image = |(image, name, is_retired, used, now)| StoredImage {
-                image,
-                name,
-                is_retired,
-                idle: elapsed(used, now),
-            };
-            Ok(rows.into_iter().map(image).collect())
-        })
-        .await
+    pub async fn images(&self, engine: &str) -> Result<Vec<StoredImage>> {
+        let all = images::table.filter(images::engine.eq(engine.to_owned()));
+        self.load(all.order(images::last_used_at).select(StoredImage::as_select())).await
     }
 
     /// Gives up the least recently used image of all hosts; its host removes it. Returns 0 or 1.
-    pub async fn retire_idlest_image(&self) -> Result<usize, StoreError> {
+    pub async fn retire_idlest_image(&self) -> Result<usize> {
         self.query(|conn| {
             let idle = || {
                 let in_use = images::table.filter(images::retired_at.is_null());
@@ -123,9 +83,8 @@ impl Store {
     }
 
     /// Deletes the row of an image that no longer exists.
-    pub async fn forget_image(&self, engine: &str, image: &str) -> Result<(), StoreError> {
-        let (engine, image) = (engine.to_owned(), image.to_owned());
-        self.query(move |conn| diesel::delete(images::table.find((engine, image))).execute(conn).map(drop))
-            .await
+    pub async fn forget_image(&self, engine: &str, image: &str) -> Result<()> {
+        let row = images::table.find((engine.to_owned(), image.to_owned()));
+        self.execute(diesel::delete(row)).await.map(drop)
     }
 }

@@ -12,7 +12,7 @@ use diesel::select;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use crate::store::sql::{pg_advisory_lock, pg_advisory_unlock};
-use crate::store::{Store, StoreError};
+use crate::store::{Result, Store, StoreError};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
@@ -33,7 +33,7 @@ pub struct MigrationStatus {
 
 impl Store {
     /// Applies the pending migrations and returns their names. Refuses a schema that is newer than this daemon.
-    pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
+    pub async fn migrate(&self) -> Result<Vec<String>> {
         self.run_within(DEADLINE, |conn| {
             locked(conn, |conn| {
                 refuse_newer(conn)?;
@@ -45,7 +45,7 @@ impl Store {
     }
 
     /// Reverts the last migration and returns its name; none if no migration is applied.
-    pub async fn migrate_down(&self) -> Result<Option<String>, StoreError> {
+    pub async fn migrate_down(&self) -> Result<Option<String>> {
         self.run_within(DEADLINE, |conn| {
             locked(conn, |conn| {
                 refuse_newer(conn)?;
@@ -60,15 +60,12 @@ impl Store {
     }
 
     /// All migrations, the oldest first.
-    pub async fn migrations(&self) -> Result<Vec<MigrationStatus>, StoreError> {
+    pub async fn migrations(&self) -> Result<Vec<MigrationStatus>> {
         self.run(statuses).await
     }
 }
 
-fn locked<T>(
-    conn: &mut PgConnection,
-    work: impl FnOnce(&mut PgConnection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
+fn locked<T>(conn: &mut PgConnection, work: impl FnOnce(&mut PgConnection) -> Result<T>) -> Result<T> {
     // The wait for another daemon's migration and a migration itself may take longer than a query.
     conn.batch_execute("SET lock_timeout = '5min'; SET statement_timeout = '1h'")?;
     select(pg_advisory_lock(LOCK)).execute(conn)?;
@@ -78,7 +75,7 @@ fn locked<T>(
     result
 }
 
-fn statuses(conn: &mut PgConnection) -> Result<Vec<MigrationStatus>, StoreError> {
+fn statuses(conn: &mut PgConnection) -> Result<Vec<MigrationStatus>> {
     let mut applied: Vec<String> =
         conn.applied_migrations().map_err(failed)?.iter().map(ToString::to_string).collect();
     applied.sort();
@@ -98,7 +95,7 @@ fn statuses(conn: &mut PgConnection) -> Result<Vec<MigrationStatus>, StoreError>
     Ok(statuses)
 }
 
-fn refuse_newer(conn: &mut PgConnection) -> Result<(), StoreError> {
+fn refuse_newer(conn: &mut PgConnection) -> Result<()> {
     let unknown: Vec<String> =
         statuses(conn)?.into_iter().filter(|status| !status.known).map(|status| status.name).collect();
     if unknown.is_empty() {

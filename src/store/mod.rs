@@ -26,8 +26,9 @@ mod workers;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use diesel::prelude::*;
+use diesel::query_dsl::methods::{ExecuteDsl, LoadQuery};
 use diesel::sql_types::Integer;
-use diesel::{IntoSql, PgConnection, QueryResult, RunQueryDsl};
 
 pub use api_keys::{Authentication, KeyRow, NewKey};
 pub use database_facts::DatabaseFacts;
@@ -62,6 +63,8 @@ use pool::Pool;
 const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
 /// A handle on the database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -82,16 +85,16 @@ impl Store {
     }
 
     /// Runs blocking database work with a connection of the pool.
-    async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    async fn run<T, F>(&self, work: F) -> Result<T>
     where
-        F: FnOnce(&mut PgConnection) -> Result<T, StoreError> + Send + 'static,
+        F: FnOnce(&mut PgConnection) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
         self.run_within(CALL_TIMEOUT, work).await
     }
 
     /// The same for work whose only errors are diesel's.
-    async fn query<T, F>(&self, work: F) -> Result<T, StoreError>
+    async fn query<T, F>(&self, work: F) -> Result<T>
     where
         F: FnOnce(&mut PgConnection) -> QueryResult<T> + Send + 'static,
         T: Send + 'static,
@@ -99,10 +102,34 @@ impl Store {
         self.run(|conn| Ok(work(conn)?)).await
     }
 
-    /// After `deadline`, the work may still take effect.
-    async fn run_within<T, F>(&self, deadline: Duration, work: F) -> Result<T, StoreError>
+    /// Runs one statement that owns its parameters, and returns the number of rows that it changed.
+    async fn execute<S>(&self, statement: S) -> Result<usize>
     where
-        F: FnOnce(&mut PgConnection) -> Result<T, StoreError> + Send + 'static,
+        S: ExecuteDsl<PgConnection> + RunQueryDsl<PgConnection> + Send + 'static,
+    {
+        self.query(|conn| statement.execute(conn)).await
+    }
+
+    /// The rows of one statement that owns its parameters.
+    async fn load<T: Send + 'static>(
+        &self,
+        statement: impl LoadQuery<'static, PgConnection, T> + Send + 'static,
+    ) -> Result<Vec<T>> {
+        self.query(|conn| statement.load(conn)).await
+    }
+
+    /// The first of these rows, or [`StoreError::NotFound`].
+    async fn get<T: Send + 'static>(
+        &self,
+        statement: impl LoadQuery<'static, PgConnection, T> + Send + 'static,
+    ) -> Result<T> {
+        self.query(|conn| statement.get_result(conn)).await
+    }
+
+    /// After `deadline`, the work may still take effect.
+    async fn run_within<T, F>(&self, deadline: Duration, work: F) -> Result<T>
+    where
+        F: FnOnce(&mut PgConnection) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
         let waiting = Instant::now();
@@ -135,11 +162,8 @@ impl Store {
     }
 
     /// Whether the database answers within two seconds.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        let one = |conn: &mut PgConnection| {
-            diesel::select(1.into_sql::<Integer>()).execute(conn)?;
-            Ok(())
-        };
-        self.run_within(PING_TIMEOUT, one).await
+    pub async fn ping(&self) -> Result<()> {
+        let one = diesel::select(1.into_sql::<Integer>());
+        self.run_within(PING_TIMEOUT, move |conn| Ok(one.execute(conn).map(drop)?)).await
     }
 }

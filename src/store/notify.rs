@@ -15,7 +15,7 @@ use tokio::sync::{Notify, broadcast};
 use crate::execution::ExecutionId;
 use crate::store::sql::pg_notify;
 use crate::store::subscriptions::{RENEW_AFTER, Subscription, Subscriptions};
-use crate::store::{Store, StoreError};
+use crate::store::{Result, Store};
 
 /// diesel does not expose the socket, so the listener polls, which costs a system call and no query.
 const POLL_EVERY: Duration = Duration::from_millis(20);
@@ -215,7 +215,7 @@ impl Store {
 }
 
 /// Returns when the store has been dropped.
-fn listen(mut conn: PgConnection, notifier: &Weak<Notifier>, log: &Logger) -> Result<(), StoreError> {
+fn listen(mut conn: PgConnection, notifier: &Weak<Notifier>, log: &Logger) -> Result<()> {
     conn.batch_execute("LISTEN rgrid")?;
     debug!(log, "listening for notifications");
     if let Some(notifier) = notifier.upgrade() {

@@ -14,7 +14,7 @@ use r2d2::{ManageConnection, NopErrorHandler};
 use scheduled_thread_pool::ScheduledThreadPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::store::StoreError;
+use crate::store::{Result, StoreError};
 
 /// How long a call waits for a permit before it fails with [`StoreError::Busy`].
 const PERMIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -83,7 +83,7 @@ impl Pool {
     }
 
     /// The right to call [`Pool::with`] once. It may be dropped before the call returns, when the call hangs.
-    pub async fn permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+    pub async fn permit(&self) -> Result<OwnedSemaphorePermit> {
         let permit = Arc::clone(&self.permits).acquire_owned();
         match tokio::time::timeout(PERMIT_TIMEOUT, permit).await {
             Ok(Ok(permit)) => Ok(permit),
@@ -92,10 +92,7 @@ impl Pool {
     }
 
     /// Blocking. Returns the connection to the pool, unless the work failed because of the connection.
-    pub fn with<T>(
-        &self,
-        work: impl FnOnce(&mut PgConnection) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+    pub fn with<T>(&self, work: impl FnOnce(&mut PgConnection) -> Result<T>) -> Result<T> {
         let mut pooled =
             self.connections.get().map_err(|error| StoreError::unavailable(&error.to_string()))?;
         // Until the work returns, so that a panic never leaves a half-used connection in the pool.
@@ -106,7 +103,7 @@ impl Pool {
     }
 
     /// Blocking. A connection outside of the pool, for a listener that keeps it.
-    pub fn connect(&self) -> Result<PgConnection, StoreError> {
+    pub fn connect(&self) -> Result<PgConnection> {
         let mut connection = PgConnection::establish(&self.url)?;
         connection.batch_execute(SESSION_SETTINGS)?;
         Ok(connection)
@@ -132,7 +129,7 @@ struct PooledConnection {
 
 impl PooledConnection {
     /// In the caller's thread: a server that hangs here must not stop the one thread that connects.
-    fn configure(&mut self) -> Result<(), StoreError> {
+    fn configure(&mut self) -> Result<()> {
         if !self.is_configured {
             self.connection.batch_execute(SESSION_SETTINGS)?;
             self.is_configured = true;

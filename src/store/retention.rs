@@ -12,19 +12,19 @@ use diesel::prelude::*;
 use crate::store::executions::files::Role;
 use crate::store::schema::{blobs, environments, execution_files, executions, images, output_chunks};
 use crate::store::sql::{ago, blob_length, clock_timestamp, octet_length, signed};
-use crate::store::{Store, StoreError};
+use crate::store::{Result, Store};
 
 /// The most that one call removes by age or count.
 const BATCH: i64 = 500;
 
 impl Store {
     /// Removes executions that ended longer ago. Returns how many.
-    pub async fn remove_older_than(&self, age: Duration) -> Result<usize, StoreError> {
+    pub async fn remove_older_than(&self, age: Duration) -> Result<usize> {
         self.remove_oldest_since(age, BATCH).await
     }
 
     /// Removes the oldest ended executions beyond the newest `count`.
-    pub async fn remove_all_but_newest(&self, count: u64) -> Result<usize, StoreError> {
+    pub async fn remove_all_but_newest(&self, count: u64) -> Result<usize> {
         self.query(move |conn| {
             conn.transaction(|conn| {
                 let cutoff: Option<Option<DateTime<Utc>>> = executions::table
@@ -49,11 +49,11 @@ impl Store {
     }
 
     /// Removes the oldest ended executions.
-    pub async fn remove_oldest(&self, count: i64) -> Result<usize, StoreError> {
+    pub async fn remove_oldest(&self, count: i64) -> Result<usize> {
         self.remove_oldest_since(Duration::ZERO, count).await
     }
 
-    async fn remove_oldest_since(&self, age: Duration, count: i64) -> Result<usize, StoreError> {
+    async fn remove_oldest_since(&self, age: Duration, count: i64) -> Result<usize> {
         self.query(move |conn| {
             conn.transaction(|conn| {
                 let old: Vec<String> = executions::table
@@ -71,16 +71,16 @@ impl Store {
     }
 
     /// Removes the output of executions that ended longer ago. Their rows and results stay.
-    pub async fn prune_older_than(&self, age: Duration) -> Result<usize, StoreError> {
+    pub async fn prune_older_than(&self, age: Duration) -> Result<usize> {
         self.prune(age, BATCH).await
     }
 
     /// Removes the output of the oldest ended executions.
-    pub async fn prune_oldest(&self, count: i64) -> Result<usize, StoreError> {
+    pub async fn prune_oldest(&self, count: i64) -> Result<usize> {
         self.prune(Duration::ZERO, count).await
     }
 
-    async fn prune(&self, age: Duration, count: i64) -> Result<usize, StoreError> {
+    async fn prune(&self, age: Duration, count: i64) -> Result<usize> {
         self.query(move |conn| {
             conn.transaction(|conn| {
                 let old: Vec<String> = executions::table
@@ -112,7 +112,7 @@ impl Store {
 
     /// Removes blobs that no execution references. Younger ones stay, because a submission may be about to reference
     /// them.
-    pub async fn remove_unreferenced_blobs(&self, age: Duration) -> Result<usize, StoreError> {
+    pub async fn remove_unreferenced_blobs(&self, age: Duration) -> Result<usize> {
         self.query(move |conn| {
             conn.transaction(|conn| {
                 let is_referenced =
@@ -133,7 +133,7 @@ impl Store {
     }
 
     /// The number of running executions.
-    pub async fn running(&self) -> Result<u64, StoreError> {
+    pub async fn running(&self) -> Result<u64> {
         self.query(|conn| {
             let running = executions::table.filter(executions::status.eq("running"));
             running.count().get_result(conn).map(i64::unsigned_abs)
@@ -143,7 +143,7 @@ impl Store {
 
     /// Bytes of all blobs, outputs, environments and images. Not the size of the database's files, because Postgres
     /// reuses freed space. Reads the sizes in every row, so it is not for each request.
-    pub async fn stored_bytes(&self) -> Result<u64, StoreError> {
+    pub async fn stored_bytes(&self) -> Result<u64> {
         self.query(|conn| {
             let blobs: Option<i64> = blobs::table.select(sum(blob_length(blobs::content))).first(conn)?;
             let outputs: (Option<i64>, Option<i64>, Option<i64>) = executions::table

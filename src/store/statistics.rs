@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Double, Nullable};
 
 use crate::store::sql::statement;
-use crate::store::{Store, StoreError};
+use crate::store::{Result, Store};
 
 /// The period of the statistics.
 pub const MINUTES: i64 = 60;
@@ -43,7 +43,7 @@ pub struct Minute {
 }
 
 impl Store {
-    pub async fn last_hour(&self) -> Result<Vec<Minute>, StoreError> {
+    pub async fn last_hour(&self) -> Result<Vec<Minute>> {
         self.query(|conn| statement(LAST_HOUR).bind::<BigInt, _>(MINUTES).load(conn)).await
     }
 }

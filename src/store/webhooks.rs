@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use crate::execution::ExecutionId;
 use crate::store::schema::webhooks;
 use crate::store::sql::{clock_timestamp, from_now};
-use crate::store::{Store, StoreError};
+use crate::store::{Result, Store};
 
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = webhooks, check_for_backend(diesel::pg::Pg))]
@@ -27,11 +27,7 @@ impl DueWebhook {
 
 impl Store {
     /// Claims due webhooks. The claimant has `lease` to deliver; after that, another daemon may claim them.
-    pub async fn take_due_webhooks(
-        &self,
-        count: i64,
-        lease: Duration,
-    ) -> Result<Vec<DueWebhook>, StoreError> {
+    pub async fn take_due_webhooks(&self, count: i64, lease: Duration) -> Result<Vec<DueWebhook>> {
         self.query(move |conn| {
             conn.transaction(|conn| {
                 let due: Vec<String> = webhooks::table
@@ -55,25 +51,12 @@ impl Store {
     }
 
     /// After a delivery, or when it is given up.
-    pub async fn delete_webhook(&self, id: &ExecutionId) -> Result<(), StoreError> {
-        let id = id.clone();
-        self.query(move |conn| diesel::delete(webhooks::table.find(id.as_str())).execute(conn).map(drop))
-            .await
+    pub async fn delete_webhook(&self, id: &ExecutionId) -> Result<()> {
+        self.execute(diesel::delete(webhooks::table.find(id.to_string()))).await.map(drop)
     }
 
-    pub async fn reschedule_webhook(
-        &self,
-        id: &ExecutionId,
-        after: Duration,
-        error: String,
-    ) -> Result<(), StoreError> {
-        let id = id.clone();
-        self.query(move |conn| {
-            diesel::update(webhooks::table.find(id.as_str()))
-                .set((webhooks::next_try.eq(from_now(after)), webhooks::last_error.eq(error)))
-                .execute(conn)
-                .map(drop)
-        })
-        .await
+    pub async fn reschedule_webhook(&self, id: &ExecutionId, after: Duration, error: String) -> Result<()> {
+        let changes = (webhooks::next_try.eq(from_now(after)), webhooks::last_error.eq(error));
+        self.execute(diesel::update(webhooks::table.find(id.to_string())).set(changes)).await.map(drop)
     }
 }

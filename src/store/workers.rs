@@ -11,7 +11,7 @@ use diesel::sql_types::Text;
 use crate::execution::{Claim, ExecutionId, WorkerId};
 use crate::store::schema::{deployment, executions, workers};
 use crate::store::sql::{ago, clock_timestamp, elapsed};
-use crate::store::{Store, StoreError};
+use crate::store::{Result, Store, StoreError};
 
 /// The row of a worker that has been silent for this long is deleted.
 const FORGET_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -51,7 +51,7 @@ impl WorkerRow {
 
 impl Store {
     /// The deployment's id, which labels its containers.
-    pub async fn cluster(&self) -> Result<String, StoreError> {
+    pub async fn cluster(&self) -> Result<String> {
         self.query(|conn| {
             let only = deployment::table.filter(deployment::only_row);
             only.select(deployment::cluster.cast::<Text>()).first(conn)
@@ -65,7 +65,7 @@ impl Store {
         name: &str,
         slots: usize,
         labels: &BTreeMap<String, String>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<()> {
         let (id, name, labels) = (id.clone(), name.to_owned(), serde_json::json!(labels));
         self.query(move |conn| {
             diesel::delete(workers::table.filter(workers::last_seen.lt(ago(FORGET_AFTER)))).execute(conn)?;
@@ -82,7 +82,7 @@ impl Store {
         .await
     }
 
-    pub async fn touch_worker(&self, id: &WorkerId, draining: bool) -> Result<(), StoreError> {
+    pub async fn touch_worker(&self, id: &WorkerId, draining: bool) -> Result<()> {
         let id = id.clone();
         self.query(move |conn| {
             diesel::update(workers::table.find(id.as_str()))
@@ -94,7 +94,7 @@ impl Store {
     }
 
     /// The worker has shut down cleanly: it owns nothing and will not come back.
-    pub async fn mark_worker_stopped(&self, id: &WorkerId) -> Result<(), StoreError> {
+    pub async fn mark_worker_stopped(&self, id: &WorkerId) -> Result<()> {
         let id = id.clone();
         self.query(move |conn| {
             diesel::update(workers::table.find(id.as_str()))
@@ -109,7 +109,7 @@ impl Store {
     }
 
     /// Workers that have not shut down cleanly, the most recently seen first.
-    pub async fn workers(&self) -> Result<Vec<WorkerRow>, StoreError> {
+    pub async fn workers(&self) -> Result<Vec<WorkerRow>> {
         self.query(|conn| {
             let later = diesel::alias!(workers as later);
             // A worker that was killed, came back and was stopped is not missing.
@@ -130,7 +130,7 @@ impl Store {
 
     /// Names of workers that did not shut down cleanly and have been silent for `silence`, with the seconds of silence.
     /// Not those that were started again under the same name.
-    pub async fn stale_workers(&self, silence: Duration) -> Result<Vec<(String, i64)>, StoreError> {
+    pub async fn stale_workers(&self, silence: Duration) -> Result<Vec<(String, i64)>> {
         self.query(move |conn| {
             let later = diesel::alias!(workers as later);
             let seen_later = later
@@ -152,7 +152,7 @@ impl Store {
 
     /// Whether a worker that owns containers on this host may still be alive: it has neither stopped nor been silent
     /// for `silence`. An unknown worker is not alive.
-    pub async fn worker_may_be_alive(&self, id: &WorkerId, silence: Duration) -> Result<bool, StoreError> {
+    pub async fn worker_may_be_alive(&self, id: &WorkerId, silence: Duration) -> Result<bool> {
         let id = id.clone();
         self.query(move |conn| {
             let alive = workers::table
@@ -165,11 +165,7 @@ impl Store {
     }
 
     /// The claim on this attempt, if it is running.
-    pub async fn running_claim(
-        &self,
-        execution: &ExecutionId,
-        attempt: i32,
-    ) -> Result<Option<Claim>, StoreError> {
+    pub async fn running_claim(&self, execution: &ExecutionId, attempt: i32) -> Result<Option<Claim>> {
         let execution = execution.clone();
         self.query(move |conn| {
             let owner: Option<Option<String>> = executions::table
@@ -188,7 +184,7 @@ impl Store {
 
 /// A worker of a version without labels would run any execution. No such worker can be started any more, because its
 /// schema is older, so labels are refused only until the last one has stopped.
-pub(crate) fn require_label_support(conn: &mut PgConnection) -> Result<(), StoreError> {
+pub(crate) fn require_label_support(conn: &mut PgConnection) -> Result<()> {
     let older: Option<String> = workers::table
         .filter(workers::labels.is_null())
         .filter(workers::stopped_at.is_null())

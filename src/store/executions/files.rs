@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::execution::{ExecutionId, FileContent};
 use crate::store::schema::{blobs, execution_files};
-use crate::store::{Store, StoreError};
+use crate::store::{Result, Store};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -89,13 +89,13 @@ fn output_file((name, size, sha256): (String, i64, Vec<u8>)) -> OutputFile {
 }
 
 impl Store {
-    pub async fn outputs(&self, execution: &ExecutionId) -> Result<Vec<OutputFile>, StoreError> {
+    pub async fn outputs(&self, execution: &ExecutionId) -> Result<Vec<OutputFile>> {
         let id = execution.clone();
         self.query(move |conn| outputs(conn, &id)).await
     }
 
     /// The script, then the inputs by name.
-    pub async fn submitted_files(&self, execution: &ExecutionId) -> Result<Vec<OutputFile>, StoreError> {
+    pub async fn submitted_files(&self, execution: &ExecutionId) -> Result<Vec<OutputFile>> {
         let id = execution.clone();
         self.query(move |conn| {
             let files = execution_files::table
@@ -109,7 +109,7 @@ impl Store {
     }
 
     /// In order.
-    pub async fn input_names(&self, execution: &ExecutionId) -> Result<Vec<String>, StoreError> {
+    pub async fn input_names(&self, execution: &ExecutionId) -> Result<Vec<String>> {
         let id = execution.clone();
         self.query(move |conn| {
             execution_files::table
@@ -123,15 +123,15 @@ impl Store {
     }
 
     /// One input file, so that only one is in memory at a time.
-    pub async fn input(&self, execution: &ExecutionId, name: &str) -> Result<FileContent, StoreError> {
+    pub async fn input(&self, execution: &ExecutionId, name: &str) -> Result<FileContent> {
         self.file(execution, Role::Input, name).await
     }
 
-    pub async fn output(&self, execution: &ExecutionId, name: &str) -> Result<FileContent, StoreError> {
+    pub async fn output(&self, execution: &ExecutionId, name: &str) -> Result<FileContent> {
         self.file(execution, Role::Output, name).await
     }
 
-    async fn file(&self, execution: &ExecutionId, role: Role, name: &str) -> Result<FileContent, StoreError> {
+    async fn file(&self, execution: &ExecutionId, role: Role, name: &str) -> Result<FileContent> {
         let (id, name) = (execution.clone(), name.to_owned());
         self.query(move |conn| {
             let content = execution_files::table

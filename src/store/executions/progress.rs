@@ -14,7 +14,7 @@ use crate::store::notify::Notification;
 use crate::store::queue::claimed_row;
 use crate::store::schema::{executions, output_chunks};
 use crate::store::sql::{byte_range, convert_to, signed, statement};
-use crate::store::{Store, StoreError};
+use crate::store::{Result, Store, StoreError};
 
 /// The position counts the executions that the same workers may run, up to 10,000. A script whose start has not been
 /// noted two seconds after the claim (see [`Store::script_started`]) has not started.
@@ -76,7 +76,7 @@ pub struct StreamCut {
 }
 
 impl Store {
-    pub async fn progress(&self, id: &ExecutionId) -> Result<Progress, StoreError> {
+    pub async fn progress(&self, id: &ExecutionId) -> Result<Progress> {
         let id = id.clone();
         self.run(move |conn| {
             let row: ProgressRow = statement(PROGRESS).bind::<Text, _>(id.as_str()).get_result(conn)?;
@@ -86,7 +86,7 @@ impl Store {
     }
 
     /// Notes that the attempt's script runs now, for followers.
-    pub async fn script_started(&self, claim: &Claim) -> Result<(), StoreError> {
+    pub async fn script_started(&self, claim: &Claim) -> Result<()> {
         let noted = claim.clone();
         self.query(move |conn| {
             diesel::update(claimed_row(&noted))
@@ -99,7 +99,7 @@ impl Store {
     }
 
     /// Notes whether the attempt is preparing its environment. False if the claim is lost.
-    pub async fn set_installing(&self, claim: &Claim, installing: bool) -> Result<bool, StoreError> {
+    pub async fn set_installing(&self, claim: &Claim, installing: bool) -> Result<bool> {
         let noted = claim.clone();
         let rows = self
             .query(move |conn| {
@@ -111,12 +111,7 @@ impl Store {
     }
 
     /// The next chunks after number `after`. Empty if there are none yet, or when the attempt has ended.
-    pub async fn next_chunks(
-        &self,
-        id: &ExecutionId,
-        attempt: i32,
-        after: u64,
-    ) -> Result<Vec<Chunk>, StoreError> {
+    pub async fn next_chunks(&self, id: &ExecutionId, attempt: i32, after: u64) -> Result<Vec<Chunk>> {
         let id = id.clone();
         self.run(move |conn| {
             let rows: Vec<ChunkRow> = statement(NEXT_CHUNKS)
@@ -130,7 +125,7 @@ impl Store {
     }
 
     /// The truncated streams of an execution that has ended.
-    pub async fn output_cuts(&self, id: &ExecutionId) -> Result<BTreeMap<Stream, StreamCut>, StoreError> {
+    pub async fn output_cuts(&self, id: &ExecutionId) -> Result<BTreeMap<Stream, StreamCut>> {
         let id = id.clone();
         self.run(move |conn| {
             let cuts: Option<serde_json::Value> =
@@ -148,7 +143,7 @@ impl Store {
         stream: Stream,
         from: u64,
         bytes: u64,
-    ) -> Result<String, StoreError> {
+    ) -> Result<String> {
         let id = id.clone();
         self.query(move |conn| {
             // Postgres counts from 1, in 32 bits; no text is longer than 1 GB.
@@ -195,7 +190,7 @@ pub(crate) fn cuts(record: &ExecutionRecord) -> Option<serde_json::Value> {
 }
 
 /// All chunks of an attempt, in order.
-pub(crate) fn all_chunks(conn: &mut PgConnection, claim: &Claim) -> Result<Vec<Chunk>, StoreError> {
+pub(crate) fn all_chunks(conn: &mut PgConnection, claim: &Claim) -> Result<Vec<Chunk>> {
     let rows: Vec<ChunkRow> = output_chunks::table
         .filter(output_chunks::execution_id.eq(claim.execution.as_str()))
         .filter(output_chunks::attempt.eq(claim.attempt))
@@ -214,7 +209,7 @@ struct ChunkRow {
 }
 
 impl ChunkRow {
-    fn into_chunk(self) -> Result<Chunk, StoreError> {
+    fn into_chunk(self) -> Result<Chunk> {
         let stream = self.stream.parse().map_err(StoreError::Internal)?;
         Ok(Chunk { seq: self.seq.unsigned_abs(), stream, text: self.text })
     }
@@ -237,7 +232,7 @@ struct ProgressRow {
 }
 
 impl ProgressRow {
-    fn into_progress(self) -> Result<Progress, StoreError> {
+    fn into_progress(self) -> Result<Progress> {
         let status = parse_status(&self.status)?;
         let phase = match status {
             Status::Running if self.script_started => Some(Phase::Script),

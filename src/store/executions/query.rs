@@ -12,7 +12,7 @@ use crate::execution::{Caller, ExecutionId, KeyId};
 use crate::store::executions::files::outputs;
 use crate::store::schema::{executions, output_chunks};
 use crate::store::sql::{concat_ws, elapsed, lower, millis, strpos};
-use crate::store::{Store, StoreError};
+use crate::store::{Result, Store, StoreError};
 
 /// The conditions and the page of a list.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +45,7 @@ pub struct StreamText {
 
 impl Store {
     /// The id with this unique prefix, among the executions that the caller may see.
-    pub async fn resolve(&self, prefix: &str, caller: &Caller) -> Result<ExecutionId, StoreError> {
+    pub async fn resolve(&self, prefix: &str, caller: &Caller) -> Result<ExecutionId> {
         let (prefix, owner) = (prefix.to_owned(), caller.restricted_to().cloned());
         self.run(move |conn| {
             // A prefix has only letters, digits and `_`, which is a wildcard of LIKE.
@@ -65,7 +65,7 @@ impl Store {
         .await
     }
 
-    pub async fn execution(&self, id: &ExecutionId) -> Result<Execution, StoreError> {
+    pub async fn execution(&self, id: &ExecutionId) -> Result<Execution> {
         let id = id.clone();
         self.run(move |conn| {
             let (row, stdout, stderr): (Row, String, String) = executions::table
@@ -85,7 +85,7 @@ impl Store {
         .await
     }
 
-    pub async fn execution_without_output(&self, id: &ExecutionId) -> Result<Execution, StoreError> {
+    pub async fn execution_without_output(&self, id: &ExecutionId) -> Result<Execution> {
         let id = id.clone();
         self.run(move |conn| {
             let row: Row = executions::table.find(id.as_str()).select(Row::as_select()).first(conn)?;
@@ -95,7 +95,7 @@ impl Store {
     }
 
     /// Never includes the values of variables.
-    pub async fn job_definition(&self, id: &ExecutionId) -> Result<JobDefinition, StoreError> {
+    pub async fn job_definition(&self, id: &ExecutionId) -> Result<JobDefinition> {
         let id = id.clone();
         self.query(move |conn| {
             executions::table.find(id.as_str()).select(JobDefinition::as_select()).first(conn)
@@ -103,7 +103,7 @@ impl Store {
         .await
     }
 
-    pub async fn status(&self, id: &ExecutionId) -> Result<Status, StoreError> {
+    pub async fn status(&self, id: &ExecutionId) -> Result<Status> {
         let id = id.clone();
         self.run(move |conn| {
             let text: String = executions::table.find(id.as_str()).select(executions::status).first(conn)?;
@@ -112,7 +112,7 @@ impl Store {
         .await
     }
 
-    pub async fn list(&self, filter: Filter) -> Result<Page, StoreError> {
+    pub async fn list(&self, filter: Filter) -> Result<Page> {
         self.run(move |conn| {
             let mut query = executions::table.select(Row::as_select()).into_boxed();
             if let Some(status) = filter.status {
@@ -144,7 +144,7 @@ impl Store {
     }
 
     /// A stream of the current attempt: from the chunks while it runs, from the row when it has ended.
-    pub async fn stream(&self, id: &ExecutionId, stream: Stream) -> Result<StreamText, StoreError> {
+    pub async fn stream(&self, id: &ExecutionId, stream: Stream) -> Result<StreamText> {
         let id = id.clone();
         self.run(move |conn| {
             conn.build_transaction().read_only().repeatable_read().run(|conn| {
@@ -183,7 +183,7 @@ pub(crate) fn stored_stream(
     }
 }
 
-pub(crate) fn parse_status(text: &str) -> Result<Status, StoreError> {
+pub(crate) fn parse_status(text: &str) -> Result<Status> {
     Status::ALL
         .into_iter()
         .find(|status| status.as_str() == text)
@@ -249,7 +249,7 @@ impl Row {
         (phases, duration)
     }
 
-    fn into_execution(self) -> Result<Execution, StoreError> {
+    fn into_execution(self) -> Result<Execution> {
         use serde_json::from_value;
         let (phases, duration_ms) = self.phases();
         let usage = self

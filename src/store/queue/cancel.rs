@@ -10,12 +10,12 @@ use crate::store::notify::Notification;
 use crate::store::queue::submit::secret_values;
 use crate::store::schema::{execution_files, executions};
 use crate::store::sql::clock_timestamp;
-use crate::store::{Store, StoreError};
+use crate::store::{Result, Store, StoreError};
 
 impl Store {
     /// A queued execution ends at once; the worker of a running one is told to stop it. Cancelling a cancelled execution
     /// succeeds; one that has ended otherwise is a conflict.
-    pub async fn cancel(&self, id: &ExecutionId) -> Result<(), StoreError> {
+    pub async fn cancel(&self, id: &ExecutionId) -> Result<()> {
         let wanted = id.clone();
         let ended = self
             .run(move |conn| {
@@ -52,7 +52,7 @@ impl Store {
     }
 
     /// The names of the secrets that it was submitted with. Their values are deleted when it ends.
-    pub async fn secret_names(&self, id: &ExecutionId) -> Result<Vec<String>, StoreError> {
+    pub async fn secret_names(&self, id: &ExecutionId) -> Result<Vec<String>> {
         let id = id.clone();
         self.run(move |conn| {
             let names: serde_json::Value =
@@ -69,7 +69,7 @@ impl Store {
         id: &ExecutionId,
         secrets: EnvVars,
         owner: Option<KeyId>,
-    ) -> Result<ExecutionId, StoreError> {
+    ) -> Result<ExecutionId> {
         let (first, new) = (id.clone(), ExecutionId::generate());
         let again = new.clone();
         self.run(move |conn| {

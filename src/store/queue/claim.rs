@@ -16,7 +16,7 @@ use crate::store::notify::Notification;
 use crate::store::queue::claimed_row;
 use crate::store::schema::{blobs, execution_files, executions};
 use crate::store::sql::{clock_timestamp, elapsed, from_now, millis, statement};
-use crate::store::{Chunk, Store, StoreError};
+use crate::store::{Chunk, Result, Store, StoreError};
 
 /// Claims the execution at the head of the queue: the highest priority, then one of each key in turn (`take_a_turn` in
 /// the migrations), then the oldest.
@@ -111,7 +111,7 @@ impl Store {
         labels: &LabelSets,
         count: usize,
         lease: Duration,
-    ) -> Result<Vec<Claimed>, StoreError> {
+    ) -> Result<Vec<Claimed>> {
         let (worker, name, plain) = (worker.clone(), worker_name.to_owned(), labels.is_plain());
         let sets: Vec<serde_json::Value> = labels.sets().iter().map(|set| serde_json::json!(set)).collect();
         let claimed: Vec<Claimed> = self
@@ -145,7 +145,7 @@ impl Store {
         worker: &WorkerId,
         claims: &[Claim],
         lease: Duration,
-    ) -> Result<Vec<ClaimStatus>, StoreError> {
+    ) -> Result<Vec<ClaimStatus>> {
         let worker = worker.clone();
         let ids: Vec<String> = claims.iter().map(|claim| claim.execution.to_string()).collect();
         let jobs: Vec<String> = claims.iter().map(Claim::job_id).collect();
@@ -167,11 +167,7 @@ impl Store {
     }
 
     /// The claims among these that are still valid. Reads only, so it may run more often than the heartbeat.
-    pub async fn claim_statuses(
-        &self,
-        worker: &WorkerId,
-        claims: &[Claim],
-    ) -> Result<Vec<ClaimStatus>, StoreError> {
+    pub async fn claim_statuses(&self, worker: &WorkerId, claims: &[Claim]) -> Result<Vec<ClaimStatus>> {
         let (worker, claims) = (worker.clone(), claims.to_vec());
         self.run(move |conn| {
             let ids: Vec<&str> = claims.iter().map(|claim| claim.execution.as_str()).collect();
@@ -201,7 +197,7 @@ impl Store {
         worker: &WorkerId,
         worker_name: &str,
         lease: Duration,
-    ) -> Result<Option<(Claimed, Vec<Chunk>)>, StoreError> {
+    ) -> Result<Option<(Claimed, Vec<Chunk>)>> {
         let (abandoned, worker, name) = (abandoned.clone(), worker.clone(), worker_name.to_owned());
         self.run(move |conn| {
             conn.transaction(|conn| {
@@ -234,7 +230,7 @@ impl Store {
         .await
     }
 
-    pub async fn queue_depth(&self) -> Result<QueueDepth, StoreError> {
+    pub async fn queue_depth(&self) -> Result<QueueDepth> {
         self.run(|conn| {
             let (queued, oldest, now): (i64, Option<DateTime<Utc>>, DateTime<Utc>) = executions::table
                 .filter(executions::status.eq("queued"))
@@ -277,7 +273,7 @@ struct ClaimedRow {
 }
 
 impl ClaimedRow {
-    fn into_claimed(self, worker: &WorkerId) -> Result<Claimed, StoreError> {
+    fn into_claimed(self, worker: &WorkerId) -> Result<Claimed> {
         let Self { job, waited_ms, script, has_inputs } = self;
         Ok(Claimed {
             claim: Claim {

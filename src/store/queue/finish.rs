@@ -11,7 +11,7 @@ use crate::store::executions::{files, progress};
 use crate::store::notify::Notification;
 use crate::store::schema::executions;
 use crate::store::sql::{millis, signed, statement};
-use crate::store::{Chunk, Store, StoreError};
+use crate::store::{Chunk, Result, Store};
 
 /// Stores chunks of a valid claim. It locks the row, so that no chunk is stored after the end of its attempt.
 ///
@@ -52,7 +52,7 @@ pub enum FinishReply {
 
 impl Store {
     /// Stores output of a running attempt. Storing a chunk again changes nothing.
-    pub async fn append(&self, claim: &Claim, chunks: Vec<Chunk>) -> Result<AppendReply, StoreError> {
+    pub async fn append(&self, claim: &Claim, chunks: Vec<Chunk>) -> Result<AppendReply> {
         #[derive(QueryableByName)]
         #[diesel(table_name = executions)]
         struct Claimed {
@@ -90,10 +90,7 @@ impl Store {
     }
 
     /// Stores several results in one transaction. The replies are in the order of the claims.
-    pub async fn finish(
-        &self,
-        results: Vec<(Claim, Arc<ExecutionRecord>)>,
-    ) -> Result<Vec<FinishReply>, StoreError> {
+    pub async fn finish(&self, results: Vec<(Claim, Arc<ExecutionRecord>)>) -> Result<Vec<FinishReply>> {
         let ended = results.clone();
         let replies: Vec<FinishReply> = self
             .run(move |conn| {
@@ -126,7 +123,7 @@ fn store_with_outputs(
     conn: &mut PgConnection,
     claim: &Claim,
     record: &ExecutionRecord,
-) -> Result<FinishReply, StoreError> {
+) -> Result<FinishReply> {
     let reply = store_record(conn, claim, record)?;
     if reply == FinishReply::Stored && !record.outputs.is_empty() {
         let outputs = record.outputs.iter().map(|file| (file.name.as_str(), file.content.as_slice()));
@@ -140,11 +137,7 @@ fn store_with_outputs(
     Ok(reply)
 }
 
-fn store_record(
-    conn: &mut PgConnection,
-    claim: &Claim,
-    record: &ExecutionRecord,
-) -> Result<FinishReply, StoreError> {
+fn store_record(conn: &mut PgConnection, claim: &Claim, record: &ExecutionRecord) -> Result<FinishReply> {
     let stored = statement(FINISH)
         .bind::<Text, _>(claim.execution.as_str())
         .bind::<Integer, _>(claim.attempt)

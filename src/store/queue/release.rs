@@ -15,7 +15,7 @@ use crate::store::notify::Notification;
 use crate::store::queue::claimed_row;
 use crate::store::schema::{executions, output_chunks};
 use crate::store::sql::{ago, clock_timestamp, pg_postmaster_start_time, statement};
-use crate::store::{Store, StoreError};
+use crate::store::{Result, Store};
 
 /// The most claims that one call rescues.
 const RESCUE_BATCH: i64 = 200;
@@ -123,7 +123,7 @@ struct Unclaimed {
 impl Store {
     /// Ends a claim. `started` means that its script may have started, so that the attempt counts. None if the claim was
     /// lost already.
-    pub async fn release(&self, claim: &Claim, started: bool) -> Result<Option<ReleasedClaim>, StoreError> {
+    pub async fn release(&self, claim: &Claim, started: bool) -> Result<Option<ReleasedClaim>> {
         let claim = claim.clone();
         let released = self
             .run(move |conn| {
@@ -146,7 +146,7 @@ impl Store {
     }
 
     /// Ends claims whose lease has run out. After a restart of Postgres, workers get half a lease to renew theirs first.
-    pub async fn rescue(&self, lease: Duration) -> Result<Vec<ReleasedClaim>, StoreError> {
+    pub async fn rescue(&self, lease: Duration) -> Result<Vec<ReleasedClaim>> {
         let rescued = self
             .run(move |conn| {
                 conn.transaction(|conn| {
@@ -181,11 +181,7 @@ impl Store {
 
     /// Ends the claims of this worker that are not in `known`, because the reply to a claim got lost. Must not run while
     /// a claim is in flight. A claim with output has run, so it is left to its lease.
-    pub async fn release_unknown(
-        &self,
-        worker: &WorkerId,
-        known: &[Claim],
-    ) -> Result<Vec<ReleasedClaim>, StoreError> {
+    pub async fn release_unknown(&self, worker: &WorkerId, known: &[Claim]) -> Result<Vec<ReleasedClaim>> {
         let known: Vec<String> = known.iter().map(|claim| claim.execution.to_string()).collect();
         let worker = worker.clone();
         self.run(move |conn| {
@@ -208,7 +204,7 @@ impl Store {
     }
 
     /// Ends the leases of workers that are certainly gone, so that their claims are rescued at once. Returns how many.
-    pub async fn expire_leases(&self, workers: &[WorkerId]) -> Result<usize, StoreError> {
+    pub async fn expire_leases(&self, workers: &[WorkerId]) -> Result<usize> {
         let workers: Vec<String> = workers.iter().map(|worker| worker.as_str().to_owned()).collect();
         self.query(move |conn| {
             let leases = executions::table
@@ -226,7 +222,7 @@ fn interrupt(
     conn: &mut PgConnection,
     rows: Vec<ClaimRow>,
     interruption: Interruption,
-) -> Result<Vec<ReleasedClaim>, StoreError> {
+) -> Result<Vec<ReleasedClaim>> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
@@ -240,7 +236,7 @@ fn interrupt(
 }
 
 /// For locked rows whose scripts have not started. Their output goes with the claim.
-fn undo_claims(conn: &mut PgConnection, rows: Vec<ClaimRow>) -> Result<Vec<ReleasedClaim>, StoreError> {
+fn undo_claims(conn: &mut PgConnection, rows: Vec<ClaimRow>) -> Result<Vec<ReleasedClaim>> {
     let (cancelled, queued): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.cancel_requested);
     let ids = |rows: &[ClaimRow]| rows.iter().map(|row| row.id.clone()).collect::<Vec<_>>();
     let not_counted = executions::released.eq(executions::released + 1);

@@ -10,7 +10,7 @@ use crate::store::executions::files::{FileColumns, Role};
 use crate::store::notify::Notification;
 use crate::store::schema::executions;
 use crate::store::sql::{ago, coalesce, millis, signed, statement};
-use crate::store::{Store, StoreError, workers};
+use crate::store::{Result, Store, StoreError, workers};
 
 const IDEMPOTENCY_KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
@@ -43,7 +43,7 @@ pub enum Submitted {
 }
 
 impl Store {
-    pub async fn submit(&self, new: NewExecution) -> Result<Submitted, StoreError> {
+    pub async fn submit(&self, new: NewExecution) -> Result<Submitted> {
         let submitted = self
             .run(move |conn| {
                 if !new.on.is_empty() {
@@ -71,7 +71,7 @@ impl Store {
 }
 
 /// False if the idempotency key is taken.
-fn insert(conn: &mut PgConnection, new: &NewExecution) -> Result<bool, StoreError> {
+fn insert(conn: &mut PgConnection, new: &NewExecution) -> Result<bool> {
     let script = [(Role::Script, new.script.name.as_str(), new.script.content.as_slice())];
     let inputs = new.inputs.iter().map(|file| (Role::Input, file.name.as_str(), file.content.as_slice()));
     let files = FileColumns::new(script.into_iter().chain(inputs));
@@ -115,7 +115,7 @@ fn first_with(
     conn: &mut PgConnection,
     key: &IdempotencyKey,
     owner: Option<&KeyId>,
-) -> Result<Option<ExecutionId>, StoreError> {
+) -> Result<Option<ExecutionId>> {
     // As in the unique index, which serves the look-up.
     let no_owner = || diesel::dsl::sql::<diesel::sql_types::Text>("''");
     let submission = executions::table
