@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use crate::execution::{Caller, Key, KeyId, Scope};
 use crate::store::schema::api_keys;
 use crate::store::sql::{ago, clock_timestamp, from_now};
-use crate::store::{Result, Store, StoreError};
+use crate::store::{Result, Store};
 
 /// The resolution of `last_used_at`, so that not every request writes.
 const LAST_USED_INTERVAL: Duration = Duration::from_secs(60);
@@ -79,43 +79,29 @@ impl Store {
     }
 
     pub async fn create_key(&self, key: &Key, new: NewKey) -> Result<()> {
-        let (id, digest) = (key.id().clone(), key.digest().to_vec());
         let scopes: Vec<&'static str> = new.scopes.iter().map(|scope| scope.as_str()).collect();
-        self.query(move |conn| {
-            diesel::insert_into(api_keys::table)
-                .values((
-                    api_keys::id.eq(id.as_str()),
-                    api_keys::name.eq(new.name),
-                    api_keys::secret_sha256.eq(digest),
-                    api_keys::scopes.eq(scopes),
-                    new.lifetime.map(|lifetime| api_keys::expires_at.eq(from_now(lifetime).nullable())),
-                ))
-                .execute(conn)
-                .map(drop)
-        })
-        .await
+        let row = (
+            api_keys::id.eq(key.id().to_string()),
+            api_keys::name.eq(new.name),
+            api_keys::secret_sha256.eq(key.digest().to_vec()),
+            api_keys::scopes.eq(scopes),
+            new.lifetime.map(|lifetime| api_keys::expires_at.eq(from_now(lifetime).nullable())),
+        );
+        self.execute(diesel::insert_into(api_keys::table).values(row)).await.map(drop)
     }
 
     /// The oldest first.
     pub async fn keys(&self) -> Result<Vec<KeyRow>> {
-        self.query(|conn| {
-            let all = api_keys::table.order((api_keys::created_at, api_keys::id));
-            all.select(KeyRow::as_select()).load(conn)
-        })
-        .await
+        let all = api_keys::table.order((api_keys::created_at, api_keys::id));
+        self.load(all.select(KeyRow::as_select())).await
     }
 
     /// Returns when the key was revoked first.
     pub async fn revoke_key(&self, id: &KeyId) -> Result<DateTime<Utc>> {
-        let id = id.clone();
-        self.run(move |conn| {
-            let key = || api_keys::table.find(id.as_str());
-            diesel::update(key().filter(api_keys::revoked_at.is_null()))
-                .set(api_keys::revoked_at.eq(clock_timestamp().nullable()))
-                .execute(conn)?;
-            let revoked: Option<DateTime<Utc>> = key().select(api_keys::revoked_at).first(conn)?;
-            revoked.ok_or_else(|| StoreError::Internal(format!("key {} was not revoked", id.as_str())))
-        })
-        .await
+        let key = api_keys::table.find(id.to_string());
+        let not_revoked = key.clone().filter(api_keys::revoked_at.is_null());
+        let now = api_keys::revoked_at.eq(clock_timestamp().nullable());
+        self.execute(diesel::update(not_revoked).set(now)).await?;
+        self.get(key.select(api_keys::revoked_at.assume_not_null())).await
     }
 }

@@ -69,12 +69,8 @@ impl DiskBudget {
         let needed = bytes + self.output_reserve;
         let mut measurement = match *last {
             Some(measurement) if self.suffices(&measurement, needed) => measurement,
-            _ => self.measure(store).await?,
+            _ => self.measure_within(store, self.limit.saturating_sub(needed)).await?,
         };
-        if measurement.bytes + needed > self.limit {
-            self.free(store, self.limit.saturating_sub(needed)).await?;
-            measurement = self.measure(store).await?;
-        }
         let needed_in_all = measurement.bytes + needed;
         let fits = needed_in_all <= self.limit;
         if fits {
@@ -89,17 +85,21 @@ impl DiskBudget {
 
     /// Removes data until the budget holds, because running executions may have written more than the reserve.
     pub async fn enforce(&self, store: &Store) -> Result<()> {
-        if self.limit == 0 {
-            return Ok(());
+        if self.limit > 0 {
+            let mut last = self.last.lock().await;
+            *last = Some(self.measure_within(store, self.limit).await?);
         }
-        let mut last = self.last.lock().await;
-        let mut measurement = self.measure(store).await?;
-        if measurement.bytes > self.limit {
-            self.free(store, self.limit).await?;
-            measurement = self.measure(store).await?;
-        }
-        *last = Some(measurement);
         Ok(())
+    }
+
+    /// Measures, and measures again after removing data if more than `goal` is stored.
+    async fn measure_within(&self, store: &Store, goal: u64) -> Result<Measurement> {
+        let measurement = self.measure(store).await?;
+        if measurement.bytes <= goal {
+            return Ok(measurement);
+        }
+        self.free(store, goal).await?;
+        self.measure(store).await
     }
 
     fn reservation(&self, bytes: u64) -> Reservation {
@@ -125,7 +125,7 @@ impl DiskBudget {
     /// Removes data until `goal` is reached: first environments and images, which can be installed and pulled again, then
     /// the outputs of ended executions, then these executions with their inputs.
     async fn free(&self, store: &Store, goal: u64) -> Result<()> {
-        for kind in [Removable::Environments, Removable::Images, Removable::Outputs, Removable::Executions] {
+        for kind in ["environments", "images", "outputs", "executions"] {
             let (mut batch, mut before) = (FIRST_BATCH, None::<u64>);
             loop {
                 store.remove_unreferenced_blobs(Duration::ZERO).await?;
@@ -134,8 +134,13 @@ impl DiskBudget {
                     return Ok(());
                 }
                 batch = next_batch(batch, before.replace(bytes), bytes, goal);
-                let removed = kind.remove_some(store, batch).await?;
-                METRICS.swept.add(&[kind.name()], removed as u64);
+                let removed = match kind {
+                    "environments" => store.retire_idlest_environment().await?,
+                    "images" => store.retire_idlest_image().await?,
+                    "outputs" => store.prune_oldest(batch).await?,
+                    _ => store.remove_oldest(batch).await?,
+                };
+                METRICS.swept.add(&[kind], removed as u64);
                 if removed == 0 {
                     break;
                 }
@@ -152,35 +157,6 @@ fn next_batch(batch: i64, before: Option<u64>, bytes: u64, goal: u64) -> i64 {
     match freed {
         Some(freed) if freed.saturating_mul(4) < bytes - goal => (batch * 2).min(LARGEST_BATCH),
         _ => batch,
-    }
-}
-
-/// In the order of removal.
-#[derive(Clone, Copy)]
-enum Removable {
-    Environments,
-    Images,
-    Outputs,
-    Executions,
-}
-
-impl Removable {
-    fn name(self) -> &'static str {
-        match self {
-            Removable::Environments => "environments",
-            Removable::Images => "images",
-            Removable::Outputs => "outputs",
-            Removable::Executions => "executions",
-        }
-    }
-
-    async fn remove_some(self, store: &Store, batch: i64) -> Result<usize> {
-        match self {
-            Removable::Environments => store.retire_idlest_environment().await,
-            Removable::Images => store.retire_idlest_image().await,
-            Removable::Outputs => store.prune_oldest(batch).await,
-            Removable::Executions => store.remove_oldest(batch).await,
-        }
     }
 }
 

@@ -102,6 +102,15 @@ impl Store {
         self.run(|conn| Ok(work(conn)?)).await
     }
 
+    /// The same in a transaction.
+    async fn transaction<T, F>(&self, work: F) -> Result<T>
+    where
+        F: FnOnce(&mut PgConnection) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.run(|conn| conn.transaction(work)).await
+    }
+
     /// Runs one statement that owns its parameters, and returns the number of rows that it changed.
     async fn execute<S>(&self, statement: S) -> Result<usize>
     where

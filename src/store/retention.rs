@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::{exists, not, sum};
+use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::sql_types::{Bool, Nullable};
 
 use crate::store::executions::files::Role;
 use crate::store::schema::{blobs, environments, execution_files, executions, images, output_chunks};
@@ -25,25 +27,15 @@ impl Store {
 
     /// Removes the oldest ended executions beyond the newest `count`.
     pub async fn remove_all_but_newest(&self, count: u64) -> Result<usize> {
-        self.query(move |conn| {
-            conn.transaction(|conn| {
-                let cutoff: Option<Option<DateTime<Utc>>> = executions::table
-                    .filter(executions::completed_at.is_not_null())
-                    .order(executions::completed_at.desc())
-                    .offset(signed(count))
-                    .select(executions::completed_at)
-                    .first(conn)
-                    .optional()?;
-                let old: Vec<String> = executions::table
-                    .filter(executions::completed_at.le(cutoff.flatten()))
-                    .order(executions::completed_at)
-                    .limit(BATCH)
-                    .select(executions::id)
-                    .for_update()
-                    .skip_locked()
-                    .load(conn)?;
-                diesel::delete(executions::table.filter(executions::id.eq_any(old))).execute(conn)
-            })
+        self.transaction(move |conn| {
+            let cutoff: Option<Option<DateTime<Utc>>> = executions::table
+                .filter(executions::completed_at.is_not_null())
+                .order(executions::completed_at.desc())
+                .offset(signed(count))
+                .select(executions::completed_at)
+                .first(conn)
+                .optional()?;
+            remove(conn, Box::new(executions::completed_at.le(cutoff.flatten())), BATCH)
         })
         .await
     }
@@ -54,20 +46,8 @@ impl Store {
     }
 
     async fn remove_oldest_since(&self, age: Duration, count: i64) -> Result<usize> {
-        self.query(move |conn| {
-            conn.transaction(|conn| {
-                let old: Vec<String> = executions::table
-                    .filter(executions::completed_at.lt(ago(age).nullable()))
-                    .order(executions::completed_at)
-                    .limit(count)
-                    .select(executions::id)
-                    .for_update()
-                    .skip_locked()
-                    .load(conn)?;
-                diesel::delete(executions::table.filter(executions::id.eq_any(old))).execute(conn)
-            })
-        })
-        .await
+        let ended = executions::completed_at.lt(ago(age).nullable());
+        self.transaction(move |conn| remove(conn, Box::new(ended), count)).await
     }
 
     /// Removes the output of executions that ended longer ago. Their rows and results stay.
@@ -81,31 +61,21 @@ impl Store {
     }
 
     async fn prune(&self, age: Duration, count: i64) -> Result<usize> {
-        self.query(move |conn| {
-            conn.transaction(|conn| {
-                let old: Vec<String> = executions::table
-                    .filter(executions::completed_at.lt(ago(age).nullable()))
-                    .filter(executions::pruned_at.is_null())
-                    .order(executions::completed_at)
-                    .limit(count)
-                    .select(executions::id)
-                    .for_update()
-                    .skip_locked()
-                    .load(conn)?;
-                let outputs = execution_files::table
-                    .filter(execution_files::execution_id.eq_any(&old))
-                    .filter(execution_files::role.eq(Role::Output.as_str()));
-                diesel::delete(outputs).execute(conn)?;
-                diesel::update(executions::table.filter(executions::id.eq_any(&old)))
-                    .set((
-                        executions::stdout.eq(""),
-                        executions::stderr.eq(""),
-                        executions::install_output.eq(""),
-                        executions::output_cuts.eq(None::<serde_json::Value>),
-                        executions::pruned_at.eq(clock_timestamp().nullable()),
-                    ))
-                    .execute(conn)
-            })
+        let ended = executions::completed_at.lt(ago(age).nullable());
+        self.transaction(move |conn| {
+            let old = lock_oldest(conn, Box::new(ended.and(executions::pruned_at.is_null())), count)?;
+            let outputs = execution_files::table
+                .filter(execution_files::execution_id.eq_any(&old))
+                .filter(execution_files::role.eq(Role::Output.as_str()));
+            diesel::delete(outputs).execute(conn)?;
+            let pruned = diesel::update(executions::table.filter(executions::id.eq_any(&old))).set((
+                executions::stdout.eq(""),
+                executions::stderr.eq(""),
+                executions::install_output.eq(""),
+                executions::output_cuts.eq(None::<serde_json::Value>),
+                executions::pruned_at.eq(clock_timestamp().nullable()),
+            ));
+            Ok(pruned.execute(conn)?)
         })
         .await
     }
@@ -113,32 +83,27 @@ impl Store {
     /// Removes blobs that no execution references. Younger ones stay, because a submission may be about to reference
     /// them.
     pub async fn remove_unreferenced_blobs(&self, age: Duration) -> Result<usize> {
-        self.query(move |conn| {
-            conn.transaction(|conn| {
-                let is_referenced =
-                    || exists(execution_files::table.filter(execution_files::sha256.eq(blobs::sha256)));
-                let unreferenced: Vec<Vec<u8>> = blobs::table
-                    .filter(blobs::created_at.lt(ago(age)))
-                    .filter(not(is_referenced()))
-                    .limit(BATCH)
-                    .select(blobs::sha256)
-                    .for_update()
-                    .skip_locked()
-                    .load(conn)?;
-                let blobs = blobs::table.filter(blobs::sha256.eq_any(unreferenced));
-                diesel::delete(blobs.filter(not(is_referenced()))).execute(conn)
-            })
+        self.transaction(move |conn| {
+            let is_referenced =
+                || exists(execution_files::table.filter(execution_files::sha256.eq(blobs::sha256)));
+            let unreferenced: Vec<Vec<u8>> = blobs::table
+                .filter(blobs::created_at.lt(ago(age)))
+                .filter(not(is_referenced()))
+                .limit(BATCH)
+                .select(blobs::sha256)
+                .for_update()
+                .skip_locked()
+                .load(conn)?;
+            let blobs = blobs::table.filter(blobs::sha256.eq_any(unreferenced));
+            Ok(diesel::delete(blobs.filter(not(is_referenced()))).execute(conn)?)
         })
         .await
     }
 
     /// The number of running executions.
     pub async fn running(&self) -> Result<u64> {
-        self.query(|conn| {
-            let running = executions::table.filter(executions::status.eq("running"));
-            running.count().get_result(conn).map(i64::unsigned_abs)
-        })
-        .await
+        let running = executions::table.filter(executions::status.eq("running"));
+        self.get(running.count()).await.map(i64::unsigned_abs)
     }
 
     /// Bytes of all blobs, outputs, environments and images. Not the size of the database's files, because Postgres
@@ -164,4 +129,22 @@ impl Store {
         })
         .await
     }
+}
+
+type Condition = Box<dyn BoxableExpression<executions::table, Pg, SqlType = Nullable<Bool>>>;
+
+fn lock_oldest(conn: &mut PgConnection, condition: Condition, count: i64) -> QueryResult<Vec<String>> {
+    executions::table
+        .filter(condition)
+        .order(executions::completed_at)
+        .limit(count)
+        .select(executions::id)
+        .for_update()
+        .skip_locked()
+        .load(conn)
+}
+
+fn remove(conn: &mut PgConnection, condition: Condition, count: i64) -> Result<usize> {
+    let old = lock_oldest(conn, condition, count)?;
+    Ok(diesel::delete(executions::table.filter(executions::id.eq_any(old))).execute(conn)?)
 }

@@ -52,11 +52,8 @@ impl WorkerRow {
 impl Store {
     /// The deployment's id, which labels its containers.
     pub async fn cluster(&self) -> Result<String> {
-        self.query(|conn| {
-            let only = deployment::table.filter(deployment::only_row);
-            only.select(deployment::cluster.cast::<Text>()).first(conn)
-        })
-        .await
+        let only = deployment::table.filter(deployment::only_row);
+        self.get(only.select(deployment::cluster.cast::<Text>())).await
     }
 
     pub async fn register_worker(
@@ -66,119 +63,74 @@ impl Store {
         slots: usize,
         labels: &BTreeMap<String, String>,
     ) -> Result<()> {
-        let (id, name, labels) = (id.clone(), name.to_owned(), serde_json::json!(labels));
-        self.query(move |conn| {
-            diesel::delete(workers::table.filter(workers::last_seen.lt(ago(FORGET_AFTER)))).execute(conn)?;
-            diesel::insert_into(workers::table)
-                .values((
-                    workers::id.eq(id.as_str()),
-                    workers::name.eq(name),
-                    workers::slots.eq(i32::try_from(slots).unwrap_or(i32::MAX)),
-                    workers::labels.eq(labels),
-                ))
-                .execute(conn)
-                .map(drop)
-        })
-        .await
+        let forgotten = workers::table.filter(workers::last_seen.lt(ago(FORGET_AFTER)));
+        self.execute(diesel::delete(forgotten)).await?;
+        let row = (
+            workers::id.eq(id.to_string()),
+            workers::name.eq(name.to_owned()),
+            workers::slots.eq(i32::try_from(slots).unwrap_or(i32::MAX)),
+            workers::labels.eq(serde_json::json!(labels)),
+        );
+        self.execute(diesel::insert_into(workers::table).values(row)).await.map(drop)
     }
 
     pub async fn touch_worker(&self, id: &WorkerId, draining: bool) -> Result<()> {
-        let id = id.clone();
-        self.query(move |conn| {
-            diesel::update(workers::table.find(id.as_str()))
-                .set((workers::last_seen.eq(clock_timestamp()), workers::draining.eq(draining)))
-                .execute(conn)
-                .map(drop)
-        })
-        .await
+        let changes = (workers::last_seen.eq(clock_timestamp()), workers::draining.eq(draining));
+        self.execute(diesel::update(workers::table.find(id.to_string())).set(changes)).await.map(drop)
     }
 
     /// The worker has shut down cleanly: it owns nothing and will not come back.
     pub async fn mark_worker_stopped(&self, id: &WorkerId) -> Result<()> {
-        let id = id.clone();
-        self.query(move |conn| {
-            diesel::update(workers::table.find(id.as_str()))
-                .set((
-                    workers::last_seen.eq(clock_timestamp()),
-                    workers::stopped_at.eq(clock_timestamp().nullable()),
-                ))
-                .execute(conn)
-                .map(drop)
-        })
-        .await
+        let now = clock_timestamp();
+        let changes = (workers::last_seen.eq(now), workers::stopped_at.eq(now.nullable()));
+        self.execute(diesel::update(workers::table.find(id.to_string())).set(changes)).await.map(drop)
     }
 
     /// Workers that have not shut down cleanly, the most recently seen first.
     pub async fn workers(&self) -> Result<Vec<WorkerRow>> {
-        self.query(|conn| {
-            let later = diesel::alias!(workers as later);
-            // A worker that was killed, came back and was stopped is not missing.
-            let stopped_later = later
-                .filter(later.field(workers::name).eq(workers::name))
-                .filter(later.field(workers::stopped_at).is_not_null())
-                .filter(later.field(workers::started_at).ge(workers::last_seen));
-            workers::table
-                .filter(workers::stopped_at.is_null())
-                .filter(not(exists(stopped_later)))
-                .order(workers::last_seen.desc())
-                .limit(1000)
-                .select(WorkerRow::as_select())
-                .load(conn)
-        })
-        .await
+        let later = diesel::alias!(workers as later);
+        // A worker that was killed, came back and was stopped is not missing.
+        let stopped_later = later
+            .filter(later.field(workers::name).eq(workers::name))
+            .filter(later.field(workers::stopped_at).is_not_null())
+            .filter(later.field(workers::started_at).ge(workers::last_seen));
+        let all = workers::table.filter(workers::stopped_at.is_null()).filter(not(exists(stopped_later)));
+        self.load(all.order(workers::last_seen.desc()).limit(1000).select(WorkerRow::as_select())).await
     }
 
     /// Names of workers that did not shut down cleanly and have been silent for `silence`, with the seconds of silence.
     /// Not those that were started again under the same name.
     pub async fn stale_workers(&self, silence: Duration) -> Result<Vec<(String, i64)>> {
-        self.query(move |conn| {
-            let later = diesel::alias!(workers as later);
-            let seen_later = later
-                .filter(later.field(workers::name).eq(workers::name))
-                .filter(later.field(workers::last_seen).gt(workers::last_seen));
-            let rows: Vec<(String, DateTime<Utc>, DateTime<Utc>)> = workers::table
-                .filter(workers::stopped_at.is_null())
-                .filter(workers::last_seen.lt(ago(silence)))
-                .filter(not(exists(seen_later)))
-                .order(workers::name)
-                .limit(100)
-                .select((workers::name, workers::last_seen, clock_timestamp()))
-                .load(conn)?;
-            let stale = |(name, seen, now)| (name, elapsed(seen, now).as_secs_f64().round() as i64);
-            Ok(rows.into_iter().map(stale).collect())
-        })
-        .await
+        let later = diesel::alias!(workers as later);
+        let seen_later = later
+            .filter(later.field(workers::name).eq(workers::name))
+            .filter(later.field(workers::last_seen).gt(workers::last_seen));
+        let stale = workers::table
+            .filter(workers::stopped_at.is_null())
+            .filter(workers::last_seen.lt(ago(silence)))
+            .filter(not(exists(seen_later)));
+        let seen = stale.select((workers::name, workers::last_seen, clock_timestamp()));
+        let rows = self.load(seen.order(workers::name).limit(100)).await?;
+        let silence = |(name, seen, now)| (name, elapsed(seen, now).as_secs_f64().round() as i64);
+        Ok(rows.into_iter().map(silence).collect())
     }
 
     /// Whether a worker that owns containers on this host may still be alive: it has neither stopped nor been silent
     /// for `silence`. An unknown worker is not alive.
     pub async fn worker_may_be_alive(&self, id: &WorkerId, silence: Duration) -> Result<bool> {
-        let id = id.clone();
-        self.query(move |conn| {
-            let alive = workers::table
-                .find(id.as_str())
-                .filter(workers::stopped_at.is_null())
-                .filter(workers::last_seen.gt(ago(silence)));
-            select(exists(alive)).get_result(conn)
-        })
-        .await
+        let running = workers::table.find(id.to_string()).filter(workers::stopped_at.is_null());
+        self.get(select(exists(running.filter(workers::last_seen.gt(ago(silence)))))).await
     }
 
     /// The claim on this attempt, if it is running.
     pub async fn running_claim(&self, execution: &ExecutionId, attempt: i32) -> Result<Option<Claim>> {
-        let execution = execution.clone();
-        self.query(move |conn| {
-            let owner: Option<Option<String>> = executions::table
-                .find(execution.as_str())
-                .filter(executions::attempt.eq(attempt))
-                .filter(executions::status.eq("running"))
-                .select(executions::worker_id)
-                .first(conn)
-                .optional()?;
-            let worker = owner.flatten().map(WorkerId::from_stored);
-            Ok(worker.map(|worker| Claim { execution, attempt, worker }))
-        })
-        .await
+        let running = executions::table
+            .find(execution.to_string())
+            .filter(executions::attempt.eq(attempt))
+            .filter(executions::status.eq("running"));
+        let owner: Option<Option<String>> = self.load(running.select(executions::worker_id)).await?.pop();
+        let worker = owner.flatten().map(WorkerId::from_stored);
+        Ok(worker.map(|worker| Claim { execution: execution.clone(), attempt, worker }))
     }
 }
 
