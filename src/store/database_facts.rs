@@ -2,9 +2,10 @@
 
 use diesel::prelude::*;
 use diesel::select;
+use diesel::sql_types::Integer;
 
-use crate::store::sql::{current_setting, pg_is_in_recovery};
-use crate::store::{Result, Store, StoreError};
+use crate::store::sql::{current_setting, pg_is_in_recovery, split_part};
+use crate::store::{Result, Store};
 
 diesel::table! {
     // One row per connection; a view of Postgres.
@@ -13,7 +14,7 @@ diesel::table! {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Queryable)]
 pub struct DatabaseFacts {
     /// Such as 150004.
     pub version: i32,
@@ -28,21 +29,15 @@ pub struct DatabaseFacts {
 
 impl Store {
     pub async fn database_facts(&self) -> Result<DatabaseFacts> {
-        self.run(|conn| {
-            let mut setting = |name: &str| select(current_setting(name)).get_result::<String>(conn);
-            let version = setting("server_version_num")?;
-            let version_text = setting("server_version")?;
-            let max_connections = setting("max_connections")?;
-            Ok(DatabaseFacts {
-                version: version.parse().map_err(StoreError::unreadable)?,
-                version_text: version_text.split(' ').next().unwrap_or_default().to_owned(),
-                max_connections: max_connections.parse().map_err(StoreError::unreadable)?,
-                superuser: setting("is_superuser")? == "on",
-                encoding: setting("server_encoding")?,
-                in_use: pg_stat_activity::table.count().get_result(conn)?,
-                read_only: select(pg_is_in_recovery()).get_result(conn)?,
-            })
-        })
+        self.get(select((
+            current_setting("server_version_num").fallible_cast::<Integer>(),
+            split_part(current_setting("server_version"), " ", 1),
+            current_setting("max_connections").fallible_cast::<Integer>(),
+            pg_stat_activity::table.count().single_value().assume_not_null(),
+            current_setting("is_superuser").eq("on"),
+            current_setting("server_encoding"),
+            pg_is_in_recovery(),
+        )))
         .await
     }
 }

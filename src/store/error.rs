@@ -56,9 +56,11 @@ impl StoreError {
     pub(crate) fn unavailable(message: &str) -> Self {
         StoreError::Unavailable(first_line(message))
     }
+}
 
-    /// A stored value that does not parse.
-    pub(crate) fn unreadable(error: impl std::fmt::Display) -> Self {
+/// A stored value that does not parse.
+impl From<serde_json::Error> for StoreError {
+    fn from(error: serde_json::Error) -> Self {
         StoreError::Internal(format!("stored row: {error}"))
     }
 }

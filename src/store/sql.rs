@@ -24,6 +24,7 @@ define_sql_function! { fn pg_advisory_lock(key: BigInt) -> Text; }
 define_sql_function! { fn pg_advisory_unlock(key: BigInt) -> Bool; }
 define_sql_function! { fn pg_notify(channel: Text, payload: Text) -> Text; }
 define_sql_function! { fn lower(text: Text) -> Text; }
+define_sql_function! { fn split_part(text: Text, delimiter: Text, position: Integer) -> Text; }
 define_sql_function! { fn strpos(text: Text, part: Text) -> Integer; }
 define_sql_function! { fn concat_ws(separator: Text, first: Text, second: Text, third: Text) -> Text; }
 define_sql_function! { fn coalesce(value: Nullable<Text>, default: Text) -> Text; }

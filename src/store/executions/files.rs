@@ -25,30 +25,6 @@ impl Role {
     }
 }
 
-/// Files as arrays, so that one statement inserts all of them.
-#[derive(Default)]
-pub(crate) struct FileColumns {
-    pub roles: Vec<&'static str>,
-    pub names: Vec<String>,
-    pub sizes: Vec<i64>,
-    pub hashes: Vec<Vec<u8>>,
-    pub contents: Vec<Vec<u8>>,
-}
-
-impl FileColumns {
-    pub fn new<'a>(files: impl Iterator<Item = (Role, &'a str, &'a [u8])>) -> Self {
-        let mut columns = Self::default();
-        for (role, name, content) in files {
-            columns.roles.push(role.as_str());
-            columns.names.push(name.to_owned());
-            columns.sizes.push(content.len() as i64);
-            columns.hashes.push(Sha256::digest(content).to_vec());
-            columns.contents.push(content.to_vec());
-        }
-        columns
-    }
-}
-
 /// Adds output files to an execution, in the caller's transaction.
 pub(crate) fn insert_outputs<'a>(
     conn: &mut PgConnection,
@@ -75,17 +51,30 @@ pub(crate) fn insert_outputs<'a>(
     diesel::insert_into(execution_files::table).values(rows.collect::<Vec<_>>()).execute(conn).map(drop)
 }
 
-pub(crate) fn outputs(conn: &mut PgConnection, execution: &ExecutionId) -> QueryResult<Vec<OutputFile>> {
-    let files = execution_files::table
-        .filter(execution_files::execution_id.eq(execution.as_str()))
-        .filter(execution_files::role.eq(Role::Output.as_str()))
-        .order(execution_files::name)
-        .select((execution_files::name, execution_files::size, execution_files::sha256));
-    Ok(files.load(conn)?.into_iter().map(output_file).collect())
+#[diesel::dsl::auto_type]
+fn files(execution: &ExecutionId) -> _ {
+    let id: String = execution.to_string();
+    execution_files::table.filter(execution_files::execution_id.eq(id)).order(execution_files::name)
 }
 
-fn output_file((name, size, sha256): (String, i64, Vec<u8>)) -> OutputFile {
-    OutputFile { name, size: size.unsigned_abs(), sha256: base16ct::lower::encode_string(&sha256) }
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = execution_files, check_for_backend(diesel::pg::Pg))]
+struct FileRow {
+    name: String,
+    size: i64,
+    sha256: Vec<u8>,
+}
+
+impl From<FileRow> for OutputFile {
+    fn from(FileRow { name, size, sha256 }: FileRow) -> Self {
+        Self { name, size: size.unsigned_abs(), sha256: base16ct::lower::encode_string(&sha256) }
+    }
+}
+
+pub(crate) fn outputs(conn: &mut PgConnection, execution: &ExecutionId) -> QueryResult<Vec<OutputFile>> {
+    let outputs = files(execution).filter(execution_files::role.eq(Role::Output.as_str()));
+    let rows = outputs.select(FileRow::as_select()).load(conn)?;
+    Ok(rows.into_iter().map(OutputFile::from).collect())
 }
 
 impl Store {
@@ -96,30 +85,16 @@ impl Store {
 
     /// The script, then the inputs by name.
     pub async fn submitted_files(&self, execution: &ExecutionId) -> Result<Vec<OutputFile>> {
-        let id = execution.clone();
-        self.query(move |conn| {
-            let files = execution_files::table
-                .filter(execution_files::execution_id.eq(id.as_str()))
-                .filter(execution_files::role.ne(Role::Output.as_str()))
-                .order((execution_files::role.desc(), execution_files::name))
-                .select((execution_files::name, execution_files::size, execution_files::sha256));
-            Ok(files.load(conn)?.into_iter().map(output_file).collect())
-        })
-        .await
+        let submitted = files(execution).filter(execution_files::role.ne(Role::Output.as_str()));
+        let ordered = submitted.order((execution_files::role.desc(), execution_files::name));
+        let rows = self.load(ordered.select(FileRow::as_select())).await?;
+        Ok(rows.into_iter().map(OutputFile::from).collect())
     }
 
     /// In order.
     pub async fn input_names(&self, execution: &ExecutionId) -> Result<Vec<String>> {
-        let id = execution.clone();
-        self.query(move |conn| {
-            execution_files::table
-                .filter(execution_files::execution_id.eq(id.as_str()))
-                .filter(execution_files::role.eq(Role::Input.as_str()))
-                .order(execution_files::name)
-                .select(execution_files::name)
-                .load(conn)
-        })
-        .await
+        let inputs = files(execution).filter(execution_files::role.eq(Role::Input.as_str()));
+        self.load(inputs.select(execution_files::name)).await
     }
 
     /// One input file, so that only one is in memory at a time.
@@ -132,15 +107,8 @@ impl Store {
     }
 
     async fn file(&self, execution: &ExecutionId, role: Role, name: &str) -> Result<FileContent> {
-        let (id, name) = (execution.clone(), name.to_owned());
-        self.query(move |conn| {
-            let content = execution_files::table
-                .find((id.as_str(), role.as_str(), &name))
-                .inner_join(blobs::table)
-                .select(blobs::content)
-                .first(conn)?;
-            Ok(FileContent { name, content })
-        })
-        .await
+        let file = execution_files::table.find((execution.to_string(), role.as_str(), name.to_owned()));
+        let content = self.get(file.inner_join(blobs::table).select(blobs::content)).await?;
+        Ok(FileContent { name: name.to_owned(), content })
     }
 }

@@ -8,7 +8,7 @@ use rgrid_api::names::format_labels;
 use rgrid_api::{Phase, Status, Stream};
 use serde::{Deserialize, Serialize};
 
-use crate::execution::{Claim, ExecutionId, ExecutionRecord, StoredText};
+use crate::execution::{Claim, Cut, ExecutionId, ExecutionRecord, StoredText};
 use crate::store::executions::query::{parse_status, stored_stream};
 use crate::store::notify::Notification;
 use crate::store::queue::claimed_row;
@@ -77,60 +77,41 @@ pub struct StreamCut {
 
 impl Store {
     pub async fn progress(&self, id: &ExecutionId) -> Result<Progress> {
-        let id = id.clone();
-        self.run(move |conn| {
-            let row: ProgressRow = statement(PROGRESS).bind::<Text, _>(id.as_str()).get_result(conn)?;
-            row.into_progress()
-        })
-        .await
+        let statement = statement(PROGRESS).bind::<Text, _>(id.to_string());
+        self.run(|conn| statement.get_result::<ProgressRow>(conn)?.into_progress()).await
     }
 
     /// Notes that the attempt's script runs now, for followers.
     pub async fn script_started(&self, claim: &Claim) -> Result<()> {
-        let noted = claim.clone();
-        self.query(move |conn| {
-            diesel::update(claimed_row(&noted))
-                .set(executions::script_attempt.eq(noted.attempt))
-                .execute(conn)
-        })
-        .await?;
+        let started = executions::script_attempt.eq(claim.attempt);
+        self.execute(diesel::update(claimed_row(claim)).set(started)).await?;
         self.notifier.publish(Notification::Changed(claim.execution.clone()));
         Ok(())
     }
 
     /// Notes whether the attempt is preparing its environment. False if the claim is lost.
     pub async fn set_installing(&self, claim: &Claim, installing: bool) -> Result<bool> {
-        let noted = claim.clone();
-        let rows = self
-            .query(move |conn| {
-                diesel::update(claimed_row(&noted)).set(executions::installing.eq(installing)).execute(conn)
-            })
-            .await?;
+        let noted = executions::installing.eq(installing);
+        let rows = self.execute(diesel::update(claimed_row(claim)).set(noted)).await?;
         self.notifier.publish(Notification::Changed(claim.execution.clone()));
         Ok(rows > 0)
     }
 
     /// The next chunks after number `after`. Empty if there are none yet, or when the attempt has ended.
     pub async fn next_chunks(&self, id: &ExecutionId, attempt: i32, after: u64) -> Result<Vec<Chunk>> {
-        let id = id.clone();
-        self.run(move |conn| {
-            let rows: Vec<ChunkRow> = statement(NEXT_CHUNKS)
-                .bind::<Text, _>(id.as_str())
-                .bind::<Integer, _>(attempt)
-                .bind::<BigInt, _>(signed(after))
-                .load(conn)?;
-            rows.into_iter().map(ChunkRow::into_chunk).collect()
-        })
-        .await
+        let statement = statement(NEXT_CHUNKS)
+            .bind::<Text, _>(id.to_string())
+            .bind::<Integer, _>(attempt)
+            .bind::<BigInt, _>(signed(after));
+        self.run(|conn| statement.load(conn)?.into_iter().map(ChunkRow::into_chunk).collect()).await
     }
 
     /// The truncated streams of an execution that has ended.
     pub async fn output_cuts(&self, id: &ExecutionId) -> Result<BTreeMap<Stream, StreamCut>> {
-        let id = id.clone();
-        self.run(move |conn| {
-            let cuts: Option<serde_json::Value> =
-                executions::table.find(id.as_str()).select(executions::output_cuts).first(conn)?;
-            cuts.map_or_else(|| Ok(BTreeMap::new()), serde_json::from_value).map_err(StoreError::unreadable)
+        let row = executions::table.find(id.to_string()).select(executions::output_cuts);
+        self.run(|conn| {
+            let cuts: Option<serde_json::Value> = row.get_result(conn)?;
+            Ok(cuts.map(serde_json::from_value).transpose()?.unwrap_or_default())
         })
         .await
     }
@@ -163,40 +144,31 @@ impl Store {
 fn whole_characters(mut bytes: Vec<u8>) -> String {
     let torn = bytes.iter().take_while(|byte| **byte & 0xc0 == 0x80).count();
     bytes.drain(..torn);
-    match String::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => {
-            let whole = error.utf8_error().valid_up_to();
-            let mut bytes = error.into_bytes();
-            bytes.truncate(whole);
-            String::from_utf8(bytes).unwrap_or_default()
-        }
-    }
+    let whole = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    whole.to_owned()
 }
 
 /// The column `output_cuts`; NULL if no stream was truncated.
 pub(crate) fn cuts(record: &ExecutionRecord) -> Option<serde_json::Value> {
-    let cut = |text: &StoredText| {
-        text.cut.map(|cut| StreamCut { head: cut.head, tail: cut.tail, total: text.total })
-    };
     let streams = [
         (Stream::Stdout, &record.stdout),
         (Stream::Stderr, &record.stderr),
         (Stream::Install, &record.install),
     ];
-    let found: BTreeMap<&str, StreamCut> =
-        streams.into_iter().filter_map(|(stream, text)| Some((stream.as_str(), cut(text)?))).collect();
+    let cut = |(stream, text): (Stream, &StoredText)| {
+        let Cut { head, tail } = text.cut?;
+        Some((stream.as_str(), StreamCut { head, tail, total: text.total }))
+    };
+    let found: BTreeMap<&str, StreamCut> = streams.into_iter().filter_map(cut).collect();
     (!found.is_empty()).then(|| serde_json::json!(found))
 }
 
 /// All chunks of an attempt, in order.
 pub(crate) fn all_chunks(conn: &mut PgConnection, claim: &Claim) -> Result<Vec<Chunk>> {
-    let rows: Vec<ChunkRow> = output_chunks::table
+    let chunks = output_chunks::table
         .filter(output_chunks::execution_id.eq(claim.execution.as_str()))
-        .filter(output_chunks::attempt.eq(claim.attempt))
-        .order(output_chunks::seq)
-        .select(ChunkRow::as_select())
-        .load(conn)?;
+        .filter(output_chunks::attempt.eq(claim.attempt));
+    let rows = chunks.order(output_chunks::seq).select(ChunkRow::as_select()).load(conn)?;
     rows.into_iter().map(ChunkRow::into_chunk).collect()
 }
 
@@ -242,8 +214,7 @@ impl ProgressRow {
             _ => None,
         };
         let queue_position = self.position.map(i64::unsigned_abs);
-        let missing = self.missing_labels.map(serde_json::from_value).transpose();
-        let missing = missing.map_err(StoreError::unreadable)?;
+        let missing = self.missing_labels.map(serde_json::from_value).transpose()?;
         let waits_for = missing.map(|labels| format!("no worker has {}", format_labels(&labels)));
         Ok(Progress { status, attempt: self.attempt, phase, queue_position, waits_for })
     }

@@ -54,11 +54,10 @@ impl Store {
             if let Some(owner) = &owner {
                 query = query.filter(executions::key_id.eq(owner.as_str()));
             }
-            let found: Vec<String> =
+            let mut found: Vec<String> =
                 query.filter(executions::id.like(pattern)).order(executions::id).limit(20).load(conn)?;
             match found.len() {
-                0 => Err(StoreError::NotFound),
-                1 => found.into_iter().next().map(ExecutionId::from_stored).ok_or(StoreError::NotFound),
+                0 | 1 => found.pop().map(ExecutionId::from_stored).ok_or(StoreError::NotFound),
                 many => Err(StoreError::Ambiguous(many)),
             }
         })
@@ -72,15 +71,10 @@ impl Store {
                 .find(id.as_str())
                 .select((Row::as_select(), executions::stdout, executions::stderr))
                 .first(conn)?;
-            let mut execution = row.into_execution()?;
-            execution.stdout = Some(stdout);
-            execution.stderr = Some(stderr);
+            let execution = row.into_execution()?;
             // Outputs are stored in the transaction that ends the execution.
-            execution.outputs = Some(match execution.status.is_final() {
-                true => outputs(conn, &id)?,
-                false => Vec::new(),
-            });
-            Ok(execution)
+            let outputs = if execution.status.is_final() { outputs(conn, &id)? } else { Vec::new() };
+            Ok(Execution { stdout: Some(stdout), stderr: Some(stderr), outputs: Some(outputs), ..execution })
         })
         .await
     }
@@ -96,20 +90,12 @@ impl Store {
 
     /// Never includes the values of variables.
     pub async fn job_definition(&self, id: &ExecutionId) -> Result<JobDefinition> {
-        let id = id.clone();
-        self.query(move |conn| {
-            executions::table.find(id.as_str()).select(JobDefinition::as_select()).first(conn)
-        })
-        .await
+        self.get(executions::table.find(id.to_string()).select(JobDefinition::as_select())).await
     }
 
     pub async fn status(&self, id: &ExecutionId) -> Result<Status> {
-        let id = id.clone();
-        self.run(move |conn| {
-            let text: String = executions::table.find(id.as_str()).select(executions::status).first(conn)?;
-            parse_status(&text)
-        })
-        .await
+        let status = executions::table.find(id.to_string()).select(executions::status);
+        self.run(|conn| parse_status(&status.get_result::<String>(conn)?)).await
     }
 
     pub async fn list(&self, filter: Filter) -> Result<Page> {
@@ -264,9 +250,9 @@ impl Row {
             id: self.id,
             runtime: self.runtime,
             script: self.script_name,
-            args: from_value(self.args).map_err(StoreError::unreadable)?,
-            env_keys: keys(self.env),
-            secret_keys: from_value(self.secret_names).map_err(StoreError::unreadable)?,
+            args: from_value(self.args)?,
+            env_keys: keys(&self.env),
+            secret_keys: from_value(self.secret_names)?,
             created_at: rfc3339(self.created_at),
             started_at: self.started_at.map(rfc3339),
             completed_at: self.completed_at.map(rfc3339),
@@ -289,14 +275,11 @@ impl Row {
             timeout_seconds: self.timeout_ms as f64 / 1000.0,
             memory_mb: self.memory_bytes.unsigned_abs() / MIB,
             next_try: None,
-            labels: from_value(self.labels).map_err(StoreError::unreadable)?,
-            on: from_value(self.on_labels).map_err(StoreError::unreadable)?,
+            labels: from_value(self.labels)?,
+            on: from_value(self.on_labels)?,
             priority: self.priority.into(),
             outputs: None,
-            outputs_left_out: match self.outputs_left_out {
-                Some(notes) => from_value(notes).map_err(StoreError::unreadable)?,
-                None => Vec::new(),
-            },
+            outputs_left_out: self.outputs_left_out.map(from_value).transpose()?.unwrap_or_default(),
             usage,
         })
     }
@@ -306,11 +289,8 @@ fn rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-fn keys(object: serde_json::Value) -> Vec<String> {
-    match object {
-        serde_json::Value::Object(map) => map.into_iter().map(|(key, _)| key).collect(),
-        _ => Vec::new(),
-    }
+fn keys(object: &serde_json::Value) -> Vec<String> {
+    object.as_object().map(|map| map.keys().cloned().collect()).unwrap_or_default()
 }
 
 /// The submission of an execution, for its receipt.
@@ -337,7 +317,7 @@ impl JobDefinition {
 
     /// Names of the variables, in order.
     pub fn env_keys(&self) -> Vec<String> {
-        let mut keys = keys(self.env.clone());
+        let mut keys = keys(&self.env);
         keys.sort();
         keys
     }

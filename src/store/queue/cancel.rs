@@ -1,8 +1,8 @@
 //! Cancelling an execution, and submitting its job once more.
 
-use diesel::dsl::case_when;
+use diesel::dsl::{case_when, not};
 use diesel::prelude::*;
-use diesel::sql_types::{Jsonb, Nullable, Text};
+use diesel::sql_types::Text;
 
 use crate::execution::{EnvVars, ExecutionId, KeyId};
 use crate::store::executions::files::Role;
@@ -27,11 +27,7 @@ impl Store {
                     .set((
                         status.eq(case_when(is_queued(), "cancelled".into_sql::<Text>()).otherwise(status)),
                         completed_at.eq(case_when(is_queued(), clock_timestamp())),
-                        secrets.eq(case_when(
-                            is_queued(),
-                            None::<serde_json::Value>.into_sql::<Nullable<Jsonb>>(),
-                        )
-                        .otherwise(secrets)),
+                        secrets.eq(case_when(not(is_queued()), secrets)),
                         cancel_requested.eq(true),
                     ))
                     .returning(status)
@@ -53,13 +49,8 @@ impl Store {
 
     /// The names of the secrets that it was submitted with. Their values are deleted when it ends.
     pub async fn secret_names(&self, id: &ExecutionId) -> Result<Vec<String>> {
-        let id = id.clone();
-        self.run(move |conn| {
-            let names: serde_json::Value =
-                executions::table.find(id.as_str()).select(executions::secret_names).first(conn)?;
-            serde_json::from_value(names).map_err(StoreError::unreadable)
-        })
-        .await
+        let names = executions::table.find(id.to_string()).select(executions::secret_names);
+        self.run(|conn| Ok(serde_json::from_value(names.get_result(conn)?)?)).await
     }
 
     /// Submits the same job under a new id, for `owner` and with new `secrets`. Files are shared by their hash; no
@@ -71,43 +62,30 @@ impl Store {
         owner: Option<KeyId>,
     ) -> Result<ExecutionId> {
         let (first, new) = (id.clone(), ExecutionId::generate());
-        let again = new.clone();
-        self.run(move |conn| {
-            conn.transaction(|conn| {
-                let job: Job = executions::table.find(first.as_str()).select(Job::as_select()).first(conn)?;
-                diesel::insert_into(executions::table)
-                    .values((
-                        executions::id.eq(new.as_str()),
-                        executions::secrets.eq(secret_values(&secrets)),
-                        executions::key_id.eq(owner.as_ref().map(KeyId::as_str)),
-                        job,
-                    ))
-                    .execute(conn)?;
-                execution_files::table
-                    .filter(execution_files::execution_id.eq(first.as_str()))
-                    .filter(execution_files::role.ne(Role::Output.as_str()))
-                    .select((
-                        new.as_str().into_sql::<Text>(),
-                        execution_files::role,
-                        execution_files::name,
-                        execution_files::size,
-                        execution_files::sha256,
-                    ))
-                    .insert_into(execution_files::table)
-                    .into_columns((
-                        execution_files::execution_id,
-                        execution_files::role,
-                        execution_files::name,
-                        execution_files::size,
-                        execution_files::sha256,
-                    ))
-                    .execute(conn)?;
-                Ok(())
-            })
+        let again = new.to_string();
+        self.transaction(move |conn| {
+            let job: Job = executions::table.find(first.as_str()).select(Job::as_select()).first(conn)?;
+            diesel::insert_into(executions::table)
+                .values((
+                    executions::id.eq(&again),
+                    executions::secrets.eq(secret_values(&secrets)),
+                    executions::key_id.eq(owner.as_ref().map(KeyId::as_str)),
+                    job,
+                ))
+                .execute(conn)?;
+            use execution_files::{execution_id, name, role, sha256, size};
+            execution_files::table
+                .filter(execution_id.eq(first.as_str()))
+                .filter(role.ne(Role::Output.as_str()))
+                .select((again.into_sql::<Text>(), role, name, size, sha256))
+                .insert_into(execution_files::table)
+                .into_columns((execution_id, role, name, size, sha256))
+                .execute(conn)?;
+            Ok(())
         })
         .await?;
         self.notifier.publish(Notification::Queued);
-        Ok(again)
+        Ok(new)
     }
 }
 

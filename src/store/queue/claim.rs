@@ -16,7 +16,7 @@ use crate::store::notify::Notification;
 use crate::store::queue::claimed_row;
 use crate::store::schema::{blobs, execution_files, executions};
 use crate::store::sql::{clock_timestamp, elapsed, from_now, millis, statement};
-use crate::store::{Chunk, Result, Store, StoreError};
+use crate::store::{Chunk, Result, Store};
 
 /// Claims the execution at the head of the queue: the highest priority, then one of each key in turn (`take_a_turn` in
 /// the migrations), then the oldest.
@@ -87,10 +87,11 @@ pub struct ClaimStatus {
     pub cancel_requested: bool,
 }
 
-impl From<(String, i32, bool)> for ClaimStatus {
-    fn from((id, attempt, cancel_requested): (String, i32, bool)) -> Self {
-        Self { execution: ExecutionId::from_stored(id), attempt, cancel_requested }
-    }
+const CLAIM_STATUS: (executions::id, executions::attempt, executions::cancel_requested) =
+    (executions::id, executions::attempt, executions::cancel_requested);
+
+fn claim_status((id, attempt, cancel_requested): (String, i32, bool)) -> ClaimStatus {
+    ClaimStatus { execution: ExecutionId::from_stored(id), attempt, cancel_requested }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -146,44 +147,23 @@ impl Store {
         claims: &[Claim],
         lease: Duration,
     ) -> Result<Vec<ClaimStatus>> {
-        let worker = worker.clone();
-        let ids: Vec<String> = claims.iter().map(|claim| claim.execution.to_string()).collect();
         let jobs: Vec<String> = claims.iter().map(Claim::job_id).collect();
-        self.run(move |conn| {
-            let job = executions::id.concat("/").concat(executions::attempt.cast::<Text>());
-            let claimed = executions::table
-                // The id alone serves the index; both name the attempt.
-                .filter(executions::id.eq_any(ids))
-                .filter(job.eq_any(jobs))
-                .filter(executions::worker_id.eq(worker.as_str()))
-                .filter(executions::status.eq("running"));
-            let rows: Vec<(String, i32, bool)> = diesel::update(claimed)
-                .set(executions::lease_until.eq(from_now(lease).nullable()))
-                .returning((executions::id, executions::attempt, executions::cancel_requested))
-                .load(conn)?;
-            Ok(rows.into_iter().map(ClaimStatus::from).collect())
-        })
-        .await
+        let job = executions::id.concat("/").concat(executions::attempt.cast::<Text>());
+        // The id alone serves the index; both name the attempt.
+        let claimed = running_on(worker, claims).filter(job.eq_any(jobs));
+        let extended = diesel::update(claimed).set(executions::lease_until.eq(from_now(lease).nullable()));
+        let rows = self.load(extended.returning(CLAIM_STATUS)).await?;
+        Ok(rows.into_iter().map(claim_status).collect())
     }
 
     /// The claims among these that are still valid. Reads only, so it may run more often than the heartbeat.
     pub async fn claim_statuses(&self, worker: &WorkerId, claims: &[Claim]) -> Result<Vec<ClaimStatus>> {
-        let (worker, claims) = (worker.clone(), claims.to_vec());
-        self.run(move |conn| {
-            let ids: Vec<&str> = claims.iter().map(|claim| claim.execution.as_str()).collect();
-            let rows: Vec<(String, i32, bool)> = executions::table
-                .filter(executions::id.eq_any(ids))
-                .filter(executions::worker_id.eq(worker.as_str()))
-                .filter(executions::status.eq("running"))
-                .select((executions::id, executions::attempt, executions::cancel_requested))
-                .load(conn)?;
-            let statuses = rows.into_iter().map(ClaimStatus::from);
-            let is_known = |status: &ClaimStatus| {
-                claims.iter().any(|c| c.execution == status.execution && c.attempt == status.attempt)
-            };
-            Ok(statuses.filter(is_known).collect())
-        })
-        .await
+        let rows = self.load(running_on(worker, claims).select(CLAIM_STATUS)).await?;
+        let statuses = rows.into_iter().map(claim_status);
+        let is_known = |status: &ClaimStatus| {
+            claims.iter().any(|c| c.execution == status.execution && c.attempt == status.attempt)
+        };
+        Ok(statuses.filter(is_known).collect())
     }
 
     /// Takes over a running attempt from a dead worker on this host, with its stored output. None if another worker
@@ -199,47 +179,44 @@ impl Store {
         lease: Duration,
     ) -> Result<Option<(Claimed, Vec<Chunk>)>> {
         let (abandoned, worker, name) = (abandoned.clone(), worker.clone(), worker_name.to_owned());
-        self.run(move |conn| {
-            conn.transaction(|conn| {
-                let job: Option<JobRow> = diesel::update(claimed_row(&abandoned))
-                    .set((
-                        executions::worker_id.eq(worker.as_str()),
-                        executions::worker_name.eq(name),
-                        executions::lease_until.eq(from_now(lease).nullable()),
-                    ))
-                    .returning(JobRow::as_returning())
-                    .get_result(conn)
-                    .optional()?;
-                let Some(job) = job else { return Ok(None) };
-                let files = execution_files::table.filter(execution_files::execution_id.eq(job.id.clone()));
-                let script = files
-                    .clone()
-                    .inner_join(blobs::table)
-                    .filter(execution_files::role.eq(Role::Script.as_str()))
-                    .select(blobs::content);
-                let inputs = files.filter(execution_files::role.eq(Role::Input.as_str()));
-                let row = ClaimedRow {
-                    job,
-                    waited_ms: 0,
-                    script: script.first(conn).optional()?,
-                    has_inputs: select(exists(inputs)).get_result(conn)?,
-                };
-                Ok(Some((row.into_claimed(&worker)?, all_chunks(conn, &abandoned)?)))
-            })
+        self.transaction(move |conn| {
+            let job: Option<JobRow> = diesel::update(claimed_row(&abandoned))
+                .set((
+                    executions::worker_id.eq(worker.as_str()),
+                    executions::worker_name.eq(name),
+                    executions::lease_until.eq(from_now(lease).nullable()),
+                ))
+                .returning(JobRow::as_returning())
+                .get_result(conn)
+                .optional()?;
+            let Some(job) = job else { return Ok(None) };
+            let files = execution_files::table.filter(execution_files::execution_id.eq(job.id.clone()));
+            let script = files.clone().filter(execution_files::role.eq(Role::Script.as_str()));
+            let script = script.inner_join(blobs::table).select(blobs::content).first(conn).optional()?;
+            let inputs = files.filter(execution_files::role.eq(Role::Input.as_str()));
+            let has_inputs = select(exists(inputs)).get_result(conn)?;
+            let row = ClaimedRow { job, waited_ms: 0, script, has_inputs };
+            Ok(Some((row.into_claimed(&worker)?, all_chunks(conn, &abandoned)?)))
         })
         .await
     }
 
     pub async fn queue_depth(&self) -> Result<QueueDepth> {
-        self.run(|conn| {
-            let (queued, oldest, now): (i64, Option<DateTime<Utc>>, DateTime<Utc>) = executions::table
-                .filter(executions::status.eq("queued"))
-                .select((count_star(), min(executions::created_at), clock_timestamp()))
-                .get_result(conn)?;
-            Ok(QueueDepth { queued, oldest_ms: oldest.map_or(0, |oldest| millis(elapsed(oldest, now))) })
-        })
-        .await
+        let queued = executions::table.filter(executions::status.eq("queued"));
+        let depth = queued.select((count_star(), min(executions::created_at), clock_timestamp()));
+        let (queued, oldest, now): (i64, Option<DateTime<Utc>>, DateTime<Utc>) = self.get(depth).await?;
+        Ok(QueueDepth { queued, oldest_ms: oldest.map_or(0, |oldest| millis(elapsed(oldest, now))) })
     }
+}
+
+#[diesel::dsl::auto_type]
+fn running_on(worker: &WorkerId, claims: &[Claim]) -> _ {
+    let ids: Vec<String> = claims.iter().map(|claim| claim.execution.to_string()).collect();
+    let worker: String = worker.to_string();
+    executions::table
+        .filter(executions::id.eq_any(ids))
+        .filter(executions::worker_id.eq(worker))
+        .filter(executions::status.eq("running"))
 }
 
 #[derive(Queryable, Selectable, QueryableByName)]
@@ -284,12 +261,9 @@ impl ClaimedRow {
             runtime: job.runtime,
             script_name: job.script_name,
             script: script.unwrap_or_default(),
-            args: serde_json::from_value(job.args).map_err(StoreError::unreadable)?,
-            env: EnvVars(serde_json::from_value(job.env).map_err(StoreError::unreadable)?),
-            secrets: match job.secrets {
-                Some(secrets) => EnvVars(serde_json::from_value(secrets).map_err(StoreError::unreadable)?),
-                None => EnvVars::default(),
-            },
+            args: serde_json::from_value(job.args)?,
+            env: EnvVars(serde_json::from_value(job.env)?),
+            secrets: EnvVars(job.secrets.map(serde_json::from_value).transpose()?.unwrap_or_default()),
             requirements: job.requirements,
             timeout: Duration::from_millis(job.timeout_ms.unsigned_abs()),
             memory_bytes: job.memory_bytes.unsigned_abs(),

@@ -62,14 +62,10 @@ impl Store {
         let execution = claim.execution.clone();
         let reply = self
             .run(move |conn| {
-                let mut seqs = Vec::with_capacity(chunks.len());
-                let mut streams = Vec::with_capacity(chunks.len());
-                let mut texts = Vec::with_capacity(chunks.len());
-                for chunk in chunks {
-                    seqs.push(signed(chunk.seq));
-                    streams.push(chunk.stream.as_str());
-                    texts.push(chunk.text);
-                }
+                let columns = chunks
+                    .into_iter()
+                    .map(|Chunk { seq, stream, text }| (signed(seq), stream.as_str(), text));
+                let (seqs, streams, texts): (Vec<_>, Vec<_>, Vec<_>) = columns.collect();
                 let rows: Vec<Claimed> = statement(APPEND)
                     .bind::<Text, _>(claim.execution.as_str())
                     .bind::<Integer, _>(claim.attempt)

@@ -13,9 +13,8 @@ use diesel::prelude::*;
 /// The row of a claim, while the claim is valid. The attempt is the fencing token: a worker that comes back late matches
 /// nothing.
 #[diesel::dsl::auto_type]
-pub(crate) fn claimed_row<'a>(claim: &'a Claim) -> _ {
-    let id: &'a str = claim.execution.as_str();
-    let worker: &'a str = claim.worker.as_str();
+pub(crate) fn claimed_row(claim: &Claim) -> _ {
+    let (id, worker): (String, String) = (claim.execution.to_string(), claim.worker.to_string());
     let attempt: i32 = claim.attempt;
     executions::table
         .filter(executions::id.eq(id))

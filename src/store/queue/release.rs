@@ -126,15 +126,13 @@ impl Store {
     pub async fn release(&self, claim: &Claim, started: bool) -> Result<Option<ReleasedClaim>> {
         let claim = claim.clone();
         let released = self
-            .run(move |conn| {
-                conn.transaction(|conn| {
-                    let rows: Vec<ClaimRow> =
-                        claimed_row(&claim).select(ClaimRow::as_select()).for_update().load(conn)?;
-                    match started {
-                        true => interrupt(conn, rows, Interruption::Drain),
-                        false => undo_claims(conn, rows),
-                    }
-                })
+            .transaction(move |conn| {
+                let row = claimed_row(&claim).select(ClaimRow::as_select());
+                let rows = row.for_update().load(conn)?;
+                match started {
+                    true => interrupt(conn, rows, Interruption::Drain),
+                    false => undo_claims(conn, rows),
+                }
             })
             .await?
             .pop();
@@ -148,20 +146,18 @@ impl Store {
     /// Ends claims whose lease has run out. After a restart of Postgres, workers get half a lease to renew theirs first.
     pub async fn rescue(&self, lease: Duration) -> Result<Vec<ReleasedClaim>> {
         let rescued = self
-            .run(move |conn| {
-                conn.transaction(|conn| {
-                    let rows: Vec<ClaimRow> = executions::table
-                        .filter(executions::status.eq("running"))
-                        .filter(executions::lease_until.lt(clock_timestamp().nullable()))
-                        .filter(pg_postmaster_start_time().lt(ago(lease / 2)))
-                        .order(executions::lease_until)
-                        .limit(RESCUE_BATCH)
-                        .select(ClaimRow::as_select())
-                        .for_update()
-                        .skip_locked()
-                        .load(conn)?;
-                    interrupt(conn, rows, Interruption::Lost)
-                })
+            .transaction(move |conn| {
+                let rows = executions::table
+                    .filter(executions::status.eq("running"))
+                    .filter(executions::lease_until.lt(clock_timestamp().nullable()))
+                    .filter(pg_postmaster_start_time().lt(ago(lease / 2)))
+                    .order(executions::lease_until)
+                    .limit(RESCUE_BATCH)
+                    .select(ClaimRow::as_select())
+                    .for_update()
+                    .skip_locked()
+                    .load(conn)?;
+                interrupt(conn, rows, Interruption::Lost)
             })
             .await?;
         for one in &rescued {
@@ -183,37 +179,31 @@ impl Store {
     /// a claim is in flight. A claim with output has run, so it is left to its lease.
     pub async fn release_unknown(&self, worker: &WorkerId, known: &[Claim]) -> Result<Vec<ReleasedClaim>> {
         let known: Vec<String> = known.iter().map(|claim| claim.execution.to_string()).collect();
-        let worker = worker.clone();
-        self.run(move |conn| {
-            conn.transaction(|conn| {
-                let output = output_chunks::table
-                    .filter(output_chunks::execution_id.eq(executions::id))
-                    .filter(output_chunks::attempt.eq(executions::attempt));
-                let rows: Vec<ClaimRow> = executions::table
-                    .filter(executions::worker_id.eq(worker.as_str()))
-                    .filter(executions::status.eq("running"))
-                    .filter(executions::id.ne_all(known))
-                    .filter(not(exists(output)))
-                    .select(ClaimRow::as_select())
-                    .for_update()
-                    .load(conn)?;
-                undo_claims(conn, rows)
-            })
+        let output = output_chunks::table
+            .filter(output_chunks::execution_id.eq(executions::id))
+            .filter(output_chunks::attempt.eq(executions::attempt));
+        let unknown = executions::table
+            .filter(executions::worker_id.eq(worker.to_string()))
+            .filter(executions::status.eq("running"))
+            .filter(executions::id.ne_all(known))
+            .filter(not(exists(output)));
+        let locked = unknown.select(ClaimRow::as_select()).for_update();
+        self.transaction(|conn| {
+            let rows = locked.load(conn)?;
+            undo_claims(conn, rows)
         })
         .await
     }
 
     /// Ends the leases of workers that are certainly gone, so that their claims are rescued at once. Returns how many.
     pub async fn expire_leases(&self, workers: &[WorkerId]) -> Result<usize> {
-        let workers: Vec<String> = workers.iter().map(|worker| worker.as_str().to_owned()).collect();
-        self.query(move |conn| {
-            let leases = executions::table
-                .filter(executions::worker_id.eq_any(workers))
-                .filter(executions::status.eq("running"))
-                .filter(executions::lease_until.gt(clock_timestamp().nullable()));
-            diesel::update(leases).set(executions::lease_until.eq(clock_timestamp().nullable())).execute(conn)
-        })
-        .await
+        let workers: Vec<String> = workers.iter().map(ToString::to_string).collect();
+        let now = clock_timestamp().nullable();
+        let leases = executions::table
+            .filter(executions::worker_id.eq_any(workers))
+            .filter(executions::status.eq("running"))
+            .filter(executions::lease_until.gt(now));
+        self.execute(diesel::update(leases).set(executions::lease_until.eq(now))).await
     }
 }
 

@@ -1,12 +1,15 @@
 //! Submitting an execution, with idempotency keys.
 
+use std::iter;
 use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, SmallInt, Text};
 
+use sha2::{Digest, Sha256};
+
 use crate::execution::{EnvVars, ExecutionId, IdempotencyKey, KeyId, NewExecution};
-use crate::store::executions::files::{FileColumns, Role};
+use crate::store::executions::files::Role;
 use crate::store::notify::Notification;
 use crate::store::schema::executions;
 use crate::store::sql::{ago, coalesce, millis, signed, statement};
@@ -72,15 +75,16 @@ impl Store {
 
 /// False if the idempotency key is taken.
 fn insert(conn: &mut PgConnection, new: &NewExecution) -> Result<bool> {
-    let script = [(Role::Script, new.script.name.as_str(), new.script.content.as_slice())];
-    let inputs = new.inputs.iter().map(|file| (Role::Input, file.name.as_str(), file.content.as_slice()));
-    let files = FileColumns::new(script.into_iter().chain(inputs));
+    let inputs = new.inputs.iter().map(|file| (Role::Input.as_str(), file));
+    let (roles, files): (Vec<_>, Vec<_>) =
+        iter::once((Role::Script.as_str(), &new.script)).chain(inputs).collect();
+    let hashes: Vec<_> = files.iter().map(|file| Sha256::digest(&file.content).to_vec()).collect();
     let inserted = statement(SUBMIT)
-        .bind::<Array<Binary>, _>(files.hashes)
-        .bind::<Array<Binary>, _>(files.contents)
-        .bind::<Array<Text>, _>(files.roles)
-        .bind::<Array<Text>, _>(files.names)
-        .bind::<Array<BigInt>, _>(files.sizes)
+        .bind::<Array<Binary>, _>(hashes)
+        .bind::<Array<Binary>, _>(files.iter().map(|file| file.content.as_slice()).collect::<Vec<_>>())
+        .bind::<Array<Text>, _>(roles)
+        .bind::<Array<Text>, _>(files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>())
+        .bind::<Array<BigInt>, _>(files.iter().map(|file| file.content.len() as i64).collect::<Vec<_>>())
         .bind::<Text, _>(new.id.as_str())
         .bind::<Text, _>(&new.runtime)
         .bind::<Text, _>(&new.script.name)
@@ -117,18 +121,14 @@ fn first_with(
     owner: Option<&KeyId>,
 ) -> Result<Option<ExecutionId>> {
     // As in the unique index, which serves the look-up.
-    let no_owner = || diesel::dsl::sql::<diesel::sql_types::Text>("''");
+    let no_owner = diesel::dsl::sql::<Text>("''");
     let submission = executions::table
         .filter(executions::idempotency_key.eq(&key.key))
-        .filter(coalesce(executions::key_id, no_owner()).eq(owner.map_or("", KeyId::as_str)));
+        .filter(coalesce(executions::key_id, no_owner).eq(owner.map_or("", KeyId::as_str)));
     let expired = submission.clone().filter(executions::created_at.lt(ago(IDEMPOTENCY_KEY_LIFETIME)));
-    let freed = diesel::update(expired)
-        .set((
-            executions::idempotency_key.eq(None::<String>),
-            executions::idempotency_sha256.eq(None::<Vec<u8>>),
-        ))
-        .execute(conn)?;
-    if freed > 0 {
+    let no_key = executions::idempotency_key.eq(None::<String>);
+    let no_hash = executions::idempotency_sha256.eq(None::<Vec<u8>>);
+    if diesel::update(expired).set((no_key, no_hash)).execute(conn)? > 0 {
         return Ok(None);
     }
     let (id, sha256): (String, Option<Vec<u8>>) =
