@@ -10,7 +10,7 @@ use crate::commands::{
     generate::ManArgs, list::ListArgs, logs::LogsArgs, receipt::ReceiptArgs, retry::RetryArgs, run::RunArgs,
     runtimes::RuntimesArgs, status::StatusArgs, wait::WaitArgs, why::WhyArgs,
 };
-use crate::error::CliError;
+use crate::error::Result;
 use crate::output::Console;
 
 /// Includes the commit, as `rgridd --version` does.
@@ -98,12 +98,12 @@ pub struct Context {
 
 impl Context {
     /// For commands that need an immediate response.
-    pub fn client(&self) -> Result<Client<'_>, CliError> {
+    pub fn client(&self) -> Result<Client<'_>> {
         Ok(Client::new(Target::find(&self.options)?, RetryMode::Interactive, &self.console))
     }
 
     /// For commands that wait until an execution has ended.
-    pub fn waiting_client(&self) -> Result<Client<'_>, CliError> {
+    pub fn waiting_client(&self) -> Result<Client<'_>> {
         Ok(Client::new(Target::find(&self.options)?, RetryMode::Waiting, &self.console))
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::CliError;
+use crate::error::{CliError, Result};
 
 #[derive(Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -27,7 +27,7 @@ pub fn path() -> Option<PathBuf> {
 
 impl ConfigFile {
     /// A missing file counts as an empty one.
-    pub fn read(path: &Path) -> Result<Self, CliError> {
+    pub fn read(path: &Path) -> Result<Self> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
@@ -37,7 +37,7 @@ impl ConfigFile {
     }
 
     /// Replaces the file atomically; only its owner can read it.
-    pub fn write(&self, path: &Path) -> Result<(), CliError> {
+    pub fn write(&self, path: &Path) -> Result {
         self.replace(path).map_err(|error| CliError::unwritable(path, &error))
     }
 

@@ -11,7 +11,7 @@ use rgrid_api::{OutputFile, names};
 use tempfile::{NamedTempFile, PersistError};
 
 use crate::client::Client;
-use crate::error::CliError;
+use crate::error::{CliError, Result};
 
 /// Saves these files and passes the path of each to `on_saved`. A file that already exists does not keep the
 /// others from being saved.
@@ -21,8 +21,8 @@ pub fn save_outputs(
     files: &[OutputFile],
     destination: &Destination,
     existing: Existing,
-    mut on_saved: impl FnMut(&str) -> Result<(), CliError>,
-) -> Result<(), CliError> {
+    mut on_saved: impl FnMut(&str) -> Result,
+) -> Result {
     let mut conflicts = Vec::new();
     for file in files {
         match destination.save(client, id, file, existing)? {
@@ -33,7 +33,7 @@ pub fn save_outputs(
     report_conflicts(conflicts, id, destination.folder())
 }
 
-fn report_conflicts(mut paths: Vec<String>, id: &str, folder: &Path) -> Result<(), CliError> {
+fn report_conflicts(mut paths: Vec<String>, id: &str, folder: &Path) -> Result {
     let error = match paths.len() {
         0 => return Ok(()),
         1 => CliError::failure(format!("{} already exists; not overwritten", paths.remove(0))),
@@ -78,7 +78,7 @@ pub struct Destination {
 
 impl Destination {
     /// The folder does not have to exist.
-    pub fn new(folder: &Path) -> Result<Self, CliError> {
+    pub fn new(folder: &Path) -> Result<Self> {
         match fs::metadata(folder) {
             Ok(metadata) if !metadata.is_dir() => {
                 Err(CliError::usage(format!("{} is not a folder", folder.display())))
@@ -92,13 +92,7 @@ impl Destination {
     }
 
     /// Downloads a file.
-    pub fn save(
-        &self,
-        client: &Client,
-        id: &str,
-        file: &OutputFile,
-        existing: Existing,
-    ) -> Result<Saved, CliError> {
+    pub fn save(&self, client: &Client, id: &str, file: &OutputFile, existing: Existing) -> Result<Saved> {
         let path = self.create_parents(&file.name)?;
         let downloaded = client.output(id, &file.name, |reader| copy(reader, PartialFile::beside(&path)));
         let (content, size) = downloaded?.map_err(|error| CliError::unwritable(&path, &error))?;
@@ -112,7 +106,7 @@ impl Destination {
     }
 
     /// Returns the path for an output of this name and creates its folders.
-    fn create_parents(&self, name: &str) -> Result<PathBuf, CliError> {
+    fn create_parents(&self, name: &str) -> Result<PathBuf> {
         let parts: Vec<&str> = name.split('/').collect();
         for part in &parts {
             let check = names::check_file_name(part);
@@ -130,7 +124,7 @@ impl Destination {
 }
 
 /// Uses an existing folder, but not a link, which could lead outside.
-fn create_folder(path: &Path) -> Result<(), CliError> {
+fn create_folder(path: &Path) -> Result {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => Ok(()),
         Ok(metadata) => {

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use rgrid_api::{Execution, FailureKind, Status};
 
+pub type Result<T = (), E = CliError> = std::result::Result<T, E>;
+
 /// An error as the user sees it: what failed, details (one per line), and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CliError {
@@ -65,6 +67,7 @@ impl fmt::Display for CliError {
     }
 }
 
+/// The numbers are fixed, because scripts rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     Success,

@@ -11,7 +11,7 @@ use signal_hook::iterator::Signals;
 
 use crate::client::{Client, Event, ReceivedEvent};
 use crate::download::{Destination, Existing, count_files, remove_partial_files, save_outputs};
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, Exit, Result};
 use crate::output::report::{self, Printed};
 use crate::output::{Channel, Console};
 
@@ -56,13 +56,14 @@ impl Waiter<'_> {
         submitted: &Execution,
         mode: WaitMode,
         destination: Option<&Destination>,
-    ) -> Result<Exit, CliError> {
+    ) -> Result<Exit> {
         let id = &submitted.id;
         let mut phases = if self.quiet { PhaseReporter::silent() } else { PhaseReporter::new(self.console) };
         phases.update(submitted);
-        let streams = if self.show_install { INSTALL_AND_OUTPUT.as_slice() } else { OUTPUT.as_slice() };
         let ended = match mode {
-            WaitMode::Follow => follow(self.client, id, streams, &mut phases, self.console),
+            WaitMode::Follow => {
+                follow(self.client, id, streams(self.show_install), &mut phases, self.console)
+            }
             WaitMode::Wait => self.wait(id, &mut phases),
         };
         let ended = ended.map_err(|error| match error.exit {
@@ -85,7 +86,7 @@ impl Waiter<'_> {
         }
     }
 
-    fn wait(&self, id: &str, phases: &mut PhaseReporter) -> Result<Execution, CliError> {
+    fn wait(&self, id: &str, phases: &mut PhaseReporter) -> Result<Execution> {
         let mut installed = IncrementalText::default();
         let ended = poll(self.client, id, POLL_SECONDS, |execution| {
             phases.update(execution);
@@ -107,7 +108,7 @@ impl Waiter<'_> {
         Ok(ended)
     }
 
-    fn save(&self, ended: &Execution, destination: Option<&Destination>) -> Result<(), CliError> {
+    fn save(&self, ended: &Execution, destination: Option<&Destination>) -> Result {
         let Some(destination) = destination else {
             if !ended.files().is_empty() && !self.quiet {
                 let (count, id) = (count_files(ended.files().len()), &ended.id);
@@ -124,7 +125,7 @@ impl Waiter<'_> {
     }
 }
 
-pub fn wait_for_end(client: &Client, id: &str) -> Result<Execution, CliError> {
+pub fn wait_for_end(client: &Client, id: &str) -> Result<Execution> {
     poll(client, id, LONG_POLL_SECONDS, |_| Ok(()))
 }
 
@@ -133,8 +134,8 @@ fn poll(
     client: &Client,
     id: &str,
     seconds: u64,
-    mut update: impl FnMut(&Execution) -> Result<(), CliError>,
-) -> Result<Execution, CliError> {
+    mut update: impl FnMut(&Execution) -> Result,
+) -> Result<Execution> {
     loop {
         let start = Instant::now();
         let execution = client.execution_within(id, seconds)?;
@@ -164,13 +165,17 @@ impl IncrementalText {
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
-pub const OUTPUT: [(Stream, Channel); 2] =
-    [(Stream::Stdout, Channel::Stdout), (Stream::Stderr, Channel::Stderr)];
-pub const INSTALL_AND_OUTPUT: [(Stream, Channel); 3] = [
+const INSTALL_AND_OUTPUT: [(Stream, Channel); 3] = [
     (Stream::Install, Channel::Stderr),
     (Stream::Stdout, Channel::Stdout),
     (Stream::Stderr, Channel::Stderr),
 ];
+
+/// Where a followed script's streams are printed.
+pub fn streams(with_install: bool) -> &'static [(Stream, Channel)] {
+    let [_, output @ ..] = &INSTALL_AND_OUTPUT;
+    if with_install { &INSTALL_AND_OUTPUT } else { output }
+}
 
 /// Prints these streams until the execution has ended, and warns if a part of them is missing. Returns the
 /// execution without its output.
@@ -180,7 +185,7 @@ pub fn follow(
     streams: &[(Stream, Channel)],
     phases: &mut PhaseReporter,
     console: &Console,
-) -> Result<Execution, CliError> {
+) -> Result<Execution> {
     let (mut last_event_id, mut pause, mut has_printed) = (None, MIN_PAUSE, false);
     // Bytes of each stream that the server no longer had.
     let mut missing: BTreeMap<Stream, u64> = BTreeMap::new();
@@ -191,12 +196,12 @@ pub fn follow(
                 Event::Status(status) => {
                     if status.restarted {
                         missing.clear();
-                    }
-                    if status.restarted && std::mem::take(&mut has_printed) {
-                        console.warning(&format!(
-                            "starting attempt {}, since the previous one was lost; its output follows from the start",
-                            status.attempt
-                        ));
+                        if std::mem::take(&mut has_printed) {
+                            let attempt = status.attempt;
+                            console.warning(&format!(
+                                "starting attempt {attempt}, since the previous one was lost; its output follows from the start"
+                            ));
+                        }
                     }
                     phases.update_status(&status);
                 }
@@ -228,20 +233,12 @@ pub fn follow(
 /// The server does not count further.
 const MAX_AHEAD: u64 = 10_000;
 
-/// A script whose phase is not known yet counts as running.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ShownPhase {
-    Queued,
-    Installing,
-    Preparing,
-    Running,
-}
-
 #[derive(Default)]
 pub struct PhaseReporter<'a> {
     /// `None` if nothing is reported.
     console: Option<&'a Console>,
-    current: Option<(ShownPhase, Instant)>,
+    /// `None` as the phase if it is queued.
+    current: Option<(Option<Phase>, Instant)>,
     /// The values in the last line.
     ahead: Option<u64>,
     waits_for: Option<String>,
@@ -270,12 +267,14 @@ impl<'a> PhaseReporter<'a> {
 
     pub fn update_status(&mut self, event: &StatusEvent) {
         let Some(console) = self.console else { return };
-        let Some(phase) = shown_phase(event) else { return console.clear_status() };
-        let ahead = event.queue_position.map(|position| position.saturating_sub(1));
-        let start = match self.current {
-            Some((current, start)) if current == phase => Some(start),
-            _ => None,
+        let phase = match event.status {
+            Status::Queued => None,
+            // A script whose phase is not known yet counts as running.
+            Status::Running => Some(event.phase.unwrap_or(Phase::Script)),
+            _ => return console.clear_status(),
         };
+        let ahead = event.queue_position.map(|position| position.saturating_sub(1));
+        let start = self.current.filter(|(current, _)| *current == phase).map(|(_, start)| start);
         let since = start.unwrap_or_else(Instant::now);
         self.current = Some((phase, since));
         let message = describe(phase, ahead, event.waits_for.as_deref());
@@ -297,26 +296,15 @@ impl<'a> PhaseReporter<'a> {
     }
 }
 
-/// `None` if the execution has ended.
-fn shown_phase(event: &StatusEvent) -> Option<ShownPhase> {
-    match (event.status, event.phase) {
-        (Status::Queued, _) => Some(ShownPhase::Queued),
-        (Status::Running, Some(Phase::Environment)) => Some(ShownPhase::Installing),
-        (Status::Running, Some(Phase::Sandbox)) => Some(ShownPhase::Preparing),
-        (Status::Running, _) => Some(ShownPhase::Running),
-        _ => None,
-    }
-}
-
-fn describe(phase: ShownPhase, ahead: Option<u64>, waits_for: Option<&str>) -> String {
+fn describe(phase: Option<Phase>, ahead: Option<u64>, waits_for: Option<&str>) -> String {
     match (phase, waits_for, ahead) {
-        (ShownPhase::Queued, Some(missing), _) => format!("queued, {missing}"),
-        (ShownPhase::Queued, _, None | Some(0)) => "queued".to_owned(),
-        (ShownPhase::Queued, _, Some(MAX_AHEAD..)) => format!("queued, {MAX_AHEAD} or more ahead"),
-        (ShownPhase::Queued, _, Some(ahead)) => format!("queued, {ahead} ahead"),
-        (ShownPhase::Installing, ..) => "installing requirements".to_owned(),
-        (ShownPhase::Preparing, ..) => "preparing the sandbox".to_owned(),
-        (ShownPhase::Running, ..) => "running".to_owned(),
+        (None, Some(missing), _) => format!("queued, {missing}"),
+        (None, _, None | Some(0)) => "queued".to_owned(),
+        (None, _, Some(MAX_AHEAD..)) => format!("queued, {MAX_AHEAD} or more ahead"),
+        (None, _, Some(ahead)) => format!("queued, {ahead} ahead"),
+        (Some(Phase::Environment), ..) => "installing requirements".to_owned(),
+        (Some(Phase::Sandbox), ..) => "preparing the sandbox".to_owned(),
+        (Some(Phase::Script), ..) => "running".to_owned(),
     }
 }
 
@@ -340,7 +328,7 @@ pub struct InterruptHandler(Arc<Mutex<Activity>>);
 
 impl InterruptHandler {
     /// From now on, SIGINT, SIGTERM and SIGHUP end this process.
-    pub fn install(activity: Activity, console: &Console) -> Result<Self, CliError> {
+    pub fn install(activity: Activity, console: &Console) -> Result<Self> {
         let activity = Arc::new(Mutex::new(activity));
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
             .map_err(|error| CliError::failure(format!("cannot handle Ctrl-C: {error}")))?;
@@ -419,7 +407,7 @@ mod tests {
             (10_000, None, "queued, 10000 or more ahead"),
             (1, Some("no worker has gpu=true"), "queued, no worker has gpu=true"),
         ] {
-            assert_eq!(describe(ShownPhase::Queued, Some(ahead), waits_for), expected);
+            assert_eq!(describe(None, Some(ahead), waits_for), expected);
         }
     }
 

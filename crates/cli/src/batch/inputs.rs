@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser};
 use glob::MatchOptions;
 
-use crate::error::CliError;
+use crate::error::{CliError, Result};
 
 #[derive(Args, Clone, Default)]
 pub struct BatchOptions {
@@ -86,7 +86,7 @@ pub fn is_pattern(text: &str) -> bool {
 }
 
 /// Returns each matching file once, sorted within each pattern. Folders are ignored.
-pub fn find(patterns: &[String]) -> Result<Vec<PathBuf>, CliError> {
+pub fn find(patterns: &[String]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for pattern in patterns {
         let found = expand(pattern)?;
@@ -102,7 +102,7 @@ pub fn find(patterns: &[String]) -> Result<Vec<PathBuf>, CliError> {
     Ok(files)
 }
 
-fn expand(pattern: &str) -> Result<Vec<PathBuf>, CliError> {
+fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
     // A file name may contain `*`, `?` or `[`.
     if Path::new(pattern).is_file() {
         return Ok(vec![PathBuf::from(pattern)]);

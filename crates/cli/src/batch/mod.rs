@@ -10,11 +10,11 @@ use std::fmt;
 use rgrid_api::{Execution, Status};
 
 use crate::client::Client;
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, Exit, Result};
 use crate::submit::random_bytes;
 pub use inputs::{BatchOptions, Split, folder_names, split, was_pattern_expanded};
 pub use progress::BatchProgress;
-pub use run::{Job, run};
+pub use run::run;
 
 const BATCH_LABEL: &str = "rgrid.batch";
 const INPUT_LABEL: &str = "rgrid.input";
@@ -37,7 +37,7 @@ impl BatchId {
         text.starts_with(PREFIX).then(|| Self(text.to_owned()))
     }
 
-    fn generate() -> Result<Self, CliError> {
+    fn generate() -> Result<Self> {
         let bytes = random_bytes::<8>()?;
         let letters = bytes.iter().filter_map(|byte| LETTERS.get(usize::from(byte % 32)));
         Ok(Self(PREFIX.chars().chain(letters.map(|letter| char::from(*letter))).collect()))
@@ -53,7 +53,7 @@ pub fn input_of(execution: &Execution) -> &str {
 }
 
 /// The latest execution of each input, newest first.
-pub fn executions(client: &Client, batch: &BatchId) -> Result<Vec<Execution>, CliError> {
+pub fn executions(client: &Client, batch: &BatchId) -> Result<Vec<Execution>> {
     let mut executions = client.executions(&[batch.label()], None, usize::MAX)?.items;
     if executions.is_empty() {
         return Err(not_found(batch));
@@ -68,7 +68,7 @@ pub fn not_found(batch: &BatchId) -> CliError {
 }
 
 /// Queued executions come first, so that cancelling a running one does not start another.
-pub fn unfinished(client: &Client, batch: &BatchId) -> Result<Vec<Execution>, CliError> {
+pub fn unfinished(client: &Client, batch: &BatchId) -> Result<Vec<Execution>> {
     let with_status = |status| client.executions(&[batch.label()], Some(status), usize::MAX);
     let mut executions = with_status(Status::Queued)?.items;
     executions.extend(with_status(Status::Running)?.items);

@@ -10,7 +10,7 @@ use rgrid_api::{Execution, Status};
 use crate::batch::{BatchId, folder_names, input_of};
 use crate::client::Client;
 use crate::download::{Destination, Existing, save_outputs};
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, Exit, Result};
 use crate::output::{Console, Style, report, times};
 
 /// The pause between two polls doubles, and is at least `POLL_SHARE` times as long as a poll.
@@ -64,7 +64,7 @@ pub struct BatchProgress<'a> {
     pub items: Vec<BatchItem>,
     client: &'a Client<'a>,
     console: &'a Console,
-    quiet: bool,
+    pub quiet: bool,
     /// Where the output files of each input are saved.
     folders: Option<Vec<PathBuf>>,
     /// Some output files could not be saved.
@@ -106,10 +106,6 @@ impl<'a> BatchProgress<'a> {
         progress
     }
 
-    pub fn quiet(self, quiet: bool) -> Self {
-        Self { quiet, ..self }
-    }
-
     pub fn save_in(mut self, folder: Option<&Path>) -> Self {
         let inputs: Vec<&str> = self.items.iter().map(|item| item.input.as_str()).collect();
         self.folders =
@@ -139,7 +135,7 @@ impl<'a> BatchProgress<'a> {
     }
 
     /// Waits until all submitted executions have ended.
-    pub fn wait_for_end(&mut self) -> Result<(), CliError> {
+    pub fn wait_for_end(&mut self) -> Result {
         self.draw();
         while self.active() > 0 {
             self.poll()?;
@@ -149,7 +145,7 @@ impl<'a> BatchProgress<'a> {
     }
 
     /// Waits until a poll is due, then updates all items.
-    pub fn poll(&mut self) -> Result<(), CliError> {
+    pub fn poll(&mut self) -> Result {
         thread::sleep(self.pause.saturating_sub(self.last_poll.elapsed()));
         let start = Instant::now();
         let executions = self.client.executions(&[self.id.label()], None, usize::MAX)?.items;
@@ -204,7 +200,7 @@ impl<'a> BatchProgress<'a> {
     }
 
     /// Prints a table, failures first, and the number of completed executions.
-    pub fn print_summary(&self) -> Result<(), CliError> {
+    pub fn print_summary(&self) -> Result {
         let (completed, failed): (Vec<&BatchItem>, Vec<&BatchItem>) =
             self.items.iter().partition(|item| item.has_completed());
         let row = |item: &&BatchItem| {
@@ -229,7 +225,7 @@ impl<'a> BatchProgress<'a> {
 }
 
 /// Returns the number of saved files.
-fn download(client: &Client, id: &str, folder: &Path, console: &Console) -> Result<usize, CliError> {
+fn download(client: &Client, id: &str, folder: &Path, console: &Console) -> Result<usize> {
     let ended = client.execution(id)?;
     report::warn_about_files(&ended, console);
     let files = ended.files();

@@ -8,25 +8,18 @@ use crate::batch::progress::BatchProgress;
 use crate::batch::{BatchId, INPUT_LABEL};
 use crate::cli::Context;
 use crate::client::Client;
+use crate::commands::run::RunArgs;
 use crate::download::count_files;
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, Exit, Result};
 use crate::output::Console;
-use crate::submit::{self, JobOptions, PreparedJob};
+use crate::submit::{self, PreparedJob};
 use crate::watch::{Activity, InterruptHandler};
 
 /// An argument that is replaced with the input.
 const PLACEHOLDER: &str = "{}";
 
-pub struct Job<'a> {
-    pub options: &'a JobOptions,
-    /// Print only the ID.
-    pub quiet: bool,
-    /// Wait until all executions have ended, even if quiet.
-    pub wait: bool,
-}
-
-pub fn run(job: &Job, split: Split, context: &Context) -> Result<Exit, CliError> {
-    let (console, quiet) = (&context.console, job.quiet);
+pub fn run(args: &RunArgs, split: Split, context: &Context) -> Result<Exit> {
+    let (console, quiet) = (&context.console, args.quiet);
     let Split { options, output_dir, command } = split;
     let (script, arguments) = command.split_first().ok_or_else(|| CliError::usage("no script was given"))?;
     check_quotes(&options, script)?;
@@ -36,12 +29,13 @@ pub fn run(job: &Job, split: Split, context: &Context) -> Result<Exit, CliError>
     let labels = files.iter().map(|file| inputs::label(file)).collect();
     let commands: Vec<_> = files.iter().map(|file| command_for(script, arguments, file)).collect();
     let first = commands.first().map(Vec::as_slice).unwrap_or_default();
-    let mut job_template = submit::prepare(job.options, first, &client)?;
+    let mut job_template = submit::prepare(&args.job, first, &client)?;
     job_template.submission.labels.extend([id.label()]);
 
     let interrupt = InterruptHandler::install(Activity::Submitting, console)?;
-    let progress = BatchProgress::new(id.clone(), labels, &client, console);
-    let progress = progress.quiet(quiet).save_in(output_dir.as_deref());
+    let mut progress =
+        BatchProgress::new(id.clone(), labels, &client, console).save_in(output_dir.as_deref());
+    progress.quiet = quiet;
     let mut batch = Batch { job: job_template, commands, client: &client, progress, interrupt, next: 0 };
     if !quiet {
         batch.job.hints.iter().for_each(|hint| console.hint(hint));
@@ -52,11 +46,11 @@ pub fn run(job: &Job, split: Split, context: &Context) -> Result<Exit, CliError>
         console.line(&id.to_string())?;
     } else {
         let count = batch.commands.len();
-        let inputs = if count == 1 { "1 input".to_owned() } else { format!("{count} inputs") };
-        console.progress(&format!("Batch: {id} ({inputs})"));
+        let inputs = if count == 1 { "input" } else { "inputs" };
+        console.progress(&format!("Batch: {id} ({count} {inputs})"));
     }
     batch.submit_rest(options.max_parallel.unwrap_or(usize::MAX))?;
-    if quiet && !job.wait && output_dir.is_none() {
+    if quiet && !args.wait && output_dir.is_none() {
         return Ok(Exit::Success);
     }
     batch.progress.wait_for_end()?;
@@ -97,7 +91,7 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    fn submit_rest(&mut self, max_parallel: usize) -> Result<(), CliError> {
+    fn submit_rest(&mut self, max_parallel: usize) -> Result {
         while self.next < self.commands.len() {
             if self.progress.active() >= max_parallel || self.progress.is_poll_due() {
                 self.progress.poll()?;
@@ -114,7 +108,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn submit_next(&mut self) -> Result<(), CliError> {
+    fn submit_next(&mut self) -> Result {
         let index = self.next;
         self.next += 1;
         let (Some(command), Some(item)) = (self.commands.get(index), self.progress.items.get_mut(index))
@@ -144,7 +138,7 @@ fn command_for(script: &OsString, arguments: &[OsString], input: &Path) -> Vec<O
 }
 
 /// Detects an unquoted pattern: the shell has expanded it, so that a matching file takes the script's place.
-fn check_quotes(options: &BatchOptions, script: &OsStr) -> Result<(), CliError> {
+fn check_quotes(options: &BatchOptions, script: &OsStr) -> Result {
     let extension = |path: &OsStr| Path::new(path).extension().map(OsStr::to_owned);
     let looks_expanded =
         |input: &String| !is_pattern(input) && extension(OsStr::new(input)) == extension(script);

@@ -59,10 +59,8 @@ impl RequestError {
             Error::ConnectionFailed | Error::ConnectProxyFailed(_) => Delivery::NotConnected,
             Error::Io(_) | Error::Timeout(_) | Error::BodyStalled => Delivery::Uncertain,
             _ => {
-                return Self::permanent(
-                    format!("cannot send a request to {url}: {}", describe(&error)),
-                    target,
-                );
+                let message = format!("cannot send a request to {url}: {}", describe(&error));
+                return Self::permanent(message, target);
             }
         };
         let (message, hint) = match delivery {
@@ -176,11 +174,8 @@ fn proxy_error(response: &Response, target: &Target) -> RequestError {
         return not_rgrid(response, target);
     }
     let reason = StatusCode::from_u16(response.status).ok().and_then(|status| status.canonical_reason());
-    let message = format!(
-        "a proxy in front of {} reports: {}",
-        target.url,
-        reason.unwrap_or("the server is unavailable")
-    );
+    let reason = reason.unwrap_or("the server is unavailable");
+    let message = format!("a proxy in front of {} reports: {reason}", target.url);
     RequestError::Transient(TransientError {
         error: unreachable(message, check_address(target)),
         delivery: Delivery::Uncertain,
@@ -208,7 +203,15 @@ fn problem_error(problem: Problem, target: &Target) -> CliError {
     let detail = if detail.is_empty() { title } else { detail };
     let server_hint = |error: CliError| CliError { hint, ..error };
     match status {
-        401 => invalid_key(target),
+        401 => match &target.key {
+            None => CliError::new(Exit::NotAllowed, format!("{} requires an API key", target.url))
+                .hint("save one with `rgrid init`, or set RGRID_API_KEY"),
+            Some((_, source)) => {
+                let message = format!("{} does not recognize the API key from {source}", target.url);
+                let hint = "list the keys on the server with `rgridd keys list`, or save another one with `rgrid init`";
+                CliError::new(Exit::NotAllowed, message).hint(hint)
+            }
+        },
         403 => CliError::new(Exit::NotAllowed, format!("the API key does not allow this: {detail}"))
             .hint("create another key on the server with `rgridd keys create`"),
         // The path is unknown, not the execution: the address has a path too many, or the server is older.
@@ -234,43 +237,26 @@ fn problem_error(problem: Problem, target: &Target) -> CliError {
     }
 }
 
-fn invalid_key(target: &Target) -> CliError {
-    match &target.key {
-        None => CliError::new(Exit::NotAllowed, format!("{} requires an API key", target.url))
-            .hint("save one with `rgrid init`, or set RGRID_API_KEY"),
-        Some((_, source)) => {
-            let message = format!("{} does not recognize the API key from {source}", target.url);
-            let hint =
-                "list the keys on the server with `rgridd keys list`, or save another one with `rgrid init`";
-            CliError::new(Exit::NotAllowed, message).hint(hint)
-        }
+/// Names the command-line option that set this field of the submission.
+fn describe_field_error(FieldError { field, message }: &FieldError) -> String {
+    let maps = [("env.", "--env"), ("secrets.", "--secret"), ("labels.", "--label")];
+    if let Some((name, option)) =
+        maps.iter().find_map(|(prefix, option)| Some((field.strip_prefix(prefix)?, option)))
+    {
+        return format!("{option} {name}: {message}");
     }
-}
-
-fn describe_field_error(error: &FieldError) -> String {
-    match option_of_field(&error.field) {
-        name if name.is_empty() => error.message.clone(),
-        name => format!("{name}: {}", error.message),
-    }
-}
-
-/// The command-line option that set this field of the submission.
-fn option_of_field(field: &str) -> String {
-    let option = match field {
+    let option = match field.as_str() {
+        "" => return message.clone(),
         "timeout_seconds" => "--timeout",
         "memory_mb" => "--memory",
         "network" => "--no-network",
         "max_attempts" => "--max-attempts",
         "script.content" => "the script",
         "script.name" => "the script's name",
-        "cpus" | "runtime" | "status" | "limit" | "label" => return format!("--{field}"),
+        "cpus" | "runtime" | "status" | "limit" | "label" => return format!("--{field}: {message}"),
         _ => field,
     };
-    let maps = [("env.", "--env"), ("secrets.", "--secret"), ("labels.", "--label")];
-    let in_map = maps
-        .iter()
-        .find_map(|(prefix, option)| field.strip_prefix(prefix).map(|name| format!("{option} {name}")));
-    in_map.unwrap_or_else(|| option.to_owned())
+    format!("{option}: {message}")
 }
 
 #[cfg(test)]
@@ -281,7 +267,7 @@ mod tests {
         Target {
             url: "http://h".to_owned(),
             url_source: ValueSource::Default,
-            key: key.map(|key| (key.to_owned(), ValueSource::Variable("RGRID_API_KEY"))),
+            key: key.map(|key| (key.to_owned(), ValueSource::Name("RGRID_API_KEY"))),
         }
     }
 

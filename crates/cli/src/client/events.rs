@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use rgrid_api::{Execution, OutputEvent, StatusEvent};
 
 use crate::client::parse_error;
-use crate::error::CliError;
+use crate::error::Result;
 
 pub enum Event {
     Status(StatusEvent),
@@ -51,7 +51,7 @@ impl Events {
 }
 
 impl Iterator for Events {
-    type Item = Result<ReceivedEvent, CliError>;
+    type Item = Result<ReceivedEvent>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut fields = Fields::default();
@@ -95,7 +95,7 @@ impl Fields {
 mod tests {
     use super::*;
 
-    fn parse(text: &'static str) -> Vec<Result<ReceivedEvent, CliError>> {
+    fn parse(text: &'static str) -> Vec<Result<ReceivedEvent>> {
         Events::new(Box::new(text.as_bytes()), "http://s").collect()
     }
 

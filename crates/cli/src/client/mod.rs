@@ -15,16 +15,17 @@ use rgrid_api::server::WorkerList;
 use rgrid_api::{Execution, ExecutionList, Health, Receipt, Retry, RuntimeList, Status, Stream};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use ureq::Agent;
 
 use crate::batch::BatchId;
 use crate::client::target::Target;
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, Exit, Result};
 use crate::output::Console;
 use error::RequestError;
 pub use events::{Event, Events, ReceivedEvent};
 pub use retry::RetryMode;
 use retry::{Idempotency, RetryPolicy};
-use transport::{Request, Response, Transport, encode};
+use transport::{Request, Response, encode};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Far more than a server sends as one document.
@@ -34,7 +35,7 @@ const PAGE_SIZE: usize = 1000;
 
 pub struct Client<'a> {
     target: Target,
-    transport: Transport,
+    agent: Agent,
     retry: RetryPolicy<'a>,
     /// The server's clock: the `Date` of the last response.
     date: RefCell<Option<String>>,
@@ -57,9 +58,9 @@ pub struct Executions {
 
 impl<'a> Client<'a> {
     pub fn new(target: Target, mode: RetryMode, console: &'a Console) -> Self {
-        let transport = Transport::new(&target);
+        let agent = transport::agent(&target);
         let retry = RetryPolicy { mode, reached: Cell::new(false), console };
-        Self { target, transport, retry, date: RefCell::default(), server_version: RefCell::default() }
+        Self { target, agent, retry, date: RefCell::default(), server_version: RefCell::default() }
     }
 
     pub fn target(&self) -> &Target {
@@ -71,23 +72,23 @@ impl<'a> Client<'a> {
     }
 
     /// Safe to repeat because of the idempotency key.
-    pub fn submit(&self, body: &[u8], key: &str) -> Result<Submitted, CliError> {
+    pub fn submit(&self, body: &[u8], key: &str) -> Result<Submitted> {
         let path = "/api/v1/executions".to_owned();
         let request = Request { path, post: Some(body), idempotency_key: Some(key), ..Request::default() };
         let (status, value) = self.request(&request, Idempotency::Idempotent)?;
         Ok(Submitted { execution: self.parse(value)?, existing: status == 200 })
     }
 
-    pub fn execution(&self, id: &str) -> Result<Execution, CliError> {
+    pub fn execution(&self, id: &str) -> Result<Execution> {
         self.parse(self.execution_document(id)?)
     }
 
-    pub fn execution_document(&self, id: &str) -> Result<Value, CliError> {
+    pub fn execution_document(&self, id: &str) -> Result<Value> {
         with_id(id, self.get(&execution_path(id)))
     }
 
     /// Returns the execution as soon as it has ended, or after this many seconds.
-    pub fn execution_within(&self, id: &str, seconds: u64) -> Result<Execution, CliError> {
+    pub fn execution_within(&self, id: &str, seconds: u64) -> Result<Execution> {
         let path = format!("{}?wait={seconds}", execution_path(id));
         let request = Request { path, wait: Duration::from_secs(seconds), ..Request::default() };
         self.parse(with_id(id, self.request(&request, Idempotency::Idempotent))?.1)
@@ -99,7 +100,7 @@ impl<'a> Client<'a> {
         labels: &[(String, String)],
         status: Option<Status>,
         limit: usize,
-    ) -> Result<Executions, CliError> {
+    ) -> Result<Executions> {
         let mut found = Executions::default();
         loop {
             let left = limit.saturating_sub(found.items.len()).min(PAGE_SIZE);
@@ -123,7 +124,7 @@ impl<'a> Client<'a> {
     }
 
     /// The current content of the stream.
-    pub fn logs(&self, id: &str, stream: Stream) -> Result<String, CliError> {
+    pub fn logs(&self, id: &str, stream: Stream) -> Result<String> {
         let request = get(format!("{}/logs?stream={stream}", execution_path(id)));
         let text = self.retry.run(Idempotency::Idempotent, || {
             let body = self.expect(&request, "text/plain")?.read(MAX_DOCUMENT)?;
@@ -133,25 +134,25 @@ impl<'a> Client<'a> {
     }
 
     /// Events after the one with this ID, or all of them. If the connection is lost later, call this again.
-    pub fn events(&self, id: &str, last_event_id: Option<&str>) -> Result<Events, CliError> {
+    pub fn events(&self, id: &str, last_event_id: Option<&str>) -> Result<Events> {
         let path = format!("{}/events", execution_path(id));
         let request = Request { path, last_event_id, ..Request::default() };
         let response = self.retry.run(Idempotency::Idempotent, || self.expect(&request, "text/event-stream"));
         Ok(Events::new(with_id(id, response)?.into_reader(), &self.target.url))
     }
 
-    pub fn receipt(&self, id: &str) -> Result<(Receipt, Value), CliError> {
+    pub fn receipt(&self, id: &str) -> Result<(Receipt, Value)> {
         with_id(id, self.get_both(&format!("{}/receipt", execution_path(id))))
     }
 
-    pub fn cancel(&self, id: &str) -> Result<Execution, CliError> {
+    pub fn cancel(&self, id: &str) -> Result<Execution> {
         let path = format!("{}/cancel", execution_path(id));
         let request = Request { path, post: Some(&[]), ..Request::default() };
         self.parse(with_id(id, self.request(&request, Idempotency::Idempotent))?.1)
     }
 
     /// Not safe to repeat after a lost response, which would create two executions.
-    pub fn retry(&self, id: &str, secrets: BTreeMap<String, String>) -> Result<Execution, CliError> {
+    pub fn retry(&self, id: &str, secrets: BTreeMap<String, String>) -> Result<Execution> {
         let body = serde_json::to_vec(&Retry { secrets })
             .map_err(|error| CliError::failure(format!("cannot write the secrets as JSON: {error}")))?;
         let path = format!("{}/retry", execution_path(id));
@@ -165,31 +166,30 @@ impl<'a> Client<'a> {
         id: &str,
         name: &str,
         consume: impl Fn(&mut dyn Read) -> std::io::Result<T>,
-    ) -> Result<T, CliError> {
+    ) -> Result<T> {
         let segments: Vec<String> = name.split('/').map(encode).collect();
         let request = get(format!("{}/outputs/{}", execution_path(id), segments.join("/")));
         self.retry.run(Idempotency::Idempotent, || {
             let response = self.expect(&request, "application/octet-stream")?;
-            response
-                .stream(&consume)
+            consume(&mut response.into_reader())
                 .map_err(|error| RequestError::from_transport(error.into(), &self.target))
         })
     }
 
-    pub fn runtimes(&self) -> Result<(RuntimeList, Value), CliError> {
+    pub fn runtimes(&self) -> Result<(RuntimeList, Value)> {
         self.get_both("/api/v1/runtimes")
     }
 
-    pub fn workers(&self) -> Result<WorkerList, CliError> {
+    pub fn workers(&self) -> Result<WorkerList> {
         self.parse(self.get("/api/v1/workers")?)
     }
 
-    pub fn health(&self) -> Result<Health, CliError> {
+    pub fn health(&self) -> Result<Health> {
         self.parse(self.get("/healthz")?)
     }
 
     /// Also returns the report of a server that is not ready.
-    pub fn readiness(&self) -> Result<Value, CliError> {
+    pub fn readiness(&self) -> Result<Value> {
         let request = get("/readyz".to_owned());
         self.retry.run(Idempotency::Idempotent, || {
             let response = self.send(&request)?;
@@ -200,17 +200,17 @@ impl<'a> Client<'a> {
         })
     }
 
-    fn get(&self, path: &str) -> Result<Value, CliError> {
+    fn get(&self, path: &str) -> Result<Value> {
         self.request(&get(path.to_owned()), Idempotency::Idempotent).map(|(_, value)| value)
     }
 
     /// The parsed document and the document itself, for `--json`.
-    fn get_both<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Value), CliError> {
+    fn get_both<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Value)> {
         let value = self.get(path)?;
         Ok((self.parse(value.clone())?, value))
     }
 
-    fn request(&self, request: &Request, idempotency: Idempotency) -> Result<(u16, Value), CliError> {
+    fn request(&self, request: &Request, idempotency: Idempotency) -> Result<(u16, Value)> {
         self.retry.run(idempotency, || {
             let response = self.expect(request, "application/json")?;
             Ok((response.status, error::read_json(response, &self.target)?))
@@ -231,17 +231,15 @@ impl<'a> Client<'a> {
     }
 
     fn send(&self, request: &Request) -> Result<Response, RequestError> {
-        let response = self
-            .transport
-            .send(request)
-            .map_err(|error| RequestError::from_transport(error, &self.target))?;
+        let response = request.send(&self.agent, &self.target);
+        let response = response.map_err(|error| RequestError::from_transport(error, &self.target))?;
         self.retry.reached.set(true);
         self.date.replace(response.date.clone());
         self.server_version.replace(response.version.clone());
         Ok(response)
     }
 
-    fn parse<T: DeserializeOwned>(&self, value: Value) -> Result<T, CliError> {
+    fn parse<T: DeserializeOwned>(&self, value: Value) -> Result<T> {
         serde_json::from_value(value)
             .map_err(|error| self.with_version_hint(parse_error(&self.target.url, &error)))
     }
@@ -263,7 +261,7 @@ fn parse_error(url: &str, error: &serde_json::Error) -> CliError {
 }
 
 /// Adds the ID to a "not found" error, since the server does not repeat it.
-fn with_id<T>(id: &str, result: Result<T, CliError>) -> Result<T, CliError> {
+fn with_id<T>(id: &str, result: Result<T>) -> Result<T> {
     result.map_err(|error| {
         if error.exit != Exit::NotFound {
             return error;

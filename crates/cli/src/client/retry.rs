@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rgrid_api::units::format_duration;
 
 use crate::client::error::{Delivery, RequestError, TransientError};
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, Exit, Result};
 use crate::output::Console;
 
 const INTERACTIVE_LIMIT: Duration = Duration::from_secs(30);
@@ -45,7 +45,7 @@ impl RetryPolicy<'_> {
         &self,
         idempotency: Idempotency,
         attempt: impl Fn() -> Result<T, RequestError>,
-    ) -> Result<T, CliError> {
+    ) -> Result<T> {
         let (start, mut pause, mut reported) = (Instant::now(), MIN_PAUSE, false);
         // Fixed before the first attempt, which may reach the server and then fail.
         let limit = match self.mode {

@@ -7,7 +7,7 @@ use clap::Args;
 use ureq::http::Uri;
 
 use crate::config_file::{self, ConfigFile};
-use crate::error::CliError;
+use crate::error::{CliError, Result};
 
 pub const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 const URL_VARIABLE: &str = "RGRID_API_URL";
@@ -26,8 +26,8 @@ pub struct TargetOptions {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueSource {
-    Flag(&'static str),
-    Variable(&'static str),
+    /// An option or a variable.
+    Name(&'static str),
     File(PathBuf),
     Default,
 }
@@ -35,7 +35,7 @@ pub enum ValueSource {
 impl fmt::Display for ValueSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ValueSource::Flag(name) | ValueSource::Variable(name) => f.write_str(name),
+            ValueSource::Name(name) => f.write_str(name),
             ValueSource::File(path) => write!(f, "{}", path.display()),
             ValueSource::Default => f.write_str("the default"),
         }
@@ -52,7 +52,7 @@ pub struct Target {
 }
 
 impl Target {
-    pub fn find(options: &TargetOptions) -> Result<Self, CliError> {
+    pub fn find(options: &TargetOptions) -> Result<Self> {
         let path = config_file::path();
         let config = path.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
         let variable = |name: &str| std::env::var(name).ok();
@@ -64,12 +64,12 @@ impl Target {
         variable: impl Fn(&str) -> Option<String>,
         config: ConfigFile,
         path: &Path,
-    ) -> Result<Self, CliError> {
+    ) -> Result<Self> {
         // An empty value counts as unset: `RGRID_API_URL= rgrid list`.
         let pick = |option: &Option<String>, flag: &'static str, name: &'static str| {
-            let from_option = option.clone().map(|value| (value, ValueSource::Flag(flag)));
+            let from_option = option.clone().map(|value| (value, ValueSource::Name(flag)));
             from_option
-                .or_else(|| variable(name).map(|value| (value, ValueSource::Variable(name))))
+                .or_else(|| variable(name).map(|value| (value, ValueSource::Name(name))))
                 .filter(|(value, _)| !value.is_empty())
         };
         let file = || ValueSource::File(path.to_owned());
@@ -99,7 +99,7 @@ impl Target {
 }
 
 /// Checks the address and removes a trailing `/`.
-pub fn normalize_url(url: &str, source: &ValueSource) -> Result<String, CliError> {
+pub fn normalize_url(url: &str, source: &ValueSource) -> Result<String> {
     let invalid = |cause: &str, hint: &str| {
         let message = format!("{url:?} (from {source}) is not a server address: {cause}");
         CliError::usage(message).hint(hint)
@@ -116,10 +116,8 @@ pub fn normalize_url(url: &str, source: &ValueSource) -> Result<String, CliError
         return Err(invalid("it does not start with http:// or https://", &example));
     }
     if authority.contains('@') {
-        return Err(invalid(
-            "a user name and a password are not supported",
-            "set the key with RGRID_API_KEY",
-        ));
+        let hint = "set the key with RGRID_API_KEY";
+        return Err(invalid("a user name and a password are not supported", hint));
     }
     if uri.host().unwrap_or_default().is_empty() || uri.query().is_some() {
         return Err(invalid("it needs a host and no query", &example));
@@ -127,7 +125,7 @@ pub fn normalize_url(url: &str, source: &ValueSource) -> Result<String, CliError
     Ok(trimmed.to_owned())
 }
 
-pub fn check_key(key: &str, source: &ValueSource) -> Result<(), CliError> {
+pub fn check_key(key: &str, source: &ValueSource) -> Result {
     if key.bytes().all(|b| b.is_ascii_graphic()) {
         return Ok(());
     }
@@ -163,7 +161,7 @@ mod tests {
 
     #[test]
     fn an_invalid_address_is_reported_with_a_valid_one() {
-        let hint = |url: &str| normalize_url(url, &ValueSource::Flag("--api-url")).unwrap_err().hint.unwrap();
+        let hint = |url: &str| normalize_url(url, &ValueSource::Name("--api-url")).unwrap_err().hint.unwrap();
         assert_eq!(hint("localhost:8080"), "use http://localhost:8080");
         for bad in ["ftp://x", "http://", "http://a b", "http://u:p@h", "http://h?x=1", ""] {
             assert!(normalize_url(bad, &ValueSource::Default).is_err(), "{bad}");

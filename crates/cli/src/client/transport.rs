@@ -1,6 +1,6 @@
 //! One HTTP request and its response.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -17,12 +17,6 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// RFC 3986: all characters except the unreserved ones.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-pub(crate) struct Transport {
-    agent: Agent,
-    base_url: String,
-    authorization: Option<String>,
-}
 
 #[derive(Default)]
 pub(crate) struct Request<'a> {
@@ -58,37 +52,31 @@ impl Response {
     pub fn into_reader(self) -> Box<dyn Read> {
         Box::new(self.body.into_reader())
     }
-
-    pub fn stream<T>(self, consume: impl Fn(&mut dyn Read) -> io::Result<T>) -> io::Result<T> {
-        consume(&mut self.body.into_reader())
-    }
 }
 
-impl Transport {
-    pub fn new(target: &Target) -> Self {
-        // The system's certificates may include a company's own authority.
-        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
-        let mut config = Agent::config_builder()
-            .http_status_as_error(false)
-            .user_agent(concat!("rgrid/", env!("CARGO_PKG_VERSION")))
-            .tls_config(tls)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_per_write(Some(STALL_TIMEOUT));
-        if target.is_loopback() {
-            config = config.proxy(None);
-        }
-        let authorization = target.key.as_ref().map(|(key, _)| format!("Bearer {key}"));
-        Self { agent: config.build().into(), base_url: target.url.clone(), authorization }
+pub(crate) fn agent(target: &Target) -> Agent {
+    // The system's certificates may include a company's own authority.
+    let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
+    let mut config = Agent::config_builder()
+        .http_status_as_error(false)
+        .user_agent(concat!("rgrid/", env!("CARGO_PKG_VERSION")))
+        .tls_config(tls)
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_per_write(Some(STALL_TIMEOUT));
+    if target.is_loopback() {
+        config = config.proxy(None);
     }
+    config.build().into()
+}
 
-    pub fn send(&self, request: &Request) -> Result<Response, Error> {
-        let url = format!("{}{}", self.base_url, request.path);
-        let response = match request.post {
-            None => self.prepare(self.agent.get(url), request).call(),
-            Some([]) => self.prepare(self.agent.post(url), request).send_empty(),
+impl Request<'_> {
+    pub fn send(&self, agent: &Agent, target: &Target) -> Result<Response, Error> {
+        let url = format!("{}{}", target.url, self.path);
+        let response = match self.post {
+            None => self.prepare(agent.get(url), target).call(),
+            Some([]) => self.prepare(agent.post(url), target).send_empty(),
             Some(body) => {
-                let post = self.prepare(self.agent.post(url), request);
-                post.header("content-type", "application/json").send(body)
+                self.prepare(agent.post(url), target).header("content-type", "application/json").send(body)
             }
         }?;
         let (parts, body) = response.into_parts();
@@ -104,20 +92,18 @@ impl Transport {
         })
     }
 
-    fn prepare<B>(&self, builder: RequestBuilder<B>, request: &Request) -> RequestBuilder<B> {
-        let response_timeout = RESPONSE_TIMEOUT + request.wait;
-        let read_timeout = response_timeout.max(STALL_TIMEOUT);
+    fn prepare<B>(&self, builder: RequestBuilder<B>, target: &Target) -> RequestBuilder<B> {
+        let response_timeout = RESPONSE_TIMEOUT + self.wait;
         let config = builder.config().timeout_recv_response(Some(response_timeout));
-        let builder = config.timeout_per_read(Some(read_timeout)).build();
+        let builder = config.timeout_per_read(Some(response_timeout.max(STALL_TIMEOUT))).build();
+        let authorization = target.key.as_ref().map(|(key, _)| format!("Bearer {key}"));
         let headers = [
-            ("idempotency-key", request.idempotency_key),
-            ("last-event-id", request.last_event_id),
-            ("authorization", self.authorization.as_deref()),
+            ("idempotency-key", self.idempotency_key),
+            ("last-event-id", self.last_event_id),
+            ("authorization", authorization.as_deref()),
         ];
-        headers.into_iter().fold(builder, |builder, (name, value)| match value {
-            Some(value) => builder.header(name, value),
-            None => builder,
-        })
+        let headers = headers.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        headers.fold(builder, |builder, (name, value)| builder.header(name, value))
     }
 }
 

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::batch::{self, BatchId};
 use crate::cli::{Context, IdOrBatch};
 use crate::client::Client;
-use crate::error::{CliError, Exit};
+use crate::error::{Exit, Result};
 
 /// How long a running script has to stop before it is killed.
 const GRACE_SECONDS: u64 = 10;
@@ -21,7 +21,7 @@ pub struct CancelArgs {
     target: IdOrBatch,
 }
 
-pub fn run(args: &CancelArgs, context: &Context) -> Result<Exit, CliError> {
+pub fn run(args: &CancelArgs, context: &Context) -> Result<Exit> {
     let (client, console) = (context.client()?, &context.console);
     if let Some(batch) = BatchId::parse(&args.target.id) {
         let total = batch::executions(&client, &batch)?.len();
@@ -47,7 +47,7 @@ pub fn run(args: &CancelArgs, context: &Context) -> Result<Exit, CliError> {
 }
 
 /// Returns false if the execution has ended in the meantime.
-fn cancel_unless_ended(client: &Client, id: &str) -> Result<bool, CliError> {
+fn cancel_unless_ended(client: &Client, id: &str) -> Result<bool> {
     match client.cancel(id) {
         Ok(_) => Ok(true),
         Err(_) if client.execution(id)?.status.is_final() => Ok(false),

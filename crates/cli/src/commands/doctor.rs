@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::cli::{Context, Json};
 use crate::client::Client;
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, Exit, Result};
 use crate::output::{Style, times};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -27,15 +27,13 @@ pub struct DoctorArgs {
     output: Json,
 }
 
-pub fn run(args: &DoctorArgs, context: &Context) -> Result<Exit, CliError> {
+pub fn run(args: &DoctorArgs, context: &Context) -> Result<Exit> {
     let mut report = Report { checks: Vec::new(), exit: Exit::Success };
     check_server(&context.client()?, &mut report);
     let Report { checks, exit } = report;
     if args.output.json {
-        context
-            .console
-            .json(&json!({ "ok": exit == Exit::Success, "version": VERSION, "checks": checks }))?;
-        return Ok(exit);
+        let report = json!({ "ok": exit == Exit::Success, "version": VERSION, "checks": checks });
+        return context.console.json(&report).map(|()| exit);
     }
     for Check { name, ok, detail } in checks {
         let (result, style) = if ok { ("ok", Style::Success) } else { ("failed", Style::Error) };
@@ -57,10 +55,6 @@ impl Report {
         self.checks.push(check);
     }
 
-    fn ok(&mut self, name: &str, detail: impl Into<String>) {
-        self.add(Check { name: name.to_owned(), ok: true, detail: detail.into() });
-    }
-
     /// The command exits with the code of this error.
     fn error(&mut self, name: &str, error: CliError) {
         let hint = error.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
@@ -75,10 +69,8 @@ fn check_server(client: &Client, report: &mut Report) {
     match client.health() {
         Ok(Health { version, .. }) => {
             let other = if version == VERSION { String::new() } else { format!("; this rgrid is {VERSION}") };
-            report.ok(
-                "server",
-                format!("{} (from {}), version {version}{other}", target.url, target.url_source),
-            );
+            let detail = format!("{} (from {}), version {version}{other}", target.url, target.url_source);
+            report.add(Check { name: "server".to_owned(), ok: true, detail });
         }
         Err(error) => return report.error("server", error),
     }
@@ -91,7 +83,8 @@ fn check_server(client: &Client, report: &mut Report) {
     }
     match client.workers() {
         Ok(workers) => {
-            report.ok("api key", if target.key.is_some() { "accepted" } else { "not required" });
+            let detail = if target.key.is_some() { "accepted" } else { "not required" }.to_owned();
+            report.add(Check { name: "api key".to_owned(), ok: true, detail });
             let checks = check_workers(&workers.items, client.server_time().as_deref());
             checks.into_iter().for_each(|check| report.add(check));
         }
@@ -107,12 +100,10 @@ fn check_workers(workers: &[Worker], now: Option<&str>) -> Vec<Check> {
     let mut checks: Vec<Check> = workers
         .iter()
         .filter(|worker| names.insert(&worker.name))
-        .map(|worker| {
+        .filter_map(|worker| {
             let silence = now.and_then(|now| times::between(&worker.last_seen, now)).unwrap_or_default();
-            (worker, silence)
+            (silence < FORGOTTEN_AFTER).then(|| check_worker(worker, silence))
         })
-        .filter(|(_, silence)| *silence < FORGOTTEN_AFTER)
-        .map(|(worker, silence)| check_worker(worker, silence))
         .collect();
     if !checks.iter().any(|check| check.ok) {
         let detail = "no worker accepts executions; start one with `rgridd --role worker`".to_owned();

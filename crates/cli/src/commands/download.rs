@@ -10,7 +10,7 @@ use crate::batch::{self, BatchId};
 use crate::cli::{Context, IdOrBatch};
 use crate::client::Client;
 use crate::download::{Destination, Existing, count_files, save_outputs};
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, Exit, Result};
 use crate::output::{Console, report};
 use crate::watch::{Activity, InterruptHandler};
 
@@ -37,17 +37,12 @@ pub struct DownloadArgs {
     force: bool,
 }
 
-impl DownloadArgs {
-    fn existing(&self) -> Existing {
-        if self.force { Existing::Replace } else { Existing::Keep }
-    }
-}
-
-pub fn run(args: &DownloadArgs, context: &Context) -> Result<Exit, CliError> {
+pub fn run(args: &DownloadArgs, context: &Context) -> Result<Exit> {
     let (client, console) = (context.client()?, &context.console);
     let _interrupt = InterruptHandler::install(Activity::Downloading, console)?;
+    let existing = if args.force { Existing::Replace } else { Existing::Keep };
     if let Some(batch) = BatchId::parse(&args.target.id) {
-        return download_batch(&batch, args, &client, console);
+        return download_batch(&batch, args, existing, &client, console);
     }
     let destination = Destination::new(&args.output_dir)?;
     let execution = client.execution(&args.target.id)?;
@@ -63,7 +58,7 @@ pub fn run(args: &DownloadArgs, context: &Context) -> Result<Exit, CliError> {
             false => "No output files were kept.",
         });
     } else {
-        save_outputs(&client, id, &files, &destination, args.existing(), |path| console.line(path))?;
+        save_outputs(&client, id, &files, &destination, existing, |path| console.line(path))?;
         console.progress(&format!("{}, {}", count_files(files.len()), total_size(&files)));
     }
     if args.names.is_empty() {
@@ -76,9 +71,10 @@ pub fn run(args: &DownloadArgs, context: &Context) -> Result<Exit, CliError> {
 fn download_batch(
     batch: &BatchId,
     args: &DownloadArgs,
+    existing: Existing,
     client: &Client,
     console: &Console,
-) -> Result<Exit, CliError> {
+) -> Result<Exit> {
     let executions = batch::executions(client, batch)?;
     let folders = batch::folder_names(&executions.iter().map(batch::input_of).collect::<Vec<_>>());
     let (mut saved, mut exit, mut unfinished) = (Vec::new(), Exit::Success, 0);
@@ -88,8 +84,7 @@ fn download_batch(
         files.retain(|file| args.names.is_empty() || args.names.contains(&file.name));
         let destination = Destination::new(&args.output_dir.join(folder))?;
         let print = |path: &str| console.line(path);
-        if let Err(error) = save_outputs(client, &execution.id, &files, &destination, args.existing(), print)
-        {
+        if let Err(error) = save_outputs(client, &execution.id, &files, &destination, existing, print) {
             console.error(&error);
             exit = if exit == Exit::Success { error.exit } else { exit };
         }
@@ -107,7 +102,7 @@ fn total_size(files: &[OutputFile]) -> String {
     format_size(files.iter().map(|file| file.size).sum())
 }
 
-fn select(execution: &Execution, names: &[String]) -> Result<Vec<OutputFile>, CliError> {
+fn select(execution: &Execution, names: &[String]) -> Result<Vec<OutputFile>> {
     if names.is_empty() {
         return Ok(execution.files().to_vec());
     }

@@ -6,7 +6,7 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use crate::cli::{Cli, Context};
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, Exit, Result};
 
 /// Print the completion script for a shell
 #[derive(Args)]
@@ -31,13 +31,13 @@ pub struct ManArgs {
     folder: PathBuf,
 }
 
-pub fn completions(args: &CompletionsArgs, context: &Context) -> Result<Exit, CliError> {
+pub fn completions(args: &CompletionsArgs, context: &Context) -> Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "rgrid", &mut script);
     context.console.raw(&String::from_utf8_lossy(&script)).map(|()| Exit::Success)
 }
 
-pub fn man(args: &ManArgs, context: &Context) -> Result<Exit, CliError> {
+pub fn man(args: &ManArgs, context: &Context) -> Result<Exit> {
     let folder = &args.folder;
     std::fs::create_dir_all(folder)
         .and_then(|()| clap_mangen::generate_to(Cli::command(), folder))

@@ -6,9 +6,9 @@ use crate::cli::Context;
 use crate::client::target::{self, DEFAULT_URL, Target, ValueSource};
 use crate::client::{Client, RetryMode};
 use crate::config_file::{self, ConfigFile};
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, Exit, Result};
 
-pub fn run(context: &Context) -> Result<Exit, CliError> {
+pub fn run(context: &Context) -> Result<Exit> {
     let path = config_file::path().ok_or_else(|| {
         CliError::failure("cannot locate the config file: neither XDG_CONFIG_HOME nor HOME is set")
     })?;
@@ -25,9 +25,9 @@ pub fn run(context: &Context) -> Result<Exit, CliError> {
     Ok(Exit::Success)
 }
 
-fn choose_url(context: &Context) -> Result<String, CliError> {
+fn choose_url(context: &Context) -> Result<String> {
     if let Some(url) = &context.options.api_url {
-        return target::normalize_url(url, &ValueSource::Flag("--api-url"));
+        return target::normalize_url(url, &ValueSource::Name("--api-url"));
     }
     if !is_interactive() {
         return Err(CliError::usage("cannot ask for the server's address without a terminal")
@@ -40,7 +40,7 @@ fn choose_url(context: &Context) -> Result<String, CliError> {
 }
 
 /// Asks for a key if the server requires one. Returns `None` if it does not.
-fn choose_key(url: &str, given: Option<String>, context: &Context) -> Result<Option<String>, CliError> {
+fn choose_key(url: &str, given: Option<String>, context: &Context) -> Result<Option<String>> {
     match try_connection(url, given.as_deref(), context) {
         Ok(()) => Ok(given),
         Err(error) if error.exit == Exit::NotAllowed && given.is_none() && is_interactive() => {
@@ -55,13 +55,13 @@ fn choose_key(url: &str, given: Option<String>, context: &Context) -> Result<Opt
 }
 
 /// Checks that there is an RGrid server and that it accepts the key.
-fn try_connection(url: &str, key: Option<&str>, context: &Context) -> Result<(), CliError> {
-    let source = ValueSource::Flag("--api-key");
+fn try_connection(url: &str, key: Option<&str>, context: &Context) -> Result {
+    let source = ValueSource::Name("--api-key");
     if let Some(key) = key {
         target::check_key(key, &source)?;
     }
     let key = key.map(|key| (key.to_owned(), source));
-    let target = Target { url: url.to_owned(), url_source: ValueSource::Flag("--api-url"), key };
+    let target = Target { url: url.to_owned(), url_source: ValueSource::Name("--api-url"), key };
     let client = Client::new(target, RetryMode::Interactive, &context.console);
     client.health()?;
     client.executions(&[], None, 1).map(|_| ())
@@ -71,7 +71,7 @@ fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-fn ask(question: &str) -> Result<String, CliError> {
+fn ask(question: &str) -> Result<String> {
     let failed = |error: io::Error| CliError::failure(format!("cannot read the answer: {error}"));
     let mut stderr = io::stderr().lock();
     stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush()).map_err(failed)?;

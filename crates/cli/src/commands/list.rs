@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::batch::{self, BatchId};
 use crate::cli::{Context, Json};
 use crate::client::Executions;
-use crate::error::{CliError, Exit};
+use crate::error::{Exit, Result};
 use crate::output::{Style, times};
 use crate::submit::parse_label;
 
@@ -55,7 +55,7 @@ fn status_parser() -> impl TypedValueParser<Value = Status> {
     })
 }
 
-pub fn run(args: &ListArgs, context: &Context) -> Result<Exit, CliError> {
+pub fn run(args: &ListArgs, context: &Context) -> Result<Exit> {
     let console = &context.console;
     let default_limit = if args.batch.is_some() { usize::MAX } else { DEFAULT_LIMIT };
     let limit = args.limit.unwrap_or(default_limit);

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use crate::cli::{Context, Id, Json};
 use crate::client::Client;
-use crate::error::{CliError, Exit};
+use crate::error::{Exit, Result};
 use crate::output::report::{self, Printed};
 use crate::output::{Channel, Console, Style};
-use crate::watch::{Activity, INSTALL_AND_OUTPUT, InterruptHandler, OUTPUT, PhaseReporter, follow};
+use crate::watch::{Activity, InterruptHandler, PhaseReporter, follow, streams};
 
 /// Print a script's output
 #[derive(Args)]
@@ -48,7 +48,7 @@ impl LogsArgs {
     }
 }
 
-pub fn run(args: &LogsArgs, context: &Context) -> Result<Exit, CliError> {
+pub fn run(args: &LogsArgs, context: &Context) -> Result<Exit> {
     let (id, console) = (&args.target.id, &context.console);
     if args.follow {
         return follow_logs(args, &context.waiting_client()?, console);
@@ -72,22 +72,21 @@ pub fn run(args: &LogsArgs, context: &Context) -> Result<Exit, CliError> {
     Ok(Exit::Success)
 }
 
-fn follow_logs(args: &LogsArgs, client: &Client, console: &Console) -> Result<Exit, CliError> {
+fn follow_logs(args: &LogsArgs, client: &Client, console: &Console) -> Result<Exit> {
     let execution = client.execution(&args.target.id)?;
     let _interrupt = InterruptHandler::install(Activity::Waiting(execution.id.clone()), console)?;
     let selected = args.stream().map(|stream| [(stream, Channel::Stdout)]);
     let install_has_ended = execution.status.is_final() || execution.phase == Some(Phase::Script);
     let (streams, mut phases) = match &selected {
         Some(selected) => (selected.as_slice(), PhaseReporter::silent()),
-        None if install_has_ended => (OUTPUT.as_slice(), PhaseReporter::new(console)),
-        None => (INSTALL_AND_OUTPUT.as_slice(), PhaseReporter::new(console)),
+        None => (streams(!install_has_ended), PhaseReporter::new(console)),
     };
     let ended = follow(client, &execution.id, streams, &mut phases, console)?;
     Ok(report::report(&ended, Printed::Output, console))
 }
 
 /// The execution with its output so far, which the API includes only at the end.
-fn with_output(client: &Client, id: &str) -> Result<Execution, CliError> {
+fn with_output(client: &Client, id: &str) -> Result<Execution> {
     let mut execution = client.execution(id)?;
     if !execution.status.is_final() {
         execution.stdout = Some(client.logs(&execution.id, Stream::Stdout)?);
@@ -96,7 +95,7 @@ fn with_output(client: &Client, id: &str) -> Result<Execution, CliError> {
     Ok(execution)
 }
 
-fn print_document(client: &Client, id: &str, install: bool, console: &Console) -> Result<Exit, CliError> {
+fn print_document(client: &Client, id: &str, install: bool, console: &Console) -> Result<Exit> {
     let mut document = client.execution_document(id)?;
     let execution = with_output(client, id)?;
     if let Value::Object(fields) = &mut document {
@@ -109,7 +108,7 @@ fn print_document(client: &Client, id: &str, install: bool, console: &Console) -
     console.json(&document).map(|()| Exit::Success)
 }
 
-fn print_sections(execution: &Execution, console: &Console) -> Result<(), CliError> {
+fn print_sections(execution: &Execution, console: &Console) -> Result {
     print_section("STDOUT", execution.stdout.as_deref().unwrap_or_default(), console)?;
     console.line("")?;
     print_section("STDERR", execution.stderr.as_deref().unwrap_or_default(), console)?;
@@ -128,7 +127,7 @@ fn print_sections(execution: &Execution, console: &Console) -> Result<(), CliErr
     Ok(())
 }
 
-fn print_section(title: &str, text: &str, console: &Console) -> Result<(), CliError> {
+fn print_section(title: &str, text: &str, console: &Console) -> Result {
     console.styled_line(&format!("=== {title} ==="), Style::Dim, "")?;
     if text.is_empty() {
         return console.styled_line("(empty)", Style::Dim, "");

@@ -16,9 +16,9 @@ pub mod wait;
 pub mod why;
 
 use crate::cli::{Command, Context, INTRODUCTION};
-use crate::error::{CliError, Exit};
+use crate::error::{Exit, Result};
 
-pub fn run(command: Option<Command>, context: &Context) -> Result<Exit, CliError> {
+pub fn run(command: Option<Command>, context: &Context) -> Result<Exit> {
     match command {
         None => context.console.raw(INTRODUCTION).map(|()| Exit::Success),
         Some(Command::Run(args)) => run::run(&args, context),

@@ -7,8 +7,8 @@ use rgrid_api::units::{format_duration, format_size};
 use rgrid_api::{OutputFile, Receipt};
 
 use crate::cli::{Context, Id, Json};
-use crate::error::{CliError, Exit};
-use crate::output::{Console, Style};
+use crate::error::{Exit, Result};
+use crate::output::Style;
 
 /// Show what an execution consisted of, and a `docker run` line that repeats it
 #[derive(Args)]
@@ -27,18 +27,13 @@ pub struct ReceiptArgs {
     output: Json,
 }
 
-pub fn run(args: &ReceiptArgs, context: &Context) -> Result<Exit, CliError> {
+pub fn run(args: &ReceiptArgs, context: &Context) -> Result<Exit> {
+    let console = &context.console;
     let (receipt, document) = context.client()?.receipt(&args.target.id)?;
     if args.output.json {
-        context.console.json(&document)?;
-    } else {
-        print(&receipt, &context.console)?;
+        return console.json(&document).map(|()| Exit::Success);
     }
-    Ok(Exit::Success)
-}
-
-fn print(receipt: &Receipt, console: &Console) -> Result<(), CliError> {
-    for (name, value) in fields(receipt) {
+    for (name, value) in fields(&receipt) {
         console.field(name, &value, Style::Plain)?;
     }
     console.line("")?;
@@ -47,7 +42,7 @@ fn print(receipt: &Receipt, console: &Console) -> Result<(), CliError> {
         let names = receipt.env_keys.join(", ");
         console.hint(&format!("export {names} first; the line takes the values from your shell"));
     }
-    Ok(())
+    Ok(Exit::Success)
 }
 
 fn fields(receipt: &Receipt) -> Vec<(&'static str, String)> {

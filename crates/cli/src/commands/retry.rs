@@ -1,10 +1,11 @@
 //! `rgrid retry`: runs the same job again.
 
 use clap::Args;
-use rgrid_api::Status;
 
 use crate::cli::{Context, Id};
-use crate::error::{CliError, Exit};
+use crate::client::Submitted;
+use crate::commands::run::finish;
+use crate::error::{Exit, Result};
 use crate::submit;
 use crate::watch::{Activity, InterruptHandler, WaitMode, Waiter};
 
@@ -29,7 +30,7 @@ pub struct RetryArgs {
     quiet: bool,
 }
 
-pub fn run(args: &RetryArgs, context: &Context) -> Result<Exit, CliError> {
+pub fn run(args: &RetryArgs, context: &Context) -> Result<Exit> {
     let console = &context.console;
     let mode = WaitMode::from_flags(args.follow, args.wait);
     let client = if mode.is_some() { context.waiting_client()? } else { context.client()? };
@@ -42,24 +43,9 @@ pub fn run(args: &RetryArgs, context: &Context) -> Result<Exit, CliError> {
     }
     // Before signals are handled, since the prompt handles Ctrl-C itself.
     let secrets = submit::read_secrets(&names, &[])?;
-    let Some(mode) = mode else {
-        let execution = client.retry(&args.target.id, secrets)?;
-        if args.quiet {
-            return console.line(&execution.id).map(|()| Exit::Success);
-        }
-        console.line(&format!("Execution: {}", execution.id))?;
-        // Always `queued`, even if a worker has already started it.
-        console.line(&format!("Status: {}", Status::Queued))?;
-        console.hint(&format!("follow it with `rgrid logs -f {}`", execution.id));
-        return Ok(Exit::Success);
-    };
     let interrupt = InterruptHandler::install(Activity::Submitting, console)?;
-    let execution = client.retry(&args.target.id, secrets)?;
-    interrupt.set(Activity::Waiting(execution.id.clone()));
-    if !args.quiet {
-        console.progress(&format!("Execution: {}", execution.id));
-    }
+    let submitted = Submitted { execution: client.retry(&args.target.id, secrets)?, existing: false };
     // It is not known whether there is an install; asking for its output is cheap.
     let waiter = Waiter { client: &client, console, interrupt, show_install: !args.quiet, quiet: args.quiet };
-    waiter.run(&execution, mode, None)
+    finish(&submitted, mode, &waiter, None)
 }

@@ -10,7 +10,7 @@ use crate::batch::{self, BatchOptions, Split};
 use crate::cli::Context;
 use crate::client::Submitted;
 use crate::download::Destination;
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, Exit, Result};
 use crate::output::times;
 use crate::submit::{self, JobOptions, PreparedJob};
 use crate::watch::{Activity, InterruptHandler, WaitMode, Waiter};
@@ -37,13 +37,13 @@ the dependencies in the script's inline metadata (`# /// script`, PEP 723)."
 )]
 pub struct RunArgs {
     #[command(flatten)]
-    job: JobOptions,
+    pub job: JobOptions,
     /// Follow the output, then exit with the script's exit code
     #[arg(short, long, help_heading = "Waiting")]
     pub follow: bool,
     /// Wait until the end, print the output, and exit with the script's exit code
     #[arg(short, long, help_heading = "Waiting")]
-    wait: bool,
+    pub wait: bool,
     /// With -f, -w or --batch: save output files in this folder; a batch uses one subfolder per input
     #[arg(short, long, value_name = "DIR", help_heading = "Waiting")]
     output_dir: Option<PathBuf>,
@@ -67,14 +67,14 @@ fn parse_idempotency_key(text: &str) -> Result<String, String> {
     Err(format!("a key has 1 to {MAX_KEY} visible ASCII characters"))
 }
 
-pub fn run(args: &RunArgs, context: &Context) -> Result<Exit, CliError> {
+pub fn run(args: &RunArgs, context: &Context) -> Result<Exit> {
     match batch::split(&args.batch, args.output_dir.as_deref(), &args.command) {
         Some(split) => run_batch(args, split, context),
         None => run_one(args, context),
     }
 }
 
-fn run_batch(args: &RunArgs, split: Split, context: &Context) -> Result<Exit, CliError> {
+fn run_batch(args: &RunArgs, split: Split, context: &Context) -> Result<Exit> {
     if args.follow {
         return Err(CliError::usage("--follow cannot be used with --batch, which starts several executions")
             .hint("omit it; follow one execution with `rgrid logs -f ID`"));
@@ -83,11 +83,10 @@ fn run_batch(args: &RunArgs, split: Split, context: &Context) -> Result<Exit, Cl
         let message = "--idempotency-key cannot be used with --batch, which starts several executions";
         return Err(CliError::usage(message));
     }
-    let job = batch::Job { options: &args.job, quiet: args.quiet, wait: args.wait };
-    batch::run(&job, split, context)
+    batch::run(args, split, context)
 }
 
-fn run_one(args: &RunArgs, context: &Context) -> Result<Exit, CliError> {
+fn run_one(args: &RunArgs, context: &Context) -> Result<Exit> {
     let (console, quiet) = (&context.console, args.quiet);
     let mode = WaitMode::from_flags(args.follow, args.wait);
     if mode.is_none() && args.output_dir.is_some() {
@@ -125,31 +124,36 @@ fn run_one(args: &RunArgs, context: &Context) -> Result<Exit, CliError> {
 
     let interrupt = InterruptHandler::install(Activity::Submitting, console)?;
     let submitted = client.submit(&body, &key)?;
-    let Some(mode) = mode else {
-        interrupt.set(Activity::Finished);
-        return print_submitted(&submitted, quiet, context);
-    };
-    let id = &submitted.execution.id;
-    interrupt.set(Activity::Waiting(id.clone()));
-    if !quiet {
-        console.progress(&format!("Execution: {id}"));
-    }
     let show_install = submission.requirements.is_some() && !quiet;
     let waiter = Waiter { client: &client, console, interrupt, show_install, quiet };
-    waiter.run(&submitted.execution, mode, destination.as_ref())
+    finish(&submitted, mode, &waiter, destination.as_ref())
 }
 
-fn print_submitted(submitted: &Submitted, quiet: bool, context: &Context) -> Result<Exit, CliError> {
-    let (console, existing) = (&context.console, submitted.existing);
+/// Prints the new execution, and waits for it if there is a mode.
+pub fn finish(
+    submitted: &Submitted,
+    mode: Option<WaitMode>,
+    waiter: &Waiter,
+    destination: Option<&Destination>,
+) -> Result<Exit> {
+    let (console, quiet) = (waiter.console, waiter.quiet);
     let Execution { id, status, created_at, .. } = &submitted.execution;
+    if let Some(mode) = mode {
+        waiter.interrupt.set(Activity::Waiting(id.clone()));
+        if !quiet {
+            console.progress(&format!("Execution: {id}"));
+        }
+        return waiter.run(&submitted.execution, mode, destination);
+    }
+    waiter.interrupt.set(Activity::Finished);
     if quiet {
         return console.line(id).map(|()| Exit::Success);
     }
     console.line(&format!("Execution: {id}"))?;
     // A new execution is always `queued`, even if a worker has already started it.
-    let status = if existing { *status } else { Status::Queued };
+    let status = if submitted.existing { *status } else { Status::Queued };
     console.line(&format!("Status: {status}"))?;
-    if existing {
+    if submitted.existing {
         let when = times::relative(created_at);
         console.hint(&format!("the key was used before; this execution was submitted {when}"));
     }

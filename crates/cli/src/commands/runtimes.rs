@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use crate::cli::{Context, Json};
-use crate::error::{CliError, Exit};
+use crate::error::{Exit, Result};
 
 /// Show the runtimes that scripts can use
 #[derive(Args)]
@@ -21,7 +21,7 @@ enum RuntimesCommand {
     List(Json),
 }
 
-pub fn run(args: &RuntimesArgs, context: &Context) -> Result<Exit, CliError> {
+pub fn run(args: &RuntimesArgs, context: &Context) -> Result<Exit> {
     let output = match &args.command {
         Some(RuntimesCommand::List(output)) => output,
         None => &args.output,

@@ -5,7 +5,7 @@ use rgrid_api::{Execution, Status};
 
 use crate::cli::{Context, Id, Json};
 use crate::client::Client;
-use crate::error::{CliError, Exit};
+use crate::error::{Exit, Result};
 use crate::output::{Console, Style, times};
 use crate::watch::{Activity, InterruptHandler};
 
@@ -27,7 +27,7 @@ pub struct StatusArgs {
     output: Json,
 }
 
-pub fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError> {
+pub fn run(args: &StatusArgs, context: &Context) -> Result<Exit> {
     let (id, console) = (&args.target.id, &context.console);
     if args.watch {
         watch(&context.waiting_client()?, id, console)?;
@@ -39,7 +39,7 @@ pub fn run(args: &StatusArgs, context: &Context) -> Result<Exit, CliError> {
     Ok(Exit::Success)
 }
 
-fn watch(client: &Client, id: &str, console: &Console) -> Result<(), CliError> {
+fn watch(client: &Client, id: &str, console: &Console) -> Result {
     let mut execution = client.execution(id)?;
     let _interrupt = InterruptHandler::install(Activity::Waiting(execution.id.clone()), console)?;
     let mut shown = fields(&execution);
@@ -47,23 +47,21 @@ fn watch(client: &Client, id: &str, console: &Console) -> Result<(), CliError> {
     while !execution.status.is_final() {
         execution = client.execution_within(id, POLL_SECONDS)?;
         let fields = fields(&execution);
-        if fields == shown {
-            continue;
+        if fields != shown {
+            let lines = shown.len();
+            let rewind =
+                if console.stdout_is_terminal() { format!("\x1b[{lines}A\x1b[J") } else { "\n".into() };
+            console.raw(&rewind)?;
+            print(&fields, console)?;
+            shown = fields;
         }
-        if console.stdout_is_terminal() {
-            console.raw(&format!("\x1b[{}A\x1b[J", shown.len()))?;
-        } else {
-            console.line("")?;
-        }
-        print(&fields, console)?;
-        shown = fields;
     }
     Ok(())
 }
 
 type Field = (&'static str, String, Style);
 
-fn print(fields: &[Field], console: &Console) -> Result<(), CliError> {
+fn print(fields: &[Field], console: &Console) -> Result {
     fields.iter().try_for_each(|(name, value, style)| console.field(name, value, *style))
 }
 

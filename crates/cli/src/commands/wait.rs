@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::batch::{self, BatchId, BatchProgress};
 use crate::cli::{Context, IdOrBatch, Json};
 use crate::client::{Client, Executions};
-use crate::error::{CliError, Exit};
+use crate::error::{Exit, Result};
 use crate::output::report::{self, Printed};
 use crate::output::{Console, Style};
 use crate::watch::{Activity, InterruptHandler, wait_for_end};
@@ -24,7 +24,7 @@ pub struct WaitArgs {
     output: Json,
 }
 
-pub fn run(args: &WaitArgs, context: &Context) -> Result<Exit, CliError> {
+pub fn run(args: &WaitArgs, context: &Context) -> Result<Exit> {
     let (client, console) = (context.waiting_client()?, &context.console);
     if let Some(batch) = BatchId::parse(&args.target.id) {
         return wait_for_batch(batch, args.output.json, &client, console);
@@ -40,12 +40,13 @@ pub fn run(args: &WaitArgs, context: &Context) -> Result<Exit, CliError> {
     Ok(report::report(&ended, Printed::Nothing, console))
 }
 
-fn wait_for_batch(batch: BatchId, json: bool, client: &Client, console: &Console) -> Result<Exit, CliError> {
+fn wait_for_batch(batch: BatchId, json: bool, client: &Client, console: &Console) -> Result<Exit> {
     let executions = batch::executions(client, &batch)?;
     let activity = Activity::Batch { id: batch.to_string(), unsubmitted: 0 };
     let _interrupt = InterruptHandler::install(activity, console)?;
     let labels = [batch.label()];
-    let mut progress = BatchProgress::resume(batch, executions, client, console).quiet(json);
+    let mut progress = BatchProgress::resume(batch, executions, client, console);
+    progress.quiet = json;
     progress.wait_for_end()?;
     if json {
         let Executions { documents, next_cursor, .. } = client.executions(&labels, None, usize::MAX)?;

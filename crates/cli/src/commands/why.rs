@@ -7,7 +7,7 @@ use rgrid_api::units::format_duration;
 use rgrid_api::{Execution, FailureKind, Phases, Status};
 
 use crate::cli::{Context, Id, Json};
-use crate::error::{CliError, Exit};
+use crate::error::{Exit, Result};
 use crate::output::{report, times};
 
 const MAX_CAUSE: usize = 120;
@@ -21,11 +21,10 @@ pub struct WhyArgs {
     output: Json,
 }
 
-pub fn run(args: &WhyArgs, context: &Context) -> Result<Exit, CliError> {
+pub fn run(args: &WhyArgs, context: &Context) -> Result<Exit> {
     let (client, console) = (context.client()?, &context.console);
     if args.output.json {
-        console.json(&client.execution_document(&args.target.id)?)?;
-        return Ok(Exit::Success);
+        return console.json(&client.execution_document(&args.target.id)?).map(|()| Exit::Success);
     }
     let execution = client.execution(&args.target.id)?;
     let sentence = match execution.status {

@@ -14,7 +14,7 @@ use console::{Alignment, Term, measure_text_width, pad_str, truncate_str};
 use rgrid_api::Status;
 use rgrid_api::units::format_duration;
 
-use crate::error::CliError;
+use crate::error::{CliError, Result};
 
 /// What a colour means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub enum Channel {
 pub struct Console {
     stdout: Sink,
     stderr: Sink,
-    status_line: StatusLine,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -110,7 +110,13 @@ impl Console {
         Self {
             stdout: Sink::new(io::stdout().is_terminal()),
             stderr: Sink::new(io::stderr().is_terminal()),
-            status_line: StatusLine::new(),
+            state: Arc::new(Mutex::new(State {
+                status: None,
+                is_drawn: false,
+                line_is_open: false,
+                last_output: Instant::now(),
+                has_ticker: false,
+            })),
         }
     }
 
@@ -119,32 +125,32 @@ impl Console {
     }
 
     /// One line of a result.
-    pub fn line(&self, text: &str) -> Result<(), CliError> {
+    pub fn line(&self, text: &str) -> Result {
         self.styled_line(text, Style::Plain, "")
     }
 
-    pub fn styled_line(&self, text: &str, style: Style, rest: &str) -> Result<(), CliError> {
+    pub fn styled_line(&self, text: &str, style: Style, rest: &str) -> Result {
         self.raw(&format!("{}{}\n", self.stdout.paint(text, style), self.stdout.escape(rest)))
     }
 
     /// `Name: value`.
-    pub fn field(&self, name: &str, value: &str, style: Style) -> Result<(), CliError> {
+    pub fn field(&self, name: &str, value: &str, style: Style) -> Result {
         self.raw(&format!("{name}: {}\n", self.stdout.paint(value, style)))
     }
 
-    pub fn table(&self, headings: &[&str], rows: Vec<Vec<(String, Style)>>) -> Result<(), CliError> {
+    pub fn table(&self, headings: &[&str], rows: Vec<Vec<(String, Style)>>) -> Result {
         let headings = headings.iter().map(|text| ((*text).to_owned(), Style::Dim)).collect();
         let rows: Vec<_> = std::iter::once(headings).chain(rows).collect();
         self.raw(&self.stdout.table(&rows))
     }
 
-    pub fn json(&self, value: &serde_json::Value) -> Result<(), CliError> {
+    pub fn json(&self, value: &serde_json::Value) -> Result {
         let text = format!("{value:#}\n");
         if self.stdout.is_terminal { self.raw(&escape_json(&text)) } else { self.raw(&text) }
     }
 
     /// Prints a script's output byte for byte, but escaped on a terminal.
-    pub fn script_output(&self, channel: Channel, text: &str) -> Result<(), CliError> {
+    pub fn script_output(&self, channel: Channel, text: &str) -> Result {
         if text.is_empty() {
             return Ok(());
         }
@@ -153,7 +159,7 @@ impl Console {
             Channel::Stderr => self.stderr,
         };
         let shown = sink.escape(text);
-        self.status_line.suspend(|line_is_open| {
+        self.suspend(|line_is_open| {
             match channel {
                 Channel::Stdout => write_stdout(&shown)?,
                 Channel::Stderr => write_stderr(&shown),
@@ -172,16 +178,40 @@ impl Console {
 
     /// Shows a status and the time since `start`. Requires an interactive console.
     pub fn show_status(&self, message: String, start: Instant) {
-        self.status_line.show(message, start);
+        let mut state = self.lock();
+        state.status = Some((message, start));
+        if !std::mem::replace(&mut state.has_ticker, true) {
+            let console = self.clone();
+            thread::spawn(move || {
+                for frame in FRAMES.iter().cycle() {
+                    console.lock().draw(*frame);
+                    thread::sleep(FRAME_TIME);
+                }
+            });
+        }
     }
 
     pub fn clear_status(&self) {
-        self.status_line.clear();
+        let mut state = self.lock();
+        state.status = None;
+        state.erase();
+    }
+
+    /// Erases the status and writes to the terminal. `write` receives and updates whether a line is open.
+    fn suspend<T>(&self, write: impl FnOnce(&mut bool) -> T) -> T {
+        let mut state = self.lock();
+        state.erase();
+        state.last_output = Instant::now();
+        write(&mut state.line_is_open)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes to stdout without escaping.
-    pub fn raw(&self, text: &str) -> Result<(), CliError> {
-        self.status_line.suspend(|_| write_stdout(text))
+    pub fn raw(&self, text: &str) -> Result {
+        self.suspend(|_| write_stdout(text))
     }
 
     pub fn progress(&self, text: &str) {
@@ -215,14 +245,14 @@ impl Console {
     }
 
     fn message(&self, line: &str) {
-        self.status_line.suspend(|line_is_open| {
+        self.suspend(|line_is_open| {
             let start = if self.stderr.is_terminal && std::mem::take(line_is_open) { "\n" } else { "" };
             write_stderr(&format!("{start}{line}\n"));
         });
     }
 }
 
-fn write_stdout(text: &str) -> Result<(), CliError> {
+fn write_stdout(text: &str) -> Result {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
         ErrorKind::BrokenPipe => CliError::stdout_closed(),
@@ -262,10 +292,7 @@ const FRAME_TIME: Duration = Duration::from_millis(100);
 const HIDE_AFTER_OUTPUT: Duration = Duration::from_millis(300);
 const ERASE: &str = "\r\x1b[K";
 
-/// Clones share the line.
-#[derive(Clone)]
-pub struct StatusLine(Arc<Mutex<State>>);
-
+/// What the terminal shows.
 struct State {
     /// The message, and since when it applies.
     status: Option<(String, Instant)>,
@@ -274,50 +301,6 @@ struct State {
     line_is_open: bool,
     last_output: Instant,
     has_ticker: bool,
-}
-
-impl StatusLine {
-    pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(State {
-            status: None,
-            is_drawn: false,
-            line_is_open: false,
-            last_output: Instant::now(),
-            has_ticker: false,
-        })))
-    }
-
-    pub fn show(&self, message: String, start: Instant) {
-        let mut state = self.lock();
-        state.status = Some((message, start));
-        if !std::mem::replace(&mut state.has_ticker, true) {
-            let line = self.clone();
-            thread::spawn(move || {
-                for frame in FRAMES.iter().cycle() {
-                    line.lock().draw(*frame);
-                    thread::sleep(FRAME_TIME);
-                }
-            });
-        }
-    }
-
-    pub fn clear(&self) {
-        let mut state = self.lock();
-        state.status = None;
-        state.erase();
-    }
-
-    /// Erases the line and writes to the terminal. `write` receives and updates whether a line is open.
-    pub fn suspend<T>(&self, write: impl FnOnce(&mut bool) -> T) -> T {
-        let mut state = self.lock();
-        state.erase();
-        state.last_output = Instant::now();
-        write(&mut state.line_is_open)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl State {

@@ -151,33 +151,6 @@ impl<'a> Tokens<'a> {
             }
         }
     }
-
-    fn name(&mut self) -> Token<'a> {
-        let name = self.take_while(|c| c.is_alphanumeric() || c == '_' || !c.is_ascii());
-        match self.rest.chars().next() {
-            Some(quote @ ('"' | '\'')) if is_string_prefix(name) => {
-                self.skip_string(quote);
-                Token::Symbol('0')
-            }
-            _ => Token::Name(name),
-        }
-    }
-
-    fn symbol(&mut self, c: char) -> Token<'a> {
-        self.skip(c.len_utf8());
-        match c {
-            '(' | '[' | '{' => self.depth += 1,
-            ')' | ']' | '}' => self.depth = self.depth.saturating_sub(1),
-            ';' | '\n' if self.depth == 0 => return Token::End,
-            ':' if self.depth == 0 => return Token::Colon,
-            _ => {}
-        }
-        Token::Symbol(c)
-    }
-}
-
-fn is_string_prefix(name: &str) -> bool {
-    name.len() <= 2 && name.bytes().all(|b| b"rRbBuUfFtT".contains(&b))
 }
 
 impl<'a> Iterator for Tokens<'a> {
@@ -202,8 +175,26 @@ impl<'a> Iterator for Tokens<'a> {
                     self.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_'));
                     return Some(Token::Symbol('0'));
                 }
-                c if c.is_alphabetic() || c == '_' || !c.is_ascii() => return Some(self.name()),
-                c => return Some(self.symbol(c)),
+                c if c.is_alphabetic() || c == '_' || !c.is_ascii() => {
+                    let name = self.take_while(|c| c.is_alphanumeric() || c == '_' || !c.is_ascii());
+                    let is_string_prefix =
+                        name.len() <= 2 && name.bytes().all(|b| b"rRbBuUfFtT".contains(&b));
+                    if is_string_prefix && self.rest.starts_with(['"', '\'']) {
+                        continue;
+                    }
+                    return Some(Token::Name(name));
+                }
+                c => {
+                    self.skip(1);
+                    match c {
+                        '(' | '[' | '{' => self.depth += 1,
+                        ')' | ']' | '}' => self.depth = self.depth.saturating_sub(1),
+                        ';' | '\n' if self.depth == 0 => return Some(Token::End),
+                        ':' if self.depth == 0 => return Some(Token::Colon),
+                        _ => {}
+                    }
+                    return Some(Token::Symbol(c));
+                }
             }
         }
     }

@@ -12,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use rgrid_api::units::format_size;
 use rgrid_api::{InputFile, names};
 
-use crate::error::CliError;
+use crate::error::{CliError, Result};
 use crate::submit::script::ScriptSource;
 
 /// Far more than a server accepts, so that larger files are not even read. The server reports its own limit.
@@ -25,7 +25,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    pub fn read(arguments: &[OsString], source: &ScriptSource) -> Result<Self, CliError> {
+    pub fn read(arguments: &[OsString], source: &ScriptSource) -> Result<Self> {
         let mut uploads = Uploads { source, paths: BTreeMap::new(), files: Vec::new(), size: 0 };
         let args = arguments.iter().map(|argument| uploads.resolve(argument)).collect::<Result<_, _>>()?;
         Ok(Self { args, files: uploads.files })
@@ -42,7 +42,7 @@ struct Uploads<'a> {
 
 impl Uploads<'_> {
     /// Returns the argument as the script receives it.
-    fn resolve(&mut self, argument: &OsStr) -> Result<String, CliError> {
+    fn resolve(&mut self, argument: &OsStr) -> Result<String> {
         let path = Path::new(argument);
         let shown = path.display();
         let metadata = match fs::metadata(path) {
@@ -70,7 +70,7 @@ impl Uploads<'_> {
         }
     }
 
-    fn upload(&mut self, path: &Path, size: u64, text: &str) -> Result<String, CliError> {
+    fn upload(&mut self, path: &Path, size: u64, text: &str) -> Result<String> {
         let shown = path.display();
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or(text).to_owned();
         names::check_file_name(&name).map_err(CliError::usage)?;
@@ -89,7 +89,7 @@ impl Uploads<'_> {
     }
 
     /// A file may be named twice, but two files cannot have the same name.
-    fn is_uploaded(&self, name: &str, path: &Path) -> Result<bool, CliError> {
+    fn is_uploaded(&self, name: &str, path: &Path) -> Result<bool> {
         if name == self.source.script.name {
             if self.source.path.as_ref().is_some_and(|script| is_same_file(script, path)) {
                 return Ok(true);
@@ -141,7 +141,7 @@ mod tests {
             self.0.path().join(name).into_os_string()
         }
 
-        fn read(&self, given: &[OsString]) -> Result<Arguments, CliError> {
+        fn read(&self, given: &[OsString]) -> Result<Arguments> {
             let script = Script { name: "s.py".to_owned(), content: String::new() };
             let path = self.0.path().join("s.py");
             Arguments::read(given, &ScriptSource { script, path: Some(path), folder: None })

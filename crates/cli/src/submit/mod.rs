@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use rgrid_api::Submission;
 
 use crate::client::Client;
-use crate::error::CliError;
+use crate::error::{CliError, Result};
 use crate::python::{ImportContext, metadata, packages};
 use arguments::Arguments;
 pub use options::{JobOptions, parse_label, read_secrets};
@@ -25,19 +25,19 @@ pub struct PreparedJob {
 
 impl PreparedJob {
     /// The same script with other arguments.
-    pub fn with_command(&self, command: &[OsString]) -> Result<Submission, CliError> {
+    pub fn with_command(&self, command: &[OsString]) -> Result<Submission> {
         let Arguments { args, files } = Arguments::read(command.get(1..).unwrap_or_default(), &self.source)?;
         Ok(Submission { args, files, ..self.submission.clone() })
     }
 }
 
-pub fn to_json(submission: &Submission) -> Result<Vec<u8>, CliError> {
+pub fn to_json(submission: &Submission) -> Result<Vec<u8>> {
     serde_json::to_vec(submission)
         .map_err(|error| CliError::failure(format!("cannot write the submission as JSON: {error}")))
 }
 
 /// For IDs and keys that must be unique.
-pub fn random_bytes<const COUNT: usize>() -> Result<[u8; COUNT], CliError> {
+pub fn random_bytes<const COUNT: usize>() -> Result<[u8; COUNT]> {
     let mut bytes = [0; COUNT];
     getrandom::fill(&mut bytes)
         .map_err(|error| CliError::failure(format!("cannot get random bytes from the system: {error}")))?;
@@ -45,7 +45,7 @@ pub fn random_bytes<const COUNT: usize>() -> Result<[u8; COUNT], CliError> {
 }
 
 /// `command` contains the script and its arguments.
-pub fn prepare(options: &JobOptions, command: &[OsString], client: &Client) -> Result<PreparedJob, CliError> {
+pub fn prepare(options: &JobOptions, command: &[OsString], client: &Client) -> Result<PreparedJob> {
     let (script, args) = command.split_first().ok_or_else(|| CliError::usage("no script was given"))?;
     let source = ScriptSource::read(script, options.runtime.as_deref())?;
     let language = Language::detect(options.runtime.as_deref(), &source.script);

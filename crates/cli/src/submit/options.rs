@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use rgrid_api::{names, units};
 
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, Exit, Result};
 
 #[derive(Args)]
 pub struct JobOptions {
@@ -101,10 +101,7 @@ fn parse_cpus(text: &str) -> Result<f64, String> {
 }
 
 /// `--env` overrides files, and later values override earlier ones.
-pub fn read_env(
-    files: &[PathBuf],
-    options: &[(String, Option<String>)],
-) -> Result<BTreeMap<String, String>, CliError> {
+pub fn read_env(files: &[PathBuf], options: &[(String, Option<String>)]) -> Result<BTreeMap<String, String>> {
     let mut env = BTreeMap::new();
     for file in files {
         let invalid = |cause: &str| CliError::usage(format!("{}: {cause}", file.display()));
@@ -122,7 +119,7 @@ pub fn read_env(
 
 /// As with docker, `KEY` alone takes the value from the caller's environment. Unlike there, a variable that is
 /// not set is an error.
-fn resolve(name: &str, value: Option<String>) -> Result<String, CliError> {
+fn resolve(name: &str, value: Option<String>) -> Result<String> {
     match value.map_or_else(|| std::env::var(name), Ok) {
         Ok(value) => Ok(value),
         Err(VarError::NotPresent) => {
@@ -145,10 +142,7 @@ fn parse_env_file(text: &str) -> Result<Vec<(String, Option<String>)>, String> {
 }
 
 /// Takes each value from the caller's environment, or asks for it without showing it.
-pub fn read_secrets(
-    names: &[String],
-    env: &[(String, Option<String>)],
-) -> Result<BTreeMap<String, String>, CliError> {
+pub fn read_secrets(names: &[String], env: &[(String, Option<String>)]) -> Result<BTreeMap<String, String>> {
     let mut secrets = BTreeMap::new();
     for name in names {
         if env.iter().any(|(other, _)| other == name) {
@@ -161,7 +155,7 @@ pub fn read_secrets(
     Ok(secrets)
 }
 
-fn read_secret(name: &str) -> Result<String, CliError> {
+fn read_secret(name: &str) -> Result<String> {
     let missing = || {
         let message =
             format!("the secret {name} is not set in your environment, and there is no terminal to ask on");

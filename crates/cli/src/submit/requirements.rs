@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rgrid_api::Requirements;
 
-use crate::error::CliError;
+use crate::error::{CliError, Result};
 use crate::python::metadata::InlineMetadata;
 use crate::submit::options::JobOptions;
 use crate::submit::script::{Language, ScriptSource};
@@ -23,7 +23,7 @@ pub struct JobRequirements {
 
 impl JobRequirements {
     /// The command line overrides the script's metadata, which overrides the file next to the script.
-    pub fn find(options: &JobOptions, source: &ScriptSource, language: Language) -> Result<Self, CliError> {
+    pub fn find(options: &JobOptions, source: &ScriptSource, language: Language) -> Result<Self> {
         let metadata = match language {
             Language::Python => InlineMetadata::parse(&source.script.content)
                 .map_err(|cause| CliError::usage(format!("{}: {cause}", source.script.name)))?,
@@ -54,7 +54,7 @@ impl JobRequirements {
     }
 }
 
-fn read(path: &Path) -> Result<String, CliError> {
+fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path)
         .map_err(|error| CliError::unreadable(path, &error).hint("ignore it with --no-requirements"))
 }
@@ -72,12 +72,7 @@ mod tests {
         options: JobOptions,
     }
 
-    fn find(
-        arguments: &[&str],
-        content: &str,
-        file: &str,
-        language: Language,
-    ) -> Result<JobRequirements, CliError> {
+    fn find(arguments: &[&str], content: &str, file: &str, language: Language) -> Result<JobRequirements> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("requirements.txt"), file).unwrap();
         let script = Script { name: "s.py".to_owned(), content: content.to_owned() };

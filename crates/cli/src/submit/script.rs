@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rgrid_api::{Runtime, Script, names};
 
 use crate::client::Client;
-use crate::error::CliError;
+use crate::error::{CliError, Result};
 use crate::output::Console;
 use crate::python::metadata;
 
@@ -21,7 +21,7 @@ pub struct ScriptSource {
 
 impl ScriptSource {
     /// A script from stdin is named after the runtime.
-    pub fn read(script: &OsStr, runtime: Option<&str>) -> Result<Self, CliError> {
+    pub fn read(script: &OsStr, runtime: Option<&str>) -> Result<Self> {
         if script == "-" {
             return Self::from_stdin(runtime);
         }
@@ -40,7 +40,7 @@ impl ScriptSource {
         Ok(Self { script, folder: folder.map(Path::to_owned), path: Some(path) })
     }
 
-    fn from_stdin(runtime: Option<&str>) -> Result<Self, CliError> {
+    fn from_stdin(runtime: Option<&str>) -> Result<Self> {
         let mut stdin = io::stdin().lock();
         if stdin.is_terminal() {
             Console::new().hint("type the script and end it with Ctrl-D");
@@ -54,7 +54,7 @@ impl ScriptSource {
     }
 }
 
-fn check(name: &str, bytes: Vec<u8>) -> Result<Script, CliError> {
+fn check(name: &str, bytes: Vec<u8>) -> Result<Script> {
     names::check_file_name(name).map_err(CliError::usage)?;
     let content = String::from_utf8(bytes).map_err(|error| {
         let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
@@ -104,11 +104,11 @@ pub fn extension(runtime: Option<&str>) -> &'static str {
 }
 
 /// Chooses a runtime for `requires-python`: the server's default if it matches, otherwise the newest match.
-pub fn choose(client: &Client, specifier: &str, script: &str) -> Result<String, CliError> {
+pub fn choose(client: &Client, specifier: &str, script: &str) -> Result<String> {
     choose_from(&client.runtimes()?.0.items, specifier, script)
 }
 
-fn choose_from(runtimes: &[Runtime], specifier: &str, script: &str) -> Result<String, CliError> {
+fn choose_from(runtimes: &[Runtime], specifier: &str, script: &str) -> Result<String> {
     let pythons: Vec<(u32, &Runtime)> =
         runtimes.iter().filter_map(|runtime| Some((metadata::minor_of(&runtime.name)?, runtime))).collect();
     let mut matching = Vec::new();
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(runtimes.map(extension), ["py", "py", "js", "rb", "sh"]);
     }
 
-    fn chosen(specifier: &str) -> Result<String, CliError> {
+    fn chosen(specifier: &str) -> Result<String> {
         let runtime = |name: &str| Runtime {
             name: name.to_owned(),
             image: format!("{name}-slim"),
