@@ -64,7 +64,7 @@ fn deadlines_hold_and_readiness_fails_while_dockerd_hangs() {
     );
     // The init enforced the deadline although it could not report it.
     let said = end["execution_error"].as_str().unwrap();
-    assert!(said.contains("after 5s") && !said.contains("from outside"), "{said}");
+    assert!(said.contains("time limit of 5s") && !said.contains("from outside"), "{said}");
     for id in waiting {
         let end = http.wait(&id);
         assert_eq!(end["status"], "completed", "{end}");

@@ -172,7 +172,7 @@ fn a_daemon_that_cannot_apply_the_firewall_warns_or_refuses_to_start() {
 
     let doctor = builder("auto").command(&["doctor"]).output().unwrap();
     let said = String::from_utf8(doctor.stdout).unwrap();
-    assert!(said.contains("ok      firewall: not ensured: the bridge br-"), "{said}");
+    assert!(said.contains("ok      firewall: cannot verify the firewall: the bridge br-"), "{said}");
     let refused = builder("require").command(&["serve"]).output().unwrap();
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success() && said.contains("sandbox.firewall is `require`, but"), "{said}");

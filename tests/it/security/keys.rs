@@ -1,4 +1,4 @@
-//! API keys: who may ask, for what, and what each one sees.
+//! API keys: authentication, scopes, and which executions each key sees.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Daemon, DaemonBuilder, Database, Http, wait_until};
 
-/// A daemon that asks for keys.
-fn closed() -> (Database, DaemonBuilder, Daemon) {
+/// A daemon with `auth.mode = "keys"`.
+fn daemon_with_keys() -> (Database, DaemonBuilder, Daemon) {
     let database = Database::new();
     let builder = DaemonBuilder::plain(&database).with("RGRID_AUTH__MODE", "keys");
     let daemon = builder.start();
@@ -24,7 +24,7 @@ fn revoke(builder: &DaemonBuilder, key: &str) {
     assert!(builder.command(&["keys", "revoke", id_of(key)]).output().unwrap().status.success());
 }
 
-/// Every call that names an execution.
+/// Every call for one execution.
 fn calls_about(http: &Http, id: &str) -> Vec<(String, u16)> {
     let get = |path: String| {
         let status = http.get(&format!("/api/v1/executions/{path}")).status;
@@ -51,8 +51,8 @@ fn calls_about(http: &Http, id: &str) -> Vec<(String, u16)> {
 }
 
 #[test]
-fn two_keys_cannot_see_each_others_executions_by_any_call() {
-    let (_database, builder, daemon) = closed();
+fn no_call_shows_the_executions_of_another_key() {
+    let (_database, builder, daemon) = daemon_with_keys();
     let [ann, bob] = ["ann", "bob"].map(|name| daemon.http().with_key(&builder.key(name, "read,run")));
     let id = ann.submit("open('out.txt', 'w').write('ann'); print('secret of ann')");
     assert_eq!(ann.wait(&id)["status"], "completed");
@@ -64,11 +64,11 @@ fn two_keys_cannot_see_each_others_executions_by_any_call() {
     for query in ["status=completed", &format!("cursor={}", "exec_".to_owned() + &"z".repeat(26))] {
         assert_eq!(bob.get(&format!("/api/v1/executions?{query}")).json()["items"], json!([]), "{query}");
     }
-    // A prefix that only others' executions share is not told from one that nobody has.
+    // A prefix of other keys' executions looks like an unknown one.
     bob.submit("print(1)");
     assert_eq!(bob.get("/api/v1/executions/exec_0").status, 200);
 
-    // Of what is Ann's own she sees everything; a run that has ended can't be cancelled.
+    // Ann sees all of her own; an ended execution cannot be cancelled.
     let own: Vec<u16> = calls_about(&ann, &id).into_iter().map(|(_, status)| status).collect();
     assert_eq!(own, [200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 409, 201]);
 
@@ -77,26 +77,40 @@ fn two_keys_cannot_see_each_others_executions_by_any_call() {
     assert_eq!(admin.execution(&id)["stdout"], "secret of ann\n");
 }
 
+/// A unit test in `src/http/server.rs` checks that the OpenAPI document contains every endpoint.
 #[test]
-fn every_route_with_an_id_is_in_the_list_of_calls() {
-    let routes = include_str!("../../../src/http/server.rs");
-    let with_id: Vec<&str> = routes.split('"').filter(|text| text.starts_with("/executions/{id}")).collect();
-    let known = ["", "/logs", "/events", "/receipt", "/cancel", "/retry", "/outputs", "/outputs/{name:.*}"];
-    let known = known.map(|rest| format!("/executions/{{id}}{rest}"));
-    assert!(with_id.iter().all(|route| known.iter().any(|k| k == route)), "add to calls_about: {with_id:?}");
-    let pages = include_str!("../../../src/http/dashboard/mod.rs");
-    let with_id: Vec<&str> = pages.split('"').filter(|text| text.starts_with("/executions/{id}")).collect();
-    let known = ["", "/events", "/outputs/{name:.*}", "/cancel", "/retry"];
-    let known = known.map(|rest| format!("/executions/{{id}}{rest}"));
-    assert!(with_id.iter().all(|route| known.iter().any(|k| k == route)), "add to pages_about: {with_id:?}");
+fn every_call_of_the_openapi_document_checks_the_key() {
+    let (_database, builder, daemon) = daemon_with_keys();
+    let [ann, bob] = ["ann", "bob"].map(|name| daemon.http().with_key(&builder.key(name, "read,run")));
+    let id = ann.submit("open('out.txt', 'w').write('ann')");
+    assert_eq!(ann.wait(&id)["status"], "completed");
+    let document = daemon.http().get("/openapi.json").json();
+    let mut with_id = 0;
+    for (path, calls) in document["paths"].as_object().unwrap() {
+        for method in calls.as_object().unwrap().keys() {
+            let url = path.replace("{id}", &id).replace("{name}", "out.txt");
+            let status = |http: &Http| match method.as_str() {
+                "get" => http.get(&url).status,
+                "post" => http.post(&url, &json!({})).status,
+                other => panic!("add {other} to this test"),
+            };
+            let is_open = ["/healthz", "/readyz", "/openapi.json"].contains(&path.as_str());
+            assert_eq!(status(&daemon.http()), if is_open { 200 } else { 401 }, "{method} {path}");
+            if path.contains("{id}") {
+                assert_eq!(status(&bob), 404, "{method} {path}");
+                with_id += 1;
+            }
+        }
+    }
+    assert!(with_id >= 8, "only {with_id} calls for one execution");
 }
 
-/// As a browser sends it.
+/// HTTP Basic, as a browser sends it.
 fn password(key: &str) -> String {
     format!("Basic {}", BASE64_STANDARD.encode(format!("anybody:{key}")))
 }
 
-/// Every page and call of the dashboard that names an execution.
+/// Every page and call of the dashboard for one execution.
 fn pages_about(http: &Http, key: &str, id: &str) -> Vec<(String, u16)> {
     let password = password(key);
     let key = [("authorization", password.as_str()), ("x-rgrid-dashboard", "1")];
@@ -114,8 +128,8 @@ fn pages_about(http: &Http, key: &str, id: &str) -> Vec<(String, u16)> {
 }
 
 #[test]
-fn the_dashboard_asks_for_a_key_and_shows_what_is_that_keys() {
-    let (_database, builder, daemon) = closed();
+fn the_dashboard_needs_a_key_and_shows_only_its_executions() {
+    let (_database, builder, daemon) = daemon_with_keys();
     let http = daemon.http();
     let open = http.get("/docs");
     assert!(open.status == 200 && open.body.contains("POST /api/v1/executions"), "{open:?}");
@@ -142,11 +156,11 @@ fn the_dashboard_asks_for_a_key_and_shows_what_is_that_keys() {
 }
 
 #[test]
-fn what_a_browser_sends_by_itself_changes_nothing() {
-    let (_database, builder, daemon) = closed();
+fn credentials_that_a_browser_sends_by_itself_change_nothing() {
+    let (_database, builder, daemon) = daemon_with_keys();
     let [key, reader] = ["run", "read"].map(|scope| password(&builder.key("ann", scope)));
     let (key, reader) = ([("authorization", key.as_str())], [("authorization", reader.as_str())]);
-    // The API takes no password at all, and the dashboard needs a header that a foreign page can't send.
+    // The API does not accept HTTP Basic, and the dashboard needs a header that other sites cannot send.
     let http = daemon.http();
     assert_eq!(http.get_with("/api/v1/executions", &key).status, 401);
     assert_eq!(http.post_raw("/api/v1/executions/exec_0/cancel", "text/plain", &key, b"").status, 401);
@@ -156,8 +170,8 @@ fn what_a_browser_sends_by_itself_changes_nothing() {
 }
 
 #[test]
-fn an_idempotency_key_stands_for_one_submission_of_each_key() {
-    let (_database, builder, daemon) = closed();
+fn idempotency_keys_are_separate_for_each_api_key() {
+    let (_database, builder, daemon) = daemon_with_keys();
     let body = json!({ "script": { "name": "s.py", "content": "print(1)" } }).to_string();
     let submit = |key: &str| {
         let http = daemon.http().with_key(key);
@@ -179,31 +193,31 @@ fn an_idempotency_key_stands_for_one_submission_of_each_key() {
 
 #[test]
 fn a_revoked_key_fails_on_the_next_request() {
-    let (_database, builder, daemon) = closed();
+    let (_database, builder, daemon) = daemon_with_keys();
     let key = builder.key("ann", "read,run");
     let http = daemon.http().with_key(&key);
     assert_eq!(http.get("/api/v1/runtimes").status, 200);
     revoke(&builder, &key);
     let refused = http.get("/api/v1/runtimes");
     assert_eq!((refused.status, refused.content_type.as_str()), (401, "application/problem+json"));
-    assert_eq!(refused.json()["detail"], "this key was revoked");
+    assert_eq!(refused.json()["detail"], "the API key has been revoked");
     assert_eq!(http.post("/api/v1/executions", &json!({})).status, 401);
 }
 
 #[test]
-fn an_expired_key_is_told_from_a_wrong_one_only_by_who_has_it() {
-    let (database, builder, daemon) = closed();
+fn only_the_holder_of_an_expired_key_can_tell_it_from_an_unknown_one() {
+    let (database, builder, daemon) = daemon_with_keys();
     let key = builder.key("ann", "read");
     let detail = |key: &str| daemon.http().with_key(key).get("/api/v1/runtimes").json()["detail"].clone();
     database.execute("UPDATE api_keys SET expires_at = now() - interval '1 s'");
-    assert_eq!(detail(&key), "this key has expired");
+    assert_eq!(detail(&key), "the API key has expired");
     let wrong = format!("{}{}", &key[..key.len() - 4], if key.ends_with("0000") { "1111" } else { "0000" });
-    assert_eq!(detail(&wrong), "there is no such key");
+    assert_eq!(detail(&wrong), "unknown API key");
 }
 
 #[test]
-fn without_a_good_key_nothing_is_told_but_that_the_server_lives() {
-    let (database, builder, daemon) = closed();
+fn without_a_valid_key_only_health_checks_answer() {
+    let (database, builder, daemon) = daemon_with_keys();
     let (http, key) = (daemon.http(), builder.key("ann", "read"));
     let asked = |headers: &[(&str, &str)]| {
         let answer = http.get_with("/api/v1/executions", headers);
@@ -211,38 +225,37 @@ fn without_a_good_key_nothing_is_told_but_that_the_server_lives() {
     };
     let bearer = format!("Bearer {key}");
     let unknown = format!("Bearer rg_000000000000_{}", "0".repeat(64));
-    let form = "the Authorization header has no key in the form `Bearer rg_…`".to_owned();
-    assert_eq!(asked(&[]), (401, "this server asks for a key".to_owned()));
+    let form = "the Authorization header has no key of the form `Bearer rg_…`".to_owned();
+    assert_eq!(asked(&[]), (401, "the request has no API key; this server needs one".to_owned()));
     assert_eq!(asked(&[("authorization", "Bearer")]), (401, form.clone()));
     assert_eq!(asked(&[("authorization", "Bearer rg_x")]), (401, form.clone()));
     assert_eq!(asked(&[("authorization", &bearer.replace("Bearer", "Basic"))]), (401, form.clone()));
     assert_eq!(asked(&[("authorization", &format!("Bearer {}", "k".repeat(8000)))]), (401, form));
-    assert_eq!(asked(&[("authorization", &unknown)]), (401, "there is no such key".to_owned()));
-    let twice = "there are two Authorization headers; send one".to_owned();
+    assert_eq!(asked(&[("authorization", &unknown)]), (401, "unknown API key".to_owned()));
+    let twice = "the request has two Authorization headers; send one".to_owned();
     assert_eq!(asked(&[("authorization", &bearer), ("authorization", &bearer)]), (401, twice));
     assert_eq!(asked(&[("authorization", &bearer)]).0, 200);
     assert_eq!(asked(&[("authorization", &bearer.replace("Bearer", "bearer"))]).0, 200);
 
-    // What does not exist is not told from what does, either.
+    // Unknown paths look the same as existing ones.
     assert_eq!(http.get("/api/v1/nowhere").status, 401);
     assert_eq!(http.get("/healthz").status, 200);
     assert_eq!(http.get("/readyz").status, 200);
     assert_eq!(database.number("SELECT count(*) FROM executions"), 0);
     let log = daemon.log().join("\n");
-    assert!(log.contains("a request was refused") && log.contains("127.0.0.1"), "{log}");
+    assert!(log.contains("request rejected") && log.contains("127.0.0.1"), "{log}");
     assert!(!log.contains(key.rsplit('_').next().unwrap()), "a key is in the log");
 }
 
 #[test]
-fn a_scope_is_what_a_key_may_do_and_no_more() {
-    let (_database, builder, daemon) = closed();
+fn a_key_can_do_only_what_its_scopes_allow() {
+    let (_database, builder, daemon) = daemon_with_keys();
     let submission = json!({ "script": { "name": "s.py", "content": "print(1)" } });
     let statuses = |scopes: &str| {
         let http = daemon.http().with_key(&builder.key("k", scopes));
         let submitted = http.post("/api/v1/executions", &submission);
         if submitted.status == 403 {
-            let words = "this key may not do that: it lacks the scope run";
-            assert_eq!(submitted.json()["detail"], words);
+            assert_eq!(submitted.json()["detail"], "the API key lacks the scope run");
         }
         (http.get("/api/v1/executions").status, submitted.status)
     };
@@ -253,8 +266,8 @@ fn a_scope_is_what_a_key_may_do_and_no_more() {
 }
 
 #[test]
-fn keys_are_listed_with_their_state_and_last_use_and_without_their_secret() {
-    let (database, builder, daemon) = closed();
+fn the_list_of_keys_shows_state_and_last_use_but_no_secret() {
+    let (database, builder, daemon) = daemon_with_keys();
     let (used, revoked) = (builder.key("used", "read"), builder.key("revoked", "admin"));
     revoke(&builder, &revoked);
     daemon.http().with_key(&used).get("/api/v1/runtimes");
@@ -274,7 +287,7 @@ fn keys_are_listed_with_their_state_and_last_use_and_without_their_secret() {
     assert_eq!(field("scopes"), [json!(["read"]), json!(["admin"])]);
     assert!(field("last_used_at")[0].is_string() && field("last_used_at")[1].is_null(), "{listed}");
 
-    // Used again within a minute the row is not written.
+    // A second use within a minute does not write the row.
     let written = || database.text(&format!("SELECT xmin FROM api_keys WHERE id = '{}'", id_of(&used)));
     let before = written();
     daemon.http().with_key(&used).get("/api/v1/runtimes");
@@ -289,7 +302,7 @@ fn keys_are_listed_with_their_state_and_last_use_and_without_their_secret() {
 }
 
 #[test]
-fn wrong_key_commands_say_what_is_wrong() {
+fn invalid_key_commands_explain_the_error() {
     let database = Database::new();
     let builder = DaemonBuilder::plain(&database);
     let said = |arguments: &[&str]| {
@@ -297,8 +310,8 @@ fn wrong_key_commands_say_what_is_wrong() {
         assert!(!output.status.success(), "{arguments:?}");
         String::from_utf8(output.stderr).unwrap()
     };
-    assert!(said(&["keys", "revoke", "0123456789ab"]).contains("there is no key 0123456789ab"));
-    assert!(said(&["keys", "revoke", "nonsense"]).contains("is no id of a key"));
+    assert!(said(&["keys", "revoke", "0123456789ab"]).contains("key 0123456789ab does not exist"));
+    assert!(said(&["keys", "revoke", "nonsense"]).contains("is not the ID of a key"));
     assert!(
         said(&["keys", "create", "--name", "x", "--scope", "root"]).contains("there are read, run and admin")
     );
@@ -307,7 +320,7 @@ fn wrong_key_commands_say_what_is_wrong() {
 }
 
 #[test]
-fn keys_are_made_beside_a_daemon_that_runs_on_its_private_postgres() {
+fn keys_can_be_created_while_the_daemon_runs_the_embedded_postgres() {
     let builder = DaemonBuilder::new().with("RGRID_AUTH__MODE", "keys");
     for arguments in [&["keys", "list"][..], &["keys", "revoke", "0123456789ab"]] {
         let refused = builder.command(arguments).output().unwrap();
@@ -323,7 +336,7 @@ fn keys_are_made_beside_a_daemon_that_runs_on_its_private_postgres() {
 }
 
 #[test]
-fn an_open_address_needs_keys_or_a_word_that_it_is_meant() {
+fn a_public_address_needs_keys_or_an_explicit_setting() {
     let database = Database::new();
     let open = |builder: DaemonBuilder| builder.with("RGRID_HTTP__LISTEN", "0.0.0.0:0");
     let refused = open(DaemonBuilder::plain(&database)).command(&["serve"]).output().unwrap();
@@ -331,7 +344,7 @@ fn an_open_address_needs_keys_or_a_word_that_it_is_meant() {
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(said.contains("http.listen") && said.contains("auth.mode = \"keys\""), "{said}");
     let with_keys = open(DaemonBuilder::plain(&database).with("RGRID_AUTH__MODE", "keys")).start();
-    let said = wait_until("it says that there is no key", Duration::from_secs(10), || {
+    let said = wait_until("the warning that there is no key", Duration::from_secs(10), || {
         with_keys.log().into_iter().find(|line| line.contains("there are no API keys yet"))
     });
     assert!(said.contains("rgridd keys create"), "{said}");
@@ -339,7 +352,7 @@ fn an_open_address_needs_keys_or_a_word_that_it_is_meant() {
 }
 
 #[test]
-fn more_requests_than_the_rate_are_told_when_to_come_back() {
+fn requests_beyond_the_rate_limit_get_retry_after() {
     let database = Database::new();
     let builder = DaemonBuilder::plain(&database)
         .with("RGRID_AUTH__MODE", "keys")
@@ -352,21 +365,21 @@ fn more_requests_than_the_rate_are_told_when_to_come_back() {
     let last = answers.last().unwrap();
     let wait: u64 = last.retry_after.as_deref().unwrap().parse().unwrap();
     assert!((90..=100).contains(&wait), "{last:?}");
-    let words = "more than 0.01 requests a second (3 at once) from this client; the limit is http.rate_limit";
-    assert_eq!(last.json()["detail"], words);
+    let expected = "rate limit exceeded: at most 0.01 requests per second (3 at once) are allowed per client (http.rate_limit)";
+    assert_eq!(last.json()["detail"], expected);
     assert_eq!(bob.get("/api/v1/runtimes").status, 200);
     assert_eq!(ann.get("/healthz").status, 200);
 }
 
 #[test]
-fn a_trusted_proxy_is_believed_about_whom_it_speaks_for() {
+fn the_client_address_is_taken_from_a_trusted_proxy() {
     let database = Database::new();
     let closed = || DaemonBuilder::plain(&database).with("RGRID_AUTH__MODE", "keys").slots(1);
     let forwarded = [("x-forwarded-for", "192.0.2.66, 198.51.100.7")];
     let seen = |daemon: &Daemon| {
         daemon.http().get_with("/api/v1/runtimes", &forwarded);
-        let line = wait_until("the refusal is told", Duration::from_secs(10), || {
-            daemon.log().into_iter().find(|line| line.contains("a request was refused"))
+        let line = wait_until("the rejection to be logged", Duration::from_secs(10), || {
+            daemon.log().into_iter().find(|line| line.contains("request rejected"))
         });
         let ready = daemon.http().get_with("/readyz", &forwarded).json();
         (
@@ -375,7 +388,7 @@ fn a_trusted_proxy_is_believed_about_whom_it_speaks_for() {
         )
     };
     let trusting = closed().with("RGRID_HTTP__TRUSTED_PROXIES", "[\"127.0.0.0/8\"]").start();
-    // Who comes from outside learns that something is wrong, but not the words.
+    // Clients on other hosts see that a check failed, but no details.
     assert_eq!(seen(&trusting), ("198.51.100.7".to_owned(), String::new()));
     drop(trusting);
     assert_eq!(seen(&closed().start()), ("127.0.0.1".to_owned(), "answers".to_owned()));

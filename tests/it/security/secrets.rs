@@ -224,7 +224,7 @@ fn the_cli_takes_the_secrets_of_a_retry_from_the_environment() {
 
     let without = cli.run(&["retry", &id]);
     assert_eq!((without.code, without.stdout.as_str()), (2, ""), "{without:?}");
-    let told = "  hint: its secrets were not kept; they are taken from your environment, or asked for again: TOKEN\n\
+    let told = "  hint: its secrets were not kept; reading them from your environment or asking again: TOKEN\n\
         error: the secret TOKEN is not set in your environment, and there is no terminal to ask on\n";
     assert!(without.stderr.starts_with(told), "{without:?}");
 
