@@ -26,11 +26,11 @@ pub fn save_outputs(
     let mut conflicts = Vec::new();
     for file in files {
         match destination.save(client, id, file, existing)? {
-            Saved::Written(path) | Saved::Unchanged(path) => on_saved(&path.display().to_string())?,
-            Saved::Conflict(path) => conflicts.push(path.display().to_string()),
+            (path, true) => on_saved(&path.display().to_string())?,
+            (path, false) => conflicts.push(path.display().to_string()),
         }
     }
-    report_conflicts(conflicts, id, destination.folder())
+    report_conflicts(conflicts, id, &destination.folder)
 }
 
 fn report_conflicts(mut paths: Vec<String>, id: &str, folder: &Path) -> Result {
@@ -42,10 +42,8 @@ fn report_conflicts(mut paths: Vec<String>, id: &str, folder: &Path) -> Result {
             ..CliError::failure(format!("{count} files already exist; not overwritten:"))
         },
     };
-    let option = match folder == Path::new(".") {
-        true => String::new(),
-        false => format!(" -o {}", folder.display()),
-    };
+    let is_here = folder == Path::new(".");
+    let option = if is_here { String::new() } else { format!(" -o {}", folder.display()) };
     Err(error.hint(format!(
         "overwrite with `rgrid download --force{option} {id}`, or select another folder with -o DIR"
     )))
@@ -63,15 +61,6 @@ pub enum Existing {
     Replace,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub enum Saved {
-    Written(PathBuf),
-    /// It already existed with the same content.
-    Unchanged(PathBuf),
-    /// A file with other content exists and was kept.
-    Conflict(PathBuf),
-}
-
 pub struct Destination {
     folder: PathBuf,
 }
@@ -87,22 +76,25 @@ impl Destination {
         }
     }
 
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// Downloads a file.
-    pub fn save(&self, client: &Client, id: &str, file: &OutputFile, existing: Existing) -> Result<Saved> {
+    /// Downloads a file. Also returns whether the path has its content now: a file with other content may be kept.
+    fn save(
+        &self,
+        client: &Client,
+        id: &str,
+        file: &OutputFile,
+        existing: Existing,
+    ) -> Result<(PathBuf, bool)> {
         let path = self.create_parents(&file.name)?;
         let downloaded = client.output(id, &file.name, |reader| copy(reader, PartialFile::beside(&path)));
         let (content, size) = downloaded?.map_err(|error| CliError::unwritable(&path, &error))?;
         if size != file.size {
-            return Err(CliError::failure(format!(
-                "{:?} has {size} bytes instead of {}; try again",
-                file.name, file.size
-            )));
+            let OutputFile { name, size: expected, .. } = file;
+            let message = format!("{name:?} has {size} bytes instead of {expected}; try again");
+            return Err(CliError::failure(message));
         }
-        persist(content, &path, existing).map_err(|error| CliError::unwritable(&path, &error))
+        let is_saved =
+            persist(content, &path, existing).map_err(|error| CliError::unwritable(&path, &error))?;
+        Ok((path, is_saved))
     }
 
     /// Returns the path for an output of this name and creates its folders.
@@ -157,19 +149,16 @@ fn copy(reader: &mut dyn Read, file: io::Result<PartialFile>) -> io::Result<Copi
     }
 }
 
-fn persist(mut content: PartialFile, path: &Path, existing: Existing) -> io::Result<Saved> {
-    if existing == Existing::Replace {
+/// Returns false if a file with other content exists and was kept.
+fn persist(mut content: PartialFile, path: &Path, existing: Existing) -> io::Result<bool> {
+    match existing {
         // Replaces a link itself, not its target.
-        content.replace(path)?;
-        return Ok(Saved::Written(path.to_owned()));
-    }
-    if has_same_content(content.file(), path)? {
-        return Ok(Saved::Unchanged(path.to_owned()));
-    }
-    match content.create(path) {
-        Ok(()) => Ok(Saved::Written(path.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Saved::Conflict(path.to_owned())),
-        Err(error) => Err(error),
+        Existing::Replace => content.persist(|file| file.persist(path)).map(|()| true),
+        Existing::Keep if has_same_content(content.file(), path)? => Ok(true),
+        Existing::Keep => match content.persist(|file| file.persist_noclobber(path)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            result => result.map(|()| true),
+        },
     }
 }
 
@@ -203,11 +192,11 @@ pub fn remove_partial_files() -> MutexGuard<'static, Vec<PathBuf>> {
 }
 
 /// Removed on drop, unless it was persisted.
-pub struct PartialFile(NamedTempFile);
+struct PartialFile(NamedTempFile);
 
 impl PartialFile {
     /// In the folder of `path`, so that it can be renamed, and with the usual permissions of a new file.
-    pub fn beside(path: &Path) -> io::Result<Self> {
+    fn beside(path: &Path) -> io::Result<Self> {
         let mut files = files();
         let file = tempfile::Builder::new()
             .prefix(".rgrid-")
@@ -218,18 +207,8 @@ impl PartialFile {
         Ok(Self(file))
     }
 
-    pub fn file(&mut self) -> &mut File {
+    fn file(&mut self) -> &mut File {
         self.0.as_file_mut()
-    }
-
-    /// Replaces an existing file.
-    pub fn replace(self, path: &Path) -> io::Result<()> {
-        self.persist(|file| file.persist(path))
-    }
-
-    /// Fails if the path exists.
-    pub fn create(self, path: &Path) -> io::Result<()> {
-        self.persist(|file| file.persist_noclobber(path))
     }
 
     fn persist(self, persist: impl FnOnce(NamedTempFile) -> Result<File, PersistError>) -> io::Result<()> {
@@ -288,8 +267,8 @@ mod tests {
         let last = folder.path().join("a");
         std::os::unix::fs::symlink(outside.path().join("target"), &last).unwrap();
         let persist_over = |existing| persist(content("new", folder.path()), &last, existing).unwrap();
-        assert_eq!(persist_over(Existing::Keep), Saved::Conflict(last.clone()));
-        assert_eq!(persist_over(Existing::Replace), Saved::Written(last.clone()));
+        assert!(!persist_over(Existing::Keep));
+        assert!(persist_over(Existing::Replace));
         assert_eq!(fs::read_to_string(outside.path().join("target")).unwrap(), "old");
     }
 
@@ -298,11 +277,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         let persist_text = |text, existing| persist(content(text, folder.path()), &path, existing).unwrap();
-        assert_eq!(persist_text("one", Existing::Keep), Saved::Written(path.clone()));
-        assert_eq!(persist_text("one", Existing::Keep), Saved::Unchanged(path.clone()));
-        assert_eq!(persist_text("two", Existing::Keep), Saved::Conflict(path.clone()));
+        assert!(persist_text("one", Existing::Keep));
+        assert!(persist_text("one", Existing::Keep));
+        assert!(!persist_text("two", Existing::Keep));
         assert_eq!(fs::read_to_string(&path).unwrap(), "one");
-        assert_eq!(persist_text("two", Existing::Replace), Saved::Written(path.clone()));
+        assert!(persist_text("two", Existing::Replace));
         assert_eq!(fs::read_to_string(&path).unwrap(), "two");
         // No partial file remains.
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);

@@ -44,7 +44,6 @@ pub struct Waiter<'a> {
     pub client: &'a Client<'a>,
     pub console: &'a Console,
     pub interrupt: InterruptHandler,
-    /// Print the installer's output.
     pub show_install: bool,
     /// Print the script's output only.
     pub quiet: bool,
@@ -58,7 +57,7 @@ impl Waiter<'_> {
         destination: Option<&Destination>,
     ) -> Result<Exit> {
         let id = &submitted.id;
-        let mut phases = if self.quiet { PhaseReporter::silent() } else { PhaseReporter::new(self.console) };
+        let mut phases = PhaseReporter::new((!self.quiet).then_some(self.console));
         phases.update(submitted);
         let ended = match mode {
             WaitMode::Follow => {
@@ -129,7 +128,6 @@ pub fn wait_for_end(client: &Client, id: &str) -> Result<Execution> {
     poll(client, id, LONG_POLL_SECONDS, |_| Ok(()))
 }
 
-/// Calls `update` with each state of the execution until it has ended.
 fn poll(
     client: &Client,
     id: &str,
@@ -245,24 +243,14 @@ pub struct PhaseReporter<'a> {
 }
 
 impl<'a> PhaseReporter<'a> {
-    pub fn new(console: &'a Console) -> Self {
-        Self { console: Some(console), ..Self::default() }
-    }
-
-    pub fn silent() -> Self {
-        Self::default()
+    pub fn new(console: Option<&'a Console>) -> Self {
+        Self { console, ..Self::default() }
     }
 
     pub fn update(&mut self, execution: &Execution) {
         let Execution { status, attempt, phase, queue_position, waits_for, .. } = execution.clone();
-        self.update_status(&StatusEvent {
-            status,
-            attempt,
-            phase,
-            queue_position,
-            waits_for,
-            restarted: false,
-        });
+        let restarted = false;
+        self.update_status(&StatusEvent { status, attempt, phase, queue_position, waits_for, restarted });
     }
 
     pub fn update_status(&mut self, event: &StatusEvent) {
@@ -312,7 +300,6 @@ fn describe(phase: Option<Phase>, ahead: Option<u64>, waits_for: Option<&str>) -
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Activity {
     Submitting,
-    /// Waiting for the execution with this ID.
     Waiting(String),
     /// Waiting for a batch, of which this many inputs are not submitted yet.
     Batch {
@@ -413,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_long_queue_is_reported_in_few_lines() {
-        let mut reporter = PhaseReporter::silent();
+        let mut reporter = PhaseReporter::default();
         let mut reported = Vec::new();
         for ahead in (0..=100).rev() {
             if reporter.is_worth_a_line(Some(ahead)) {

@@ -22,11 +22,9 @@ pub struct BatchOptions {
     pub max_parallel: Option<usize>,
 }
 
-/// The parts of a batch's command line.
 pub struct Split {
     pub options: BatchOptions,
     pub output_dir: Option<PathBuf>,
-    /// The script and its arguments.
     pub command: Vec<OsString>,
 }
 

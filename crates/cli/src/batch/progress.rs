@@ -67,7 +67,6 @@ pub struct BatchProgress<'a> {
     pub quiet: bool,
     /// Where the output files of each input are saved.
     folders: Option<Vec<PathBuf>>,
-    /// Some output files could not be saved.
     pub save_failed: bool,
     pub saved_files: usize,
     running: usize,
@@ -134,7 +133,6 @@ impl<'a> BatchProgress<'a> {
         self.last_poll.elapsed() > self.pause
     }
 
-    /// Waits until all submitted executions have ended.
     pub fn wait_for_end(&mut self) -> Result {
         self.draw();
         while self.active() > 0 {

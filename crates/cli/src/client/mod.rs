@@ -2,7 +2,6 @@
 
 mod error;
 mod events;
-mod retry;
 pub mod target;
 mod transport;
 
@@ -21,10 +20,9 @@ use crate::batch::BatchId;
 use crate::client::target::Target;
 use crate::error::{CliError, Exit, Result};
 use crate::output::Console;
-use error::RequestError;
+pub use error::RetryMode;
+use error::{Idempotency, RequestError, RetryPolicy};
 pub use events::{Event, Events, ReceivedEvent};
-pub use retry::RetryMode;
-use retry::{Idempotency, RetryPolicy};
 use transport::{Request, Response, encode};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -123,7 +121,6 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// The current content of the stream.
     pub fn logs(&self, id: &str, stream: Stream) -> Result<String> {
         let request = get(format!("{}/logs?stream={stream}", execution_path(id)));
         let text = self.retry.run(Idempotency::Idempotent, || {
@@ -244,7 +241,6 @@ impl<'a> Client<'a> {
             .map_err(|error| self.with_version_hint(parse_error(&self.target.url, &error)))
     }
 
-    /// Names both versions in the hint if they differ.
     fn with_version_hint(&self, error: CliError) -> CliError {
         match self.server_version.borrow().as_deref() {
             Some(server) if server != VERSION => error.hint(format!(

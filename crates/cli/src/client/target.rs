@@ -42,7 +42,6 @@ impl fmt::Display for ValueSource {
     }
 }
 
-/// A server and the API key for it.
 #[derive(Clone)]
 pub struct Target {
     /// Without a trailing `/`.

@@ -77,10 +77,8 @@ fn follow_logs(args: &LogsArgs, client: &Client, console: &Console) -> Result<Ex
     let _interrupt = InterruptHandler::install(Activity::Waiting(execution.id.clone()), console)?;
     let selected = args.stream().map(|stream| [(stream, Channel::Stdout)]);
     let install_has_ended = execution.status.is_final() || execution.phase == Some(Phase::Script);
-    let (streams, mut phases) = match &selected {
-        Some(selected) => (selected.as_slice(), PhaseReporter::silent()),
-        None => (streams(!install_has_ended), PhaseReporter::new(console)),
-    };
+    let mut phases = PhaseReporter::new(selected.is_none().then_some(console));
+    let streams = selected.as_ref().map_or(streams(!install_has_ended), |selected| selected.as_slice());
     let ended = follow(client, &execution.id, streams, &mut phases, console)?;
     Ok(report::report(&ended, Printed::Output, console))
 }

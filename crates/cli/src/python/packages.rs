@@ -46,8 +46,10 @@ impl ImportContext<'_> {
         if self.packages.is_none_or(is_installed) {
             return None;
         }
-        let package = providers.other_name().unwrap_or("it");
-        Some(format!("{}; add {package} to {}", providers.import, self.place))
+        let Providers { import, packages } = &providers;
+        let other_name = packages.first().filter(|name| normalize_name(name) != normalize_name(import));
+        let package = other_name.map_or("it", String::as_str);
+        Some(format!("{import}; add {package} to {}", self.place))
     }
 
     fn is_uploaded(&self, module: &str) -> bool {
@@ -81,14 +83,6 @@ pub(crate) struct Providers {
     /// The part of the module's name that identifies the package: `cv2`, `google.cloud.storage`.
     pub import: String,
     pub packages: Vec<String>,
-}
-
-impl Providers {
-    /// The package to suggest, or `None` if it has the name of the module.
-    pub fn other_name(&self) -> Option<&str> {
-        let name = self.packages.first()?;
-        (normalize_name(name) != normalize_name(&self.import)).then_some(name)
-    }
 }
 
 /// Returns `None` for an unknown part of a namespace that many packages share.

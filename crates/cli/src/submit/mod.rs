@@ -15,7 +15,7 @@ use crate::python::{ImportContext, metadata, packages};
 use arguments::Arguments;
 pub use options::{JobOptions, parse_label, read_secrets};
 use requirements::JobRequirements;
-use script::{Language, ScriptSource};
+use script::ScriptSource;
 
 pub struct PreparedJob {
     pub submission: Submission,
@@ -48,8 +48,8 @@ pub fn random_bytes<const COUNT: usize>() -> Result<[u8; COUNT]> {
 pub fn prepare(options: &JobOptions, command: &[OsString], client: &Client) -> Result<PreparedJob> {
     let (script, args) = command.split_first().ok_or_else(|| CliError::usage("no script was given"))?;
     let source = ScriptSource::read(script, options.runtime.as_deref())?;
-    let language = Language::detect(options.runtime.as_deref(), &source.script);
-    let requirements = JobRequirements::find(options, &source, language)?;
+    let is_python = script::is_python(options.runtime.as_deref(), &source.script);
+    let requirements = JobRequirements::find(options, &source, is_python)?;
     let arguments = Arguments::read(args, &source)?;
     let env = options::read_env(&options.env_file, &options.env)?;
     let secrets = read_secrets(&options.secret, &options.env)?;
@@ -57,9 +57,10 @@ pub fn prepare(options: &JobOptions, command: &[OsString], client: &Client) -> R
         (None, Some(version)) => Some(script::choose(client, version, &source.script.name)?),
         (chosen, _) => chosen.clone(),
     };
-    let hints = match language {
-        Language::Python => python_hints(&source, runtime.as_deref(), &requirements, &arguments),
-        Language::Other => Vec::new(),
+    let hints = if is_python {
+        python_hints(&source, runtime.as_deref(), &requirements, &arguments)
+    } else {
+        Vec::new()
     };
     let submission = Submission {
         runtime,

@@ -50,13 +50,8 @@ pub struct JobOptions {
     #[arg(long, value_name = "KEY=value", value_parser = parse_label, help_heading = "Queue")]
     pub on: Vec<(String, String)>,
     /// Set the priority, from -100 to 100; higher values start first
-    #[arg(
-        long,
-        value_name = "N",
-        allow_negative_numbers = true,
-        value_parser = clap::value_parser!(i32).range(-100..=100),
-        help_heading = "Queue"
-    )]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Queue",
+        value_parser = clap::value_parser!(i32).range(-100..=100))]
     pub priority: Option<i32>,
     /// Label the execution, to find it later with `rgrid list --label team=data`
     #[arg(long, value_name = "KEY=value", value_parser = parse_label)]
@@ -76,9 +71,7 @@ pub fn parse_variable(text: &str) -> Result<(String, Option<String>), String> {
 /// Rejects a value, which would remain in the shell's history.
 fn parse_secret_name(text: &str) -> Result<String, String> {
     if text.contains('=') {
-        return Err(
-            "only the name is allowed; the value is read from your environment or asked for".to_owned()
-        );
+        return Err("only the name is allowed; the value is read from your environment or asked for".into());
     }
     names::check_env_name(text).map(|()| text.to_owned())
 }
@@ -146,9 +139,8 @@ pub fn read_secrets(names: &[String], env: &[(String, Option<String>)]) -> Resul
     let mut secrets = BTreeMap::new();
     for name in names {
         if env.iter().any(|(other, _)| other == name) {
-            return Err(CliError::usage(format!(
-                "{name} is set with both --env and --secret; use one of them"
-            )));
+            let message = format!("{name} is set with both --env and --secret; use one of them");
+            return Err(CliError::usage(message));
         }
         secrets.insert(name.clone(), read_secret(name)?);
     }

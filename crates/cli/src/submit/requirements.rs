@@ -7,7 +7,7 @@ use rgrid_api::Requirements;
 use crate::error::{CliError, Result};
 use crate::python::metadata::InlineMetadata;
 use crate::submit::options::JobOptions;
-use crate::submit::script::{Language, ScriptSource};
+use crate::submit::script::ScriptSource;
 
 #[derive(Debug)]
 pub struct JobRequirements {
@@ -23,12 +23,9 @@ pub struct JobRequirements {
 
 impl JobRequirements {
     /// The command line overrides the script's metadata, which overrides the file next to the script.
-    pub fn find(options: &JobOptions, source: &ScriptSource, language: Language) -> Result<Self> {
-        let metadata = match language {
-            Language::Python => InlineMetadata::parse(&source.script.content)
-                .map_err(|cause| CliError::usage(format!("{}: {cause}", source.script.name)))?,
-            Language::Other => None,
-        };
+    pub fn find(options: &JobOptions, source: &ScriptSource, is_python: bool) -> Result<Self> {
+        let metadata = if is_python { InlineMetadata::parse(&source.script.content) } else { Ok(None) }
+            .map_err(|cause| CliError::usage(format!("{}: {cause}", source.script.name)))?;
         let InlineMetadata { dependencies, requires_python } = metadata.unwrap_or_default();
         let (text, place) = match (&options.requirements, dependencies, &source.folder) {
             _ if options.no_requirements => (String::new(), None),
@@ -36,7 +33,7 @@ impl JobRequirements {
             (None, Some(dependencies), _) => {
                 (dependencies.join("\n"), Some("the `# /// script` dependencies".to_owned()))
             }
-            (None, None, Some(folder)) if language == Language::Python => {
+            (None, None, Some(folder)) if is_python => {
                 let path = folder.join("requirements.txt");
                 let text = if path.exists() { read(&path)? } else { String::new() };
                 (text, Some("requirements.txt".to_owned()))
@@ -72,13 +69,13 @@ mod tests {
         options: JobOptions,
     }
 
-    fn find(arguments: &[&str], content: &str, file: &str, language: Language) -> Result<JobRequirements> {
+    fn find(arguments: &[&str], content: &str, file: &str, is_python: bool) -> Result<JobRequirements> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("requirements.txt"), file).unwrap();
         let script = Script { name: "s.py".to_owned(), content: content.to_owned() };
         let source = ScriptSource { script, path: None, folder: Some(folder.path().to_owned()) };
         let line = Line::parse_from(std::iter::once(&"rgrid").chain(arguments));
-        JobRequirements::find(&line.options, &source, language)
+        JobRequirements::find(&line.options, &source, is_python)
     }
 
     const INLINE: &str =
@@ -88,32 +85,32 @@ mod tests {
     fn options_override_the_metadata_which_overrides_the_file() {
         let given = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(given.path(), "given").unwrap();
-        for (arguments, content, language, expected) in [
-            (&[][..], "x", Language::Python, Some("file")),
-            (&[], INLINE, Language::Python, Some("inline")),
-            (&[], INLINE, Language::Other, None),
-            (&["--no-requirements"], INLINE, Language::Python, None),
-            (&["--requirements", given.path().to_str().unwrap()], INLINE, Language::Python, Some("given")),
+        for (arguments, content, is_python, expected) in [
+            (&[][..], "x", true, Some("file")),
+            (&[], INLINE, true, Some("inline")),
+            (&[], INLINE, false, None),
+            (&["--no-requirements"], INLINE, true, None),
+            (&["--requirements", given.path().to_str().unwrap()], INLINE, true, Some("given")),
         ] {
-            let found = find(arguments, content, "file", language).unwrap();
+            let found = find(arguments, content, "file", is_python).unwrap();
             assert_eq!(found.text.as_deref(), expected, "{arguments:?}");
         }
     }
 
     #[test]
     fn a_file_of_comments_installs_nothing() {
-        assert_eq!(find(&[], "x", "# nothing yet\n\n", Language::Python).unwrap().text, None);
+        assert_eq!(find(&[], "x", "# nothing yet\n\n", true).unwrap().text, None);
     }
 
     #[test]
     fn the_required_python_is_known_even_if_nothing_is_installed() {
-        let found = find(&["--no-requirements"], INLINE, "", Language::Python).unwrap();
+        let found = find(&["--no-requirements"], INLINE, "", true).unwrap();
         assert_eq!((found.python.as_deref(), found.place), (Some(">=3.11"), None));
     }
 
     #[test]
     fn invalid_requirements_are_reported_with_their_lines() {
-        let error = find(&[], "x", "flask\n-r base.txt", Language::Python).unwrap_err();
+        let error = find(&[], "x", "flask\n-r base.txt", true).unwrap_err();
         assert_eq!(error.message, "invalid requirements in requirements.txt:");
         assert!(error.details[0].starts_with("line 2: -r refers to a file"), "{:?}", error.details);
     }

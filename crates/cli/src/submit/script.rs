@@ -72,31 +72,21 @@ fn check(name: &str, bytes: Vec<u8>) -> Result<Script> {
     Ok(Script { name: name.to_owned(), content })
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Language {
-    Python,
-    /// Or unknown.
-    Other,
-}
-
-impl Language {
-    pub fn detect(runtime: Option<&str>, script: &Script) -> Self {
-        let extension = Path::new(&script.name).extension();
-        let is_python = match runtime {
-            Some(runtime) => runtime.starts_with("python") || runtime.starts_with("3."),
-            // The server's default runtime is Python.
-            None => match script.content.lines().next().filter(|line| line.starts_with("#!")) {
-                _ if extension.is_some() => extension.is_some_and(|extension| extension == "py"),
-                Some(shebang) => shebang.contains("python"),
-                None => true,
-            },
-        };
-        if is_python { Language::Python } else { Language::Other }
+pub fn is_python(runtime: Option<&str>, script: &Script) -> bool {
+    let extension = Path::new(&script.name).extension();
+    match runtime {
+        Some(runtime) => runtime.starts_with("python") || runtime.starts_with("3."),
+        // The server's default runtime is Python.
+        None => match script.content.lines().next().filter(|line| line.starts_with("#!")) {
+            _ if extension.is_some() => extension.is_some_and(|extension| extension == "py"),
+            Some(shebang) => shebang.contains("python"),
+            None => true,
+        },
     }
 }
 
 /// The file extension of a script from stdin.
-pub fn extension(runtime: Option<&str>) -> &'static str {
+fn extension(runtime: Option<&str>) -> &'static str {
     let runtime = runtime.unwrap_or_default();
     let extensions = [("node", "js"), ("javascript", "js"), ("ruby", "rb"), ("bash", "sh"), ("sh", "sh")];
     let found = extensions.into_iter().find(|(prefix, _)| runtime.starts_with(prefix));
@@ -166,17 +156,17 @@ mod tests {
     #[test]
     fn the_language_depends_on_the_runtime_the_extension_and_the_first_line() {
         for (runtime, name, content, expected) in [
-            (None, "a.py", "#!/bin/sh", Language::Python),
-            (None, "a", "import os", Language::Python),
-            (None, "a", "#!/usr/bin/env python3\n", Language::Python),
-            (None, "a", "#!/bin/bash\n", Language::Other),
-            (None, "a.sh", "", Language::Other),
-            (Some("python:3.12"), "a.sh", "", Language::Python),
-            (Some("3.9"), "a", "", Language::Python),
-            (Some("node"), "a.py", "", Language::Other),
+            (None, "a.py", "#!/bin/sh", true),
+            (None, "a", "import os", true),
+            (None, "a", "#!/usr/bin/env python3\n", true),
+            (None, "a", "#!/bin/bash\n", false),
+            (None, "a.sh", "", false),
+            (Some("python:3.12"), "a.sh", "", true),
+            (Some("3.9"), "a", "", true),
+            (Some("node"), "a.py", "", false),
         ] {
             let script = Script { name: name.to_owned(), content: content.to_owned() };
-            assert_eq!(Language::detect(runtime, &script), expected, "{runtime:?} {name} {content}");
+            assert_eq!(is_python(runtime, &script), expected, "{runtime:?} {name} {content}");
         }
     }
 
