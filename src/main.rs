@@ -1,17 +1,12 @@
 //! The command line of the daemon `rgridd`.
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use config::Value;
-use rgridd::commands::firewall::Action;
-use rgridd::commands::healthcheck::Healthcheck;
-use rgridd::commands::keys::Keys;
-use rgridd::commands::migrate::Migrate;
 use rgridd::commands::{doctor, firewall, healthcheck, keys, migrate};
 use rgridd::daemon::{self, Role};
-use rgridd::settings::{self, Settings};
+use rgridd::settings;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("RGRID_COMMIT"), ")");
 
@@ -35,16 +30,16 @@ enum Command {
     /// Show or change the version of the database schema
     Migrate {
         #[arg(value_enum, default_value = "status")]
-        action: Migrate,
+        action: migrate::Migrate,
     },
     /// Create, list and revoke API keys
     #[command(subcommand)]
-    Keys(Keys),
+    Keys(keys::Keys),
     /// Block access from sandboxes to this host and to metadata services; run it as root on the Docker host if
     /// the daemon is not root
     Firewall {
         #[arg(value_enum, default_value = "up")]
-        action: Action,
+        action: firewall::Action,
     },
     /// Check everything the daemon needs and explain how to fix what is missing
     Doctor,
@@ -52,7 +47,7 @@ enum Command {
     #[command(alias = "probe")]
     Healthcheck {
         #[arg(value_enum, default_value = "live")]
-        check: Healthcheck,
+        check: healthcheck::Healthcheck,
     },
     /// Print all settings with their defaults and descriptions
     Settings {
@@ -99,7 +94,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let load = |serve: &Serve| settings::load(cli.config.as_deref(), serve.flags());
-    let settings = || -> anyhow::Result<Settings> { Ok(load(&cli.serve)?) };
+    let settings = || load(&cli.serve);
     match &cli.command {
         None => match daemon::serve(settings()?, cli.serve.role)? {},
         Some(Command::Serve(serve)) => match daemon::serve(load(serve)?, serve.role)? {},

@@ -1,11 +1,8 @@
 //! `rgridd doctor`: checks everything the daemon needs and explains how to fix what is missing.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::net::TcpListener;
-use std::process::ExitCode;
-use std::time::Duration;
+use std::{fs, io::ErrorKind, net::TcpListener, process::ExitCode, time::Duration};
 
+use anyhow::{anyhow, bail};
 use rgrid_api::units::{format_duration, format_size};
 use slog::{Discard, Logger, o};
 
@@ -21,7 +18,7 @@ const POSTGRES_MIN: i32 = 130_000;
 const EXTRA_CONNECTIONS: i64 = 3;
 
 /// The finding, or the problem and its fix.
-type Check = Result<String, String>;
+type Check = anyhow::Result<String>;
 
 /// Prints one line per check; fails if one of them fails.
 pub fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
@@ -56,7 +53,7 @@ impl Report {
     }
 
     /// For a problem that needs attention but does not prevent this daemon from working.
-    fn warn(&self, name: &str, problem: &str) {
+    fn warn(&self, name: &str, problem: &anyhow::Error) {
         println!("warning {name}: {problem}");
     }
 }
@@ -65,10 +62,10 @@ fn data_directory(settings: &Settings) -> Check {
     let path = settings.data_dir.display();
     let is_new = !settings.data_dir.exists();
     fs::create_dir_all(&settings.data_dir).map_err(|error| {
-        format!("cannot create {path}: {error}; choose another directory with data_dir (--data-dir)")
+        anyhow!("cannot create {path}: {error}; choose another directory with data_dir (--data-dir)")
     })?;
     tempfile::tempfile_in(&settings.data_dir).map_err(|error| {
-        format!(
+        anyhow!(
             "cannot write to {path}: {error}; change its owner, or choose another directory with data_dir"
         )
     })?;
@@ -87,9 +84,7 @@ fn address(settings: &Settings) -> Check {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
             Ok(format!("{listen} is in use; if not by rgridd, choose another address with http.listen"))
         }
-        Err(error) => {
-            Err(format!("cannot listen on {listen}: {error}; choose another address with http.listen"))
-        }
+        Err(error) => bail!("cannot listen on {listen}: {error}; choose another address with http.listen"),
     }
 }
 
@@ -97,8 +92,8 @@ fn certificates(settings: &Settings) -> Check {
     let path = settings.install.ca_bundle.display();
     match fs::read_to_string(&settings.install.ca_bundle) {
         Ok(text) if text.contains("BEGIN CERTIFICATE") => Ok(path.to_string()),
-        Ok(_) => Err(format!("{path} contains no PEM certificate (install.ca_bundle)")),
-        Err(error) => Err(format!("cannot read {path}: {error} (install.ca_bundle)")),
+        Ok(_) => bail!("{path} contains no PEM certificate (install.ca_bundle)"),
+        Err(error) => bail!("cannot read {path}: {error} (install.ca_bundle)"),
     }
 }
 
@@ -111,7 +106,7 @@ async fn check_database(settings: &Settings, report: &mut Report) {
     let log = Logger::root(Discard, o!());
     let (database, _data_dir) = match Database::open_beside(settings, &log) {
         Ok(opened) => opened,
-        Err(error) => return report.add("database", Err(format!("{error:#}"))),
+        Err(error) => return report.add("database", Err(anyhow!("{error:#}"))),
     };
     let store = &database.store;
     let migrations = store.migrations().await;
@@ -120,7 +115,7 @@ async fn check_database(settings: &Settings, report: &mut Report) {
         let pending = all.iter().filter(|migration| !migration.applied).count();
         format!("reachable; {} migrations, {pending} pending", all.len())
     });
-    report.add("database", schema.map_err(|error| format!("{error}; check database.url (or DATABASE_URL)")));
+    report.add("database", schema.map_err(|error| anyhow!("{error}; check database.url (or DATABASE_URL)")));
     report.add("database server", database_server(store, settings).await);
     if is_up_to_date {
         report.add("disk budget", disk_budget(store, settings).await);
@@ -133,27 +128,24 @@ async fn check_database(settings: &Settings, report: &mut Report) {
 }
 
 async fn database_server(store: &Store, settings: &Settings) -> Check {
-    let facts = store.database_facts().await.map_err(|error| error.to_string())?;
+    let facts = store.database_facts().await?;
     if facts.version < POSTGRES_MIN {
-        return Err(format!("Postgres {} is too old; use version 13 or later", facts.version_text));
+        bail!("Postgres {} is too old; use version 13 or later", facts.version_text);
     }
     if facts.read_only {
-        return Err("this Postgres is a read-only standby; set database.url to the primary".to_owned());
+        bail!("this Postgres is a read-only standby; set database.url to the primary");
     }
     if facts.encoding != "UTF8" {
-        return Err(format!(
-            "the encoding of the database is {}; create it with ENCODING 'UTF8'",
-            facts.encoding
-        ));
+        bail!("the encoding of the database is {}; create it with ENCODING 'UTF8'", facts.encoding);
     }
     let free = i64::from(facts.max_connections) - facts.in_use;
     let needed = settings.database.connections as i64 + EXTRA_CONNECTIONS;
     if free < needed {
-        return Err(format!(
+        bail!(
             "{free} of {} connections are free, but {needed} are needed; raise max_connections in Postgres, or \
              lower database.connections",
             facts.max_connections
-        ));
+        );
     }
     let rights =
         if facts.superuser { "; its role is a superuser, which is more than RGrid needs" } else { "" };
@@ -161,15 +153,15 @@ async fn database_server(store: &Store, settings: &Settings) -> Check {
 }
 
 async fn disk_budget(store: &Store, settings: &Settings) -> Check {
-    let stored = store.stored_bytes().await.map_err(|error| error.to_string())?;
+    let stored = store.stored_bytes().await?;
     match settings.retention.disk_budget.0 {
         0 => Ok(format!("{} stored, no limit (retention.disk_budget)", format_size(stored))),
-        limit if stored >= limit => Err(format!(
+        limit if stored >= limit => bail!(
             "full: {} of {} stored, so the oldest outputs are being deleted; raise retention.disk_budget, or lower \
              retention.outputs",
             format_size(stored),
             format_size(limit)
-        )),
+        ),
         limit => Ok(format!("{} of {} stored", format_size(stored), format_size(limit))),
     }
 }
@@ -177,17 +169,17 @@ async fn disk_budget(store: &Store, settings: &Settings) -> Check {
 /// Other workers recover the executions of a silent one, so this is only a warning.
 async fn silent_workers(store: &Store, settings: &Settings) -> Check {
     let silent = store.stale_workers(settings.worker.lease.0).await;
-    let silent = silent.map_err(|error| format!("cannot list the workers: {error}"))?;
+    let silent = silent.map_err(|error| anyhow!("cannot list the workers: {error}"))?;
     if silent.is_empty() {
         return Ok("no worker is silent".to_owned());
     }
     let silent = silent.iter().map(|(name, seconds)| {
         format!("{name} for {}", format_duration(Duration::from_secs(seconds.max(&0).unsigned_abs())))
     });
-    Err(format!(
+    bail!(
         "silent without having stopped: {}; start them again if they should run (their executions run elsewhere)",
         silent.collect::<Vec<_>>().join(", ")
-    ))
+    )
 }
 
 async fn check_docker(settings: &Settings, report: &mut Report) {
@@ -195,22 +187,20 @@ async fn check_docker(settings: &Settings, report: &mut Report) {
     let identity = docker_engine::docker_settings(settings, "doctor".to_owned(), "doctor");
     let docker = match Docker::connect(identity, log).await {
         Ok(docker) => docker,
-        Err(error) => return report.add("docker", Err(error.to_string())),
+        Err(error) => return report.add("docker", Err(error.into())),
     };
     match docker.ping().await {
         Ok(engine) => report.add("docker", Ok(format!("engine {}", engine.version))),
-        Err(error) => return report.add("docker", Err(error.to_string())),
+        Err(error) => return report.add("docker", Err(error.into())),
     }
-    report.add(
-        "docker engine",
-        match docker.diagnose().await {
-            Ok(engine) if engine.problems.is_empty() => Ok(engine.summary),
-            Ok(engine) => Err(engine.problems.join("; ")),
-            Err(error) => Err(error.to_string()),
-        },
-    );
+    let engine = match docker.diagnose().await {
+        Ok(engine) if engine.problems.is_empty() => Ok(engine.summary),
+        Ok(engine) => Err(anyhow!(engine.problems.join("; "))),
+        Err(error) => Err(error.into()),
+    };
+    report.add("docker engine", engine);
     if let Err(error) = docker.check_runtime().await {
-        report.add("sandbox.runtime", Err(error.to_string()));
+        report.add("sandbox.runtime", Err(error.into()));
     }
     report.add("firewall", firewall(settings, &docker).await);
     report.add("sandbox", sandbox(settings, &docker).await);
@@ -218,7 +208,7 @@ async fn check_docker(settings: &Settings, report: &mut Report) {
     for (name, runtime) in table.iter() {
         let check = match docker.image(&runtime.image, PullPolicy::Never).await {
             Ok(_) => Ok(runtime.image.clone()),
-            Err(error) if runtime.default => Err(error.to_string()),
+            Err(error) if runtime.default => Err(error.into()),
             Err(_) => Ok(format!("{} is not present; it is pulled on first use", runtime.image)),
         };
         report.add(&format!("runtime {name}"), check);
@@ -233,10 +223,9 @@ async fn firewall(settings: &Settings, docker: &Docker) -> Check {
     if sandbox.firewall == FirewallMode::Off {
         return Ok("not managed by RGrid (sandbox.firewall = \"off\")".to_owned());
     }
-    let firewall = docker.firewall(&sandbox.blocked, &sandbox.host_ports).await;
-    match firewall.map_err(|error| error.to_string())?.check() {
+    match docker.firewall(&sandbox.blocked, &sandbox.host_ports).await?.check() {
         FirewallState::Active => Ok("sandboxes can reach neither this host nor metadata services".to_owned()),
-        FirewallState::Unverified(reason) if sandbox.firewall == FirewallMode::Require => Err(reason),
+        FirewallState::Unverified(reason) if sandbox.firewall == FirewallMode::Require => bail!(reason),
         FirewallState::Unverified(reason) => Ok(format!(
             "cannot verify the firewall: {reason}; run `rgridd firewall` as root on the Docker host"
         )),
@@ -247,9 +236,9 @@ async fn firewall(settings: &Settings, docker: &Docker) -> Check {
 async fn sandbox(settings: &Settings, docker: &Docker) -> Check {
     let table = settings.runtimes();
     let Some(runtime) = table.get(table.default_name()) else {
-        return Err("there is no default runtime; set default = true for one".to_owned());
+        bail!("there is no default runtime; set default = true for one");
     };
-    let image = docker.image(&runtime.image, PullPolicy::Never).await.map_err(|error| error.to_string())?;
-    let duration = docker.test_sandbox(&image, settings.sandbox.memory.0).await;
-    Ok(format!("starts in {}", format_duration(duration.map_err(|error| error.to_string())?)))
+    let image = docker.image(&runtime.image, PullPolicy::Never).await?;
+    let duration = docker.test_sandbox(&image, settings.sandbox.memory.0).await?;
+    Ok(format!("starts in {}", format_duration(duration)))
 }

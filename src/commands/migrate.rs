@@ -5,7 +5,6 @@ use clap::ValueEnum;
 
 use crate::daemon::database::Database;
 use crate::settings::Settings;
-use crate::store::{Store, StoreError};
 
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Migrate {
@@ -19,40 +18,32 @@ pub enum Migrate {
 
 pub fn run(settings: &Settings, action: Migrate) -> anyhow::Result<()> {
     match action {
-        Migrate::Status => Database::beside(settings, async |db| Ok(status(&db.store).await?)),
-        Migrate::Up => Database::beside(settings, async |db| Ok(up(&db.store).await?)),
-        Migrate::Down => Database::alone(settings, async |db| Ok(down(&db.store).await?)),
+        Migrate::Down => Database::alone(settings, async |db| {
+            match db.store.migrate_down().await? {
+                Some(migration) => println!("reverted {migration}"),
+                None => println!("no migration is applied"),
+            }
+            Ok(())
+        }),
+        Migrate::Up => Database::beside(settings, async |db| {
+            let applied = db.store.migrate().await?;
+            if applied.is_empty() {
+                println!("the schema is up to date");
+            }
+            applied.iter().for_each(|migration| println!("applied {migration}"));
+            Ok(())
+        }),
+        Migrate::Status => Database::beside(settings, async |db| {
+            for migration in db.store.migrations().await? {
+                let state = match (migration.applied, migration.known) {
+                    (true, true) => "applied",
+                    (true, false) => "applied by a newer rgridd",
+                    (false, _) => "pending",
+                };
+                println!("{:<24} {state}", migration.name);
+            }
+            Ok(())
+        }),
     }
     .context("migrate")
-}
-
-async fn status(store: &Store) -> Result<(), StoreError> {
-    for migration in store.migrations().await? {
-        let state = match (migration.applied, migration.known) {
-            (true, true) => "applied",
-            (true, false) => "applied by a newer rgridd",
-            (false, _) => "pending",
-        };
-        println!("{:<24} {state}", migration.name);
-    }
-    Ok(())
-}
-
-async fn up(store: &Store) -> Result<(), StoreError> {
-    let applied = store.migrate().await?;
-    if applied.is_empty() {
-        println!("the schema is up to date");
-    }
-    for migration in applied {
-        println!("applied {migration}");
-    }
-    Ok(())
-}
-
-async fn down(store: &Store) -> Result<(), StoreError> {
-    match store.migrate_down().await? {
-        Some(migration) => println!("reverted {migration}"),
-        None => println!("no migration is applied"),
-    }
-    Ok(())
 }

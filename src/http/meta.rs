@@ -10,10 +10,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use rgrid_api::server::{Check, Worker, WorkerList};
 use rgrid_api::{Health, Runtime, RuntimeList};
 
-use crate::http::middleware::client_address::client_address;
-use crate::http::openapi::CommonErrors;
-use crate::http::problem::ApiError;
-use crate::http::server::Api;
+use crate::http::middleware::rate_limit::client_address;
+use crate::http::{Api, CommonErrors, HttpResult};
 use crate::settings::AuthMode;
 
 /// A database that needs longer is not usable.
@@ -118,7 +116,7 @@ pub(crate) async fn runtimes(api: Data<Api>) -> HttpResponse {
 #[utoipa::path(
     get, path = "/api/v1/workers", tag = "server", responses((status = 200, body = WorkerList), CommonErrors)
 )]
-pub(crate) async fn workers(api: Data<Api>) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn workers(api: Data<Api>) -> HttpResult {
     let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
     let items = api.store.workers().await?.into_iter().map(|row| Worker {
         labels: row.labels(),

@@ -2,18 +2,13 @@
 
 use std::time::Duration;
 
-use actix_web::HttpResponse;
-use actix_web::body::MessageBody;
-use actix_web::dev::ServiceResponse;
-use actix_web::web::Data;
+use actix_web::{HttpResponse, body::MessageBody, dev::ServiceResponse, web::Data};
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::http::openapi::CommonErrors;
-use crate::http::problem::ApiError;
-use crate::http::server::Api;
+use crate::http::{Api, ApiError, CommonErrors, HttpResult};
 use crate::metrics::METRICS;
 use crate::store::StoreError;
 
@@ -25,7 +20,7 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
     get, path = "/metrics", tag = "server",
     responses((status = 200, body = String, content_type = "text/plain"), CommonErrors)
 )]
-pub(crate) async fn metrics(api: Data<Api>) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn metrics(api: Data<Api>) -> HttpResult {
     let mut now = Registry::default();
     now.register("rgrid", "The daemon that answers", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
     deployment(&api, &mut now).await;

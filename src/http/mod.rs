@@ -1,13 +1,11 @@
 //! The HTTP API: the only module that uses actix-web.
 //!
-//! `submit.rs`, `validate.rs`, `list.rs` and `resolve.rs` parse requests into types that cannot hold invalid values. All
+//! `submit.rs`, `validate.rs`, `executions.rs` and `resolve.rs` parse requests into types that cannot hold invalid values. All
 //! errors become one `problem::ApiError` and are sent as `application/problem+json`.
 
 mod dashboard;
 mod events;
 mod executions;
-mod limit_suggestion;
-mod list;
 mod meta;
 mod metrics;
 mod middleware;
@@ -22,3 +20,8 @@ mod validate;
 
 pub use meta::Readiness;
 pub use server::{Api, Server, serve};
+
+use middleware::auth::Authenticated;
+use openapi::{BodyErrors, CommonErrors, ExecutionErrors, IdParameter, ValidationErrors};
+use problem::{ApiError, HttpResult};
+use resolve::ExecutionRequest;

@@ -1,14 +1,14 @@
 //! `GET /openapi.json`: the OpenAPI document, assembled from the annotations at handlers and types and from this server's
 //! limits.
 
-use actix_web::HttpResponse;
-use actix_web::web::Data;
-use rgrid_api::{Problem, Status, Stream, names};
+use actix_web::{HttpResponse, web::Data};
+use rgrid_api::names::{PRIORITIES, WORKER_LABELS_MAX};
+use rgrid_api::{Problem, Status, Stream};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::{IntoParams, IntoResponses, OpenApi};
 
-use crate::http::server::Api;
-use crate::http::{events, executions, list, meta, metrics, outputs, receipt, submit};
+use crate::http::{Api, events, executions, meta, metrics, outputs, receipt, submit};
 use crate::settings::{AuthMode, RuntimeTable, Settings};
 
 #[derive(OpenApi)]
@@ -21,7 +21,7 @@ use crate::settings::{AuthMode, RuntimeTable, Settings};
     ),
     paths(
         submit::submit,
-        list::list,
+        executions::list,
         executions::get,
         executions::logs,
         events::events,
@@ -42,75 +42,51 @@ use crate::settings::{AuthMode, RuntimeTable, Settings};
 struct Document;
 
 /// The ID in a path.
-#[derive(IntoParams)]
+#[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[allow(dead_code, reason = "only its description is used")]
 pub(crate) struct IdParameter {
     /// An ID, or any unambiguous prefix of one
-    id: String,
+    pub id: String,
 }
 
-/// Errors of every call that needs a key.
-#[derive(IntoResponses)]
-#[allow(dead_code, reason = "only its description is used")]
-pub(crate) enum CommonErrors {
-    /// The key is missing or invalid
-    #[response(status = 401, content_type = "application/problem+json")]
-    Unauthorized(Problem),
-    /// The key lacks the required scope
-    #[response(status = 403, content_type = "application/problem+json")]
-    Forbidden(Problem),
-    /// Too many requests, or the queue is full; try again after `Retry-After`
-    #[response(status = 429, content_type = "application/problem+json")]
-    TooManyRequests(Problem),
-    /// The request line and headers are too large
-    #[response(status = 431, content_type = "application/problem+json")]
-    HeadTooLarge(Problem),
-    /// The database is unavailable; try again after `Retry-After`
-    #[response(status = 503, content_type = "application/problem+json")]
-    Unavailable(Problem),
+/// Declares sets of error responses, which are all problem documents.
+macro_rules! errors {
+    ($($(#[$doc:meta])* $set:ident { $($name:ident $status:tt $text:literal;)+ })+) => { $(
+        $(#[$doc])*
+        #[derive(IntoResponses)]
+        #[allow(dead_code, reason = "only its description is used")]
+        pub(crate) enum $set {
+            $(#[doc = $text] #[response(status = $status, content_type = "application/problem+json")] $name(Problem),)+
+        }
+    )+ };
 }
 
-/// Errors of calls for one execution.
-#[derive(IntoResponses)]
-#[allow(dead_code, reason = "only its description is used")]
-pub(crate) enum ExecutionErrors {
-    /// No execution with this ID is visible to the key
-    #[response(status = 404, content_type = "application/problem+json")]
-    NotFound(Problem),
-    /// The ID is ambiguous, or the execution's status does not allow the call
-    #[response(status = 409, content_type = "application/problem+json")]
-    Conflict(Problem),
-}
-
-/// Errors of a query or a body.
-#[derive(IntoResponses)]
-#[allow(dead_code, reason = "only its description is used")]
-pub(crate) enum ValidationErrors {
-    /// The query or body cannot be parsed
-    #[response(status = 400, content_type = "application/problem+json")]
-    BadRequest(Problem),
-    /// Well-formed but invalid; `errors` names the fields
-    #[response(status = 422, content_type = "application/problem+json")]
-    Unprocessable(Problem),
-}
-
-/// Errors of calls with a body.
-#[derive(IntoResponses)]
-#[allow(dead_code, reason = "only its description is used")]
-pub(crate) enum BodyErrors {
-    /// The body did not arrive in time
-    #[response(status = 408, content_type = "application/problem+json")]
-    Timeout(Problem),
-    /// The body is too large
-    #[response(status = 413, content_type = "application/problem+json")]
-    TooLarge(Problem),
-    /// The body is not JSON
-    #[response(status = 415, content_type = "application/problem+json")]
-    UnsupportedMediaType(Problem),
-    /// Queued and running executions use all the storage that this server may use
-    #[response(status = 507, content_type = "application/problem+json")]
-    InsufficientStorage(Problem),
+errors! {
+    /// Errors of every call that needs a key.
+    CommonErrors {
+        Unauthorized 401 "The key is missing or invalid";
+        Forbidden 403 "The key lacks the required scope";
+        TooManyRequests 429 "Too many requests, or the queue is full; try again after `Retry-After`";
+        HeadTooLarge 431 "The request line and headers are too large";
+        Unavailable 503 "The database is unavailable; try again after `Retry-After`";
+    }
+    /// Errors of calls for one execution.
+    ExecutionErrors {
+        NotFound 404 "No execution with this ID is visible to the key";
+        Conflict 409 "The ID is ambiguous, or the execution's status does not allow the call";
+    }
+    /// Errors of a query or a body.
+    ValidationErrors {
+        BadRequest 400 "The query or body cannot be parsed";
+        Unprocessable 422 "Well-formed but invalid; `errors` names the fields";
+    }
+    /// Errors of calls with a body.
+    BodyErrors {
+        Timeout 408 "The body did not arrive in time";
+        TooLarge 413 "The body is too large";
+        UnsupportedMediaType 415 "The body is not JSON";
+        InsufficientStorage 507 "Queued and running executions use all the storage that this server may use";
+    }
 }
 
 /// Get this document
@@ -160,14 +136,17 @@ fn require_keys(document: &mut Value) {
 
 const FILE_NAME: &str = r"^(?!\.{1,2}$)[^/\u0000-\u001f\u007f-\u009f]+$";
 const TEXT: &str = r"^[^\u0000]*$";
+const NOT_BLANK: &str = r"^[^\u0000]*[^\s\u0000][^\u0000]*$";
+const BASE64: &str = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$";
 
 /// The limits that the types do not express, by `Type/field`.
 fn limits(settings: &Settings, runtimes: &RuntimeTable) -> Vec<(&'static str, Value)> {
     let (submission, sandbox) = (&settings.submission, &settings.sandbox);
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let text = json!({ "type": "string", "pattern": TEXT });
     let variables = json!({ "maxProperties": submission.max_env,
         "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
-        "additionalProperties": { "type": "string", "pattern": TEXT } });
+        "additionalProperties": text });
     let runtimes: Vec<&str> = runtimes
         .iter()
         .flat_map(|(name, entry)| std::iter::once(name).chain(entry.aliases.iter().map(String::as_str)))
@@ -176,19 +155,10 @@ fn limits(settings: &Settings, runtimes: &RuntimeTable) -> Vec<(&'static str, Va
     let attempts = submission.max_attempts.max(settings.execution.max_attempts);
     vec![
         ("Script/name", json!({ "pattern": FILE_NAME, "maxLength": 63 })),
-        (
-            "Script/content",
-            json!({ "pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$", "maxLength": submission.max_script.0 }),
-        ),
+        ("Script/content", json!({ "pattern": NOT_BLANK, "maxLength": submission.max_script.0 })),
         ("InputFile/name", json!({ "pattern": FILE_NAME, "maxLength": 63 })),
-        (
-            "InputFile/content_base64",
-            json!({ "contentEncoding": "base64", "pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$" }),
-        ),
-        (
-            "Submission/args",
-            json!({ "maxItems": submission.max_args, "items": { "type": "string", "pattern": TEXT } }),
-        ),
+        ("InputFile/content_base64", json!({ "contentEncoding": "base64", "pattern": BASE64 })),
+        ("Submission/args", json!({ "maxItems": submission.max_args, "items": text })),
         ("Submission/env", variables.clone()),
         ("Submission/secrets", variables.clone()),
         ("Retry/secrets", variables),
@@ -200,11 +170,8 @@ fn limits(settings: &Settings, runtimes: &RuntimeTable) -> Vec<(&'static str, Va
         ("Submission/cpus", json!({ "minimum": 0.05, "maximum": sandbox.max_cpus })),
         ("Submission/max_attempts", json!({ "minimum": 1, "maximum": attempts })),
         ("Submission/labels", labels(submission.max_labels)),
-        ("Submission/on", labels(names::WORKER_LABELS_MAX)),
-        (
-            "Submission/priority",
-            json!({ "minimum": names::PRIORITIES.start(), "maximum": names::PRIORITIES.end() }),
-        ),
+        ("Submission/on", labels(WORKER_LABELS_MAX)),
+        ("Submission/priority", json!({ "minimum": PRIORITIES.start(), "maximum": PRIORITIES.end() })),
     ]
 }
 

@@ -2,14 +2,10 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CONTENT_DISPOSITION, ContentDisposition, DispositionParam, DispositionType};
-use actix_web::web::{Data, Path};
+use actix_web::web::Path;
 use rgrid_api::OutputList;
 
-use crate::http::middleware::auth::Authenticated;
-use crate::http::openapi::{CommonErrors, ExecutionErrors, IdParameter};
-use crate::http::problem::ApiError;
-use crate::http::resolve;
-use crate::http::server::Api;
+use crate::http::{ApiError, CommonErrors, ExecutionErrors, ExecutionRequest, HttpResult, IdParameter};
 use crate::store::StoreError;
 
 /// List the output files
@@ -18,12 +14,7 @@ use crate::store::StoreError;
     params(IdParameter),
     responses((status = 200, body = OutputList), CommonErrors, ExecutionErrors)
 )]
-pub(crate) async fn list(
-    api: Data<Api>,
-    Authenticated(caller): Authenticated,
-    id: Path<String>,
-) -> Result<HttpResponse, ApiError> {
-    let id = resolve::execution(&api, &caller, &id).await?;
+pub(crate) async fn list(ExecutionRequest { api, id, .. }: ExecutionRequest) -> HttpResult {
     // An execution that does not exist must not look like one without outputs.
     api.store.status(&id).await?;
     Ok(HttpResponse::Ok().json(OutputList { items: api.store.outputs(&id).await? }))
@@ -38,26 +29,20 @@ pub(crate) async fn list(
     )
 )]
 pub(crate) async fn download(
-    api: Data<Api>,
-    Authenticated(caller): Authenticated,
+    ExecutionRequest { api, id, .. }: ExecutionRequest,
     path: Path<(String, String)>,
-) -> Result<HttpResponse, ApiError> {
-    let (id, name) = path.into_inner();
-    let id = resolve::execution(&api, &caller, &id).await?;
+) -> HttpResult {
+    let (_, name) = path.into_inner();
     // Postgres rejects NUL in text, and no file name contains it.
-    let result = match name.contains('\0') {
+    let file = match name.contains('\0') {
         true => Err(StoreError::NotFound),
         false => api.store.output(&id, &name).await,
     };
-    let file = match result {
-        Ok(file) => file,
-        Err(StoreError::NotFound) => {
-            // An execution that does not exist must not look like one without this file.
-            api.store.status(&id).await?;
-            return Err(ApiError::NotFound(format!("no such output file of {id}")));
-        }
-        Err(other) => return Err(other.into()),
-    };
+    if let Err(StoreError::NotFound) = file {
+        // An execution that does not exist must not look like one without this file.
+        api.store.status(&id).await?;
+        return Err(ApiError::NotFound(format!("no such output file of {id}")));
+    }
     let base = name.rsplit('/').next().unwrap_or(&name).to_owned();
     // A script controls the content, so a browser must not display it.
     let attachment = ContentDisposition {
@@ -67,5 +52,5 @@ pub(crate) async fn download(
     Ok(HttpResponse::Ok()
         .content_type("application/octet-stream")
         .insert_header((CONTENT_DISPOSITION, attachment))
-        .body(file.content))
+        .body(file?.content))
 }

@@ -1,14 +1,9 @@
 //! `GET /executions/{id}/receipt`: what an execution consists of, and the `docker run` line that does the same.
 
 use actix_web::HttpResponse;
-use actix_web::web::{Data, Path};
 use rgrid_api::{OutputFile, Receipt, ReceiptLimits};
 
-use crate::http::middleware::auth::Authenticated;
-use crate::http::openapi::{CommonErrors, ExecutionErrors, IdParameter};
-use crate::http::problem::ApiError;
-use crate::http::resolve;
-use crate::http::server::Api;
+use crate::http::{ApiError, CommonErrors, ExecutionErrors, ExecutionRequest, HttpResult, IdParameter};
 use crate::settings::{Ecosystem, RuntimeEntry};
 use crate::store::JobDefinition;
 
@@ -20,12 +15,7 @@ use crate::store::JobDefinition;
     params(IdParameter),
     responses((status = 200, body = Receipt), CommonErrors, ExecutionErrors)
 )]
-pub(crate) async fn receipt(
-    api: Data<Api>,
-    Authenticated(caller): Authenticated,
-    id: Path<String>,
-) -> Result<HttpResponse, ApiError> {
-    let id = resolve::execution(&api, &caller, &id).await?;
+pub(crate) async fn receipt(ExecutionRequest { api, id, .. }: ExecutionRequest) -> HttpResult {
     let job = api.store.job_definition(&id).await?;
     let mut files = api.store.submitted_files(&id).await?;
     if files.is_empty() {

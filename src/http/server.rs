@@ -18,9 +18,9 @@ use crate::http::dashboard::{self, LastHourCache};
 use crate::http::events::{self, FollowerLimit};
 use crate::http::middleware::auth::{require_key, require_key_for_page};
 use crate::http::middleware::rate_limit::RateLimiter;
-use crate::http::problem::{ApiError, method_not_allowed, path_not_found};
+use crate::http::problem::{method_not_allowed, path_not_found};
 use crate::http::submit::SubmissionLimiter;
-use crate::http::{Readiness, executions, list, meta, metrics, openapi, outputs, receipt, submit};
+use crate::http::{ApiError, Readiness, executions, meta, metrics, openapi, outputs, receipt, submit};
 use crate::settings::{RuntimeTable, Settings};
 use crate::store::{DiskBudget, Store};
 
@@ -181,7 +181,7 @@ fn metrics_endpoint() -> Endpoint {
 /// The endpoints below `/api/v1`.
 fn api_endpoints() -> [Endpoint; 11] {
     [
-        ("/executions", vec![("GET", get().to(list::list)), ("POST", post().to(submit::submit))]),
+        ("/executions", vec![("GET", get().to(executions::list)), ("POST", post().to(submit::submit))]),
         ("/executions/{id}", vec![("GET", get().to(executions::get))]),
         ("/executions/{id}/logs", vec![("GET", get().to(executions::logs))]),
         ("/executions/{id}/events", vec![("GET", get().to(events::events))]),

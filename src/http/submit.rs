@@ -4,9 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
-use actix_web::web::{BytesMut, Data, Path, Payload};
+use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use futures_util::StreamExt;
 use rgrid_api::shape::Object;
 use rgrid_api::units::{format_duration, format_size};
 use rgrid_api::{Execution, FieldError, Problem, Retry, Submission};
@@ -15,11 +14,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::execution::{ExecutionId, IdempotencyKey};
-use crate::http::middleware::auth::Authenticated;
-use crate::http::openapi::{BodyErrors, CommonErrors, ExecutionErrors, IdParameter, ValidationErrors};
-use crate::http::problem::ApiError;
-use crate::http::server::Api;
-use crate::http::{resolve, validate};
+use crate::http::{
+    Api, ApiError, Authenticated, BodyErrors, CommonErrors, ExecutionErrors, ExecutionRequest, HttpResult,
+    IdParameter, ValidationErrors, validate,
+};
 use crate::settings::Settings;
 use crate::store::{Reservation, Submitted};
 
@@ -49,7 +47,7 @@ pub(crate) async fn submit(
     Authenticated(caller): Authenticated,
     request: HttpRequest,
     payload: Payload,
-) -> Result<HttpResponse, ApiError> {
+) -> HttpResult {
     require_json(&request)?;
     let (bytes, memory) = read_body(&api, &request, payload).await?;
     let submission: Submission = parse(&bytes)?;
@@ -81,13 +79,10 @@ pub(crate) async fn submit(
     )
 )]
 pub(crate) async fn retry(
-    api: Data<Api>,
-    Authenticated(caller): Authenticated,
-    id: Path<String>,
+    ExecutionRequest { api, caller, id }: ExecutionRequest,
     request: HttpRequest,
     payload: Payload,
-) -> Result<HttpResponse, ApiError> {
-    let id = resolve::execution(&api, &caller, &id).await?;
+) -> HttpResult {
     let (bytes, memory) = read_body(&api, &request, payload).await?;
     let retry = if bytes.is_empty() {
         Retry::default()
@@ -132,8 +127,8 @@ fn require_json(request: &HttpRequest) -> Result<(), ApiError> {
 async fn read_body(
     api: &Api,
     request: &HttpRequest,
-    mut payload: Payload,
-) -> Result<(BytesMut, OwnedSemaphorePermit), ApiError> {
+    payload: Payload,
+) -> Result<(Bytes, OwnedSemaphorePermit), ApiError> {
     let settings = &api.settings;
     let limit = max_body(settings);
     let too_large = || {
@@ -149,24 +144,15 @@ async fn read_body(
         return Err(too_large());
     }
     let memory = api.submission_limiter.reserve_memory(announced.unwrap_or(limit)).await?;
-    let mut body = BytesMut::new();
-    let read = async {
-        while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|error| {
-                ApiError::BadRequest(format!("cannot read the body: the connection broke off: {error}"))
-            })?;
-            if (body.len() + chunk.len()) as u64 > limit {
-                return Err(too_large());
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(())
-    };
     let timeout = settings.http.body_timeout.0;
-    tokio::time::timeout(timeout, read).await.map_err(|_| {
+    let read = payload.to_bytes_limited(usize::try_from(limit).unwrap_or(usize::MAX));
+    let body = tokio::time::timeout(timeout, read).await.map_err(|_| {
         let timeout = format_duration(timeout);
         ApiError::Timeout(format!("the body did not arrive within {timeout} (http.body_timeout)"))
-    })??;
+    })?;
+    let body = body.map_err(|_| too_large())?.map_err(|error| {
+        ApiError::BadRequest(format!("cannot read the body: the connection broke off: {error}"))
+    })?;
     Ok((body, memory))
 }
 

@@ -5,8 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use actix_web::http::Uri;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use base64::{Engine, prelude::BASE64_STANDARD};
 use rgrid_api::units::format_size;
 use rgrid_api::{FieldError, InputFile, Retry, Submission, names};
 
@@ -76,10 +75,8 @@ pub(crate) fn retry_secrets(
     let mut validator = Validator { settings, errors: Vec::new() };
     validator.variables("secrets", &retry.secrets);
     for name in required.iter().filter(|name| !retry.secrets.contains_key(*name)) {
-        validator.error(
-            format!("secrets.{name}"),
-            "is missing: secrets are not stored, so a retry needs their values again",
-        );
+        let message = "is missing: secrets are not stored, so a retry needs their values again";
+        validator.error(format!("secrets.{name}"), message);
     }
     for name in retry.secrets.keys().filter(|name| !required.contains(name)) {
         validator.error(format!("secrets.{name}"), "is not a secret of the original execution");
@@ -238,13 +235,9 @@ impl Validator<'_> {
             Some(name) => runtimes.resolve(name),
         };
         let name = match resolved {
-            Ok(name) => name.to_owned(),
-            Err(unknown) => {
-                let asked: String = unknown.requested.chars().take(60).collect();
-                let nearest =
-                    unknown.nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-                let known = unknown.known.join(", ");
-                self.error("runtime", format!("unknown runtime {asked:?}{nearest} (available: {known})"));
+            Ok(name) => name,
+            Err(message) => {
+                self.error("runtime", message);
                 return String::new();
             }
         };
@@ -255,14 +248,12 @@ impl Validator<'_> {
             for message in Requirements::parse(requirements).err().unwrap_or_default().into_iter().take(10) {
                 self.error("requirements", message);
             }
-            if runtimes.get(&name).is_none_or(|entry| entry.ecosystem() != Ecosystem::Python) {
-                self.error(
-                    "requirements",
-                    format!("can be installed only for a Python runtime, and this script runs in {name}"),
-                );
+            if runtimes.get(name).is_none_or(|entry| entry.ecosystem() != Ecosystem::Python) {
+                let message = "can be installed only for a Python runtime, and this script runs in";
+                self.error("requirements", format!("{message} {name}"));
             }
         }
-        name
+        name.to_owned()
     }
 
     fn limits(&mut self, submission: &Submission) -> Limits {
@@ -284,10 +275,8 @@ impl Validator<'_> {
         }
         let network = sandbox.network == NetworkPolicy::Internet;
         if submission.network == Some(true) && !network {
-            self.error(
-                "network",
-                "is not allowed: this server runs scripts without network access (sandbox.network)",
-            );
+            let message = "is not allowed: this server runs scripts without network access (sandbox.network)";
+            self.error("network", message);
         }
         let max_attempts = submission.max_attempts.unwrap_or(execution.max_attempts);
         let most_attempts = settings.submission.max_attempts;

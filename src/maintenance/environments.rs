@@ -1,8 +1,6 @@
 //! Removes environments (volumes with installed packages) that are no longer needed, and the leftovers of failed builds.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use slog::{Logger, info, warn};
 

@@ -1,12 +1,10 @@
 //! Keeps network namespaces ready for sandboxes.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use slog::warn;
 
-use crate::sandbox::DockerError;
-use crate::worker::Worker;
+use crate::{sandbox::DockerError, worker::Worker};
 
 /// How often expired holders are replaced; a missing one is replaced as soon as it is reported.
 const INTERVAL: Duration = Duration::from_secs(20);

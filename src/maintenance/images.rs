@@ -1,7 +1,6 @@
 //! Removes images that RGrid pulled and no longer needs. Images from other sources are never removed.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use slog::{Logger, info, warn};
 

@@ -2,56 +2,37 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::{anyhow, bail};
 use config::{Config, FileFormat, Format, Map, Source, Value, ValueKind};
-use thiserror::Error;
+use rgrid_api::names::PRIORITIES;
 
 use crate::settings::{AuthMode, DEFAULTS, Settings};
 
-#[derive(Debug, Error)]
-pub enum SettingsError {
-    /// One line per invalid setting: its name, the source of the value, and the allowed values.
-    #[error("{0}")]
-    Invalid(String),
-    #[error("cannot read the settings file {path}: {cause}")]
-    UnreadableFile { path: PathBuf, cause: std::io::Error },
-    #[error("cannot parse the settings file {path}: {cause}")]
-    MalformedFile { path: PathBuf, cause: String },
-}
-
 /// Merges the defaults, `file`, the environment and `flags` (dotted names and values). Each source overrides the
-/// ones before it.
+/// ones before it. The error has one line per invalid setting: its name, the source of the value, and the allowed values.
 pub fn load<'a>(
     file: Option<&Path>,
     flags: impl IntoIterator<Item = (&'a str, Value)>,
-) -> Result<Settings, SettingsError> {
-    let mut builder = Config::builder().add_source(Layer(
-        FileFormat::Toml
-            .parse(None, DEFAULTS)
-            .map_err(|error| SettingsError::Invalid(format!("config/default.toml: {error}")))?,
-    ));
+) -> anyhow::Result<Settings> {
+    let parse = |name: Option<&String>, text: &str| FileFormat::Toml.parse(name, text);
+    let defaults = parse(None, DEFAULTS).map_err(|error| anyhow!("config/default.toml: {error}"))?;
+    let mut builder = Config::builder().add_source(Layer(defaults));
     if let Some(path) = file {
+        let name = path.display().to_string();
         let text = std::fs::read_to_string(path)
-            .map_err(|cause| SettingsError::UnreadableFile { path: path.to_owned(), cause })?;
-        let values = FileFormat::Toml.parse(Some(&path.display().to_string()), &text);
-        builder = builder.add_source(Layer(values.map_err(|error| SettingsError::MalformedFile {
-            path: path.to_owned(),
-            cause: error.to_string(),
-        })?));
+            .map_err(|error| anyhow!("cannot read the settings file {name}: {error}"))?;
+        let values = parse(Some(&name), &text)
+            .map_err(|error| anyhow!("cannot parse the settings file {name}: {error}"))?;
+        builder = builder.add_source(Layer(values));
     }
     let flags = flags
         .into_iter()
         .map(|(name, value)| (name.to_owned(), Value::new(Some(&"the command line".to_owned()), value.kind)));
-    let merged = builder
-        .add_source(Layer(environment()))
-        .add_source(Layer(flags.collect()))
-        .build()
-        .map_err(|error| SettingsError::Invalid(error.to_string()))?
-        .cache;
+    let merged = builder.add_source(Layer(environment())).add_source(Layer(flags.collect())).build()?.cache;
 
     // Through JSON, because its deserializer is strict and lists the allowed values; the one of `Value` converts
     // silently, for example 1.5 to 2.
-    let json: serde_json::Value =
-        merged.clone().try_deserialize().map_err(|error| SettingsError::Invalid(error.to_string()))?;
+    let json: serde_json::Value = merged.clone().try_deserialize()?;
     let settings =
         serde_path_to_error::deserialize(json).map_err(|error: serde_path_to_error::Error<_>| {
             let name = error.path().to_string();
@@ -59,14 +40,14 @@ pub fn load<'a>(
                 serde_path_to_error::Segment::Map { key } => Some(key.as_str()),
                 _ => None,
             });
-            SettingsError::Invalid(message(&name, origin(&merged, keys), &error.inner().to_string()))
+            anyhow!(message(&name, origin(&merged, keys), &error.inner().to_string()))
         })?;
     let settings = with_host_defaults(settings);
     let mut mistakes = settings.runtimes().mistakes();
     for (name, allowed) in contradictions(&settings) {
         mistakes.push(message(name, origin(&merged, name.split('.')), &allowed));
     }
-    if mistakes.is_empty() { Ok(settings) } else { Err(SettingsError::Invalid(mistakes.join("\n"))) }
+    if mistakes.is_empty() { Ok(settings) } else { bail!(mistakes.join("\n")) }
 }
 
 /// The values of one source, under their dotted names.
@@ -177,6 +158,7 @@ fn default_data_dir() -> PathBuf {
 /// The rules that a value's type cannot express: the setting that breaks one, and what is allowed.
 fn contradictions(settings: &Settings) -> Vec<(&'static str, String)> {
     let Settings { http, database, worker, execution, queue, sandbox, install, auth, .. } = settings;
+    let priority = i32::from(queue.max_priority);
     let rules = [
         ("http.workers", http.workers > 0, "must be at least 1"),
         ("http.max_connections", http.max_connections > 0, "must be at least 1"),
@@ -185,11 +167,7 @@ fn contradictions(settings: &Settings) -> Vec<(&'static str, String)> {
         ("http.rate_limit", http.rate_limit >= 0.0, "must be at least 0 (no limit)"),
         ("database.connections", database.connections >= 2, "must be at least 2"),
         ("worker.slots", worker.slots <= 1024, "must be at most 1024"),
-        (
-            "queue.max_priority",
-            rgrid_api::names::PRIORITIES.contains(&i32::from(queue.max_priority)),
-            "must be between -100 and 100",
-        ),
+        ("queue.max_priority", PRIORITIES.contains(&priority), "must be between -100 and 100"),
         ("worker.lease", worker.lease.0.as_millis() >= 1000, "must be at least 1s"),
         (
             "execution.timeout",

@@ -9,38 +9,177 @@ mod reference;
 mod runtimes;
 mod values;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Deserialize;
 
-pub use load::{SettingsError, load};
+pub use load::load;
 pub use reference::markdown;
-pub use runtimes::{Ecosystem, PullPolicy, RuntimeEntry, RuntimeTable, UnknownRuntime};
+pub use runtimes::{Ecosystem, PullPolicy, RuntimeEntry, RuntimeTable};
 pub use values::{Bytes, IpRange, Labels, Lifetime, Listen, Period};
 
 /// The defaults with their documentation, embedded in the binary.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    pub data_dir: PathBuf,
-    pub http: Http,
-    pub database: Database,
-    pub worker: Worker,
-    pub execution: Execution,
-    pub submission: Submission,
-    pub queue: Queue,
-    pub webhook: Webhook,
-    pub retention: Retention,
-    pub install: Install,
-    pub environments: Environments,
-    pub docker: DockerEngine,
-    pub sandbox: Sandbox,
-    pub auth: Auth,
-    pub log: Log,
-    runtimes: BTreeMap<String, RuntimeEntry>,
+/// Declares sections, which reject unknown settings.
+macro_rules! sections {
+    ($(pub struct $section:ident $fields:tt)+) => { $(
+        #[derive(Debug, Clone, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $section $fields
+    )+ };
+}
+
+/// Declares the settings with a fixed set of values, which are written like `same-key`.
+macro_rules! choices {
+    ($($setting:ident: $($value:ident)|+;)+) => { $(
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum $setting { $($value),+ }
+    )+ };
+}
+
+sections! {
+    pub struct Settings {
+        pub data_dir: PathBuf,
+        pub http: Http,
+        pub database: Database,
+        pub worker: Worker,
+        pub execution: Execution,
+        pub submission: Submission,
+        pub queue: Queue,
+        pub webhook: Webhook,
+        pub retention: Retention,
+        pub install: Install,
+        pub environments: Environments,
+        pub docker: DockerEngine,
+        pub sandbox: Sandbox,
+        pub auth: Auth,
+        pub log: Log,
+        runtimes: BTreeMap<String, RuntimeEntry>,
+    }
+
+    pub struct Http {
+        pub listen: Listen,
+        pub workers: usize,
+        pub max_connections: usize,
+        pub max_header: Bytes,
+        pub header_timeout: Period,
+        pub body_timeout: Period,
+        pub idle_timeout: Period,
+        pub rate_limit: f64,
+        pub rate_burst: u32,
+        pub trusted_proxies: Vec<IpRange>,
+        pub followers: usize,
+    }
+
+    pub struct Worker {
+        pub name: String,
+        pub slots: usize,
+        pub labels: Labels,
+        pub poll_interval: Period,
+        pub lease: Period,
+        pub drain_timeout: Period,
+    }
+
+    pub struct Execution {
+        pub timeout: Period,
+        pub max_timeout: Period,
+        pub max_attempts: u32,
+        pub grace: Period,
+        pub output_limit: Bytes,
+        pub max_outputs: u32,
+        pub max_output_size: Bytes,
+    }
+
+    pub struct Submission {
+        pub max_script: Bytes,
+        pub max_files: usize,
+        pub max_files_size: Bytes,
+        pub max_args: usize,
+        pub max_args_size: Bytes,
+        pub max_env: usize,
+        pub max_env_size: Bytes,
+        pub max_requirements: Bytes,
+        pub max_labels: usize,
+        pub max_in_memory: Bytes,
+        pub max_attempts: u32,
+    }
+
+    pub struct Queue {
+        pub max_queued: u64,
+        pub max_priority: i16,
+    }
+
+    pub struct Retention {
+        pub executions: Lifetime,
+        pub max_executions: u64,
+        pub outputs: Lifetime,
+        pub contents: Lifetime,
+        pub images: Lifetime,
+        pub disk_budget: Bytes,
+        pub sweep_every: Period,
+    }
+
+    pub struct Install {
+        pub timeout: Period,
+        pub index_url: String,
+        pub extra_index_url: String,
+        pub ca_bundle: PathBuf,
+        pub constraints: PathBuf,
+        pub memory: Bytes,
+        pub max_size: Bytes,
+    }
+
+    pub struct Environments {
+        pub max_age: Period,
+        pub max_size: Bytes,
+        pub sweep_interval: Period,
+    }
+
+    pub struct DockerEngine {
+        pub host: String,
+    }
+
+    pub struct Sandbox {
+        pub memory: Bytes,
+        pub cpus: f64,
+        pub max_memory: Bytes,
+        pub max_cpus: f64,
+        pub pids: u32,
+        pub network: NetworkPolicy,
+        pub network_name: String,
+        pub firewall: FirewallMode,
+        pub blocked: Vec<IpRange>,
+        pub host_ports: Vec<u16>,
+        pub runtime: String,
+        pub fresh_network: bool,
+        pub parked: u8,
+        pub reuse: Reuse,
+        pub reuse_runs: u32,
+        pub reuse_max_age: Period,
+        pub park_ttl: Period,
+        pub orphan_ttl: Period,
+    }
+
+    pub struct Auth {
+        pub mode: AuthMode,
+        pub i_know_this_is_open: bool,
+    }
+
+    pub struct Log {
+        pub format: LogFormat,
+        pub level: LogLevel,
+    }
+}
+
+choices! {
+    NetworkPolicy: Internet | None;
+    Reuse: Never | SameKey;
+    FirewallMode: Auto | Require | Off;
+    AuthMode: None | Keys;
+    LogFormat: Auto | Terminal | Json;
+    LogLevel: Error | Warning | Info | Debug;
 }
 
 impl Settings {
@@ -51,22 +190,6 @@ impl Settings {
     pub fn embedded_database(&self) -> bool {
         self.database.url.is_empty()
     }
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Http {
-    pub listen: Listen,
-    pub workers: usize,
-    pub max_connections: usize,
-    pub max_header: Bytes,
-    pub header_timeout: Period,
-    pub body_timeout: Period,
-    pub idle_timeout: Period,
-    pub rate_limit: f64,
-    pub rate_burst: u32,
-    pub trusted_proxies: Vec<IpRange>,
-    pub followers: usize,
 }
 
 #[derive(Clone, Deserialize)]
@@ -84,52 +207,6 @@ impl std::fmt::Debug for Database {
     }
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Worker {
-    pub name: String,
-    pub slots: usize,
-    pub labels: Labels,
-    pub poll_interval: Period,
-    pub lease: Period,
-    pub drain_timeout: Period,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Execution {
-    pub timeout: Period,
-    pub max_timeout: Period,
-    pub max_attempts: u32,
-    pub grace: Period,
-    pub output_limit: Bytes,
-    pub max_outputs: u32,
-    pub max_output_size: Bytes,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Submission {
-    pub max_script: Bytes,
-    pub max_files: usize,
-    pub max_files_size: Bytes,
-    pub max_args: usize,
-    pub max_args_size: Bytes,
-    pub max_env: usize,
-    pub max_env_size: Bytes,
-    pub max_requirements: Bytes,
-    pub max_labels: usize,
-    pub max_in_memory: Bytes,
-    pub max_attempts: u32,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Queue {
-    pub max_queued: u64,
-    pub max_priority: i16,
-}
-
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
@@ -145,125 +222,4 @@ impl std::fmt::Debug for Webhook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Webhook").field("allow_internal", &self.allow_internal).finish_non_exhaustive()
     }
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Retention {
-    pub executions: Lifetime,
-    pub max_executions: u64,
-    pub outputs: Lifetime,
-    pub contents: Lifetime,
-    pub images: Lifetime,
-    pub disk_budget: Bytes,
-    pub sweep_every: Period,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Install {
-    pub timeout: Period,
-    pub index_url: String,
-    pub extra_index_url: String,
-    pub ca_bundle: PathBuf,
-    pub constraints: PathBuf,
-    pub memory: Bytes,
-    pub max_size: Bytes,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Environments {
-    pub max_age: Period,
-    pub max_size: Bytes,
-    pub sweep_interval: Period,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DockerEngine {
-    pub host: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sandbox {
-    pub memory: Bytes,
-    pub cpus: f64,
-    pub max_memory: Bytes,
-    pub max_cpus: f64,
-    pub pids: u32,
-    pub network: NetworkPolicy,
-    pub network_name: String,
-    pub firewall: FirewallMode,
-    pub blocked: Vec<IpRange>,
-    pub host_ports: Vec<u16>,
-    pub runtime: String,
-    pub fresh_network: bool,
-    pub parked: u8,
-    pub reuse: Reuse,
-    pub reuse_runs: u32,
-    pub reuse_max_age: Period,
-    pub park_ttl: Period,
-    pub orphan_ttl: Period,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NetworkPolicy {
-    Internet,
-    None,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reuse {
-    Never,
-    SameKey,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FirewallMode {
-    Auto,
-    Require,
-    Off,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Auth {
-    pub mode: AuthMode,
-    pub i_know_this_is_open: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AuthMode {
-    None,
-    Keys,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Log {
-    pub format: LogFormat,
-    pub level: LogLevel,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    Auto,
-    Terminal,
-    Json,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    Error,
-    Warning,
-    Info,
-    Debug,
 }

@@ -1,7 +1,6 @@
 //! The table of runtimes: the images that scripts can run in, with their names and aliases.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use rgrid_api::names::edit_distance;
 use serde::Deserialize;
@@ -47,14 +46,6 @@ pub enum PullPolicy {
     /// Pull whenever the daemon starts.
     Always,
     Never,
-}
-
-/// The requested name matches no runtime.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnknownRuntime {
-    pub requested: String,
-    pub nearest: Option<String>,
-    pub known: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -103,8 +94,8 @@ impl RuntimeTable {
         names.into_iter()
     }
 
-    /// Finds a runtime by its name or an alias, ignoring case.
-    pub fn resolve(&self, requested: &str) -> Result<&str, UnknownRuntime> {
+    /// Finds a runtime by its name or an alias, ignoring case. The error message suggests the nearest name.
+    pub fn resolve(&self, requested: &str) -> Result<&str, String> {
         let wanted = requested.to_ascii_lowercase();
         let mut entries = self.entries.iter();
         let found = entries.find(|(name, entry)| **name == wanted || entry.aliases.contains(&wanted));
@@ -121,17 +112,17 @@ impl RuntimeTable {
         by_extension.map(String::as_str).or_else(by_shebang).unwrap_or(&self.default)
     }
 
-    fn unknown(&self, requested: &str) -> UnknownRuntime {
-        let names =
-            || self.entries.iter().flat_map(|(name, entry)| std::iter::once(name).chain(&entry.aliases));
-        let nearest = names()
+    fn unknown(&self, requested: &str) -> String {
+        let names = self.entries.iter().flat_map(|(name, entry)| std::iter::once(name).chain(&entry.aliases));
+        let nearest = names
             .map(|name| (edit_distance(requested, name), name))
             .filter(|(distance, name)| *distance <= name.len() / 3 + 1)
             // Of several equally close names, suggest the newest version.
             .min_by_key(|(distance, name)| (*distance, Reverse(natural_key(name))))
-            .map(|(_, name)| name.clone());
-        let known = self.iter().map(|(name, _)| name.to_owned()).collect();
-        UnknownRuntime { requested: requested.to_owned(), nearest, known }
+            .map_or_else(String::new, |(_, name)| format!("; did you mean {name}?"));
+        let requested: String = requested.chars().take(60).collect();
+        let known = self.iter().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
+        format!("unknown runtime {requested:?}{nearest} (available: {known})")
     }
 }
 
@@ -179,9 +170,9 @@ mod tests {
     #[test]
     fn an_unknown_name_suggests_the_closest_match() {
         let unknown = table().resolve("pyton3.12").unwrap_err();
-        assert_eq!(unknown.nearest.as_deref(), Some("python3.12"));
-        assert!(unknown.known.contains(&"bash".to_owned()));
-        assert_eq!(table().resolve("completely-else").unwrap_err().nearest, None);
+        assert!(unknown.starts_with("unknown runtime \"pyton3.12\"; did you mean python3.12? (available: "));
+        assert!(unknown.contains("bash"));
+        assert!(!table().resolve("completely-else").unwrap_err().contains("did you mean"));
     }
 
     #[test]

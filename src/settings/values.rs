@@ -130,49 +130,34 @@ impl<'de> Deserialize<'de> for Labels {
     }
 }
 
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(Scalar::deserialize(deserializer)?.to_string())
-}
-
-impl<'de> Deserialize<'de> for Period {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let duration = units::parse_duration(&text(deserializer)?).map_err(de::Error::custom)?;
-        if duration.is_zero() { Err(de::Error::custom("must be longer than 0s")) } else { Ok(Self(duration)) }
-    }
-}
-
-impl<'de> Deserialize<'de> for Lifetime {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = text(deserializer)?;
-        if text == "forever" {
-            return Ok(Self(None));
+/// Deserializes each type from the text of a scalar.
+macro_rules! deserialize_from_text {
+    ($($kind:ident: $parse:expr;)+) => { $(
+        impl<'de> Deserialize<'de> for $kind {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let parse: fn(&str) -> Result<Self, String> = $parse;
+                parse(&Scalar::deserialize(deserializer)?.to_string()).map_err(de::Error::custom)
+            }
         }
-        let duration = units::parse_duration(&text)
-            .map_err(|message| de::Error::custom(format!("{message}, or `forever`")))?;
-        Ok(Self(Some(duration)))
-    }
+    )+ };
 }
 
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        units::parse_size(&text(deserializer)?).map(Self).map_err(de::Error::custom)
-    }
-}
-
-impl<'de> Deserialize<'de> for Listen {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+deserialize_from_text! {
+    Period: |text| match units::parse_duration(text)? {
+        Duration::ZERO => Err("must be longer than 0s".to_owned()),
+        duration => Ok(Self(duration)),
+    };
+    Lifetime: |text| match units::parse_duration(text) {
+        _ if text == "forever" => Ok(Self(None)),
+        Ok(duration) => Ok(Self(Some(duration))),
+        Err(message) => Err(format!("{message}, or `forever`")),
+    };
+    Bytes: |text| units::parse_size(text).map(Self);
+    Listen: |text| {
         let address = text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
-        address.map(Self).ok_or_else(|| {
-            de::Error::custom(format!("{text:?} is not an address; use a form like 127.0.0.1:8080"))
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for IpRange {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
+        address.map(Self).ok_or_else(|| format!("{text:?} is not an address; use a form like 127.0.0.1:8080"))
+    };
+    IpRange: str::parse;
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ const HEIGHT: f64 = 120.0;
 const SCALE_WIDTH: f64 = 44.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 18.0;
+const PLOT: f64 = HEIGHT - TOP - BOTTOM;
+const STEP: f64 = (WIDTH - SCALE_WIDTH) / MINUTES as f64;
 
 /// Executions that ended in each minute, stacked by status.
 pub(crate) fn throughput(minutes: &[Minute]) -> Markup {
@@ -22,12 +24,12 @@ pub(crate) fn throughput(minutes: &[Minute]) -> Markup {
         "Executions that ended in the last hour: {total} in total, {failed} failed, at most {max} per minute"
     );
     let bar = |minute: &Minute, from: i64, count: i64, class: &str| {
-        let height = count as f64 / top * plot();
-        let below = from as f64 / top * plot();
+        let height = count as f64 / top * PLOT;
+        let below = from as f64 / top * PLOT;
         html! {
             @if count > 0 {
-                rect class=(class) x=(number(x(minute.ago))) y=(number(TOP + plot() - below - height))
-                    width=(number(step() - 1.5)) height=(number(height.max(1.0))) rx="1.5" {}
+                rect class=(class) x=(number(x(minute.ago))) y=(number(TOP + PLOT - below - height))
+                    width=(number(STEP - 1.5)) height=(number(height.max(1.0))) rx="1.5" {}
             }
         }
     };
@@ -45,7 +47,7 @@ pub(crate) fn throughput(minutes: &[Minute]) -> Markup {
 pub(crate) fn latency(minutes: &[Minute]) -> Markup {
     let max = minutes.iter().filter_map(|minute| minute.slow).fold(0.0, f64::max);
     let top = scale_end(max);
-    let y = |seconds: f64| TOP + plot() - seconds / top * plot();
+    let y = |seconds: f64| TOP + PLOT - seconds / top * PLOT;
     let label = match minutes.iter().filter_map(|minute| minute.median).reduce(f64::max) {
         Some(median) => format!(
             "Time from submission to end in the last hour: medians up to {median:.1} s, 95th percentile up to {max:.1} s"
@@ -55,7 +57,7 @@ pub(crate) fn latency(minutes: &[Minute]) -> Markup {
     let marks = html! {
         @for minute in minutes {
             @if let (Some(median), Some(slow)) = (minute.median, minute.slow) {
-                @let middle = x(minute.ago) + step() / 2.0;
+                @let middle = x(minute.ago) + STEP / 2.0;
                 line class="range" x1=(number(middle)) x2=(number(middle)) y1=(number(y(slow))) y2=(number(y(median))) {}
                 circle class="slow" cx=(number(middle)) cy=(number(y(slow))) r="1.8" {}
                 circle class="median" cx=(number(middle)) cy=(number(y(median))) r="2.6" {}
@@ -83,7 +85,7 @@ fn frame(label: &str, scale: &Markup, marks: &Markup) -> Markup {
 fn scale(top: f64, format: impl Fn(f64) -> String) -> Markup {
     html! {
         @for part in [0.0, 0.5, 1.0] {
-            @let y = TOP + plot() * (1.0 - part);
+            @let y = TOP + PLOT * (1.0 - part);
             line class="grid" x1="0" x2=(number(WIDTH - SCALE_WIDTH)) y1=(number(y)) y2=(number(y)) {}
             @if part > 0.0 {
                 text class="tick" x=(number(WIDTH - SCALE_WIDTH + 6.0)) y=(number(y + 4.0)) { (format(top * part)) }
@@ -92,16 +94,8 @@ fn scale(top: f64, format: impl Fn(f64) -> String) -> Markup {
     }
 }
 
-fn plot() -> f64 {
-    HEIGHT - TOP - BOTTOM
-}
-
-fn step() -> f64 {
-    (WIDTH - SCALE_WIDTH) / MINUTES as f64
-}
-
 fn x(ago: i64) -> f64 {
-    (MINUTES - 1 - ago.clamp(0, MINUTES - 1)) as f64 * step()
+    (MINUTES - 1 - ago.clamp(0, MINUTES - 1)) as f64 * STEP
 }
 
 /// The smallest of 2, 5, 10, 20, 50 … that is at least `max`.

@@ -1,7 +1,6 @@
 //! The page of one execution: its status, output and files, and the calls of its buttons.
 
-use actix_web::web::{Data, Path, Payload};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, web::Payload};
 use maud::{Markup, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rgrid_api::units::format_size;
@@ -10,10 +9,7 @@ use rgrid_api::{Execution, Phase, Phases, Status, Stream};
 use crate::execution::StreamOffsets;
 use crate::http::dashboard::layout::{badge, duration, format_ms, labels, relative_time};
 use crate::http::dashboard::{html_response, layout};
-use crate::http::middleware::auth::Authenticated;
-use crate::http::problem::ApiError;
-use crate::http::server::Api;
-use crate::http::{executions, resolve, submit};
+use crate::http::{ApiError, ExecutionRequest, HttpResult, executions, submit};
 use crate::store::{Progress, StreamText};
 
 /// Cancel and retry need this header. Forms and pages of other sites cannot send it without a preflight request, so a link
@@ -23,25 +19,14 @@ const DASHBOARD_HEADER: &str = "x-rgrid-dashboard";
 /// Everything in a path segment except unreserved characters, and `/`, which separates the segments of a file's name.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
-pub(crate) async fn cancel(
-    api: Data<Api>,
-    caller: Authenticated,
-    id: Path<String>,
-    request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn cancel(execution: ExecutionRequest, request: HttpRequest) -> HttpResult {
     require_dashboard_header(&request)?;
-    executions::cancel(api, caller, id).await
+    executions::cancel(execution).await
 }
 
-pub(crate) async fn retry(
-    api: Data<Api>,
-    caller: Authenticated,
-    id: Path<String>,
-    request: HttpRequest,
-    payload: Payload,
-) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn retry(execution: ExecutionRequest, request: HttpRequest, payload: Payload) -> HttpResult {
     require_dashboard_header(&request)?;
-    submit::retry(api, caller, id, request, payload).await
+    submit::retry(execution, request, payload).await
 }
 
 fn require_dashboard_header(request: &HttpRequest) -> Result<(), ApiError> {
@@ -54,12 +39,9 @@ fn require_dashboard_header(request: &HttpRequest) -> Result<(), ApiError> {
 }
 
 pub(crate) async fn page(
-    api: Data<Api>,
-    Authenticated(caller): Authenticated,
-    id: Path<String>,
+    ExecutionRequest { api, id, .. }: ExecutionRequest,
     request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
-    let id = resolve::execution(&api, &caller, &id).await?;
+) -> HttpResult {
     // Progress is read before the texts, so a change in between is reported twice rather than missed.
     let progress = api.store.progress(&id).await?;
     let execution = api.store.execution_without_output(&id).await?;

@@ -14,18 +14,14 @@ use std::time::{Duration, Instant};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{
-    CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_FRAME_OPTIONS,
-};
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, get, post};
 use actix_web::{Error, HttpResponse};
 use maud::Markup;
 
 use crate::http::middleware::auth::require_key_for_page;
-use crate::http::problem::ApiError;
-use crate::http::server::{Api, resource};
-use crate::http::{events, outputs};
+use crate::http::{Api, ApiError, events, outputs, server::resource};
 use crate::store::Minute;
 
 /// Only this server's own files; no frames, no plug-ins, no forms that post elsewhere.
@@ -70,13 +66,15 @@ async fn add_security_headers(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let mut response = next.call(request).await?.map_into_boxed_body();
-    let headers = response.headers_mut();
-    let same_origin = HeaderValue::from_static("same-origin");
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    headers.insert(HeaderName::from_static("cross-origin-opener-policy"), same_origin.clone());
-    headers.insert(HeaderName::from_static("cross-origin-resource-policy"), same_origin);
+    for (name, value) in [
+        ("content-security-policy", POLICY),
+        ("referrer-policy", "no-referrer"),
+        ("x-frame-options", "DENY"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("cross-origin-resource-policy", "same-origin"),
+    ] {
+        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
     Ok(response)
 }
 

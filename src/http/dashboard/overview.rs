@@ -1,27 +1,19 @@
 //! The first page: the state of the deployment, and its executions.
 
-use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, web::Data};
 use maud::{Markup, html};
 use rgrid_api::{Execution, Status};
 
 use crate::http::dashboard::layout::{badge, duration, format_ms, labels, query_value, relative_time};
 use crate::http::dashboard::{chart, html_response, layout};
-use crate::http::list;
-use crate::http::middleware::auth::Authenticated;
-use crate::http::problem::ApiError;
-use crate::http::server::Api;
+use crate::http::{Api, ApiError, Authenticated, HttpResult, executions};
 use crate::store::{Filter, Minute, Page, QueueDepth, WorkerRow};
 
 const ROWS: usize = 25;
 
-pub(crate) async fn page(
-    api: Data<Api>,
-    Authenticated(caller): Authenticated,
-    request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn page(api: Data<Api>, caller: Authenticated, request: HttpRequest) -> HttpResult {
     let mut query = ListQuery::parse(request.query_string())?;
-    query.filter.owner = caller.restricted_to().cloned();
+    query.filter.owner = caller.0.restricted_to().cloned();
     let live = live_part(&api, &query).await?;
     if query.live_part_only {
         return Ok(html_response(live));
@@ -47,7 +39,7 @@ impl ListQuery {
         let value = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
         // The form also sends its empty fields.
         let filters = pairs.iter().filter(|(name, value)| name != "part" && !value.trim().is_empty());
-        let filter = list::parse_filter(filters.map(|(name, value)| (name, value)))?;
+        let filter = executions::parse_filter(filters.map(|(name, value)| (name, value)))?;
         Ok(Self {
             filter: Filter { limit: ROWS, ..filter },
             text: value("text").unwrap_or_default().to_owned(),
@@ -147,8 +139,8 @@ fn execution_table(query: &ListQuery, page: &Page) -> Markup {
             table.executions {
                 caption.hidden { "Executions, newest first" }
                 thead { tr {
-                    th scope="col" { "Status" } th scope="col" { "Script" } th scope="col" { "Runtime" }
-                    th scope="col" { "Labels" } th scope="col" { "Submitted" } th.number scope="col" { "Duration" }
+                    @for name in ["Status", "Script", "Runtime", "Labels", "Submitted"] { th scope="col" { (name) } }
+                    th.number scope="col" { "Duration" }
                 } }
                 tbody { @for execution in &page.items { (row(execution)) } }
             }

@@ -1,17 +1,15 @@
 //! The page of the API at `/docs`: `/openapi.json` in a readable form.
 
-use actix_web::HttpResponse;
 use actix_web::web::Data;
 use maud::{Markup, html};
 use serde_json::Value;
 
 use crate::http::dashboard::{html_response, layout};
-use crate::http::problem::ApiError;
-use crate::http::server::Api;
+use crate::http::{Api, ApiError, HttpResult};
 
 const SCHEMAS: &str = "#/components/schemas/";
 
-pub(crate) async fn page(api: Data<Api>) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn page(api: Data<Api>) -> HttpResult {
     let document: Value =
         serde_json::from_str(&api.document).map_err(|error| ApiError::Internal(error.to_string()))?;
     let mut calls = Vec::new();

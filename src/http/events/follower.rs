@@ -3,21 +3,19 @@
 //! A follower pulls: it reads the next page from the store only when the client has taken the previous one. A slow reader
 //! therefore holds one page of memory, and following an execution of another process is no special case.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix_web::web::Bytes;
-use rgrid_api::{OutputEvent, Status, StatusEvent};
+use rgrid_api::units::format_size;
+use rgrid_api::{OutputEvent, Status, StatusEvent, Stream};
 use serde::Serialize;
 use slog::debug;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::execution::{ExecutionId, StreamOffsets};
-use crate::http::events::follower_limit::FollowerPermit;
-use crate::http::events::tail::Tail;
-use crate::http::limit_suggestion;
-use crate::http::server::Api;
-use crate::store::{Chunk, Progress, Store, StoreError, Subscription};
+use crate::http::events::FollowerPermit;
+use crate::http::{Api, executions::suggest_limit};
+use crate::store::{Chunk, Progress, Store, StoreError, StreamCut, Subscription};
 
 /// Notifications may get lost, so a follower also polls, with increasing intervals.
 const POLL_MIN: Duration = Duration::from_millis(50);
@@ -28,6 +26,13 @@ const QUEUE_FRONT: u64 = 100;
 /// Lets proxies and clients distinguish silence from a dead connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Bytes of text per event when an execution has ended.
+const EVENT_MAX: u64 = 64 * 1024;
+/// The line that marks a cut is shorter than this.
+const MARKER_MAX: u64 = 100;
+
+/// An event, and the offset of its end.
+type Piece = Option<(OutputEvent, u64)>;
 
 pub(crate) struct Follower {
     api: Arc<Api>,
@@ -38,7 +43,8 @@ pub(crate) struct Follower {
     read: StreamOffsets,
     chunk: u64,
     reported: Option<Progress>,
-    tail: Tail,
+    /// Of the streams of an execution that has ended, once they are needed.
+    cuts: Option<BTreeMap<Stream, StreamCut>>,
     subscription: Subscription,
     poll_after: Duration,
     last_sent: Instant,
@@ -61,7 +67,6 @@ impl Follower {
         subscription: Subscription,
         permit: FollowerPermit,
     ) -> Self {
-        let tail = Tail::new(id.clone());
         Self {
             api,
             id,
@@ -69,7 +74,7 @@ impl Follower {
             read: StreamOffsets::start_of(sent.attempt),
             chunk: 0,
             reported: None,
-            tail,
+            cuts: None,
             subscription,
             poll_after: POLL_MIN,
             last_sent: Instant::now(),
@@ -183,17 +188,65 @@ impl Follower {
     }
 
     async fn write_tail(&mut self, events: &mut String) -> Result<(), StoreError> {
-        match self.tail.next(&self.api.store, &mut self.sent).await? {
+        match self.next_of_tail().await? {
             Some(output) => write_event(events, &self.sent, "output", &output),
             None => {
                 let mut execution = self.api.store.execution_without_output(&self.id).await?;
-                execution.next_try = limit_suggestion::for_retry(&execution, &self.api.settings);
+                execution.next_try = suggest_limit(&execution, &self.api.settings);
                 self.sent.ended = true;
                 self.ended = true;
                 write_event(events, &self.sent, "end", &execution);
             }
         }
         Ok(())
+    }
+
+    /// The output that the client still lacks when the execution has ended. It is stored in the execution's row and may be
+    /// cut. `None` when the client has everything.
+    async fn next_of_tail(&mut self) -> Result<Option<OutputEvent>, StoreError> {
+        let cuts = match self.cuts.take() {
+            Some(cuts) => cuts,
+            None => self.api.store.output_cuts(&self.id).await?,
+        };
+        let mut next = None;
+        for stream in [Stream::Install, Stream::Stdout, Stream::Stderr] {
+            let from = self.sent.of(stream);
+            let piece = match cuts.get(&stream) {
+                None => self.stored(stream, from, EVENT_MAX).await?,
+                Some(cut) => self.around_cut(stream, from, cut).await?,
+            };
+            if let Some((output, end)) = piece {
+                self.sent.set(stream, end);
+                next = Some(output);
+                break;
+            }
+        }
+        self.cuts = Some(cuts);
+        Ok(next)
+    }
+
+    async fn stored(&self, stream: Stream, from: u64, max: u64) -> Result<Piece, StoreError> {
+        let text = self.api.store.stored_text(&self.id, stream, from, max).await?;
+        let end = from + text.len() as u64;
+        Ok((!text.is_empty()).then_some((OutputEvent { stream, text, cut: None }, end)))
+    }
+
+    /// The beginning, the cut and the end. A client that followed live may have received part of what was cut.
+    async fn around_cut(&self, stream: Stream, from: u64, cut: &StreamCut) -> Result<Piece, StoreError> {
+        let cut_end = cut.total.saturating_sub(cut.tail);
+        if from < cut.head {
+            return self.stored(stream, from, EVENT_MAX.min(cut.head - from)).await;
+        }
+        let marker = marker(&self.api.store.stored_text(&self.id, stream, cut.head, MARKER_MAX).await?);
+        if from < cut_end {
+            let missing = cut_end - from;
+            let text = if from == cut.head { marker } else { marker_for(missing) };
+            return Ok(Some((OutputEvent { stream, text, cut: Some(missing) }, cut_end)));
+        }
+        // In the stored text, the end follows the marker.
+        let shift = cut.head + marker.len() as u64;
+        let piece = self.stored(stream, shift + (from - cut_end), EVENT_MAX).await?;
+        Ok(piece.map(|(output, end)| (output, end - shift + cut_end)))
     }
 }
 
@@ -202,4 +255,26 @@ fn write_event(events: &mut String, id: &StreamOffsets, event: &str, data: &impl
     // Serializing these types cannot fail.
     let data = serde_json::to_string(data).unwrap_or_default();
     events.push_str(&format!("id: {id}\nevent: {event}\ndata: {data}\n\n"));
+}
+
+/// The marker at the beginning of `text`.
+fn marker(text: &str) -> String {
+    const END: &str = " …]\n";
+    let length = text.find(END).map_or(0, |at| at + END.len());
+    text.get(..length).unwrap_or_default().to_owned()
+}
+
+fn marker_for(missing: u64) -> String {
+    format!("\n[… {} cut by RGrid …]\n", format_size(missing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_marker_ends_before_the_rest_of_the_text() {
+        assert_eq!(marker("\n[… 3 KiB cut by RGrid …]\nlast …]\n"), "\n[… 3 KiB cut by RGrid …]\n");
+        assert_eq!(marker(&marker_for(7)), "\n[… 7 B cut by RGrid …]\n");
+    }
 }

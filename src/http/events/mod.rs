@@ -1,21 +1,19 @@
 //! `GET /executions/{id}/events`: follows an execution live. `docs/events.md` describes the protocol.
 
 mod follower;
-mod follower_limit;
-mod tail;
 
-use actix_web::web::{Data, Path};
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::execution::StreamOffsets;
-use crate::http::middleware::auth::Authenticated;
-use crate::http::openapi::{CommonErrors, ExecutionErrors, IdParameter, ValidationErrors};
-use crate::http::problem::ApiError;
-use crate::http::resolve;
-use crate::http::server::Api;
+use crate::http::{
+    ApiError, CommonErrors, ExecutionErrors, ExecutionRequest, HttpResult, IdParameter, ValidationErrors,
+};
+use crate::metrics::{METRICS, Raised};
 use follower::Follower;
-pub(crate) use follower_limit::FollowerLimit;
 
 /// Follow an execution live
 ///
@@ -32,12 +30,9 @@ pub(crate) use follower_limit::FollowerLimit;
     )
 )]
 pub(crate) async fn events(
-    api: Data<Api>,
-    Authenticated(caller): Authenticated,
-    id: Path<String>,
+    ExecutionRequest { api, id, .. }: ExecutionRequest,
     request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
-    let id = resolve::execution(&api, &caller, &id).await?;
+) -> HttpResult {
     let offsets = resume_offsets(&request)?;
     let permit = api.follower_limit.acquire()?;
     // Subscribes before the first query, so that no change is missed in between.
@@ -72,5 +67,54 @@ fn resume_offsets(request: &HttpRequest) -> Result<StreamOffsets, ApiError> {
     match query.find(|(name, _)| name == "after") {
         Some((_, text)) => text.parse().map_err(|message: String| ApiError::field("after", message)),
         None => Ok(StreamOffsets::default()),
+    }
+}
+
+/// Limits the number of followers, and ends them when the server stops. Clones share the limit.
+#[derive(Clone)]
+pub(crate) struct FollowerLimit {
+    permits: Arc<Semaphore>,
+    max: usize,
+    closed: watch::Sender<bool>,
+}
+
+/// Returned to the limit when it is dropped.
+pub(crate) struct FollowerPermit {
+    _permit: OwnedSemaphorePermit,
+    _counted: Raised,
+    closed: watch::Receiver<bool>,
+}
+
+impl FollowerLimit {
+    pub fn new(max: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(max)), max, closed: watch::channel(false).0 }
+    }
+
+    pub fn acquire(&self) -> Result<FollowerPermit, ApiError> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
+            let max = self.max;
+            ApiError::TooManyRequests(format!(
+                "too many followers: at most {max} are allowed at the same time (http.followers)"
+            ))
+        })?;
+        Ok(FollowerPermit {
+            _permit: permit,
+            _counted: METRICS.followers.raise(),
+            closed: self.closed.subscribe(),
+        })
+    }
+
+    /// The server is stopping: all followers disconnect and can reconnect to another server.
+    pub fn close(&self) {
+        self.closed.send_replace(true);
+    }
+}
+
+impl FollowerPermit {
+    /// Returns when the server stops.
+    pub async fn closed(&mut self) {
+        if self.closed.wait_for(|closed| *closed).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }

@@ -7,17 +7,14 @@ use actix_web::http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, ResponseError};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use base64::{Engine, prelude::BASE64_STANDARD};
 use futures_util::future::{Ready, ready};
 use slog::warn;
 
 use crate::execution::{Caller, Key, Scope};
-use crate::http::middleware::client_address::client_address;
 use crate::http::middleware::cross_origin;
-use crate::http::middleware::rate_limit::Client;
-use crate::http::problem::ApiError;
-use crate::http::server::Api;
+use crate::http::middleware::rate_limit::{Client, client_address};
+use crate::http::{Api, ApiError};
 use crate::settings::AuthMode;
 use crate::store::Authentication;
 

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use actix_web::HttpRequest;
 use actix_web::http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
 
-use crate::http::problem::ApiError;
+use crate::http::ApiError;
 
 /// Set by browsers only; a page cannot set it.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

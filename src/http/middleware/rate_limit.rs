@@ -1,12 +1,13 @@
-//! Limits the requests of each client with a token bucket in this process's memory.
+//! Identifies the client of a request, and limits the requests of each with a token bucket in this process's memory.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::execution::KeyId;
-use crate::http::problem::ApiError;
+use actix_web::HttpRequest;
+
+use crate::{execution::KeyId, http::ApiError, settings::IpRange};
 
 /// With more buckets than this, full ones are removed.
 const BUCKETS_MAX: usize = 10_000;
@@ -71,6 +72,25 @@ impl RateLimiter {
     }
 }
 
+/// The peer's address or, if the peer is a trusted proxy, the address that it forwarded. Any client can send this header,
+/// so it is read from its end, as long as the sender of each entry is trusted.
+pub(crate) fn client_address(request: &HttpRequest, trusted: &[IpRange]) -> Option<IpAddr> {
+    let peer = request.peer_addr()?.ip();
+    let lines = request.headers().get_all("x-forwarded-for").filter_map(|line| line.to_str().ok());
+    let forwarded: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
+    Some(forwarded_address(peer, &forwarded, trusted))
+}
+
+fn forwarded_address(peer: IpAddr, forwarded: &[&str], trusted: &[IpRange]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    let mut nearest = peer;
+    for entry in forwarded.iter().rev() {
+        let Some(address) = entry.parse().ok().filter(|_| is_trusted(nearest)) else { break };
+        nearest = address;
+    }
+    nearest.to_canonical()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -109,5 +129,22 @@ mod tests {
             let _ = limiter.take_at(client, now + Duration::from_millis(u64::from(number)));
         }
         assert!(limiter.buckets.lock().unwrap().len() < 10);
+    }
+
+    #[test]
+    fn only_entries_of_trusted_proxies_are_used() {
+        let trusted = ["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()];
+        let cases: &[(&str, &[&str], &str)] = &[
+            ("192.0.2.1", &["198.51.100.7"], "192.0.2.1"),
+            ("10.0.0.1", &["198.51.100.7"], "198.51.100.7"),
+            ("::1", &["1.2.3.4", "198.51.100.7"], "198.51.100.7"),
+            ("10.0.0.1", &["1.2.3.4", "198.51.100.7", "10.0.0.2"], "198.51.100.7"),
+            ("10.0.0.1", &["198.51.100.7", "unknown"], "10.0.0.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+        ];
+        for (peer, forwarded, expected) in cases {
+            let address = forwarded_address(peer.parse().unwrap(), forwarded, &trusted);
+            assert_eq!(address.to_string(), *expected, "{peer} {forwarded:?}");
+        }
     }
 }
