@@ -90,14 +90,8 @@ fn list(settings: &Settings, json: bool) -> anyhow::Result<()> {
         println!("{:<13} {:<16} {:<10} {:<20} NAME", "ID", "SCOPES", "STATE", "LAST USED");
         for key in &keys {
             let used = key.last_used_at.map_or_else(|| "never".to_owned(), minutes);
-            println!(
-                "{:<13} {:<16} {:<10} {:<20} {}",
-                key.id,
-                key.scopes.join(","),
-                state(key),
-                used,
-                key.name
-            );
+            let scopes = key.scopes.join(",");
+            println!("{:<13} {scopes:<16} {:<10} {used:<20} {}", key.id, state(key), key.name);
         }
     }
     Ok(())

@@ -43,20 +43,15 @@ async fn deployment(api: &Api, registry: &mut Registry) {
     let claiming = || workers.iter().filter(|worker| !worker.draining);
     gauge("rgrid_queue_depth", "Queued executions", queue.queued);
     gauge("rgrid_workers", "Workers that claim executions", claiming().count() as i64);
-    gauge(
-        "rgrid_deployment_slots",
-        "Slots of all workers that claim executions",
-        claiming().map(|worker| i64::from(worker.slots)).sum(),
-    );
-    gauge(
-        "rgrid_deployment_running",
-        "Running executions",
-        workers.iter().map(|worker| worker.running).sum(),
-    );
+    let slots = claiming().map(|worker| i64::from(worker.slots)).sum();
+    gauge("rgrid_deployment_slots", "Slots of all workers that claim executions", slots);
+    let running = workers.iter().map(|worker| worker.running).sum();
+    gauge("rgrid_deployment_running", "Running executions", running);
+    let oldest = ConstGauge::new(queue.oldest_ms as f64 / 1000.0);
     registry.register(
         "rgrid_queue_oldest_seconds",
         "Time that the oldest queued execution has waited",
-        ConstGauge::new(queue.oldest_ms as f64 / 1000.0),
+        oldest,
     );
 }
 

@@ -1,7 +1,7 @@
 //! Output files: their list and their content.
 
 use actix_web::HttpResponse;
-use actix_web::http::header::{CONTENT_DISPOSITION, ContentDisposition, DispositionParam, DispositionType};
+use actix_web::http::header::{CONTENT_DISPOSITION, ContentDisposition};
 use actix_web::web::Path;
 use rgrid_api::OutputList;
 
@@ -45,10 +45,7 @@ pub(crate) async fn download(
     }
     let base = name.rsplit('/').next().unwrap_or(&name).to_owned();
     // A script controls the content, so a browser must not display it.
-    let attachment = ContentDisposition {
-        disposition: DispositionType::Attachment,
-        parameters: vec![DispositionParam::Filename(base)],
-    };
+    let attachment = ContentDisposition::attachment(base);
     Ok(HttpResponse::Ok()
         .content_type("application/octet-stream")
         .insert_header((CONTENT_DISPOSITION, attachment))
