@@ -103,7 +103,10 @@ impl<T: DeserializeOwned> Decoder<T> {
     fn split_at_token<'a>(&mut self, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
         let carried = self.recent.len();
         self.recent.extend_from_slice(bytes);
-        match find(&self.recent, self.token.as_bytes()) {
+        let token = self.token.as_bytes();
+        // Comparing the first byte first avoids a memcmp per byte.
+        let is_token = |window: &[u8]| window.first() == token.first() && window == token;
+        match self.recent.windows(token.len()).position(is_token) {
             Some(start) => {
                 self.recent.clear();
                 let before = bytes.get(..start.saturating_sub(carried))?;
@@ -158,11 +161,6 @@ fn first_frame<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, usize)>, 
         Ok(_) => Err(FrameError::Torn(length)),
         Err(error) => Err(FrameError::Decode(error)),
     }
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    // Comparing the first byte first avoids a memcmp per byte.
-    haystack.windows(needle.len()).position(|window| window.first() == needle.first() && window == needle)
 }
 
 #[cfg(test)]

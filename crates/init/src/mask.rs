@@ -4,7 +4,6 @@
 //! secret is held back until the following bytes decide. All overlapping secrets are masked.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::fmt;
 use std::sync::Arc;
 
 use aho_corasick::automaton::{Automaton, StateID};
@@ -21,19 +20,14 @@ const MIN_VALUE: usize = 4;
 const MIN_LINE: usize = 8;
 
 /// An automaton that finds the secrets of a job.
-pub struct SecretPatterns(Option<Patterns>);
+#[derive(derive_more::Debug)]
+pub struct SecretPatterns(#[debug("***")] Option<Patterns>);
 
 struct Patterns {
     automaton: NFA,
     start: StateID,
     /// For each state, how many of the last bytes may be the start of a secret.
     depths: Vec<usize>,
-}
-
-impl fmt::Debug for SecretPatterns {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretPatterns(***)")
-    }
 }
 
 impl SecretPatterns {
@@ -75,11 +69,8 @@ impl Patterns {
         if !self.automaton.is_match(state) {
             return 0;
         }
-        let matches = (0..self.automaton.match_len(state)).map(|index| {
-            let pattern = self.automaton.match_pattern(state, index);
-            self.automaton.pattern_len(pattern)
-        });
-        matches.max().unwrap_or(0)
+        let matches = (0..self.automaton.match_len(state)).map(|at| self.automaton.match_pattern(state, at));
+        matches.map(|pattern| self.automaton.pattern_len(pattern)).max().unwrap_or(0)
     }
 }
 

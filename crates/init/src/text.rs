@@ -14,25 +14,15 @@ impl TextDecoder {
     }
 
     pub fn push(&mut self, bytes: &[u8]) -> String {
-        let partial = std::mem::take(&mut self.partial);
-        if partial.is_empty() {
-            return self.decode(bytes);
-        }
-        self.decode(&[&partial, bytes].concat())
-    }
-
-    /// Returns the rest after the last byte: a replacement for an incomplete character.
-    pub fn finish(&mut self) -> String {
-        let partial = std::mem::take(&mut self.partial);
-        String::from_utf8_lossy(&partial).into_owned()
-    }
-
-    fn decode(&mut self, bytes: &[u8]) -> String {
+        let bytes = [&std::mem::take(&mut self.partial), bytes].concat();
         let mut text = String::with_capacity(bytes.len());
         let mut chunks = bytes.utf8_chunks().peekable();
         while let Some(chunk) = chunks.next() {
-            push_without_nul(&mut text, chunk.valid());
-            if chunks.peek().is_none() && is_incomplete(chunk.invalid()) {
+            // Postgres does not accept NUL in text.
+            text.push_str(&chunk.valid().replace('\0', "\u{fffd}"));
+            // Further bytes could complete this to a character.
+            let incomplete = str::from_utf8(chunk.invalid()).is_err_and(|error| error.error_len().is_none());
+            if chunks.peek().is_none() && incomplete {
                 self.partial = chunk.invalid().to_vec();
             } else if !chunk.invalid().is_empty() {
                 text.push(char::REPLACEMENT_CHARACTER);
@@ -40,20 +30,10 @@ impl TextDecoder {
         }
         text
     }
-}
 
-/// Whether further bytes could complete this to a character.
-fn is_incomplete(invalid: &[u8]) -> bool {
-    std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none())
-}
-
-/// Postgres does not accept NUL in text.
-fn push_without_nul(text: &mut String, valid: &str) {
-    let mut parts = valid.split('\0');
-    text.extend(parts.next());
-    for part in parts {
-        text.push(char::REPLACEMENT_CHARACTER);
-        text.push_str(part);
+    /// Returns the rest after the last byte: a replacement for an incomplete character.
+    pub fn finish(&mut self) -> String {
+        String::from_utf8_lossy(&std::mem::take(&mut self.partial)).into_owned()
     }
 }
 

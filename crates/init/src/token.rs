@@ -1,11 +1,11 @@
 //! The secret that starts a connection.
 
-use std::fmt;
+use derive_more::Debug;
 
 /// 32 lower-case hexadecimal digits, random for each container. Only the daemon and the init know it, so a script cannot
 /// print it, neither by chance nor on purpose.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token(#[debug("***")] String);
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a token must be 32 lower-case hexadecimal digits")]
@@ -34,12 +34,6 @@ impl Token {
 
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(***)")
     }
 }
 

@@ -177,8 +177,8 @@ impl RunningJob {
         let Some(reason) = reason else { return self.start_script(sandbox, journal) };
         self.exit.reason = reason;
         if self.step == JobStep::Script {
-            let collected = outputs::collect(sandbox, &self.inputs, &self.limits);
-            (self.exit.outputs, self.exit.outputs_left_out) = (collected.files, collected.left_out);
+            (self.exit.outputs, self.exit.outputs_left_out) =
+                outputs::collect(sandbox, &self.inputs, &self.limits);
         }
     }
 }

@@ -11,7 +11,6 @@ mod inputs;
 mod job;
 mod journal;
 mod outputs;
-mod pause;
 mod program;
 mod reset;
 mod sandbox;
@@ -19,10 +18,14 @@ mod stdio_pipe;
 mod usage;
 
 use std::process::ExitCode;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
 
 fn main() -> ExitCode {
     let result = match std::env::args().nth(1).as_deref() {
-        Some(pause::ARGUMENT) => pause::pause(),
+        Some("pause") => pause(),
         _ => sandbox::Sandbox::from_env().and_then(init::Init::new).and_then(init::Init::run),
     };
     match result {
@@ -32,4 +35,19 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Only waits, so that its container provides a network namespace that sandboxes can join: until SIGTERM, at most
+/// `RGRID_PAUSE_TTL_MS` in case no daemon is left to send it.
+fn pause() -> Result<(), String> {
+    let deadline = Instant::now().checked_add(sandbox::milliseconds("RGRID_PAUSE_TTL_MS")?);
+    let signals = sandbox::Signals::block()?;
+    while deadline.is_none_or(|deadline| Instant::now() < deadline) {
+        match poll(&mut [PollFd::new(signals.fd(), PollFlags::POLLIN)], init::poll_timeout(deadline)) {
+            Ok(_) if signals.take_sigterm() => break,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(format!("poll failed: {error}")),
+        }
+    }
+    Ok(())
 }

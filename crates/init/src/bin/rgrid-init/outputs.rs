@@ -26,13 +26,6 @@ const MAX_NAME: usize = 255;
 const MAX_PATH: usize = 1024;
 const MAX_REASONS: usize = 10;
 
-pub struct CollectedOutputs {
-    /// Sorted by name.
-    pub files: Vec<OutputFile>,
-    /// Sentences about files that were not kept.
-    pub left_out: Vec<String>,
-}
-
 /// A `Fetch` command.
 pub struct OutputRequest {
     pub output: u32,
@@ -40,12 +33,15 @@ pub struct OutputRequest {
     pub max: u32,
 }
 
-/// Must not be called while a process of the script is alive.
-pub fn collect(sandbox: &Sandbox, inputs: &BTreeSet<String>, limits: &Limits) -> CollectedOutputs {
-    sandbox.as_script(|| find(sandbox, inputs, limits)).unwrap_or_else(|error| CollectedOutputs {
-        files: Vec::new(),
-        left_out: vec![format!("The output files could not be read: {error}.")],
-    })
+/// The files, sorted by name, and sentences about files that were not kept. Must not be called while a process of the
+/// script is alive.
+pub fn collect(
+    sandbox: &Sandbox,
+    inputs: &BTreeSet<String>,
+    limits: &Limits,
+) -> (Vec<OutputFile>, Vec<String>) {
+    let failed = |error| (Vec::new(), vec![format!("The output files could not be read: {error}.")]);
+    sandbox.as_script(|| find(sandbox, inputs, limits)).unwrap_or_else(failed)
 }
 
 /// Reads a piece of one of `outputs`; the error is a sentence.
@@ -67,7 +63,7 @@ pub fn read(sandbox: &Sandbox, outputs: &[OutputFile], request: &OutputRequest) 
     piece.map_err(|error| format!("The output {} could not be read: {error}.", quoted(&output.name)))
 }
 
-fn find(sandbox: &Sandbox, inputs: &BTreeSet<String>, limits: &Limits) -> CollectedOutputs {
+fn find(sandbox: &Sandbox, inputs: &BTreeSet<String>, limits: &Limits) -> (Vec<OutputFile>, Vec<String>) {
     let max_files = usize::try_from(limits.max_outputs).unwrap_or(MAX_OUTPUTS).min(MAX_OUTPUTS);
     let mut walk = Walk {
         owner: sandbox.user,
@@ -102,7 +98,7 @@ fn find(sandbox: &Sandbox, inputs: &BTreeSet<String>, limits: &Limits) -> Collec
     if excess_files > 0 {
         left_out.push(format!("{excess_files} more files were not kept: the limit is {max_files}."));
     }
-    CollectedOutputs { files: kept, left_out }
+    (kept, left_out)
 }
 
 fn mib(bytes: u64) -> String {
@@ -187,9 +183,8 @@ impl Walk<'_> {
             SFlag::S_IFREG => return self.file(path, &stat),
             SFlag::S_IFDIR if name == c"__pycache__" => return,
             SFlag::S_IFDIR if depth >= MAX_DEPTH => {
-                return self
-                    .left_out
-                    .add(|| format!("{} was not kept: it is nested too deeply.", quoted(&path)));
+                let sentence = || format!("{} was not kept: it is nested too deeply.", quoted(&path));
+                return self.left_out.add(sentence);
             }
             SFlag::S_IFDIR => match open_folder(folder, name) {
                 Ok(inner) => return self.folder(&inner, &path, depth + 1),

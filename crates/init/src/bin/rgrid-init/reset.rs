@@ -158,60 +158,33 @@ fn is_not_dots(entry: &Result<Entry, Errno>) -> bool {
     entry.as_ref().map_or(true, |entry| !matches!(entry.file_name().to_bytes(), b"." | b".."))
 }
 
-/// System V IPC objects, which outlive the processes that created them.
-#[derive(Clone, Copy)]
-enum IpcKind {
-    SharedMemory,
-    Semaphores,
-    MessageQueues,
-}
+type RemoveIpc = fn(i32) -> i32;
+
+/// The tables of System V IPC objects, which outlive the processes that created them, with the call that removes one.
+#[expect(unsafe_code, reason = "nix does not support System V IPC")]
+// SAFETY: IPC_RMID takes a number and accesses no memory of this process; the last argument is ignored.
+const IPC_TABLES: [(&str, RemoveIpc); 3] = [
+    ("/proc/sysvipc/shm", |id| unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) }),
+    ("/proc/sysvipc/sem", |id| unsafe { libc::semctl(id, 0, libc::IPC_RMID) }),
+    ("/proc/sysvipc/msg", |id| unsafe { libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()) }),
+];
 
 /// Removes all objects of the container's IPC namespace.
 fn remove_ipc_objects(sandbox: &Sandbox) -> Result<(), String> {
-    for kind in IpcKind::ALL {
-        let ids = kind.ids()?;
-        if ids.is_empty() {
-            continue;
-        }
-        // Only the creator of an object may remove it.
-        sandbox.as_script(|| ids.into_iter().for_each(|id| kind.remove(id)))?;
-        if !kind.ids()?.is_empty() {
-            return Err(format!("Some objects in {} could not be removed.", kind.table()));
+    for (table, remove) in IPC_TABLES {
+        // Only the creator of an object may remove it. Errors show up when the table is read again.
+        let ids = ipc_objects(table)?;
+        sandbox.as_script(|| ids.into_iter().for_each(|id| _ = remove(id)))?;
+        if !ipc_objects(table)?.is_empty() {
+            return Err(format!("Some objects in {table} could not be removed."));
         }
     }
     Ok(())
 }
 
-impl IpcKind {
-    const ALL: [IpcKind; 3] = [IpcKind::SharedMemory, IpcKind::Semaphores, IpcKind::MessageQueues];
-
-    fn table(self) -> &'static str {
-        match self {
-            IpcKind::SharedMemory => "/proc/sysvipc/shm",
-            IpcKind::Semaphores => "/proc/sysvipc/sem",
-            IpcKind::MessageQueues => "/proc/sysvipc/msg",
-        }
-    }
-
-    fn ids(self) -> Result<Vec<i32>, String> {
-        let table = self.table();
-        let text =
-            fs::read_to_string(table).map_err(|error| format!("{table} could not be read: {error}."))?;
-        parse_ids(&text).ok_or_else(|| format!("{table} has an unknown format."))
-    }
-
-    #[expect(unsafe_code, reason = "nix does not support System V IPC")]
-    fn remove(self, id: i32) {
-        // SAFETY: IPC_RMID takes a number and accesses no memory of this process; the last argument is ignored.
-        // Errors show up when the table is read again.
-        let _ = unsafe {
-            match self {
-                IpcKind::SharedMemory => libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()),
-                IpcKind::Semaphores => libc::semctl(id, 0, libc::IPC_RMID),
-                IpcKind::MessageQueues => libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()),
-            }
-        };
-    }
+fn ipc_objects(table: &str) -> Result<Vec<i32>, String> {
+    let text = fs::read_to_string(table).map_err(|error| format!("{table} could not be read: {error}."))?;
+    parse_ids(&text).ok_or_else(|| format!("{table} has an unknown format."))
 }
 
 /// The second column, below a header line.
@@ -235,6 +208,6 @@ mod tests {
 
     #[test]
     fn this_kernel_has_all_tables() {
-        assert!(IpcKind::ALL.into_iter().all(|kind| kind.ids().is_ok()));
+        assert!(IPC_TABLES.iter().all(|(table, _)| ipc_objects(table).is_ok()));
     }
 }

@@ -50,23 +50,17 @@ impl Sandbox {
 
     /// Switches to a user that no earlier job had in this container.
     pub fn take_next_user(&mut self) -> Result<(), String> {
-        match &mut self.user {
-            Some(id) if *id >= LAST_USER => Err("no user ID is left for another job".to_owned()),
-            Some(id) => {
-                *id += 1;
-                Ok(())
-            }
-            None => Ok(()),
+        if self.user.is_some_and(|id| id >= LAST_USER) {
+            return Err("no user ID is left for another job".to_owned());
         }
+        self.user = self.user.map(|id| id + 1);
+        Ok(())
     }
 
     /// Runs `work` as the script's user, because the init lacks the capability to override file permissions. Must not
     /// be called while a process of the script is alive: it could signal the init.
     pub fn as_script<T>(&self, work: impl FnOnce() -> T) -> Result<T, String> {
-        let _identity = match self.user {
-            Some(id) => Some(ScriptIdentity::assume(id)?),
-            None => None,
-        };
+        let _identity = self.user.map(ScriptIdentity::assume).transpose()?;
         Ok(work())
     }
 }
