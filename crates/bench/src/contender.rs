@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, ensure};
 use serde::Serialize;
 
-use crate::server::{Job, Server};
+use crate::server::Server;
 
 pub const SCRIPT: &str = "print(\"hello\")";
 /// A small pure Python package, so that the environment is measured rather than the package.
@@ -46,7 +46,7 @@ pub struct Contender<'a> {
 enum Method<'a> {
     Process(PathBuf),
     DockerRun { image: &'a str, network: Network },
-    Rgrid { server: &'a Server, job: Job },
+    Rgrid { server: &'a Server, network: Network, requirements: Option<&'static str> },
 }
 
 impl<'a> Contender<'a> {
@@ -63,14 +63,13 @@ impl<'a> Contender<'a> {
     }
 
     pub fn rgrid(name: &str, server: &'a Server, network: Network) -> Self {
-        let job = Job { script: SCRIPT, network: network == Network::Bridge, requirements: None };
-        Self { name: name.to_owned(), method: Method::Rgrid { server, job } }
+        Self { name: name.to_owned(), method: Method::Rgrid { server, network, requirements: None } }
     }
 
     /// The environment exists after the first run.
     pub fn rgrid_with_requirements(server: &'a Server) -> Self {
-        let job = Job { script: SCRIPT, network: true, requirements: Some(REQUIREMENTS) };
-        Self { name: "rgrid, known environment".to_owned(), method: Method::Rgrid { server, job } }
+        let method = Method::Rgrid { server, network: Network::Bridge, requirements: Some(REQUIREMENTS) };
+        Self { name: "rgrid, known environment".to_owned(), method }
     }
 
     pub fn is_docker_run(&self) -> bool {
@@ -85,8 +84,8 @@ impl<'a> Contender<'a> {
                 let arguments = ["run", "--rm", "--network", network.name(), image, "python3", "-c", SCRIPT];
                 check_output(Command::new("docker").args(arguments))
             }
-            Method::Rgrid { server, job } => {
-                let execution = server.run(job)?;
+            Method::Rgrid { server, network, requirements } => {
+                let execution = server.run(*network, *requirements)?;
                 ensure!(execution.stdout.as_deref() == Some("hello\n"), "unexpected output: {execution:?}");
                 Ok(())
             }

@@ -104,7 +104,14 @@ fn measure(cli: &Cli) -> anyhow::Result<()> {
     match &cli.benchmark {
         Benchmark::Latency { rounds, pause, cold_url, environment } => {
             let cold = cold_url.as_deref().map(Server::new);
-            let contenders = contenders(&server, cold.as_ref(), &cli.image, *environment)?;
+            let bridge = Network::Bridge;
+            let mut contenders = vec![Contender::process()?, Contender::docker_run(&cli.image, bridge)];
+            contenders
+                .extend(cold.iter().map(|cold| Contender::rgrid("rgrid, nothing parked", cold, bridge)));
+            contenders.push(Contender::rgrid("rgrid", &server, bridge));
+            if *environment {
+                contenders.push(Contender::rgrid_with_requirements(&server));
+            }
             let report = latency::measure(contenders, *rounds, Duration::from_millis(*pause))?;
             report_results(cli, "latency", &report, &latency::table(&report), Some(plot::latency(&report)))
         }
@@ -126,21 +133,6 @@ fn measure(cli: &Cli) -> anyhow::Result<()> {
             report_results(cli, "idle", &report, &idle::table(&report), None)
         }
     }
-}
-
-fn contenders<'a>(
-    server: &'a Server,
-    cold: Option<&'a Server>,
-    image: &'a str,
-    environment: bool,
-) -> anyhow::Result<Vec<Contender<'a>>> {
-    let mut all = vec![Contender::process()?, Contender::docker_run(image, Network::Bridge)];
-    all.extend(cold.map(|cold| Contender::rgrid("rgrid, nothing parked", cold, Network::Bridge)));
-    all.push(Contender::rgrid("rgrid", server, Network::Bridge));
-    if environment {
-        all.push(Contender::rgrid_with_requirements(server));
-    }
-    Ok(all)
 }
 
 fn report_results(

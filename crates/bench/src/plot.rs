@@ -15,71 +15,53 @@ const TOP: f64 = 44.0;
 
 /// Horizontal bars.
 pub struct Plot {
-    title: String,
+    title: &'static str,
     unit: &'static str,
-    bars: Vec<Bar>,
-}
-
-struct Bar {
-    name: String,
-    value: f64,
-    colour: &'static str,
+    /// Names and values.
+    bars: Vec<(String, f64)>,
 }
 
 const RGRID: &str = "#2f81f7";
 const OTHERS: &str = "#8b949e";
 
-fn colour(name: &str) -> &'static str {
-    if name.contains("rgrid") { RGRID } else { OTHERS }
-}
-
 pub fn latency(report: &latency::Report) -> Plot {
-    let bar = |row: &latency::Row| Bar {
-        name: row.contender.clone(),
-        value: row.latency.p50,
-        colour: colour(&row.contender),
-    };
-    let title = "Submission to result of print(\"hello\"), median";
-    Plot { title: title.to_owned(), unit: "ms", bars: report.rows.iter().map(bar).collect() }
+    let bars = report.rows.iter().map(|row| (row.contender.clone(), row.latency.p50)).collect();
+    Plot { title: "Submission to result of print(\"hello\"), median", unit: "ms", bars }
 }
 
 pub fn throughput(report: &throughput::Report) -> Plot {
     let mut bars = Vec::new();
     for row in &report.rows {
         for (name, rate) in [("docker run", &row.docker_run), ("rgrid", &row.rgrid)] {
-            let name = format!("{name}, {} at once", row.parallel);
-            bars.push(Bar { colour: colour(&name), name, value: rate.per_second });
+            bars.push((format!("{name}, {} at once", row.parallel), rate.per_second));
         }
     }
-    Plot { title: "Fresh sandboxes per second".to_owned(), unit: "/s", bars }
+    Plot { title: "Fresh sandboxes per second", unit: "/s", bars }
 }
 
 impl fmt::Display for Plot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let height = TOP + self.bars.len() as f64 * (BAR + GAP) + GAP;
-        let max = self.bars.iter().map(|bar| bar.value).fold(f64::MIN_POSITIVE, f64::max);
+        let max = self.bars.iter().map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
         writeln!(
             f,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
              font-family=\"system-ui, sans-serif\" font-size=\"13\" fill=\"#768390\">"
         )?;
-        writeln!(f, "<title>{}</title>", escaped(&self.title))?;
-        writeln!(
-            f,
-            "<text x=\"8\" y=\"24\" font-size=\"15\" font-weight=\"600\">{}</text>",
-            escaped(&self.title)
-        )?;
-        for (number, bar) in self.bars.iter().enumerate() {
+        let title = escaped(self.title);
+        writeln!(f, "<title>{title}</title>")?;
+        writeln!(f, "<text x=\"8\" y=\"24\" font-size=\"15\" font-weight=\"600\">{title}</text>")?;
+        for (number, (name, value)) in self.bars.iter().enumerate() {
             let y = TOP + number as f64 * (BAR + GAP);
-            let (width, base) = ((WIDTH - LEFT - RIGHT) * bar.value / max, y + BAR - 5.0);
-            let (name, names_end) = (escaped(&bar.name), LEFT - 8.0);
+            let (width, base) = ((WIDTH - LEFT - RIGHT) * value / max, y + BAR - 5.0);
+            let (name, names_end) = (escaped(name), LEFT - 8.0);
             writeln!(f, "<text x=\"{names_end}\" y=\"{base:.1}\" text-anchor=\"end\">{name}</text>")?;
-            let fill = bar.colour;
+            let fill = if name.contains("rgrid") { RGRID } else { OTHERS };
             writeln!(
                 f,
                 "<rect x=\"{LEFT}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{BAR}\" rx=\"3\" fill=\"{fill}\"/>"
             )?;
-            let (x, value, unit) = (LEFT + width + 6.0, bar.value, self.unit);
+            let (x, unit) = (LEFT + width + 6.0, self.unit);
             writeln!(f, "<text x=\"{x:.1}\" y=\"{base:.1}\">{value:.1} {unit}</text>")?;
         }
         writeln!(f, "</svg>")
@@ -96,8 +78,8 @@ mod tests {
 
     #[test]
     fn the_longest_bar_fills_the_width() {
-        let bar = |name: &str, value| Bar { name: name.to_owned(), value, colour: OTHERS };
-        let plot = Plot { title: "a < b".to_owned(), unit: "ms", bars: vec![bar("x", 10.0), bar("y", 5.0)] };
+        let bars = vec![("x".to_owned(), 10.0), ("y".to_owned(), 5.0)];
+        let plot = Plot { title: "a < b", unit: "ms", bars };
         let svg = plot.to_string();
         assert!(svg.contains("width=\"440.0\"") && svg.contains("width=\"220.0\""), "{svg}");
         assert!(svg.contains("a &lt; b"));

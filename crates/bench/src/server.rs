@@ -5,15 +5,11 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use rgrid_api::{Execution, Script, Status, Submission};
 
+use crate::contender::{Network, SCRIPT};
+
 pub struct Server {
     url: String,
     agent: ureq::Agent,
-}
-
-pub struct Job {
-    pub script: &'static str,
-    pub network: bool,
-    pub requirements: Option<&'static str>,
 }
 
 impl Server {
@@ -22,12 +18,12 @@ impl Server {
         Self { url: url.to_owned(), agent: config.into() }
     }
 
-    /// Submits a job and waits for its result.
-    pub fn run(&self, job: &Job) -> anyhow::Result<Execution> {
+    /// Submits the script and waits for its result.
+    pub fn run(&self, network: Network, requirements: Option<&str>) -> anyhow::Result<Execution> {
         let submission = Submission {
-            script: Script { name: "hello.py".to_owned(), content: job.script.to_owned() },
-            network: Some(job.network),
-            requirements: job.requirements.map(str::to_owned),
+            script: Script { name: "hello.py".to_owned(), content: SCRIPT.to_owned() },
+            network: Some(network == Network::Bridge),
+            requirements: requirements.map(str::to_owned),
             ..Submission::default()
         };
         let url = format!("{}/api/v1/executions", self.url);
