@@ -1,13 +1,15 @@
 //! A claim on an execution, and the data that a worker needs to run it.
 
-use std::fmt;
 use std::time::Duration;
+
+use derive_more::Display;
 
 use crate::execution::{EnvVars, ExecutionId, KeyId, WorkerId};
 
 /// An attempt that a worker owns. The attempt is the fencing token: a worker that comes back late with an older attempt
 /// must not match.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Display, Clone, PartialEq, Eq, Hash)]
+#[display("{execution} attempt {attempt}")]
 pub struct Claim {
     pub execution: ExecutionId,
     pub attempt: i32,
@@ -24,12 +26,6 @@ impl Claim {
     pub fn parse_job_id(job: &str) -> Option<(ExecutionId, i32)> {
         let (id, attempt) = job.split_once('/')?;
         Some((ExecutionId::from_stored(id.to_owned()), attempt.parse().ok()?))
-    }
-}
-
-impl fmt::Display for Claim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} attempt {}", self.execution, self.attempt)
     }
 }
 

@@ -1,9 +1,9 @@
 //! IDs of executions and workers.
 
-use std::fmt;
+use derive_more::Display;
 
 /// `exec_` and a lowercase ULID: sorts by submission time and is hard to guess.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Display, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExecutionId(String);
 
 impl ExecutionId {
@@ -34,14 +34,8 @@ impl ExecutionId {
     }
 }
 
-impl fmt::Display for ExecutionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// A worker process. Generated at each start, so that claims of an earlier process do not match.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Display, Clone, PartialEq, Eq, Hash)]
 pub struct WorkerId(String);
 
 impl WorkerId {
@@ -55,12 +49,6 @@ impl WorkerId {
 
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl fmt::Display for WorkerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

@@ -1,56 +1,33 @@
 //! Distinguishes addresses on the public internet from all others.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+use std::sync::LazyLock;
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 
-const fn v4(address: [u8; 4], prefix: u8) -> Ipv4Net {
-    let [a, b, c, d] = address;
-    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
-}
+/// The IANA's registry of special-purpose addresses (RFC 6890). Of IPv6, only 2000::/3 is allocated to the internet, and
+/// parts of it lead elsewhere: protocols such as Teredo, documentation, and 6to4.
+const SPECIAL: &str = "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 \
+    192.0.2.0/24 192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4 \
+    ::/3 4000::/2 8000::/1 2001::/23 2001:db8::/32 2002::/16 3fff::/16";
 
-const fn v6(first: u16, second: u16, prefix: u8) -> Ipv6Net {
-    Ipv6Net::new_assert(Ipv6Addr::new(first, second, 0, 0, 0, 0, 0, 0), prefix)
-}
-
-/// The IANA's registry of special-purpose addresses (RFC 6890).
-const SPECIAL_V4: [Ipv4Net; 15] = [
-    v4([0, 0, 0, 0], 8),
-    v4([10, 0, 0, 0], 8),
-    v4([100, 64, 0, 0], 10),
-    v4([127, 0, 0, 0], 8),
-    v4([169, 254, 0, 0], 16),
-    v4([172, 16, 0, 0], 12),
-    v4([192, 0, 0, 0], 24),
-    v4([192, 0, 2, 0], 24),
-    v4([192, 88, 99, 0], 24),
-    v4([192, 168, 0, 0], 16),
-    v4([198, 18, 0, 0], 15),
-    v4([198, 51, 100, 0], 24),
-    v4([203, 0, 113, 0], 24),
-    v4([224, 0, 0, 0], 4),
-    v4([240, 0, 0, 0], 4),
-];
-
-/// The only range of IPv6 that is allocated to the internet.
-const GLOBAL_V6: Ipv6Net = v6(0x2000, 0, 3);
-/// Parts of it that lead elsewhere: protocols such as Teredo, documentation, and 6to4.
-const SPECIAL_V6: [Ipv6Net; 4] =
-    [v6(0x2001, 0, 23), v6(0x2001, 0x0db8, 32), v6(0x2002, 0, 16), v6(0x3fff, 0, 16)];
+static SPECIAL_RANGES: LazyLock<Vec<IpNet>> =
+    LazyLock::new(|| SPECIAL.split(' ').filter_map(|range| range.parse().ok()).collect());
 
 /// Whether the address can only belong to a host on the internet, and not to this host or a private network.
 pub fn is_public(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => !SPECIAL_V4.iter().any(|range| range.contains(&address)),
-        IpAddr::V6(address) => {
-            GLOBAL_V6.contains(&address) && !SPECIAL_V6.iter().any(|range| range.contains(&address))
-        }
-    }
+    let address = address.to_canonical();
+    !SPECIAL_RANGES.iter().any(|range| range.contains(&address))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_range_is_parsed() {
+        assert_eq!(SPECIAL_RANGES.len(), SPECIAL.split(' ').count());
+    }
 
     #[test]
     fn only_addresses_on_the_internet_are_public() {

@@ -1,9 +1,9 @@
 //! API keys and the permissions of their holders.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::str::FromStr;
 
+use derive_more::{Debug, Display};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -13,7 +13,7 @@ const ID_LENGTH: usize = 12;
 const SECRET_LENGTH: usize = 64;
 
 /// The public part of a key. It identifies the key in lists, logs and `rgridd keys revoke`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Display, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(String);
 
 impl KeyId {
@@ -35,14 +35,10 @@ impl KeyId {
     }
 }
 
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// A whole key, `rg_<id>_<secret>`. `Debug` and `Display` hide the secret.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Display, Clone, PartialEq, Eq)]
+#[debug("{PREFIX}{id}_***")]
+#[display("{PREFIX}{id}_***")]
 pub struct Key {
     id: KeyId,
     secret: String,
@@ -86,20 +82,9 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{}_***", self.id)
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{}_***", self.id)
-    }
-}
-
 /// A permission of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Display, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[display("{}", self.as_str())]
 pub enum Scope {
     /// Read its own executions and the server's information.
     Read,
@@ -116,12 +101,6 @@ impl Scope {
             Scope::Run => "run",
             Scope::Admin => "admin",
         }
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -8,7 +8,6 @@ pub mod ip_ranges;
 mod key;
 mod labels;
 mod outcome;
-mod status;
 mod stream_offsets;
 mod submission;
 
@@ -16,8 +15,7 @@ pub use claim::{AppendReply, Claim, Claimed};
 pub use id::{ExecutionId, WorkerId};
 pub use key::{Caller, Key, KeyId, Scope};
 pub use labels::LabelSets;
-pub use outcome::{Cut, ExecutionRecord, Outcome, PhaseTimes, StoredOutput, StoredText};
-pub use status::may_become;
+pub use outcome::{Cut, ExecutionRecord, Outcome, PhaseTimes, StoredText};
 pub use stream_offsets::StreamOffsets;
 pub use submission::{EnvVars, FileContent, IdempotencyKey, Limits, NewExecution};
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use rgrid_api::{FailureKind, Status, Usage};
 
+use crate::execution::FileContent;
+
 /// How an execution ended, as users see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -63,19 +65,6 @@ pub struct PhaseTimes {
     pub script: Option<Duration>,
 }
 
-/// An output file with its content.
-#[derive(Clone, PartialEq, Eq)]
-pub struct StoredOutput {
-    pub name: String,
-    pub content: Vec<u8>,
-}
-
-impl std::fmt::Debug for StoredOutput {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} ({} bytes)", self.name, self.content.len())
-    }
-}
-
 /// Everything that is stored when an execution ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecutionRecord {
@@ -85,7 +74,7 @@ pub struct ExecutionRecord {
     pub stderr: StoredText,
     pub install: StoredText,
     pub usage: Option<Usage>,
-    pub outputs: Vec<StoredOutput>,
+    pub outputs: Vec<FileContent>,
     /// Why output files were left out, one sentence each.
     pub outputs_left_out: Vec<String>,
     pub phases: PhaseTimes,

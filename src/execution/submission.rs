@@ -1,13 +1,15 @@
 //! A validated submission, which can be run.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
+
+use derive_more::Debug;
 
 use crate::execution::{ExecutionId, KeyId};
 
 /// Environment variables. `Debug` hides the values.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[debug("{:?}", self.names().collect::<Vec<_>>())]
 pub struct EnvVars(pub BTreeMap<String, String>);
 
 impl EnvVars {
@@ -16,23 +18,12 @@ impl EnvVars {
     }
 }
 
-impl fmt::Debug for EnvVars {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.0.keys().map(|key| (key, "***"))).finish()
-    }
-}
-
-/// An uploaded file.
-#[derive(Clone, PartialEq, Eq)]
+/// An uploaded file, or an output file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[debug("{name:?} ({} bytes)", content.len())]
 pub struct FileContent {
     pub name: String,
     pub content: Vec<u8>,
-}
-
-impl fmt::Debug for FileContent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} ({} bytes)", self.name, self.content.len())
-    }
 }
 
 /// The limits of an attempt, and of the number of attempts.

@@ -2,45 +2,14 @@
 
 use crate::execution::diagnosis::{FailureContext, quoted};
 
-/// Modules whose package has another name, according to PyPI.
-const PROVIDED_BY: [(&str, &str); 36] = [
-    ("Crypto", "pycryptodome"),
-    ("MySQLdb", "mysqlclient"),
-    ("OpenSSL", "pyOpenSSL"),
-    ("PIL", "Pillow"),
-    ("attr", "attrs"),
-    ("bs4", "beautifulsoup4"),
-    ("cairo", "pycairo"),
-    ("cv2", "opencv-python-headless"),
-    ("dateutil", "python-dateutil"),
-    ("discord", "discord.py"),
-    ("docx", "python-docx"),
-    ("dotenv", "python-dotenv"),
-    ("faiss", "faiss-cpu"),
-    ("fitz", "PyMuPDF"),
-    ("git", "GitPython"),
-    ("github", "PyGithub"),
-    ("gridfs", "pymongo"),
-    ("igraph", "python-igraph"),
-    ("jose", "python-jose"),
-    ("jwt", "PyJWT"),
-    ("kafka", "kafka-python"),
-    ("ldap", "python-ldap"),
-    ("magic", "python-magic"),
-    ("markdown", "Markdown"),
-    ("nacl", "PyNaCl"),
-    ("pkg_resources", "setuptools"),
-    ("pptx", "python-pptx"),
-    ("psycopg2", "psycopg2-binary"),
-    ("serial", "pyserial"),
-    ("skimage", "scikit-image"),
-    ("sklearn", "scikit-learn"),
-    ("slugify", "python-slugify"),
-    ("telegram", "python-telegram-bot"),
-    ("usb", "pyusb"),
-    ("yaml", "PyYAML"),
-    ("zmq", "pyzmq"),
-];
+/// Modules whose package has another name, according to PyPI: `module=package`.
+const PROVIDED_BY: &str = "Crypto=pycryptodome MySQLdb=mysqlclient OpenSSL=pyOpenSSL PIL=Pillow attr=attrs bs4=beautifulsoup4 \
+    cairo=pycairo cv2=opencv-python-headless dateutil=python-dateutil discord=discord.py docx=python-docx \
+    dotenv=python-dotenv faiss=faiss-cpu fitz=PyMuPDF git=GitPython github=PyGithub gridfs=pymongo \
+    igraph=python-igraph jose=python-jose jwt=PyJWT kafka=kafka-python ldap=python-ldap magic=python-magic \
+    markdown=Markdown nacl=PyNaCl pkg_resources=setuptools pptx=python-pptx psycopg2=psycopg2-binary \
+    serial=pyserial skimage=scikit-image sklearn=scikit-learn slugify=python-slugify \
+    telegram=python-telegram-bot usb=pyusb yaml=PyYAML zmq=pyzmq";
 
 /// Modules of well-known packages with the same name.
 const WELL_KNOWN: &str = "aiohttp altair anthropic arrow black boto3 celery click django fastapi flask httpx jinja2 keras lxml \
@@ -62,7 +31,8 @@ pub(crate) fn missing_module(context: &FailureContext, module: &str) -> String {
             "the module {quoted} was removed from Python in 3.12; {advice}, or choose an older runtime with -r"
         );
     }
-    let renamed = PROVIDED_BY.iter().find(|(name, _)| *name == top).map(|(_, package)| *package);
+    let mut renamed = PROVIDED_BY.split(' ').filter_map(|entry| entry.split_once('='));
+    let renamed = renamed.find(|(name, _)| *name == top).map(|(_, package)| package);
     match renamed.or_else(|| WELL_KNOWN.split(' ').find(|name| *name == top)) {
         Some(package) => {
             format!("the module {quoted} is not installed; add the line `{package}` to requirements.txt")
@@ -99,6 +69,8 @@ mod tests {
 
     #[test]
     fn the_tables_are_sorted_so_that_duplicates_are_visible() {
-        assert!(PROVIDED_BY.is_sorted() && WELL_KNOWN.split(' ').is_sorted() && REMOVED.is_sorted());
+        assert!(
+            PROVIDED_BY.split(' ').is_sorted() && WELL_KNOWN.split(' ').is_sorted() && REMOVED.is_sorted()
+        );
     }
 }

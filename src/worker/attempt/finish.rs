@@ -6,7 +6,7 @@ use slog::{error, warn};
 
 use crate::execution::diagnosis::{self, FailureContext};
 use crate::execution::exit_mapping::{RunLimits, exit_code, map_exit};
-use crate::execution::{Claimed, ExecutionRecord, FailureKind, Outcome, PhaseTimes, StoredOutput, Usage};
+use crate::execution::{Claimed, ExecutionRecord, FailureKind, FileContent, Outcome, PhaseTimes, Usage};
 use crate::failpoint;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::worker::attempt::Attempt;
@@ -67,11 +67,7 @@ impl Attempt {
         }
     }
 
-    async fn download_outputs(
-        &mut self,
-        exit: &rgrid_init::Exit,
-        outcome: &mut Outcome,
-    ) -> Vec<StoredOutput> {
+    async fn download_outputs(&mut self, exit: &rgrid_init::Exit, outcome: &mut Outcome) -> Vec<FileContent> {
         let Some(sandbox) = &mut self.sandbox else { return Vec::new() };
         let late =
             |_| Err(SandboxError::Disconnected(format!("not done after {}s", DOWNLOAD_TIMEOUT.as_secs())));
@@ -87,7 +83,7 @@ impl Attempt {
     }
 
     /// Reserves disk space for the output files. Returns none of them if they do not fit.
-    async fn reserve_room(&mut self, outputs: Vec<StoredOutput>, outcome: &mut Outcome) -> Vec<StoredOutput> {
+    async fn reserve_room(&mut self, outputs: Vec<FileContent>, outcome: &mut Outcome) -> Vec<FileContent> {
         let bytes = outputs.iter().map(|file| file.content.len() as u64).sum();
         let admitted = self.worker.budget.reserve(&self.worker.store, bytes);
         let no_room = match tokio::time::timeout(ROOM_TIMEOUT, admitted).await {
@@ -197,12 +193,12 @@ fn left_out(exit: &rgrid_init::Exit) -> Vec<String> {
 }
 
 /// Checks the names again, because they come from the sandbox.
-async fn outputs(sandbox: &mut Sandbox, exit: &rgrid_init::Exit) -> Result<Vec<StoredOutput>, SandboxError> {
+async fn outputs(sandbox: &mut Sandbox, exit: &rgrid_init::Exit) -> Result<Vec<FileContent>, SandboxError> {
     let mut stored = Vec::new();
     for (number, file) in (0u32..).zip(&exit.outputs) {
         if file.name.split('/').all(|part| rgrid_api::names::check_file_name(part).is_ok()) {
             let content = sandbox.download(number, file.size).await?;
-            stored.push(StoredOutput { name: file.name.clone(), content });
+            stored.push(FileContent { name: file.name.clone(), content });
         }
     }
     Ok(stored)
