@@ -8,7 +8,7 @@ use slog::{Discard, Logger, o};
 
 use crate::daemon::database::Database;
 use crate::daemon::docker_engine;
-use crate::sandbox::{Docker, FirewallState, PullPolicy};
+use crate::sandbox::{Docker, PullPolicy};
 use crate::settings::{FirewallMode, NetworkPolicy, Settings};
 use crate::store::Store;
 
@@ -190,7 +190,7 @@ async fn check_docker(settings: &Settings, report: &mut Report) {
         Err(error) => return report.add("docker", Err(error.into())),
     };
     match docker.ping().await {
-        Ok(engine) => report.add("docker", Ok(format!("engine {}", engine.version))),
+        Ok(version) => report.add("docker", Ok(format!("engine {version}"))),
         Err(error) => return report.add("docker", Err(error.into())),
     }
     let engine = match docker.diagnose().await {
@@ -224,9 +224,9 @@ async fn firewall(settings: &Settings, docker: &Docker) -> Check {
         return Ok("not managed by RGrid (sandbox.firewall = \"off\")".to_owned());
     }
     match docker.firewall(&sandbox.blocked, &sandbox.host_ports).await?.check() {
-        FirewallState::Active => Ok("sandboxes can reach neither this host nor metadata services".to_owned()),
-        FirewallState::Unverified(reason) if sandbox.firewall == FirewallMode::Require => bail!(reason),
-        FirewallState::Unverified(reason) => Ok(format!(
+        Ok(()) => Ok("sandboxes can reach neither this host nor metadata services".to_owned()),
+        Err(reason) if sandbox.firewall == FirewallMode::Require => bail!(reason),
+        Err(reason) => Ok(format!(
             "cannot verify the firewall: {reason}; run `rgridd firewall` as root on the Docker host"
         )),
     }

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use slog::{Discard, Logger, o};
 
 use crate::daemon::{docker_engine, signals};
-use crate::sandbox::{Docker, Firewall, FirewallState};
+use crate::sandbox::{Docker, Firewall};
 use crate::settings::Settings;
 
 const KEEP_EVERY: Duration = Duration::from_secs(60);
@@ -39,11 +39,11 @@ pub fn run(settings: &Settings, action: Action) -> anyhow::Result<()> {
         Action::Down => connect(settings)?.remove(),
     };
     match state {
-        FirewallState::Unverified(reason) => bail!(reason),
-        FirewallState::Active if matches!(action, Action::Down) => {
+        Err(reason) => bail!(reason),
+        Ok(()) if matches!(action, Action::Down) => {
             println!("the rules are removed; a daemon that runs as root applies them again");
         }
-        FirewallState::Active => println!("{}", in_place(settings)),
+        Ok(()) => println!("{}", in_place(settings)),
     }
     Ok(())
 }
@@ -54,14 +54,12 @@ fn keep(settings: &Settings) -> anyhow::Result<()> {
     let mut reported = None;
     loop {
         // Docker may have recreated the network, or an operator may have flushed the rules.
-        let state = match connect(settings) {
-            Ok(firewall) => firewall.apply(),
-            Err(error) => FirewallState::Unverified(format!("{error:#}")),
-        };
+        let connected = connect(settings).map_err(|error| format!("{error:#}"));
+        let state = connected.and_then(|firewall| firewall.apply());
         if reported.as_ref() != Some(&state) {
             match &state {
-                FirewallState::Active => println!("{}", in_place(settings)),
-                FirewallState::Unverified(reason) => eprintln!("cannot verify the firewall: {reason}"),
+                Ok(()) => println!("{}", in_place(settings)),
+                Err(reason) => eprintln!("cannot verify the firewall: {reason}"),
             }
             reported = Some(state);
         }

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use slog::{Logger, info, warn};
 
 use crate::execution::WorkerId;
-use crate::sandbox::{Docker, DockerSettings, FirewallState, HolderLimits, ImageId};
+use crate::sandbox::{Docker, DockerSettings, HolderLimits, ImageId};
 use crate::settings::{FirewallMode, NetworkPolicy, Reuse, Settings};
 use crate::worker::Worker;
 
@@ -22,9 +22,9 @@ pub(super) async fn connect(
 ) -> anyhow::Result<(Docker, ImageId)> {
     let identity = docker_settings(settings, cluster.clone(), worker.as_str());
     let docker = Docker::connect(identity, log.clone()).await?;
-    let engine = docker.ping().await?;
+    let version = docker.ping().await?;
     // The cluster is the label of its containers: docker ps --filter label=rgrid.cluster=…
-    info!(log, "connected to Docker"; "version" => engine.version, "cluster" => cluster);
+    info!(log, "connected to Docker"; "version" => version, "cluster" => cluster);
     docker.check_runtime().await?;
     let table = settings.runtimes();
     let default = table.get(table.default_name()).context("the runtime table has no default runtime")?;
@@ -38,27 +38,30 @@ pub(super) async fn prepare(
     image: &ImageId,
     log: &Logger,
 ) -> anyhow::Result<()> {
-    docker.prepare(image).await.context("preparing the init's volume and the sandboxes' network failed")?;
+    docker
+        .infrastructure(image)
+        .await
+        .context("preparing the init's volume and the sandboxes' network failed")?;
     let state = apply_firewall(settings, docker).await?;
     warn_if_unverified(&state, log);
-    if let (FirewallMode::Require, FirewallState::Unverified(reason)) = (settings.sandbox.firewall, &state) {
+    if let (FirewallMode::Require, Err(reason)) = (settings.sandbox.firewall, &state) {
         bail!("sandbox.firewall is `require`, but {reason}; as root on the Docker host: rgridd firewall");
     }
     Ok(())
 }
 
 /// Applies the firewall rules, unless they are disabled or sandboxes have no network.
-async fn apply_firewall(settings: &Settings, docker: &Docker) -> anyhow::Result<FirewallState> {
+async fn apply_firewall(settings: &Settings, docker: &Docker) -> anyhow::Result<Result<(), String>> {
     let sandbox = &settings.sandbox;
     if sandbox.firewall == FirewallMode::Off || sandbox.network == NetworkPolicy::None {
-        return Ok(FirewallState::Active);
+        return Ok(Ok(()));
     }
     let firewall = docker.firewall(&sandbox.blocked, &sandbox.host_ports).await?;
     Ok(tokio::task::spawn_blocking(move || firewall.apply()).await?)
 }
 
-fn warn_if_unverified(state: &FirewallState, log: &Logger) {
-    if let FirewallState::Unverified(reason) = state {
+fn warn_if_unverified(state: &Result<(), String>, log: &Logger) {
+    if let Err(reason) = state {
         warn!(log, "cannot verify that the firewall keeps sandboxes from this host and from metadata services";
             "reason" => reason, "hint" => "run `rgridd firewall` as root on the Docker host");
     }

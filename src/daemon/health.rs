@@ -36,7 +36,7 @@ pub(super) async fn check(docker: Docker, readiness: Arc<Readiness>, backlog: Ba
                 Err(error) => warn!(log, "Docker does not respond"; "error" => %error),
             }
         }
-        readiness.set("docker", state.map(|engine| engine.version).map_err(|error| error.to_string()));
+        readiness.set("docker", state.map_err(|error| error.to_string()));
         tokio::time::sleep(if responded { CHECK_EVERY } else { CHECK_AGAIN_AFTER_FAILURE }).await;
     }
 }

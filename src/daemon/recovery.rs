@@ -133,7 +133,7 @@ impl ContainerReconciler {
         }
         let _ = self.heartbeat.send(AllowRescue).await;
         let has_container = |worker: &&WorkerId| {
-            let adopted = |found: &&ManagedContainer| self.worker.docker.is_tracked(&found.container);
+            let adopted = |found: &&ManagedContainer| self.worker.docker.reaper.is_tracked(&found.container);
             containers.iter().filter(adopted).any(|found| found.worker == worker.as_str())
         };
         Some(self.predecessors.iter().filter(has_container).cloned().collect())
@@ -160,7 +160,7 @@ impl ContainerReconciler {
     ) -> Result<(), ReconcileError> {
         // A holder is removed with the sandbox that joined it.
         let joined = || all.iter().any(|other| other.joined.as_ref() == Some(&found.container));
-        if self.worker.docker.is_tracked(&found.container) || (found.is_holder && joined()) {
+        if self.worker.docker.reaper.is_tracked(&found.container) || (found.is_holder && joined()) {
             return Ok(());
         }
         let worker = WorkerId::from_stored(found.worker.clone());

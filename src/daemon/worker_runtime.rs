@@ -122,15 +122,15 @@ impl WorkerRuntime {
             warn!(log, "the poller ended before the drain"; "error" => %error);
         }
         let docker = &self.worker.docker;
-        docker.close_holders();
+        docker.holders.close();
         let removed = async {
-            docker.removals_finished().await;
+            docker.reaper.finished().await;
             self.reconciler.remove_strays().await;
-            docker.removals_finished().await;
+            docker.reaper.finished().await;
         };
         let timeout = REMOVAL_TIMEOUT + REMOVAL_TIMEOUT_PER_SLOT * self.worker.settings.worker.slots as u32;
         if tokio::time::timeout(timeout, removed).await.is_err() {
-            let remaining = docker.remaining_containers().join(" ");
+            let remaining = docker.reaper.tracked().join(" ");
             warn!(log, "leaving containers to the next start, because Docker does not respond";
                 "containers" => remaining);
         }

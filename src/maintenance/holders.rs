@@ -16,7 +16,7 @@ pub(crate) async fn run(worker: Arc<Worker>) {
             warn!(worker.log, "cannot prepare a network for sandboxes"; "error" => %error);
             tokio::time::sleep(INTERVAL).await;
         }
-        let _ = tokio::time::timeout(INTERVAL, worker.docker.holder_needed()).await;
+        let _ = tokio::time::timeout(INTERVAL, worker.docker.holders.needed()).await;
     }
 }
 

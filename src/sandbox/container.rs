@@ -8,14 +8,11 @@ use tokio::time::Instant;
 
 use crate::failpoint;
 use crate::metrics::docker_call;
-use crate::sandbox::connection::Connection;
-use crate::sandbox::docker::environments::EnvironmentBuild;
-use crate::sandbox::docker::volumes::Access;
-use crate::sandbox::network::holders::Lodging;
-use crate::sandbox::profile::ContainerOptions;
-use crate::sandbox::reaper::RemovalRequest;
-use crate::sandbox::reuse::History;
-use crate::sandbox::{Docker, DockerError, ManagedContainer, Profile, SandboxError};
+use crate::sandbox::{
+    Docker, DockerError, EnvironmentBuild, ManagedContainer, Profile, SandboxError, connection::Connection,
+    docker::volumes::Access, network::holders::Lodging, profile::ContainerOptions, reaper::RemovalRequest,
+    reuse::History,
+};
 
 /// From the start of the container, or from an attach, to the init's hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
@@ -354,11 +351,13 @@ impl Sandbox {
         }
     }
 
+    pub(crate) fn require_connection(&mut self) -> Result<&mut Connection, SandboxError> {
+        let missing = || SandboxError::Disconnected("there is no connection".to_owned());
+        self.connection.as_mut().ok_or_else(missing)
+    }
+
     pub(crate) async fn send(&mut self, command: &Command) -> Result<(), SandboxError> {
-        let Some(connection) = self.connection.as_mut() else {
-            return Err(SandboxError::Disconnected("there is no connection".to_owned()));
-        };
-        let sent = connection.send(command).await;
+        let sent = self.require_connection()?.send(command).await;
         sent.map_err(|reason| {
             self.connection = None;
             SandboxError::Disconnected(reason)

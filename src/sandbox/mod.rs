@@ -14,15 +14,14 @@ mod reuse;
 mod start_limiter;
 
 pub use container::{Sandbox, SandboxEvent};
-pub use docker::engine::{Diagnostics, Docker, DockerSettings, EngineInfo, ManagedContainer};
+pub use docker::engine::{Diagnostics, Docker, DockerSettings, ManagedContainer};
 pub use docker::environments::{
     ENVIRONMENT, ENVIRONMENT_PYTHON, ENVIRONMENT_TEMPORARY, EnvironmentBuild, EnvironmentVolumes,
 };
 pub use docker::images::{ImageId, ImageRemoval, PulledImage};
 pub use error::{DockerError, SandboxError};
-pub use network::firewall::{Firewall, FirewallState};
+pub use network::firewall::Firewall;
 pub use network::holders::HolderLimits;
 pub use profile::{NetworkMode, Profile};
-pub use start_limiter::{Background, Foreground};
 
 pub use crate::settings::PullPolicy;

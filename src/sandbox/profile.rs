@@ -74,7 +74,7 @@ impl Profile {
             None => infrastructure.network(self.network).to_owned(),
         };
         let environment = self.environment.iter().map(|name| volumes::mount(name, ENVIRONMENT, access));
-        let init = init_volume::mount(&infrastructure.init_volume, Access::ReadOnly);
+        let init = volumes::mount(&infrastructure.init_volume, init_volume::FOLDER, Access::ReadOnly);
         ContainerCreateBody {
             image: Some(self.image.clone()),
             entrypoint: Some(vec![format!("{}/init", init_volume::FOLDER)]),

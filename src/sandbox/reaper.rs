@@ -51,6 +51,7 @@ impl Reaper {
         self.lock().remove(container);
     }
 
+    /// Whether a sandbox of this process owns the container, or its removal is in progress.
     pub fn is_tracked(&self, container: &str) -> bool {
         self.lock().contains(container)
     }
@@ -83,6 +84,7 @@ impl Reaper {
         Pending(Arc::clone(&self.pending))
     }
 
+    /// Waits until all removals are finished.
     pub async fn finished(&self) {
         // Cannot fail, because `self` owns the sender.
         let _ = self.pending.subscribe().wait_for(|pending| *pending == 0).await;

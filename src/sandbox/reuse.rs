@@ -57,19 +57,16 @@ impl Sandbox {
     pub async fn renew(mut self, upto: u64) -> Result<Self, SandboxError> {
         self.history.exited = false;
         self.send(&Command::Renew { upto }).await?;
-        let Some(connection) = self.connection.as_mut() else {
-            return Err(SandboxError::Disconnected("there is no connection".to_owned()));
-        };
+        let connection = self.require_connection()?;
         let answer = tokio::time::timeout(RENEWAL_TIMEOUT, connection.receive()).await;
         let late = |_| Err(format!("no answer within {}s", RENEWAL_TIMEOUT.as_secs()));
-        match answer.unwrap_or_else(late) {
-            Ok(Message::Renewed) => {
+        match answer.unwrap_or_else(late).map_err(SandboxError::Disconnected)? {
+            Message::Renewed => {
                 self.history.jobs += 1;
                 Ok(self)
             }
-            Ok(Message::Refused { reason }) => Err(SandboxError::Refused(reason)),
-            Ok(other) => Err(SandboxError::Disconnected(format!("expected renewed, received {other:?}"))),
-            Err(reason) => Err(SandboxError::Disconnected(reason)),
+            Message::Refused { reason } => Err(SandboxError::Refused(reason)),
+            other => Err(SandboxError::Disconnected(format!("expected renewed, received {other:?}"))),
         }
     }
 }

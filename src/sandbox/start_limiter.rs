@@ -40,10 +40,12 @@ impl Default for StartLimiter {
 }
 
 /// Permission to create a container in advance.
-pub struct Background(#[expect(dead_code, reason = "held until dropped")] Option<OwnedSemaphorePermit>);
+pub(crate) struct Background(
+    #[expect(dead_code, reason = "held until dropped")] Option<OwnedSemaphorePermit>,
+);
 
 /// An execution waits for its sandbox until this is dropped.
-pub struct Foreground(StartLimiter);
+pub(crate) struct Foreground(StartLimiter);
 
 impl Drop for Foreground {
     fn drop(&mut self) {
@@ -52,12 +54,13 @@ impl Drop for Foreground {
 }
 
 impl StartLimiter {
+    /// Announces that an execution waits for its sandbox, until the guard is dropped.
     pub fn foreground(&self) -> Foreground {
         self.0.waiting.send_modify(|waiting| *waiting += 1);
         Foreground(self.clone())
     }
 
-    /// Waits for permission to create a container in advance.
+    /// Waits until a sandbox may be created in advance. Keep the guard while creating it.
     pub async fn background(&self) -> Background {
         // The semaphore is never closed.
         let permit = Arc::clone(&self.0.permits).acquire_owned().await.ok();

@@ -1,10 +1,11 @@
 //! The Docker engine of this worker: connection, health, diagnostics, and the containers of this deployment.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bollard::errors::Error as BollardError;
 use bollard::models::{ContainerCreateBody, ContainerSummary, SystemInfo};
 use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, ListContainersOptions, StartContainerOptions,
@@ -13,14 +14,11 @@ use slog::Logger;
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::metrics::docker_call;
-use crate::sandbox::docker::environments::EnvironmentBuild;
-use crate::sandbox::docker::images::Images;
 use crate::sandbox::error::{CALL_TIMEOUT_SECONDS, is_missing, with_timeout};
-use crate::sandbox::network::holders::Holders;
-use crate::sandbox::reaper::{Reaper, RemovalRequest};
-use crate::sandbox::start_limiter::StartLimiter;
 use crate::sandbox::{
-    Background, DockerError, Foreground, HolderLimits, ImageId, NetworkMode, Profile, SandboxError,
+    DockerError, EnvironmentBuild, HolderLimits, ImageId, NetworkMode, Profile, SandboxError,
+    docker::images::Images, network::holders::Holders, reaper::Reaper, reaper::RemovalRequest,
+    start_limiter::StartLimiter,
 };
 
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,11 +49,6 @@ pub struct DockerSettings {
     /// Whether a sandbox may run several jobs.
     pub reuse: bool,
     pub holders: HolderLimits,
-}
-
-#[derive(Debug, Clone)]
-pub struct EngineInfo {
-    pub version: String,
 }
 
 /// What `rgridd doctor` reports about the engine. Each problem includes its fix.
@@ -109,13 +102,10 @@ impl Docker {
     /// Connects and negotiates the API version. Must be called within the async runtime.
     pub async fn connect(settings: DockerSettings, log: Logger) -> Result<Self, DockerError> {
         let address = address(settings.host.as_deref());
-        let unreachable = |error: bollard::errors::Error| DockerError::Unreachable {
-            address: address.clone(),
-            reason: error.to_string(),
-        };
-        let api = client(&address).map_err(unreachable)?;
+        let failed = |error: BollardError| unreachable(&address, error.to_string());
+        let api = client(&address).map_err(failed)?;
         let negotiated = tokio::time::timeout(PING_TIMEOUT, api.negotiate_version()).await;
-        let api = negotiated.map_err(|_| no_answer(&address))?.map_err(unreachable)?;
+        let api = negotiated.map_err(|_| no_answer(&address))?.map_err(failed)?;
         let reaper = Reaper::new(api.clone(), log.clone());
         let holders = Holders::new(settings.holders, reaper.clone());
         Ok(Self {
@@ -132,13 +122,13 @@ impl Docker {
         })
     }
 
-    /// Checks within seconds that the engine answers.
-    pub async fn ping(&self) -> Result<EngineInfo, DockerError> {
+    /// Checks within seconds that the engine answers, and returns its version.
+    pub async fn ping(&self) -> Result<String, DockerError> {
         let answer = tokio::time::timeout(PING_TIMEOUT, docker_call("version", self.api.version())).await;
         let version = answer
             .map_err(|_| no_answer(&self.address))?
             .map_err(|error| self.failed("report its version", error))?;
-        Ok(EngineInfo { version: version.version.unwrap_or_else(|| "unknown".to_owned()) })
+        Ok(version.version.unwrap_or_else(|| "unknown".to_owned()))
     }
 
     async fn info(&self) -> Result<SystemInfo, DockerError> {
@@ -197,7 +187,7 @@ impl Docker {
 
     /// Creates a sandbox, waits for the handshake and removes it; returns how long the start took.
     pub async fn test_sandbox(&self, image: &ImageId, memory_bytes: u64) -> Result<Duration, DockerError> {
-        self.prepare(image).await?;
+        self.infrastructure(image).await?;
         let profile = Profile {
             image: image.clone(),
             memory_bytes,
@@ -209,24 +199,18 @@ impl Docker {
         let sandbox = self.create_sandbox(&profile).await?;
         let took = started.elapsed();
         drop(sandbox);
-        self.removals_finished().await;
+        self.reaper.finished().await;
         Ok(took)
     }
 
-    /// Creates the shared infrastructure. `image` is any local image.
-    pub async fn prepare(&self, image: &str) -> Result<(), DockerError> {
-        self.infrastructure(image).await.map(drop)
-    }
-
+    /// Creates the shared infrastructure if necessary. `image` is any local image.
     pub(crate) async fn infrastructure(&self, image: &str) -> Result<Infrastructure, DockerError> {
         let mut cached = self.infrastructure.lock().await;
         if let Some(infrastructure) = cached.as_ref() {
             return Ok(infrastructure.clone());
         }
-        let infrastructure =
-            Infrastructure { init_volume: self.install_init(image).await?, bridge: self.bridge().await? };
-        *cached = Some(infrastructure.clone());
-        Ok(infrastructure)
+        let (init_volume, bridge) = (self.install_init(image).await?, self.bridge().await?);
+        Ok(cached.insert(Infrastructure { init_volume, bridge }).clone())
     }
 
     /// Drops what is cached about images, the init volume and the network: any of them may have been removed.
@@ -257,18 +241,13 @@ impl Docker {
         &self,
         name: Option<String>,
         body: ContainerCreateBody,
-    ) -> Result<String, bollard::errors::Error> {
+    ) -> Result<String, BollardError> {
         let options = CreateContainerOptions { name, ..Default::default() };
         Ok(with_timeout(self.api.create_container(Some(options), body)).await?.id)
     }
 
-    pub(crate) async fn start_container(&self, container: &str) -> Result<(), bollard::errors::Error> {
+    pub(crate) async fn start_container(&self, container: &str) -> Result<(), BollardError> {
         with_timeout(self.api.start_container(container, None::<StartContainerOptions>)).await
-    }
-
-    /// Whether a sandbox of this process owns the container, or its removal is in progress.
-    pub fn is_tracked(&self, container: &str) -> bool {
-        self.reaper.is_tracked(container)
     }
 
     /// Removes a container that no worker owns any more, and the holder that it joined.
@@ -278,42 +257,25 @@ impl Docker {
         self.reaper.remove(RemovalRequest { lodging: Some(lodging), ..request });
     }
 
-    /// Announces that an execution waits for its sandbox, until the guard is dropped.
-    pub fn foreground(&self) -> Foreground {
-        self.start_limiter.foreground()
-    }
-
-    /// Waits until a sandbox may be created in advance. Keep the guard while creating it.
-    pub async fn background(&self) -> Background {
-        self.start_limiter.background().await
-    }
-
-    /// The containers of this process's sandboxes, and those whose removal is in progress.
-    pub fn remaining_containers(&self) -> Vec<String> {
-        self.reaper.tracked()
-    }
-
-    /// Waits until all removals are finished.
-    pub async fn removals_finished(&self) {
-        self.reaper.finished().await;
-    }
-
     /// How a container ended according to Docker; `None` while it runs.
     pub(crate) async fn exit_state(&self, container: &str) -> Result<Option<SandboxError>, DockerError> {
-        let inspected = self.api.inspect_container(container, None::<InspectContainerOptions>);
-        match with_timeout(inspected).await {
-            Ok(inspected) => {
-                let state = inspected.state.unwrap_or_default();
-                let gone = SandboxError::Gone {
-                    exit_code: state.exit_code,
-                    oom_killed: state.oom_killed == Some(true),
-                };
-                Ok((state.running != Some(true)).then_some(gone))
-            }
-            Err(error) if is_missing(&error) => {
-                Ok(Some(SandboxError::Gone { exit_code: None, oom_killed: false }))
-            }
-            Err(error) => Err(self.failed("inspect a container", error)),
+        let inspect = self.api.inspect_container(container, None::<InspectContainerOptions>);
+        let inspected = self.find("inspect a container", inspect).await?;
+        let state = inspected.and_then(|inspected| inspected.state).unwrap_or_default();
+        let oom_killed = state.oom_killed == Some(true);
+        let gone = SandboxError::Gone { exit_code: state.exit_code, oom_killed };
+        Ok((state.running != Some(true)).then_some(gone))
+    }
+
+    /// Like [`Docker::call`], but `None` if the object does not exist.
+    pub(crate) async fn find<T>(
+        &self,
+        action: &'static str,
+        call: impl Future<Output = Result<T, BollardError>>,
+    ) -> Result<Option<T>, DockerError> {
+        match with_timeout(call).await {
+            Err(error) if is_missing(&error) => Ok(None),
+            result => result.map(Some).map_err(|error| self.failed(action, error)),
         }
     }
 
@@ -321,19 +283,17 @@ impl Docker {
     pub(crate) async fn call<T>(
         &self,
         action: &'static str,
-        call: impl Future<Output = Result<T, bollard::errors::Error>>,
+        call: impl Future<Output = Result<T, BollardError>>,
     ) -> Result<T, DockerError> {
         with_timeout(call).await.map_err(|error| self.failed(action, error))
     }
 
     pub(crate) fn failed(&self, action: &'static str, error: bollard::errors::Error) -> DockerError {
         match error {
-            bollard::errors::Error::DockerResponseServerError { message, .. } => {
-                DockerError::Refused { action, reason: message }
+            BollardError::DockerResponseServerError { message: reason, .. } => {
+                DockerError::Refused { action, reason }
             }
-            other => {
-                DockerError::Unreachable { address: self.address.to_string(), reason: other.to_string() }
-            }
+            other => unreachable(&self.address, other.to_string()),
         }
     }
 }
@@ -375,18 +335,17 @@ impl DockerSettings {
 }
 
 fn no_answer(address: &str) -> DockerError {
-    let reason = format!("no answer within {}s", PING_TIMEOUT.as_secs());
+    unreachable(address, format!("no answer within {}s", PING_TIMEOUT.as_secs()))
+}
+
+fn unreachable(address: &str, reason: String) -> DockerError {
     DockerError::Unreachable { address: address.to_owned(), reason }
 }
 
 /// The configured address, `DOCKER_HOST`, or the first of the usual sockets that exists.
 fn address(configured: Option<&str>) -> String {
-    if let Some(host) = configured {
-        return host.to_owned();
-    }
-    if let Ok(host) = std::env::var("DOCKER_HOST")
-        && !host.is_empty()
-    {
+    let from_env = || std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
+    if let Some(host) = configured.map(str::to_owned).or_else(from_env) {
         return host;
     }
     let below =
@@ -397,11 +356,11 @@ fn address(configured: Option<&str>) -> String {
         below("HOME", ".docker/run/docker.sock"),
     ];
     let existing = candidates.into_iter().flatten().find(|path| path.exists());
-    let path = existing.unwrap_or_else(|| Path::new("/var/run/docker.sock").to_owned());
+    let path = existing.unwrap_or_else(|| PathBuf::from("/var/run/docker.sock"));
     format!("unix://{}", path.display())
 }
 
-fn client(address: &str) -> Result<bollard::Docker, bollard::errors::Error> {
+fn client(address: &str) -> Result<bollard::Docker, BollardError> {
     let version = bollard::API_DEFAULT_VERSION;
     match address.strip_prefix("unix://") {
         Some(path) => bollard::Docker::connect_with_unix(path, CALL_TIMEOUT_SECONDS, version),

@@ -63,11 +63,8 @@ impl Docker {
     /// Whether any daemon is building the environment of this key.
     pub async fn is_building(&self, key: &str) -> Result<bool, DockerError> {
         let builder = self.builder_name(key);
-        match with_timeout(self.api.inspect_container(&builder, None::<InspectContainerOptions>)).await {
-            Ok(_) => Ok(true),
-            Err(error) if is_missing(&error) => Ok(false),
-            Err(error) => Err(self.failed("inspect a builder", error)),
-        }
+        let inspect = self.api.inspect_container(&builder, None::<InspectContainerOptions>);
+        Ok(self.find("inspect a builder", inspect).await?.is_some())
     }
 
     /// Creates a sandbox that may write into a new environment; `None` if there is a builder for this key already.
@@ -86,7 +83,13 @@ impl Docker {
         let lodging = self.holders.own(profile.network);
         let token = Token::from_random(container::random()?);
         let infrastructure = self.infrastructure(&profile.image).await?;
-        let environment = self.create_environment_volume(key).await?;
+        let random = base16ct::lower::encode_string(&container::random::<6>()?);
+        let volume = format!("{}{}-{random}", self.environment_prefix(), short(key));
+        let environment = EnvironmentBuild { volume: volume.clone(), key: key.to_owned() };
+        let mut labels = HashMap::from(environment.labels());
+        labels.insert(CLUSTER_LABEL.to_owned(), self.settings.cluster.clone());
+        let request = VolumeCreateRequest { name: Some(volume), labels: Some(labels), ..Default::default() };
+        self.call("create a volume", self.api.create_volume(request)).await?;
         let profile = Profile { environment: Some(environment.volume.clone()), ..profile.clone() };
         let options = ContainerOptions { token: &token, access: Access::ReadWrite, holder: lodging.holder() };
         let mut body = profile.container(&self.settings, &infrastructure, &options);
@@ -111,24 +114,11 @@ impl Docker {
         Ok(Some(sandbox.start().await?))
     }
 
-    async fn create_environment_volume(&self, key: &str) -> Result<EnvironmentBuild, DockerError> {
-        let random = base16ct::lower::encode_string(&container::random::<6>()?);
-        let volume = format!("{}{}-{random}", self.environment_prefix(), short(key));
-        let environment = EnvironmentBuild { volume: volume.clone(), key: key.to_owned() };
-        let mut labels = HashMap::from(environment.labels());
-        labels.insert(CLUSTER_LABEL.to_owned(), self.settings.cluster.clone());
-        let request = VolumeCreateRequest { name: Some(volume), labels: Some(labels), ..Default::default() };
-        self.call("create a volume", self.api.create_volume(request)).await?;
-        Ok(environment)
-    }
-
     /// Fails if the volume does not exist, because Docker would create an empty one for the container.
     pub(crate) async fn require_environment(&self, volume: &str) -> Result<(), DockerError> {
-        match with_timeout(self.api.inspect_volume(volume)).await {
-            Ok(found) if found.labels.contains_key(ENVIRONMENT_LABEL) => Ok(()),
-            Ok(_) => Err(DockerError::EnvironmentMissing(volume.to_owned())),
-            Err(error) if is_missing(&error) => Err(DockerError::EnvironmentMissing(volume.to_owned())),
-            Err(error) => Err(self.failed("inspect a volume", error)),
+        match self.find("inspect a volume", self.api.inspect_volume(volume)).await? {
+            Some(found) if found.labels.contains_key(ENVIRONMENT_LABEL) => Ok(()),
+            _ => Err(DockerError::EnvironmentMissing(volume.to_owned())),
         }
     }
 

@@ -93,11 +93,7 @@ impl Docker {
     }
 
     async fn local_image(&self, reference: &str) -> Result<Option<ImageInspect>, DockerError> {
-        match with_timeout(self.api.inspect_image(reference)).await {
-            Ok(image) => Ok(Some(image)),
-            Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(self.failed("inspect an image", error)),
-        }
+        self.find("inspect an image", self.api.inspect_image(reference)).await
     }
 
     /// Images that this process has pulled since the last call.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::sync::LazyLock;
 
-use bollard::models::{ContainerCreateBody, HostConfig, Mount, VolumeCreateRequest};
+use bollard::models::{ContainerCreateBody, HostConfig, VolumeCreateRequest};
 use bollard::query_parameters::{
     DownloadFromContainerOptions, ListVolumesOptions, RemoveContainerOptions, RemoveVolumeOptions,
 };
@@ -13,7 +13,7 @@ use futures_util::TryStreamExt;
 use sha2::{Digest, Sha256};
 use slog::{debug, info};
 
-use crate::sandbox::docker::volumes::{self, Access, Entry};
+use crate::sandbox::docker::volumes::{Access, Entry, mount};
 use crate::sandbox::error::with_timeout;
 use crate::sandbox::{Docker, DockerError};
 
@@ -31,10 +31,6 @@ static HASH: LazyLock<String> = LazyLock::new(|| {
 
 fn volume_name() -> String {
     format!("rgrid-init-{}", *HASH)
-}
-
-pub(crate) fn mount(volume: &str, access: Access) -> Mount {
-    volumes::mount(volume, FOLDER, access)
 }
 
 impl Docker {
@@ -56,25 +52,23 @@ impl Docker {
             labels: Some(self.settings.labels([])),
             network_disabled: Some(true),
             host_config: Some(HostConfig {
-                mounts: Some(vec![mount(&volume, Access::ReadWrite)]),
+                mounts: Some(vec![mount(&volume, FOLDER, Access::ReadWrite)]),
                 ..Default::default()
             }),
             ..Default::default()
         };
         let helper = self.call("create a container", self.create_container(None, body)).await?;
-        let filled = self.fill_init_volume(&helper, &volume).await;
+        let filled = match self.is_init_complete(&helper).await {
+            true => Ok(()),
+            false => {
+                info!(self.log, "installing the sandboxes' init"; "volume" => &volume);
+                self.upload(&helper, FOLDER, &[Entry { name: NAME, owner: 0, content: Some(PROGRAM) }]).await
+            }
+        };
         let options = RemoveContainerOptions { force: true, ..Default::default() };
         let removed =
             self.call("remove a container", self.api.remove_container(&helper, Some(options))).await;
         filled.and(removed).map(|()| volume)
-    }
-
-    async fn fill_init_volume(&self, helper: &str, volume: &str) -> Result<(), DockerError> {
-        if self.is_init_complete(helper).await {
-            return Ok(());
-        }
-        info!(self.log, "installing the sandboxes' init"; "volume" => volume);
-        self.upload(helper, FOLDER, &[Entry { name: NAME, owner: 0, content: Some(PROGRAM) }]).await
     }
 
     /// Compares the whole content, because a daemon may have died while writing it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bollard::models::{Mount, MountType};
 use bollard::query_parameters::UploadToContainerOptions;
-use serde::Deserialize;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -16,7 +16,7 @@ use crate::sandbox::{Docker, DockerError};
 const SIZES_TIMEOUT: Duration = Duration::from_secs(60);
 /// The answer lists images, containers and volumes with some hundred bytes each.
 const SIZES_MAX_BYTES: u64 = 64 << 20;
-/// The last API version whose answer has the form of [`DiskUsage`].
+/// The last API version whose answer has the form that [`volume_sizes`] reads.
 const SIZES_MAX_API_MINOR: usize = 51;
 
 /// What a container may do with a volume.
@@ -114,31 +114,13 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str
     Ok(answer)
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct DiskUsage {
-    volumes: Option<Vec<Volume>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Volume {
-    name: String,
-    usage_data: Option<UsageData>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct UsageData {
-    size: i64,
-}
-
 fn volume_sizes(answer: &[u8]) -> Option<HashMap<String, u64>> {
     let body = answer.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
-    let usage: DiskUsage = serde_json::from_slice(answer.get(body..)?).ok()?;
+    let usage: Value = serde_json::from_slice(answer.get(body..)?).ok()?;
     // Docker reports an unknown size as -1.
-    let size = |volume: Volume| Some((volume.name, u64::try_from(volume.usage_data?.size).ok()?));
-    Some(usage.volumes?.into_iter().filter_map(size).collect())
+    let size = |volume: &Value| volume.pointer("/UsageData/Size")?.as_u64();
+    let sized = |volume: &Value| Some((volume.get("Name")?.as_str()?.to_owned(), size(volume)?));
+    Some(usage.get("Volumes")?.as_array()?.iter().filter_map(sized).collect())
 }
 
 #[cfg(test)]

@@ -30,13 +30,6 @@ pub struct Firewall {
     host_ports: Vec<u16>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FirewallState {
-    Active,
-    /// The rules are missing or could not be verified or changed, with the reason.
-    Unverified(String),
-}
-
 impl Docker {
     /// The firewall around the sandboxes' bridge network.
     pub async fn firewall(&self, blocked: &[IpRange], host_ports: &[u16]) -> Result<Firewall, DockerError> {
@@ -53,31 +46,31 @@ impl Docker {
     }
 }
 
-/// All methods except [`Firewall::commands`] run iptables and block.
+/// All methods except [`Firewall::commands`] run iptables and block. Their error is the reason why the rules are missing or
+/// could not be verified or changed.
 impl Firewall {
     /// Installs missing rules. Idempotent.
-    pub fn apply(&self) -> FirewallState {
-        self.on_host(|| {
-            iptables_program("iptables-restore", &["--wait", "5", "--noflush"], &self.chains())?;
-            self.edit_jumps("--insert", |exists| !exists)
-        })
+    pub fn apply(&self) -> Result<(), String> {
+        self.require_host()?;
+        iptables_program("iptables-restore", &["--wait", "5", "--noflush"], &self.chains())?;
+        self.edit_jumps("--insert", false)
     }
 
     /// Checks the rules without changing them.
-    pub fn check(&self) -> FirewallState {
-        self.on_host(|| {
-            for (hook, chain) in HOOKS {
-                if !self.has_jump(hook, chain)? {
-                    return Err(format!("{hook} has no rule for the bridge {}", self.bridge));
-                }
+    pub fn check(&self) -> Result<(), String> {
+        self.require_host()?;
+        for (hook, chain) in HOOKS {
+            if !self.has_jump(hook, chain)? {
+                return Err(format!("{hook} has no rule for the bridge {}", self.bridge));
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
     /// Removes the rules. Idempotent.
-    pub fn remove(&self) -> FirewallState {
-        self.on_host(|| self.edit_jumps("--delete", |exists| exists))
+    pub fn remove(&self) -> Result<(), String> {
+        self.require_host()?;
+        self.edit_jumps("--delete", true)
     }
 
     /// The shell commands that do the same as [`Firewall::apply`] on the Docker host.
@@ -92,16 +85,16 @@ impl Firewall {
         commands
     }
 
-    fn on_host(&self, work: impl FnOnce() -> Result<(), String>) -> FirewallState {
+    fn require_host(&self) -> Result<(), String> {
         // `/proc/net` shows the network namespace of this process; `/sys` may show another one.
         let devices = std::fs::read_to_string("/proc/net/dev").unwrap_or_default();
-        if !devices.lines().any(|line| line.trim_start().split(':').next() == Some(&self.bridge)) {
-            return FirewallState::Unverified(format!(
-                "the bridge {} is not on this machine (Docker is remote, or the daemon runs in a container)",
-                self.bridge
-            ));
+        if devices.lines().any(|line| line.trim_start().split(':').next() == Some(&self.bridge)) {
+            return Ok(());
         }
-        work().map_or_else(FirewallState::Unverified, |()| FirewallState::Active)
+        Err(format!(
+            "the bridge {} is not on this machine (Docker is remote, or the daemon runs in a container)",
+            self.bridge
+        ))
     }
 
     /// Both chains in the format of iptables-restore, which replaces them atomically.
@@ -127,10 +120,10 @@ impl Firewall {
         [hook, "--in-interface", &self.bridge, "--jump", chain]
     }
 
-    /// Runs iptables with `action` for each jump that `applies_to` selects by its existence.
-    fn edit_jumps(&self, action: &str, applies_to: impl Fn(bool) -> bool) -> Result<(), String> {
+    /// Runs iptables with `action` for each jump that exists, or for each that does not.
+    fn edit_jumps(&self, action: &str, existing: bool) -> Result<(), String> {
         for (hook, chain) in HOOKS {
-            if applies_to(self.has_jump(hook, chain)?) {
+            if self.has_jump(hook, chain)? == existing {
                 let jump = self.jump(hook, chain);
                 iptables_program("iptables", &[&["--wait", "5", action], jump.as_slice()].concat(), "")?;
             }
@@ -234,7 +227,7 @@ mod tests {
     fn a_bridge_on_another_machine_is_reported() {
         let firewall = firewall("br-nowhere", &[], &[]);
         for state in [firewall.apply(), firewall.check(), firewall.remove()] {
-            assert!(matches!(state, FirewallState::Unverified(reason) if reason.contains("br-nowhere")));
+            assert!(state.is_err_and(|reason| reason.contains("br-nowhere")));
         }
     }
 }

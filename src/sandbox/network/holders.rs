@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 use crate::failpoint;
 use crate::metrics::{METRICS, docker_call};
-use crate::sandbox::docker::engine::{HOLDER_LABEL, Infrastructure};
+use crate::sandbox::docker::engine::HOLDER_LABEL;
 use crate::sandbox::docker::init_volume;
-use crate::sandbox::docker::volumes::Access;
+use crate::sandbox::docker::volumes::{Access, mount};
 use crate::sandbox::reaper::{Pending, Reaper, RemovalRequest};
 use crate::sandbox::{Docker, DockerError, ImageId, NetworkMode, profile};
 
@@ -119,25 +119,25 @@ impl Holders {
         NetworkMode::ALL.into_iter().for_each(|network| self.clear(network));
     }
 
-    async fn closed(&self) {
-        // Cannot fail, because `self` owns the sender.
-        let _ = self.0.closed.subscribe().wait_for(|closed| *closed).await;
+    /// Waits until a holder may be missing.
+    pub async fn needed(&self) {
+        self.0.needed.notified().await;
     }
 
     /// Removes all free holders. If one is unusable, probably all are: Docker was restarted or someone removed them.
     pub fn clear(&self, network: NetworkMode) {
-        self.remove_free(network, |_| true);
+        self.remove_free(network, Duration::ZERO);
     }
 
     /// Removes the free holders that are too old to be lent.
     fn retire(&self, network: NetworkMode) {
-        let lend_for = self.0.limits.lend_for;
-        self.remove_free(network, |holder| holder.since.elapsed() > lend_for);
+        self.remove_free(network, self.0.limits.lend_for);
     }
 
-    fn remove_free(&self, network: NetworkMode, selected: impl Fn(&Holder) -> bool) {
-        let removed: Vec<Holder> = self.with_shelf(network, |shelf| {
-            let removed: Vec<Holder> = shelf.free.extract_if(.., |holder| selected(holder)).collect();
+    fn remove_free(&self, network: NetworkMode, min_age: Duration) {
+        let removed = self.with_shelf(network, |shelf| {
+            let old = |holder: &mut Holder| holder.since.elapsed() >= min_age;
+            let removed: Vec<Holder> = shelf.free.extract_if(.., old).collect();
             shelf.total -= removed.len();
             removed
         });
@@ -169,12 +169,6 @@ impl Holders {
             None
         });
         rejected.into_iter().for_each(|holder| self.remove(holder));
-    }
-
-    fn earn_credit(&self, network: NetworkMode) {
-        let most = self.0.limits.most;
-        self.with_shelf(network, |shelf| shelf.credit = (shelf.credit + 1).min(most));
-        self.0.needed.notify_one();
     }
 
     fn uncount(&self, network: NetworkMode) {
@@ -210,7 +204,9 @@ impl Lodging {
         if used || !self.counted {
             return;
         }
-        self.holders.earn_credit(self.network);
+        let most = self.holders.0.limits.most;
+        self.holders.with_shelf(self.network, |shelf| shelf.credit = (shelf.credit + 1).min(most));
+        self.holders.0.needed.notify_one();
         if let Some(holder) = self.holder.take() {
             self.holders.put_back(self.network, holder);
         }
@@ -266,12 +262,13 @@ impl Docker {
     /// Removes old holders and creates missing ones, one at a time, while no execution waits for its sandbox. `image` is
     /// any local image.
     pub async fn maintain_holders(&self, image: &ImageId) -> Result<(), DockerError> {
+        let mut closed = self.holders.0.closed.subscribe();
         for network in NetworkMode::ALL {
             self.holders.retire(network);
             while let Some(place) = self.holders.reserve(network) {
                 tokio::select! {
                     biased;
-                    () = self.holders.closed() => return Ok(()),
+                    _ = closed.wait_for(|closed| *closed) => return Ok(()),
                     () = self.start_limiter.idle() => {}
                 }
                 place.fill(self.create_holder(network, image).await?);
@@ -280,19 +277,27 @@ impl Docker {
         Ok(())
     }
 
-    /// Waits until a holder may be missing.
-    pub async fn holder_needed(&self) {
-        self.holders.0.needed.notified().await;
-    }
-
-    /// Removes the free holders; the lent ones are removed with their sandboxes.
-    pub fn close_holders(&self) {
-        self.holders.close();
-    }
-
+    /// As restricted as a sandbox, without the capabilities of a sandbox's init. It never runs a script.
     async fn create_holder(&self, network: NetworkMode, image: &ImageId) -> Result<Holder, DockerError> {
         let infrastructure = self.infrastructure(image).await?;
-        let body = self.holder_body(network, image, &infrastructure);
+        let ttl = self.holders.0.limits.lives_for.as_millis();
+        let body = ContainerCreateBody {
+            image: Some(image.clone()),
+            entrypoint: Some(vec![format!("{}/init", init_volume::FOLDER), "pause".to_owned()]),
+            cmd: Some(Vec::new()),
+            // Its sandboxes share its host name, hosts file and name servers.
+            hostname: Some(profile::HOSTNAME.to_owned()),
+            user: Some("65534:65534".to_owned()),
+            env: Some(vec![format!("RGRID_PAUSE_TTL_MS={ttl}")]),
+            labels: Some(self.settings.labels([(HOLDER_LABEL, network.as_str())])),
+            host_config: Some(HostConfig {
+                pids_limit: Some(PROCESSES),
+                network_mode: Some(infrastructure.network(network).to_owned()),
+                mounts: Some(vec![mount(&infrastructure.init_volume, init_volume::FOLDER, Access::ReadOnly)]),
+                ..profile::locked_down(&self.settings, MEMORY_BYTES)
+            }),
+            ..Default::default()
+        };
         let created = docker_call("create_holder", self.create_container(None, body)).await;
         let container = created.map_err(|error| self.failed("create a holder", error))?;
         failpoint::hit("holder.made").await;
@@ -305,32 +310,5 @@ impl Docker {
         failpoint::hit("holder.ready").await;
         debug!(self.log, "holder ready"; "container" => &container, "network" => network.as_str());
         Ok(Holder { container, since: Instant::now() })
-    }
-
-    /// As restricted as a sandbox, without the capabilities of a sandbox's init. It never runs a script.
-    fn holder_body(
-        &self,
-        network: NetworkMode,
-        image: &ImageId,
-        infrastructure: &Infrastructure,
-    ) -> ContainerCreateBody {
-        let ttl = self.holders.0.limits.lives_for.as_millis();
-        ContainerCreateBody {
-            image: Some(image.clone()),
-            entrypoint: Some(vec![format!("{}/init", init_volume::FOLDER), "pause".to_owned()]),
-            cmd: Some(Vec::new()),
-            // Its sandboxes share its host name, hosts file and name servers.
-            hostname: Some(profile::HOSTNAME.to_owned()),
-            user: Some("65534:65534".to_owned()),
-            env: Some(vec![format!("RGRID_PAUSE_TTL_MS={ttl}")]),
-            labels: Some(self.settings.labels([(HOLDER_LABEL, network.as_str())])),
-            host_config: Some(HostConfig {
-                pids_limit: Some(PROCESSES),
-                network_mode: Some(infrastructure.network(network).to_owned()),
-                mounts: Some(vec![init_volume::mount(&infrastructure.init_volume, Access::ReadOnly)]),
-                ..profile::locked_down(&self.settings, MEMORY_BYTES)
-            }),
-            ..Default::default()
-        }
     }
 }

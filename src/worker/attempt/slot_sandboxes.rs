@@ -113,7 +113,7 @@ impl SlotSandboxes {
                 }
             }
         }
-        let _foreground = worker.docker.foreground();
+        let _foreground = worker.docker.start_limiter.foreground();
         match self.parked.take() {
             Some(parked) if parked.profile == *profile && !parked.is_expired(worker) => {
                 parked.priority.send_replace(Priority::Foreground);
@@ -174,7 +174,7 @@ async fn park(
                 }
                 None
             }
-            turn = worker.docker.background() => Some(turn),
+            turn = worker.docker.start_limiter.background() => Some(turn),
         };
         failpoint::hit("nest.parking").await;
         let parked = worker.docker.create_sandbox(&profile).await;
