@@ -8,8 +8,7 @@ use slog::{Discard, Logger, error, info, o, warn};
 
 use crate::daemon::data_dir::DataDir;
 use crate::settings::Settings;
-use crate::store::embedded_postgres::EmbeddedPostgres;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, embedded_postgres::EmbeddedPostgres};
 
 /// How long a start waits for a database that starts at the same time.
 const START_TIMEOUT: Duration = Duration::from_secs(60);

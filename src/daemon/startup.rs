@@ -7,12 +7,8 @@ use anyhow::{Context, anyhow};
 use slog::{Logger, info, o, warn};
 use tokio::sync::watch;
 
-use crate::daemon::api_server::ApiServer;
-use crate::daemon::data_dir::DataDir;
-use crate::daemon::database::Database;
-use crate::daemon::logging;
-use crate::daemon::signals;
 use crate::daemon::worker_runtime::WorkerRuntime;
+use crate::daemon::{api_server::ApiServer, data_dir::DataDir, database::Database, logging, signals};
 use crate::http::Readiness;
 use crate::maintenance::{retention, run_in_background, webhooks};
 use crate::settings::{AuthMode, Settings};

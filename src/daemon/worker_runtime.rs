@@ -8,11 +8,9 @@ use anyhow::Context;
 use slog::{Logger, o, warn};
 use tokio::sync::watch;
 
-use crate::daemon::data_dir::DataDir;
 use crate::daemon::database::Database;
 use crate::daemon::recovery::ContainerReconciler;
-use crate::daemon::startup::Daemon;
-use crate::daemon::{docker_engine, health, worker_name};
+use crate::daemon::{data_dir::DataDir, docker_engine, health, startup::Daemon, worker_name};
 use crate::execution::WorkerId;
 use crate::maintenance::{environments, holders, images, run_in_background};
 use crate::worker::{Backlog, Drain, Heartbeat, Poller, Recorder, Worker, WorkerHandles};

@@ -7,9 +7,8 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
 use crate::execution::{Caller, Key, KeyId, Scope};
-use crate::store::schema::api_keys;
 use crate::store::sql::{ago, clock_timestamp, from_now};
-use crate::store::{Result, Store};
+use crate::store::{Result, Store, schema::api_keys};
 
 /// The resolution of `last_used_at`, so that not every request writes.
 const LAST_USED_INTERVAL: Duration = Duration::from_secs(60);

@@ -137,8 +137,8 @@ impl DiskBudget {
                 let removed = match kind {
                     "environments" => store.retire_idlest_environment().await?,
                     "images" => store.retire_idlest_image().await?,
-                    "outputs" => store.prune_oldest(batch).await?,
-                    _ => store.remove_oldest(batch).await?,
+                    "outputs" => store.prune_oldest(Duration::ZERO, batch).await?,
+                    _ => store.remove_oldest(Duration::ZERO, batch).await?,
                 };
                 METRICS.swept.add(&[kind], removed as u64);
                 if removed == 0 {

@@ -59,15 +59,11 @@ pub struct EmbeddedPostgres {
     user: Option<(u32, u32)>,
 }
 
-fn holds_a_cluster(data: &Path) -> bool {
-    // initdb writes this file.
-    data.join("PG_VERSION").exists()
-}
-
 impl EmbeddedPostgres {
     /// Whether it was created, running or not.
     pub fn exists(data_dir: &Path) -> bool {
-        holds_a_cluster(&data_dir.join(HOME).join(DATA))
+        // initdb writes this file.
+        data_dir.join(HOME).join(DATA).join("PG_VERSION").exists()
     }
 
     /// Blocking. Creates it on the first start.
@@ -82,7 +78,7 @@ impl EmbeddedPostgres {
         postgres.create_folder(&home, 0o755)?;
         postgres.create_folder(&postgres.data, 0o700)?;
         postgres.create_folder(&postgres.socket, 0o700)?;
-        if !holds_a_cluster(&postgres.data) {
+        if !Self::exists(data_dir) {
             postgres.init()?;
         }
         if !postgres.is_running() {
@@ -156,13 +152,8 @@ impl EmbeddedPostgres {
 
     /// The daemon's role owns its database and nothing else.
     fn create_database(&self) -> Result<(), EmbeddedError> {
-        let failed = |error: &dyn std::fmt::Display| EmbeddedError::Failed {
-            action: "creating the database".to_owned(),
-            output: error.to_string(),
-        };
-        let mut admin = PgConnection::establish(&url_for(&self.socket, "postgres", "postgres"))
-            .map_err(|error| failed(&error))?;
-        let mut create = || -> QueryResult<()> {
+        let create = || -> Result<(), Box<dyn std::error::Error>> {
+            let mut admin = PgConnection::establish(&url_for(&self.socket, "postgres", "postgres"))?;
             let role = pg_roles::table.find(ROLE);
             if !select(exists(role)).get_result::<bool>(&mut admin)? {
                 admin.batch_execute(&format!("CREATE ROLE {ROLE} LOGIN"))?;
@@ -173,7 +164,8 @@ impl EmbeddedPostgres {
             }
             Ok(())
         };
-        create().map_err(|error| failed(&error))
+        let action = "creating the database".to_owned();
+        create().map_err(|error| EmbeddedError::Failed { action, output: error.to_string() })
     }
 
     fn pg_ctl(&self, arguments: &[&str], action: &str) -> Result<(), EmbeddedError> {

@@ -6,9 +6,8 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 
-use crate::store::schema::environments;
 use crate::store::sql::{ago, clock_timestamp, elapsed, signed};
-use crate::store::{Result, Store};
+use crate::store::{Result, Store, schema::environments};
 
 /// An environment that was used this recently is not removed: its execution may ask for it once more.
 const IN_USE: Duration = Duration::from_secs(60);
@@ -83,18 +82,13 @@ impl Store {
 
     /// Deletes the row of the least recently used environment of all hosts; its host sweeps the volume. Returns 0 or 1.
     pub async fn retire_idlest_environment(&self) -> Result<usize> {
-        self.query(|conn| {
-            let idle = || environments::table.filter(environments::last_used_at.lt(ago(IN_USE)));
-            let idlest: Option<(String, String)> = idle()
-                .order(environments::last_used_at)
-                .select((environments::engine, environments::key))
-                .first(conn)
-                .optional()?;
-            let Some((engine, key)) = idlest else { return Ok(0) };
-            let row = idle().filter(environments::engine.eq(engine)).filter(environments::key.eq(key));
-            diesel::delete(row).execute(conn)
-        })
-        .await
+        let idle = environments::table.filter(environments::last_used_at.lt(ago(IN_USE)));
+        let idlest = idle.clone().order(environments::last_used_at).limit(1);
+        let keys: Vec<(String, String)> =
+            self.load(idlest.select((environments::engine, environments::key))).await?;
+        let Some((engine, key)) = keys.into_iter().next() else { return Ok(0) };
+        let row = idle.filter(environments::engine.eq(engine)).filter(environments::key.eq(key));
+        self.execute(diesel::delete(row)).await
     }
 
     /// Deletes the row of a volume that no longer exists.

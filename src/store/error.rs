@@ -42,10 +42,7 @@ impl StoreError {
             StoreError::Busy => "busy",
             StoreError::DiskFull(_) => "no_room",
             StoreError::Internal(_) => "internal",
-            StoreError::NotFound
-            | StoreError::Ambiguous(_)
-            | StoreError::KeyReused
-            | StoreError::Conflict(_) => "asked",
+            _ => "asked",
         }
     }
 

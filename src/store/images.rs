@@ -5,9 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
-use crate::store::schema::images;
 use crate::store::sql::{ago, clock_timestamp, elapsed, signed};
-use crate::store::{Result, Store};
+use crate::store::{Result, Store, schema::images};
 
 /// An image that was used this recently is not removed: its use is noted only now and then, and a pull takes long.
 const IN_USE: Duration = Duration::from_secs(24 * 3600);
@@ -64,22 +63,13 @@ impl Store {
 
     /// Gives up the least recently used image of all hosts; its host removes it. Returns 0 or 1.
     pub async fn retire_idlest_image(&self) -> Result<usize> {
-        self.query(|conn| {
-            let idle = || {
-                let in_use = images::table.filter(images::retired_at.is_null());
-                in_use.filter(images::last_used_at.lt(ago(IN_USE)))
-            };
-            let idlest: Option<(String, String)> = idle()
-                .order(images::last_used_at)
-                .select((images::engine, images::image))
-                .first(conn)
-                .optional()?;
-            let Some((engine, image)) = idlest else { return Ok(0) };
-            diesel::update(idle().filter(images::engine.eq(engine)).filter(images::image.eq(image)))
-                .set(images::retired_at.eq(clock_timestamp().nullable()))
-                .execute(conn)
-        })
-        .await
+        let present = images::table.filter(images::retired_at.is_null());
+        let idle = present.filter(images::last_used_at.lt(ago(IN_USE)));
+        let idlest = idle.clone().order(images::last_used_at).limit(1);
+        let keys: Vec<(String, String)> = self.load(idlest.select((images::engine, images::image))).await?;
+        let Some((engine, image)) = keys.into_iter().next() else { return Ok(0) };
+        let row = idle.filter(images::engine.eq(engine)).filter(images::image.eq(image));
+        self.execute(diesel::update(row).set(images::retired_at.eq(clock_timestamp().nullable()))).await
     }
 
     /// Deletes the row of an image that no longer exists.

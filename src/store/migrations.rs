@@ -34,27 +34,21 @@ pub struct MigrationStatus {
 impl Store {
     /// Applies the pending migrations and returns their names. Refuses a schema that is newer than this daemon.
     pub async fn migrate(&self) -> Result<Vec<String>> {
-        self.run_within(DEADLINE, |conn| {
-            locked(conn, |conn| {
-                refuse_newer(conn)?;
-                let applied = conn.run_pending_migrations(MIGRATIONS).map_err(failed)?;
-                Ok(applied.iter().map(ToString::to_string).collect())
-            })
+        self.change_schema(|conn| {
+            let applied = conn.run_pending_migrations(MIGRATIONS).map_err(failed)?;
+            Ok(applied.iter().map(ToString::to_string).collect())
         })
         .await
     }
 
     /// Reverts the last migration and returns its name; none if no migration is applied.
     pub async fn migrate_down(&self) -> Result<Option<String>> {
-        self.run_within(DEADLINE, |conn| {
-            locked(conn, |conn| {
-                refuse_newer(conn)?;
-                if conn.applied_migrations().map_err(failed)?.is_empty() {
-                    return Ok(None);
-                }
-                let reverted = conn.revert_last_migration(MIGRATIONS).map_err(failed)?;
-                Ok(Some(reverted.to_string()))
-            })
+        self.change_schema(|conn| {
+            if conn.applied_migrations().map_err(failed)?.is_empty() {
+                return Ok(None);
+            }
+            let reverted = conn.revert_last_migration(MIGRATIONS).map_err(failed)?;
+            Ok(Some(reverted.to_string()))
         })
         .await
     }
@@ -63,16 +57,22 @@ impl Store {
     pub async fn migrations(&self) -> Result<Vec<MigrationStatus>> {
         self.run(statuses).await
     }
-}
 
-fn locked<T>(conn: &mut PgConnection, work: impl FnOnce(&mut PgConnection) -> Result<T>) -> Result<T> {
-    // The wait for another daemon's migration and a migration itself may take longer than a query.
-    conn.batch_execute("SET lock_timeout = '5min'; SET statement_timeout = '1h'")?;
-    select(pg_advisory_lock(LOCK)).execute(conn)?;
-    let result = work(conn);
-    select(pg_advisory_unlock(LOCK)).execute(conn)?;
-    conn.batch_execute("SET lock_timeout = '10s'; SET statement_timeout = '20s'")?;
-    result
+    async fn change_schema<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut PgConnection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.run_within(DEADLINE, |conn| {
+            // The wait for another daemon's migration and a migration itself may take longer than a query.
+            conn.batch_execute("SET lock_timeout = '5min'; SET statement_timeout = '1h'")?;
+            select(pg_advisory_lock(LOCK)).execute(conn)?;
+            let result = refuse_newer(conn).and_then(|()| change(conn));
+            select(pg_advisory_unlock(LOCK)).execute(conn)?;
+            conn.batch_execute("SET lock_timeout = '10s'; SET statement_timeout = '20s'")?;
+            result
+        })
+        .await
+    }
 }
 
 fn statuses(conn: &mut PgConnection) -> Result<Vec<MigrationStatus>> {
@@ -82,14 +82,9 @@ fn statuses(conn: &mut PgConnection) -> Result<Vec<MigrationStatus>> {
     let migrations: Vec<Box<dyn Migration<Pg>>> = MIGRATIONS.migrations().map_err(failed)?;
     let mut statuses = Vec::new();
     for migration in migrations {
-        let version = migration.name().version().to_string();
-        let at = applied.iter().position(|v| *v == version);
-        statuses.push(MigrationStatus {
-            name: migration.name().to_string(),
-            applied: at.is_some(),
-            known: true,
-        });
-        at.map(|at| applied.remove(at));
+        let (name, version) = (migration.name().to_string(), migration.name().version().to_string());
+        statuses.push(MigrationStatus { name, applied: applied.contains(&version), known: true });
+        applied.retain(|other| *other != version);
     }
     statuses.extend(applied.into_iter().map(|name| MigrationStatus { name, applied: true, known: false }));
     Ok(statuses)

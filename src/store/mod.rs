@@ -4,7 +4,6 @@
 //! connection of the pool. The statements of the queue are in `queue/`.
 
 mod api_keys;
-mod database_facts;
 mod disk_budget;
 pub mod embedded_postgres;
 mod environments;
@@ -31,7 +30,6 @@ use diesel::query_dsl::methods::{ExecuteDsl, LoadQuery};
 use diesel::sql_types::Integer;
 
 pub use api_keys::{Authentication, KeyRow, NewKey};
-pub use database_facts::DatabaseFacts;
 pub use disk_budget::{DiskBudget, OverBudget, Reservation};
 pub use environments::{EnvironmentKey, StoredEnvironment};
 pub use error::StoreError;
@@ -42,17 +40,15 @@ pub use queue::claim::{CLAIM_MOST, ClaimStatus, QueueDepth};
 pub use queue::finish::FinishReply;
 pub use queue::release::ReleasedClaim;
 pub use queue::submit::Submitted;
-pub use statistics::{MINUTES, Minute};
+pub use statistics::{DatabaseFacts, MINUTES, Minute};
 pub use subscriptions::Subscription;
 pub use webhooks::DueWebhook;
 pub use workers::WorkerRow;
 
 /// The statements of each execution, for benchmarks.
 pub mod statements {
-    pub const CLAIM: &str = super::queue::claim::CLAIM;
-    /// The claim of a worker with labels.
-    pub const CLAIM_AMONG: &str = super::queue::claim::CLAIM_AMONG;
-    pub const FINISH: &str = super::queue::finish::FINISH;
+    pub use super::queue::claim::{CLAIM, CLAIM_AMONG};
+    pub use super::queue::finish::FINISH;
 }
 
 use crate::metrics::METRICS;

@@ -13,9 +13,8 @@ use slog::{Logger, debug, warn};
 use tokio::sync::{Notify, broadcast};
 
 use crate::execution::ExecutionId;
-use crate::store::sql::pg_notify;
-use crate::store::subscriptions::{RENEW_AFTER, Subscription, Subscriptions};
-use crate::store::{Result, Store};
+use crate::store::subscriptions::{Subscription, Subscriptions};
+use crate::store::{Result, Store, sql::pg_notify};
 
 /// diesel does not expose the socket, so the listener polls, which costs a system call and no query.
 const POLL_EVERY: Duration = Duration::from_millis(20);
@@ -132,15 +131,11 @@ fn encode(notification: &Notification) -> String {
 
 /// None for an item of a newer version.
 fn parse(item: &str) -> Option<Notification> {
-    let Some((kind, id)) = item.split_once(':') else {
-        return match item {
-            "queued" => Some(Notification::Queued),
-            "cancel" => Some(Notification::Cancel),
-            _ => None,
-        };
-    };
+    let (kind, id) = item.split_once(':').unwrap_or((item, ""));
     let id = ExecutionId::from_stored(id.to_owned());
     match kind {
+        "queued" => Some(Notification::Queued),
+        "cancel" => Some(Notification::Cancel),
         "ended" => Some(Notification::Ended(id)),
         "changed" => Some(Notification::Changed(id)),
         "follow" => Some(Notification::Follow(id)),
@@ -149,7 +144,8 @@ fn parse(item: &str) -> Option<Notification> {
 }
 
 impl Store {
-    pub const FOLLOW_RENEWAL: Duration = RENEW_AFTER;
+    /// Well before a follower in another process is forgotten.
+    pub const FOLLOW_RENEWAL: Duration = Duration::from_secs(20);
 
     /// Waits until an execution may have been queued, by any process.
     pub async fn wait_for_queued(&self) {

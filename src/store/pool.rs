@@ -85,10 +85,8 @@ impl Pool {
     /// The right to call [`Pool::with`] once. It may be dropped before the call returns, when the call hangs.
     pub async fn permit(&self) -> Result<OwnedSemaphorePermit> {
         let permit = Arc::clone(&self.permits).acquire_owned();
-        match tokio::time::timeout(PERMIT_TIMEOUT, permit).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(StoreError::Busy),
-        }
+        let permit = tokio::time::timeout(PERMIT_TIMEOUT, permit).await;
+        permit.ok().and_then(|permit| permit.ok()).ok_or(StoreError::Busy)
     }
 
     /// Blocking. Returns the connection to the pool, unless the work failed because of the connection.
@@ -97,7 +95,11 @@ impl Pool {
             self.connections.get().map_err(|error| StoreError::unavailable(&error.to_string()))?;
         // Until the work returns, so that a panic never leaves a half-used connection in the pool.
         pooled.is_broken = true;
-        let result = pooled.configure().and_then(|()| work(&mut pooled.connection));
+        let PooledConnection { connection, is_configured, .. } = &mut *pooled;
+        // Not when connecting: a server that hangs here must not stop the one thread that connects.
+        let configured = if *is_configured { Ok(()) } else { connection.batch_execute(SESSION_SETTINGS) };
+        *is_configured |= configured.is_ok();
+        let result = configured.map_err(StoreError::from).and_then(|()| work(connection));
         pooled.is_broken = result.as_ref().is_err_and(StoreError::breaks_connection);
         result
     }
@@ -125,17 +127,6 @@ struct PooledConnection {
     is_configured: bool,
     is_broken: bool,
     _open: Arc<()>,
-}
-
-impl PooledConnection {
-    /// In the caller's thread: a server that hangs here must not stop the one thread that connects.
-    fn configure(&mut self) -> Result<()> {
-        if !self.is_configured {
-            self.connection.batch_execute(SESSION_SETTINGS)?;
-            self.is_configured = true;
-        }
-        Ok(())
-    }
 }
 
 impl ManageConnection for Manager {

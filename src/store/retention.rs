@@ -11,10 +11,9 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Nullable};
 
-use crate::store::executions::files::Role;
 use crate::store::schema::{blobs, environments, execution_files, executions, images, output_chunks};
 use crate::store::sql::{ago, blob_length, clock_timestamp, octet_length, signed};
-use crate::store::{Result, Store};
+use crate::store::{Result, Store, executions::files::role};
 
 /// The most that one call removes by age or count.
 const BATCH: i64 = 500;
@@ -22,7 +21,7 @@ const BATCH: i64 = 500;
 impl Store {
     /// Removes executions that ended longer ago. Returns how many.
     pub async fn remove_older_than(&self, age: Duration) -> Result<usize> {
-        self.remove_oldest_since(age, BATCH).await
+        self.remove_oldest(age, BATCH).await
     }
 
     /// Removes the oldest ended executions beyond the newest `count`.
@@ -40,33 +39,24 @@ impl Store {
         .await
     }
 
-    /// Removes the oldest ended executions.
-    pub async fn remove_oldest(&self, count: i64) -> Result<usize> {
-        self.remove_oldest_since(Duration::ZERO, count).await
-    }
-
-    async fn remove_oldest_since(&self, age: Duration, count: i64) -> Result<usize> {
+    /// Removes the oldest executions that ended longer ago.
+    pub(super) async fn remove_oldest(&self, age: Duration, count: i64) -> Result<usize> {
         let ended = executions::completed_at.lt(ago(age).nullable());
         self.transaction(move |conn| remove(conn, Box::new(ended), count)).await
     }
 
     /// Removes the output of executions that ended longer ago. Their rows and results stay.
     pub async fn prune_older_than(&self, age: Duration) -> Result<usize> {
-        self.prune(age, BATCH).await
+        self.prune_oldest(age, BATCH).await
     }
 
-    /// Removes the output of the oldest ended executions.
-    pub async fn prune_oldest(&self, count: i64) -> Result<usize> {
-        self.prune(Duration::ZERO, count).await
-    }
-
-    async fn prune(&self, age: Duration, count: i64) -> Result<usize> {
+    pub(super) async fn prune_oldest(&self, age: Duration, count: i64) -> Result<usize> {
         let ended = executions::completed_at.lt(ago(age).nullable());
         self.transaction(move |conn| {
             let old = lock_oldest(conn, Box::new(ended.and(executions::pruned_at.is_null())), count)?;
             let outputs = execution_files::table
                 .filter(execution_files::execution_id.eq_any(&old))
-                .filter(execution_files::role.eq(Role::Output.as_str()));
+                .filter(execution_files::role.eq(role::OUTPUT));
             diesel::delete(outputs).execute(conn)?;
             let pruned = diesel::update(executions::table.filter(executions::id.eq_any(&old))).set((
                 executions::stdout.eq(""),

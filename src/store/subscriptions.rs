@@ -10,15 +10,12 @@ use crate::execution::ExecutionId;
 
 /// How long a follower in another process counts after its last renewal.
 const REMOTE_FOLLOWER_TTL: Duration = Duration::from_secs(60);
-/// How often a follower renews.
-pub(crate) const RENEW_AFTER: Duration = Duration::from_secs(20);
+
 /// The most executions with followers in other processes. Beyond it, those followers poll.
 const REMOTE_FOLLOWERS_MAX: usize = 10_000;
 
 #[derive(Default)]
-pub(crate) struct Subscriptions {
-    followers: Mutex<Followers>,
-}
+pub(crate) struct Subscriptions(Mutex<Followers>);
 
 #[derive(Default)]
 struct Followers {
@@ -67,7 +64,7 @@ impl Subscriptions {
     }
 
     fn lock(&self) -> MutexGuard<'_, Followers> {
-        self.followers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

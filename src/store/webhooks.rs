@@ -6,9 +6,8 @@ use std::time::Duration;
 use diesel::prelude::*;
 
 use crate::execution::ExecutionId;
-use crate::store::schema::webhooks;
 use crate::store::sql::{clock_timestamp, from_now};
-use crate::store::{Result, Store};
+use crate::store::{Result, Store, schema::webhooks};
 
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = webhooks, check_for_backend(diesel::pg::Pg))]
@@ -28,24 +27,21 @@ impl DueWebhook {
 impl Store {
     /// Claims due webhooks. The claimant has `lease` to deliver; after that, another daemon may claim them.
     pub async fn take_due_webhooks(&self, count: i64, lease: Duration) -> Result<Vec<DueWebhook>> {
-        self.query(move |conn| {
-            conn.transaction(|conn| {
-                let due: Vec<String> = webhooks::table
-                    .filter(webhooks::next_try.le(clock_timestamp()))
-                    .order(webhooks::next_try)
-                    .limit(count)
-                    .select(webhooks::execution_id)
-                    .for_update()
-                    .skip_locked()
-                    .load(conn)?;
-                if due.is_empty() {
-                    return Ok(Vec::new());
-                }
-                diesel::update(webhooks::table.filter(webhooks::execution_id.eq_any(due)))
-                    .set((webhooks::tries.eq(webhooks::tries + 1), webhooks::next_try.eq(from_now(lease))))
-                    .returning(DueWebhook::as_returning())
-                    .load(conn)
-            })
+        self.transaction(move |conn| {
+            let due: Vec<String> = webhooks::table
+                .filter(webhooks::next_try.le(clock_timestamp()))
+                .order(webhooks::next_try)
+                .limit(count)
+                .select(webhooks::execution_id)
+                .for_update()
+                .skip_locked()
+                .load(conn)?;
+            if due.is_empty() {
+                return Ok(Vec::new());
+            }
+            let taken = (webhooks::tries.eq(webhooks::tries + 1), webhooks::next_try.eq(from_now(lease)));
+            let due = diesel::update(webhooks::table.filter(webhooks::execution_id.eq_any(due))).set(taken);
+            Ok(due.returning(DueWebhook::as_returning()).load(conn)?)
         })
         .await
     }

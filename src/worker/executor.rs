@@ -14,10 +14,8 @@ use crate::metrics::METRICS;
 use crate::sandbox::{NetworkMode, Profile, Sandbox};
 use crate::settings::NetworkPolicy;
 use crate::store::Chunk;
-use crate::worker::Worker;
-use crate::worker::active_claims::ClaimHandle;
 use crate::worker::attempt::{Attempt, SlotSandboxes};
-use crate::worker::recorder::Finish;
+use crate::worker::{Worker, active_claims::ClaimHandle, recorder::Finish};
 
 /// How often the age of the parked sandbox is checked and a failed parking is retried.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(20);

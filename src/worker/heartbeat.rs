@@ -15,8 +15,7 @@ use tokio::time::Instant;
 use crate::execution::{Claim, WorkerId};
 use crate::failpoint;
 use crate::store::{ClaimStatus, StoreError};
-use crate::worker::supervision::PanicCounter;
-use crate::worker::{ActiveClaims, Signal, Worker};
+use crate::worker::{ActiveClaims, Signal, Worker, supervision::PanicCounter};
 
 /// How often a running script's cancellation is polled if no notification arrives.
 const POLL_EVERY: Duration = Duration::from_secs(1);

@@ -20,8 +20,7 @@ use crate::store::{CLAIM_MOST, StoreError};
 use crate::worker::active_claims::{ActiveClaim, ClaimHandle};
 use crate::worker::executor::{Execute, Resume, Retire};
 use crate::worker::idle_executors::{Demand, IdleExecutors, LastRun};
-use crate::worker::supervision::PanicCounter;
-use crate::worker::{Executor, Signal, Worker};
+use crate::worker::{Executor, Signal, Worker, supervision::PanicCounter};
 
 /// Pause after a failed claim statement.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);

@@ -4,47 +4,34 @@ use diesel::prelude::*;
 use rgrid_api::OutputFile;
 use sha2::{Digest, Sha256};
 
-use crate::execution::{ExecutionId, FileContent};
+use crate::execution::{ExecutionId, FileContent, StoredOutput};
 use crate::store::schema::{blobs, execution_files};
 use crate::store::{Result, Store};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    Script,
-    Input,
-    Output,
-}
-
-impl Role {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Role::Script => "script",
-            Role::Input => "input",
-            Role::Output => "output",
-        }
-    }
+/// What an execution uses a file for.
+pub(crate) mod role {
+    pub const SCRIPT: &str = "script";
+    pub const INPUT: &str = "input";
+    pub const OUTPUT: &str = "output";
 }
 
 /// Adds output files to an execution, in the caller's transaction.
-pub(crate) fn insert_outputs<'a>(
+pub(crate) fn insert_outputs(
     conn: &mut PgConnection,
     execution: &ExecutionId,
-    files: impl Iterator<Item = (&'a str, &'a [u8])>,
+    files: &[StoredOutput],
 ) -> QueryResult<()> {
-    let files: Vec<_> =
-        files.map(|(name, content)| (name, content, Sha256::digest(content).to_vec())).collect();
+    let files: Vec<_> = files.iter().map(|file| (file, Sha256::digest(&file.content).to_vec())).collect();
     let contents =
-        files.iter().map(|(_, content, sha256)| (blobs::sha256.eq(sha256), blobs::content.eq(*content)));
-    diesel::insert_into(blobs::table)
-        .values(contents.collect::<Vec<_>>())
-        .on_conflict_do_nothing()
-        .execute(conn)?;
-    let rows = files.iter().map(|(name, content, sha256)| {
+        files.iter().map(|(file, sha256)| (blobs::sha256.eq(sha256), blobs::content.eq(&file.content)));
+    let blobs = diesel::insert_into(blobs::table).values(contents.collect::<Vec<_>>());
+    blobs.on_conflict_do_nothing().execute(conn)?;
+    let rows = files.iter().map(|(file, sha256)| {
         (
             execution_files::execution_id.eq(execution.as_str()),
-            execution_files::role.eq(Role::Output.as_str()),
-            execution_files::name.eq(*name),
-            execution_files::size.eq(content.len() as i64),
+            execution_files::role.eq(role::OUTPUT),
+            execution_files::name.eq(&file.name),
+            execution_files::size.eq(file.content.len() as i64),
             execution_files::sha256.eq(sha256),
         )
     });
@@ -72,7 +59,7 @@ impl From<FileRow> for OutputFile {
 }
 
 pub(crate) fn outputs(conn: &mut PgConnection, execution: &ExecutionId) -> QueryResult<Vec<OutputFile>> {
-    let outputs = files(execution).filter(execution_files::role.eq(Role::Output.as_str()));
+    let outputs = files(execution).filter(execution_files::role.eq(role::OUTPUT));
     let rows = outputs.select(FileRow::as_select()).load(conn)?;
     Ok(rows.into_iter().map(OutputFile::from).collect())
 }
@@ -85,7 +72,7 @@ impl Store {
 
     /// The script, then the inputs by name.
     pub async fn submitted_files(&self, execution: &ExecutionId) -> Result<Vec<OutputFile>> {
-        let submitted = files(execution).filter(execution_files::role.ne(Role::Output.as_str()));
+        let submitted = files(execution).filter(execution_files::role.ne(role::OUTPUT));
         let ordered = submitted.order((execution_files::role.desc(), execution_files::name));
         let rows = self.load(ordered.select(FileRow::as_select())).await?;
         Ok(rows.into_iter().map(OutputFile::from).collect())
@@ -93,21 +80,21 @@ impl Store {
 
     /// In order.
     pub async fn input_names(&self, execution: &ExecutionId) -> Result<Vec<String>> {
-        let inputs = files(execution).filter(execution_files::role.eq(Role::Input.as_str()));
+        let inputs = files(execution).filter(execution_files::role.eq(role::INPUT));
         self.load(inputs.select(execution_files::name)).await
     }
 
     /// One input file, so that only one is in memory at a time.
     pub async fn input(&self, execution: &ExecutionId, name: &str) -> Result<FileContent> {
-        self.file(execution, Role::Input, name).await
+        self.file(execution, role::INPUT, name).await
     }
 
     pub async fn output(&self, execution: &ExecutionId, name: &str) -> Result<FileContent> {
-        self.file(execution, Role::Output, name).await
+        self.file(execution, role::OUTPUT, name).await
     }
 
-    async fn file(&self, execution: &ExecutionId, role: Role, name: &str) -> Result<FileContent> {
-        let file = execution_files::table.find((execution.to_string(), role.as_str(), name.to_owned()));
+    async fn file(&self, execution: &ExecutionId, role: &'static str, name: &str) -> Result<FileContent> {
+        let file = execution_files::table.find((execution.to_string(), role, name.to_owned()));
         let content = self.get(file.inner_join(blobs::table).select(blobs::content)).await?;
         Ok(FileContent { name: name.to_owned(), content })
     }

@@ -10,11 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::execution::{Claim, Cut, ExecutionId, ExecutionRecord, StoredText};
 use crate::store::executions::query::{parse_status, stored_stream};
-use crate::store::notify::Notification;
-use crate::store::queue::claimed_row;
 use crate::store::schema::{executions, output_chunks};
 use crate::store::sql::{byte_range, convert_to, signed, statement};
-use crate::store::{Result, Store, StoreError};
+use crate::store::{Result, Store, StoreError, notify::Notification, queue::claimed_row};
 
 /// The position counts the executions that the same workers may run, up to 10,000. A script whose start has not been
 /// noted two seconds after the claim (see [`Store::script_started`]) has not started.

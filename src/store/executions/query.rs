@@ -9,10 +9,9 @@ use diesel::sql_types::Text;
 use rgrid_api::{Execution, Phases, Status, Stream, Usage};
 
 use crate::execution::{Caller, ExecutionId, KeyId};
-use crate::store::executions::files::outputs;
 use crate::store::schema::{executions, output_chunks};
 use crate::store::sql::{concat_ws, elapsed, lower, millis, strpos};
-use crate::store::{Result, Store, StoreError};
+use crate::store::{Result, Store, StoreError, executions::files::outputs};
 
 /// The conditions and the page of a list.
 #[derive(Debug, Clone, Default)]

@@ -5,12 +5,10 @@ use diesel::prelude::*;
 use diesel::sql_types::Text;
 
 use crate::execution::{EnvVars, ExecutionId, KeyId};
-use crate::store::executions::files::Role;
-use crate::store::notify::Notification;
+use crate::store::executions::files;
 use crate::store::queue::submit::secret_values;
 use crate::store::schema::{execution_files, executions};
-use crate::store::sql::clock_timestamp;
-use crate::store::{Result, Store, StoreError};
+use crate::store::{Result, Store, StoreError, notify::Notification, sql::clock_timestamp};
 
 impl Store {
     /// A queued execution ends at once; the worker of a running one is told to stop it. Cancelling a cancelled execution
@@ -76,7 +74,7 @@ impl Store {
             use execution_files::{execution_id, name, role, sha256, size};
             execution_files::table
                 .filter(execution_id.eq(first.as_str()))
-                .filter(role.ne(Role::Output.as_str()))
+                .filter(role.ne(files::role::OUTPUT))
                 .select((again.into_sql::<Text>(), role, name, size, sha256))
                 .insert_into(execution_files::table)
                 .into_columns((execution_id, role, name, size, sha256))

@@ -10,20 +10,17 @@ use diesel::sql_types::{Array, BigInt, Binary, Bool, Jsonb, Nullable, Text};
 
 use crate::execution::{Claim, Claimed, EnvVars, ExecutionId, KeyId, LabelSets, WorkerId};
 use crate::metrics::{self, METRICS};
-use crate::store::executions::files::Role;
 use crate::store::executions::progress::all_chunks;
-use crate::store::notify::Notification;
-use crate::store::queue::claimed_row;
 use crate::store::schema::{blobs, execution_files, executions};
 use crate::store::sql::{clock_timestamp, elapsed, from_now, millis, statement};
-use crate::store::{Chunk, Result, Store};
+use crate::store::{Chunk, Result, Store, executions::files::role, notify::Notification, queue::claimed_row};
 
 /// Claims the execution at the head of the queue: the highest priority, then one of each key in turn (`take_a_turn` in
 /// the migrations), then the oldest.
 ///
 /// SQL text: `SKIP LOCKED` in a common table expression lets concurrent workers claim different rows in one round trip.
 /// Turn 0 puts an execution that is given back at the head.
-pub(crate) const CLAIM: &str = "
+pub const CLAIM: &str = "
     WITH next AS (
         SELECT id FROM executions WHERE status = 'queued' AND on_labels = $5
         ORDER BY - priority, turn, created_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
@@ -54,7 +51,7 @@ fn claim_text(count: usize) -> &'static str {
 /// The same for a worker with labels. It looks at the head of the queue of each label set that the worker satisfies to
 /// decide how many to take from which, and locks only what it takes, because others skip locked rows. The last LIMIT
 /// tells the planner the sum of the others.
-pub(crate) const CLAIM_AMONG: &str = "
+pub const CLAIM_AMONG: &str = "
     WITH best AS (
         SELECT on_labels, count(*) AS count FROM (
             SELECT head.* FROM unnest($5::jsonb[]) AS worker (label_set) CROSS JOIN LATERAL (
@@ -191,9 +188,9 @@ impl Store {
                 .optional()?;
             let Some(job) = job else { return Ok(None) };
             let files = execution_files::table.filter(execution_files::execution_id.eq(job.id.clone()));
-            let script = files.clone().filter(execution_files::role.eq(Role::Script.as_str()));
+            let script = files.clone().filter(execution_files::role.eq(role::SCRIPT));
             let script = script.inner_join(blobs::table).select(blobs::content).first(conn).optional()?;
-            let inputs = files.filter(execution_files::role.eq(Role::Input.as_str()));
+            let inputs = files.filter(execution_files::role.eq(role::INPUT));
             let has_inputs = select(exists(inputs)).get_result(conn)?;
             let row = ClaimedRow { job, waited_ms: 0, script, has_inputs };
             Ok(Some((row.into_claimed(&worker)?, all_chunks(conn, &abandoned)?)))

@@ -8,10 +8,8 @@ use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text};
 use crate::execution::{AppendReply, Claim, ExecutionRecord};
 use crate::metrics::{self, METRICS};
 use crate::store::executions::{files, progress};
-use crate::store::notify::Notification;
-use crate::store::schema::executions;
 use crate::store::sql::{millis, signed, statement};
-use crate::store::{Chunk, Result, Store};
+use crate::store::{Chunk, Result, Store, notify::Notification, schema::executions};
 
 /// Stores chunks of a valid claim. It locks the row, so that no chunk is stored after the end of its attempt.
 ///
@@ -31,7 +29,7 @@ const APPEND: &str = "
 /// record contains the text of all chunks, which are deleted here.
 ///
 /// SQL text: one round trip for two tables, outside of a transaction.
-pub(crate) const FINISH: &str = "
+pub const FINISH: &str = "
     WITH ended AS (
         UPDATE executions
         SET status = $4, exit_code = $5, failure_kind = $6, execution_error = $7, stdout = $8, stderr = $9,
@@ -122,8 +120,7 @@ fn store_with_outputs(
 ) -> Result<FinishReply> {
     let reply = store_record(conn, claim, record)?;
     if reply == FinishReply::Stored && !record.outputs.is_empty() {
-        let outputs = record.outputs.iter().map(|file| (file.name.as_str(), file.content.as_slice()));
-        files::insert_outputs(conn, &claim.execution, outputs)?;
+        files::insert_outputs(conn, &claim.execution, &record.outputs)?;
     }
     if reply == FinishReply::Stored && !record.outputs_left_out.is_empty() {
         diesel::update(executions::table.find(claim.execution.as_str()))

@@ -11,11 +11,9 @@ use rgrid_api::Status;
 
 use crate::execution::{Claim, ExecutionId, WorkerId};
 use crate::metrics::METRICS;
-use crate::store::notify::Notification;
-use crate::store::queue::claimed_row;
 use crate::store::schema::{executions, output_chunks};
 use crate::store::sql::{ago, clock_timestamp, pg_postmaster_start_time, statement};
-use crate::store::{Result, Store};
+use crate::store::{Result, Store, notify::Notification, queue::claimed_row};
 
 /// The most claims that one call rescues.
 const RESCUE_BATCH: i64 = 200;
@@ -67,15 +65,6 @@ enum Interruption {
     Drain,
     /// Its worker's lease has run out.
     Lost,
-}
-
-impl Interruption {
-    fn reason(self) -> &'static str {
-        match self {
-            Interruption::Drain => "was stopped, and its worker.drain_timeout passed,",
-            Interruption::Lost => "was lost",
-        }
-    }
 }
 
 /// The columns that decide how a claim ends.
@@ -216,11 +205,15 @@ fn interrupt(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
+    let reason = match interruption {
+        Interruption::Drain => "was stopped, and its worker.drain_timeout passed,",
+        Interruption::Lost => "was lost",
+    };
     let statuses: Vec<Status> = rows.iter().map(|row| row.status_after(interruption)).collect();
     statement(END_CLAIMS)
         .bind::<Array<Text>, _>(rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>())
         .bind::<Array<Text>, _>(statuses.iter().map(|status| status.as_str()).collect::<Vec<_>>())
-        .bind::<Text, _>(interruption.reason())
+        .bind::<Text, _>(reason)
         .execute(conn)?;
     Ok(rows.into_iter().zip(statuses).map(|(row, status)| row.released_as(status)).collect())
 }

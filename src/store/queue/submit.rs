@@ -9,11 +9,9 @@ use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, S
 use sha2::{Digest, Sha256};
 
 use crate::execution::{EnvVars, ExecutionId, IdempotencyKey, KeyId, NewExecution};
-use crate::store::executions::files::Role;
-use crate::store::notify::Notification;
-use crate::store::schema::executions;
+use crate::store::executions::files::role;
 use crate::store::sql::{ago, coalesce, millis, signed, statement};
-use crate::store::{Result, Store, StoreError, workers};
+use crate::store::{Result, Store, StoreError, notify::Notification, schema::executions, workers};
 
 const IDEMPOTENCY_KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
@@ -75,9 +73,8 @@ impl Store {
 
 /// False if the idempotency key is taken.
 fn insert(conn: &mut PgConnection, new: &NewExecution) -> Result<bool> {
-    let inputs = new.inputs.iter().map(|file| (Role::Input.as_str(), file));
-    let (roles, files): (Vec<_>, Vec<_>) =
-        iter::once((Role::Script.as_str(), &new.script)).chain(inputs).collect();
+    let inputs = new.inputs.iter().map(|file| (role::INPUT, file));
+    let (roles, files): (Vec<_>, Vec<_>) = iter::once((role::SCRIPT, &new.script)).chain(inputs).collect();
     let hashes: Vec<_> = files.iter().map(|file| Sha256::digest(&file.content).to_vec()).collect();
     let inserted = statement(SUBMIT)
         .bind::<Array<Binary>, _>(hashes)

@@ -11,10 +11,9 @@ use crate::metrics::METRICS;
 use crate::sandbox::{DockerError, Sandbox, SandboxError};
 use crate::settings::RuntimeEntry;
 use crate::store::StoreError;
-use crate::worker::attempt::finish;
 use crate::worker::attempt::job::{self, CA_BUNDLE_FILE};
-use crate::worker::attempt::output_buffer::OutputBuffer;
 use crate::worker::attempt::{Attempt, AttemptResult};
+use crate::worker::{attempt::finish, attempt::output_buffer::OutputBuffer};
 
 /// How long a claim waits for Docker or the database before it is released for another worker.
 const UNAVAILABLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -65,12 +64,10 @@ impl StartAttempts {
                 let error = format!("the sandbox broke before the script could start: {reason}");
                 Err(AttemptResult::failed(FailureKind::Internal, error))
             }
-            StartError::EnvironmentMissing(_) | StartError::Unavailable(_)
-                if since.elapsed() > UNAVAILABLE_TIMEOUT =>
-            {
-                Err(AttemptResult::RELEASED_BEFORE_START)
+            StartError::EnvironmentMissing(_) | StartError::Unavailable(_) => {
+                let in_time = since.elapsed() <= UNAVAILABLE_TIMEOUT;
+                in_time.then_some(()).ok_or(AttemptResult::RELEASED_BEFORE_START)
             }
-            StartError::EnvironmentMissing(_) | StartError::Unavailable(_) => Ok(()),
         }
     }
 }
@@ -139,7 +136,7 @@ impl Attempt {
             Ok(started) => started?,
             // The script may have started, so there is no second try.
             Err(_) => {
-                let record = finish::overdue(&self.claimed, &OutputBuffer::new());
+                let record = finish::overdue(&self.claimed, &OutputBuffer::default());
                 return Err(StartError::Ended(AttemptResult::Finished(Box::new(record))));
             }
         }

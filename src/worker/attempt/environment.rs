@@ -14,11 +14,9 @@ use crate::sandbox::{EnvironmentBuild, NetworkMode, Profile, Sandbox, SandboxErr
 use crate::store::EnvironmentKey;
 use crate::worker::attempt::dispatch::{StartAttempts, StartError};
 use crate::worker::attempt::environment_spec::{self, EnvironmentSpec, SIZE_FILE};
-use crate::worker::attempt::finish;
 use crate::worker::attempt::monitor::{Exit, Limit};
-use crate::worker::attempt::output_buffer::Source;
 use crate::worker::attempt::{Attempt, AttemptResult};
-use crate::worker::recorder::Append;
+use crate::worker::{attempt::finish, attempt::output_buffer::Source, recorder::Append};
 
 const POLL_EVERY: Duration = Duration::from_millis(250);
 const WAITING_NOTE: &str = "Another run is installing the same requirements; this one waits for it.\n";

@@ -3,8 +3,7 @@
 use rgrid_init::{Job, Limits, Setup};
 use sha2::{Digest, Sha256};
 
-use crate::execution::exit_mapping::InstallLimits;
-use crate::execution::{Claim, Requirements};
+use crate::execution::{Claim, Requirements, exit_mapping::InstallLimits};
 use crate::sandbox::{ENVIRONMENT, ENVIRONMENT_TEMPORARY, ImageId};
 use crate::settings::{RuntimeEntry, Settings};
 use crate::worker::attempt::job::{CA_BUNDLE_FILE, PATH, ca_bundle, millis, owned, python_home};

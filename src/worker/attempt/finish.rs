@@ -9,9 +9,7 @@ use crate::execution::exit_mapping::{RunLimits, exit_code, map_exit};
 use crate::execution::{Claimed, ExecutionRecord, FailureKind, FileContent, Outcome, PhaseTimes, Usage};
 use crate::failpoint;
 use crate::sandbox::{Sandbox, SandboxError};
-use crate::worker::attempt::Attempt;
-use crate::worker::attempt::monitor::Exit;
-use crate::worker::attempt::output_buffer::Streams;
+use crate::worker::{attempt::Attempt, attempt::monitor::Exit, attempt::output_buffer::Streams};
 
 use super::output_buffer::OutputBuffer;
 
@@ -62,7 +60,10 @@ impl Attempt {
                 ..PhaseTimes::default()
             },
             outputs,
-            outputs_left_out: left_out(&exit),
+            // The init reports about ten short sentences, but a sandbox may send anything.
+            outputs_left_out: (exit.outputs_left_out.iter().take(20))
+                .map(|sentence| sentence.chars().take(400).collect())
+                .collect(),
             ..record_of(outcome, streams)
         }
     }
@@ -184,12 +185,6 @@ pub(super) fn record_of(outcome: Outcome, streams: Streams) -> ExecutionRecord {
         phases: PhaseTimes::default(),
         image: None,
     }
-}
-
-/// The init reports about ten short sentences, but a sandbox may send anything.
-fn left_out(exit: &rgrid_init::Exit) -> Vec<String> {
-    let short = |sentence: &String| sentence.chars().take(400).collect();
-    exit.outputs_left_out.iter().take(20).map(short).collect()
 }
 
 /// Checks the names again, because they come from the sandbox.

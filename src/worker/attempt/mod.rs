@@ -19,10 +19,8 @@ use crate::execution::{Claimed, ExecutionRecord, FailureKind, Outcome, PhaseTime
 use crate::failpoint;
 use crate::sandbox::{Profile, Sandbox};
 use crate::store::{FinishReply, Reservation};
-use crate::worker::active_claims::ClaimHandle;
-use crate::worker::executor::Resume;
 use crate::worker::recorder::{Finish, Release};
-use crate::worker::{Signal, Worker};
+use crate::worker::{Signal, Worker, active_claims::ClaimHandle, executor::Resume};
 
 use dispatch::StartError;
 use environment::EnvironmentSetup;
@@ -86,7 +84,7 @@ impl Attempt {
             setup: EnvironmentSetup::default(),
             profile: None,
             start_sent: false,
-            output: OutputBuffer::new(),
+            output: OutputBuffer::default(),
             phases: PhaseTimes::default(),
             sandbox: None,
             exit_event: 0,
@@ -237,7 +235,7 @@ async fn ending_signal(signals: &mut watch::Receiver<Signal>) -> AttemptResult {
         match *signals.borrow_and_update() {
             Signal::Continue => {}
             Signal::Cancel => {
-                let record = finish::record_of(Outcome::Cancelled, OutputBuffer::new().partial());
+                let record = finish::record_of(Outcome::Cancelled, OutputBuffer::default().partial());
                 return AttemptResult::Finished(Box::new(record));
             }
             Signal::Release => return AttemptResult::RELEASED_BEFORE_START,

@@ -11,10 +11,8 @@ use tokio::time::{Instant, sleep_until};
 use crate::execution::{AppendReply, Claim, Stream};
 use crate::failpoint;
 use crate::sandbox::{Sandbox, SandboxError, SandboxEvent};
-use crate::worker::attempt::output_buffer::Source;
 use crate::worker::attempt::{Attempt, AttemptResult};
-use crate::worker::recorder::Append;
-use crate::worker::{Signal, Worker};
+use crate::worker::{Signal, Worker, attempt::output_buffer::Source, recorder::Append};
 
 /// Output is stored this long after it arrives. Most scripts end before, and their output is written with the result.
 const FLUSH_AFTER: Duration = Duration::from_millis(50);

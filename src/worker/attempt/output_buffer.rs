@@ -16,8 +16,9 @@ const INSTALL_BASE: u64 = 16;
 const SCRIPT_BASE: u64 = 1 << 32;
 
 /// The job that sends the events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Source {
+    #[default]
     Install,
     Script,
 }
@@ -31,6 +32,7 @@ impl Source {
     }
 }
 
+#[derive(Default)]
 pub(super) struct OutputBuffer {
     source: Source,
     stdout: String,
@@ -46,22 +48,9 @@ pub(super) struct OutputBuffer {
 }
 
 impl OutputBuffer {
-    pub fn new() -> Self {
-        Self {
-            source: Source::Install,
-            stdout: String::new(),
-            stderr: String::new(),
-            install: String::new(),
-            unstored: Vec::new(),
-            finished_install: None,
-            note_bytes: 0,
-            last: 0,
-        }
-    }
-
     /// Continues after the chunks that an earlier daemon stored.
     pub fn resumed(chunks: Vec<Chunk>, source: Source) -> Self {
-        let mut output = Self { source, ..Self::new() };
+        let mut output = Self { source, ..Self::default() };
         for chunk in chunks {
             output.last = output.last.max(chunk.seq);
             if chunk.seq <= INSTALL_BASE {
@@ -182,7 +171,7 @@ mod tests {
 
     #[test]
     fn two_sandboxes_never_use_the_same_number() {
-        let mut output = OutputBuffer::new();
+        let mut output = OutputBuffer::default();
         output.add_note("waiting\n");
         output.add_event(1, Stream::Install, "pip\n".into());
         output.switch_to(Source::Script);

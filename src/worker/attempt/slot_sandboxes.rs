@@ -13,8 +13,7 @@ use crate::failpoint;
 use crate::metrics::{METRICS, Raised, docker_call};
 use crate::sandbox::{DockerError, Profile, Sandbox, SandboxError};
 use crate::settings::Reuse;
-use crate::worker::Worker;
-use crate::worker::attempt::Attempt;
+use crate::worker::{Worker, attempt::Attempt};
 
 #[derive(Default)]
 pub(crate) struct SlotSandboxes {
