@@ -67,20 +67,17 @@ impl DiskBudget {
         // One at a time, so that concurrent submissions do not count on the same free bytes.
         let mut last = self.last.lock().await;
         let needed = bytes + self.output_reserve;
-        let mut measurement = match *last {
+        let measurement = match *last {
             Some(measurement) if self.suffices(&measurement, needed) => measurement,
             _ => self.measure_within(store, self.limit.saturating_sub(needed)).await?,
         };
         let needed_in_all = measurement.bytes + needed;
-        let fits = needed_in_all <= self.limit;
-        if fits {
-            measurement.bytes = needed_in_all;
+        if needed_in_all > self.limit {
+            *last = Some(measurement);
+            return Ok(Err(OverBudget { most: self.limit, needed: needed_in_all }));
         }
-        *last = Some(measurement);
-        Ok(match fits {
-            true => Ok(self.reservation(bytes)),
-            false => Err(OverBudget { most: self.limit, needed: needed_in_all }),
-        })
+        *last = Some(Measurement { bytes: needed_in_all, ..measurement });
+        Ok(Ok(self.reservation(bytes)))
     }
 
     /// Removes data until the budget holds, because running executions may have written more than the reserve.

@@ -17,14 +17,8 @@ const MAX_PANICS_IN_A_ROW: u32 = 10;
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 
 /// Reports that a part of the daemon cannot be kept alive, so that its process exits.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct FatalError(watch::Sender<Option<String>>);
-
-impl Default for FatalError {
-    fn default() -> Self {
-        Self(watch::channel(None).0)
-    }
-}
 
 impl FatalError {
     pub fn report(&self, reason: String) {
