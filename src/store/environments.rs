@@ -83,7 +83,7 @@ impl Store {
     /// Deletes the row of the least recently used environment of all hosts; its host sweeps the volume. Returns 0 or 1.
     pub async fn retire_idlest_environment(&self) -> Result<usize> {
         let idle = environments::table.filter(environments::last_used_at.lt(ago(IN_USE)));
-        let idlest = idle.clone().order(environments::last_used_at).limit(1);
+        let idlest = idle.order(environments::last_used_at).limit(1);
         let keys: Vec<(String, String)> =
             self.load(idlest.select((environments::engine, environments::key))).await?;
         let Some((engine, key)) = keys.into_iter().next() else { return Ok(0) };

@@ -65,7 +65,7 @@ impl Store {
     pub async fn retire_idlest_image(&self) -> Result<usize> {
         let present = images::table.filter(images::retired_at.is_null());
         let idle = present.filter(images::last_used_at.lt(ago(IN_USE)));
-        let idlest = idle.clone().order(images::last_used_at).limit(1);
+        let idlest = idle.order(images::last_used_at).limit(1);
         let keys: Vec<(String, String)> = self.load(idlest.select((images::engine, images::image))).await?;
         let Some((engine, image)) = keys.into_iter().next() else { return Ok(0) };
         let row = idle.filter(images::engine.eq(engine)).filter(images::image.eq(image));
