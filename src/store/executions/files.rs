@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use rgrid_api::OutputFile;
 use sha2::{Digest, Sha256};
 
-use crate::execution::{ExecutionId, FileContent, StoredOutput};
+use crate::execution::{ExecutionId, FileContent};
 use crate::store::schema::{blobs, execution_files};
 use crate::store::{Result, Store};
 
@@ -19,7 +19,7 @@ pub(crate) mod role {
 pub(crate) fn insert_outputs(
     conn: &mut PgConnection,
     execution: &ExecutionId,
-    files: &[StoredOutput],
+    files: &[FileContent],
 ) -> QueryResult<()> {
     let files: Vec<_> = files.iter().map(|file| (file, Sha256::digest(&file.content).to_vec())).collect();
     let contents =
