@@ -7,7 +7,8 @@ use rgrid_api::problem::PROBLEM_JSON;
 use rgrid_api::{FieldError, Problem};
 use thiserror::Error;
 
-use crate::{execution::Scope, store::StoreError};
+use crate::execution::Scope;
+use crate::store::StoreError;
 
 pub(crate) type HttpResult = Result<HttpResponse, ApiError>;
 

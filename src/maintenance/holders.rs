@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use slog::warn;
 
-use crate::{sandbox::DockerError, worker::Worker};
+use crate::sandbox::DockerError;
+use crate::worker::Worker;
 
 /// How often expired holders are replaced; a missing one is replaced as soon as it is reported.
 const INTERVAL: Duration = Duration::from_secs(20);

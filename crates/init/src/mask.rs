@@ -78,7 +78,7 @@ fn has_chars(text: &str, count: usize) -> bool {
     text.chars().nth(count - 1).is_some()
 }
 
-/// SecretPatterns the secrets in one stream.
+/// Masks the secrets in one stream.
 pub struct SecretMasker {
     patterns: Arc<SecretPatterns>,
     state: Option<StateID>,

@@ -7,7 +7,8 @@ use maud::{DOCTYPE, Markup, html};
 use rgrid_api::units::format_duration;
 use rgrid_api::{Execution, Status};
 
-use crate::{http::Api, settings::AuthMode};
+use crate::http::Api;
+use crate::settings::AuthMode;
 
 pub(crate) fn page(api: &Api, title: &str, main: &Markup) -> Markup {
     let failing: Vec<_> = api.readiness.checks().into_iter().filter(|check| !check.ok).collect();

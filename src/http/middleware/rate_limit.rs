@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use actix_web::HttpRequest;
 
-use crate::{execution::KeyId, http::ApiError, settings::IpRange};
+use crate::execution::KeyId;
+use crate::http::ApiError;
+use crate::settings::IpRange;
 
 /// With more buckets than this, full ones are removed.
 const BUCKETS_MAX: usize = 10_000;
