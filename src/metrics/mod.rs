@@ -224,9 +224,9 @@ mod tests {
         let text = text(&registry);
         let label = r#"phase="a\"b\\c\nd""#;
         for line in [
-            format!("rgrid_t_bucket{{le=\"0.1\",{label}}} 2"),
-            format!("rgrid_t_bucket{{le=\"1.0\",{label}}} 3"),
-            format!("rgrid_t_bucket{{le=\"+Inf\",{label}}} 4"),
+            format!("rgrid_t_bucket{{{label},le=\"0.1\"}} 2"),
+            format!("rgrid_t_bucket{{{label},le=\"1\"}} 3"),
+            format!("rgrid_t_bucket{{{label},le=\"+Inf\"}} 4"),
             format!("rgrid_t_count{{{label}}} 4"),
         ] {
             assert!(text.contains(&line), "{line} is missing:\n{text}");

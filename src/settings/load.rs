@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn an_error_names_the_setting_its_source_and_the_allowed_values() {
         let cases = [
-            ("[worker]\nlease = \"soon\"", "worker.lease (from FILE): \"soon\" is n"),
+            ("[worker]\nlease = \"soon\"", "worker.lease (from FILE): invalid duration \"soon\""),
             ("[worker]\nlease = \"10ms\"", "worker.lease (from FILE): must be at least 1s"),
             ("[worker]\nslots = 1.5", "worker.slots (from FILE): invalid type: floating point `1.5`"),
             (
