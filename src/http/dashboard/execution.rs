@@ -1,6 +1,8 @@
 //! The page of one execution: its status, output and files, and the calls of its buttons.
 
-use actix_web::{HttpRequest, web::Payload};
+use std::future::{Ready, ready};
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use maud::{Markup, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rgrid_api::units::format_size;
@@ -19,23 +21,33 @@ const DASHBOARD_HEADER: &str = "x-rgrid-dashboard";
 /// Everything in a path segment except unreserved characters, and `/`, which separates the segments of a file's name.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
-pub(crate) async fn cancel(execution: ExecutionRequest, request: HttpRequest) -> HttpResult {
-    require_dashboard_header(&request)?;
+/// Proof that the request has the dashboard's header. The first argument of a handler, so that nothing else is looked up
+/// without it.
+pub(crate) struct FromDashboard;
+
+impl FromRequest for FromDashboard {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(request.headers().contains_key(DASHBOARD_HEADER).then_some(Self).ok_or_else(|| {
+            let reason = format!("the header {DASHBOARD_HEADER} is missing; the dashboard's calls need it");
+            ApiError::BadRequest(reason)
+        }))
+    }
+}
+
+pub(crate) async fn cancel(_: FromDashboard, execution: ExecutionRequest) -> HttpResult {
     executions::cancel(execution).await
 }
 
-pub(crate) async fn retry(execution: ExecutionRequest, request: HttpRequest, payload: Payload) -> HttpResult {
-    require_dashboard_header(&request)?;
+pub(crate) async fn retry(
+    _: FromDashboard,
+    execution: ExecutionRequest,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> HttpResult {
     submit::retry(execution, request, payload).await
-}
-
-fn require_dashboard_header(request: &HttpRequest) -> Result<(), ApiError> {
-    if request.headers().contains_key(DASHBOARD_HEADER) {
-        return Ok(());
-    }
-    Err(ApiError::BadRequest(format!(
-        "the header {DASHBOARD_HEADER} is missing; the dashboard's calls need it"
-    )))
 }
 
 pub(crate) async fn page(

@@ -313,7 +313,7 @@ fn invalid_key_commands_explain_the_error() {
     assert!(said(&["keys", "revoke", "0123456789ab"]).contains("key 0123456789ab does not exist"));
     assert!(said(&["keys", "revoke", "nonsense"]).contains("is not the ID of a key"));
     assert!(
-        said(&["keys", "create", "--name", "x", "--scope", "root"]).contains("there are read, run and admin")
+        said(&["keys", "create", "--name", "x", "--scope", "root"]).contains("expected read, run or admin")
     );
     assert!(said(&["keys", "create", "--name", "a\nb"]).contains("control characters"));
     assert!(said(&["keys", "create", "--name", "x", "--expires", "soon"]).contains("invalid duration"));
