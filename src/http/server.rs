@@ -79,7 +79,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// If `gracefully`, open requests get [`SHUTDOWN_SECONDS`] to finish.
+    /// If `gracefully`, open requests get `SHUTDOWN_SECONDS` to finish.
     pub async fn stop(&self, gracefully: bool) {
         self.follower_limit.close();
         self.handle.stop(gracefully).await;
