@@ -220,6 +220,9 @@ fn interrupt(
 
 /// For locked rows whose scripts have not started. Their output goes with the claim.
 fn undo_claims(conn: &mut PgConnection, rows: Vec<ClaimRow>) -> Result<Vec<ReleasedClaim>> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
     let (cancelled, queued): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.cancel_requested);
     let ids = |rows: &[ClaimRow]| rows.iter().map(|row| row.id.clone()).collect::<Vec<_>>();
     let not_counted = executions::released.eq(executions::released + 1);
