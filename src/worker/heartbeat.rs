@@ -173,23 +173,23 @@ async fn check_claims(worker: &Worker, beat: Beat) -> Result<(), StoreError> {
     if claims.is_empty() {
         return Ok(());
     }
-    let pulses = match beat.extend {
+    let statuses = match beat.extend {
         true => worker.store.heartbeat(&worker.id, &claims, beat.lease).await?,
         false => worker.store.claim_statuses(&worker.id, &claims).await?,
     };
-    signal_changes(&worker.claims, &worker.id, &claims, &pulses);
+    signal_changes(&worker.claims, &worker.id, &claims, &statuses);
     Ok(())
 }
 
 /// A claim that the database does not return has ended or belongs to another worker.
-fn signal_changes(active: &ActiveClaims, worker: &WorkerId, asked: &[Claim], pulses: &[ClaimStatus]) {
-    let alive: HashSet<_> = pulses.iter().map(|pulse| (&pulse.execution, pulse.attempt)).collect();
+fn signal_changes(active: &ActiveClaims, worker: &WorkerId, asked: &[Claim], statuses: &[ClaimStatus]) {
+    let alive: HashSet<_> = statuses.iter().map(|status| (&status.execution, status.attempt)).collect();
     for claim in asked.iter().filter(|claim| !alive.contains(&(&claim.execution, claim.attempt))) {
         active.signal(claim, Signal::Lost);
     }
-    for pulse in pulses.iter().filter(|pulse| pulse.cancel_requested) {
-        let (execution, worker) = (pulse.execution.clone(), worker.clone());
-        active.signal(&Claim { execution, attempt: pulse.attempt, worker }, Signal::Cancel);
+    for status in statuses.iter().filter(|status| status.cancel_requested) {
+        let (execution, worker) = (status.execution.clone(), worker.clone());
+        active.signal(&Claim { execution, attempt: status.attempt, worker }, Signal::Cancel);
     }
 }
 
@@ -259,14 +259,14 @@ mod tests {
             let active = ActiveClaims::default();
             let claim = Claim { execution: ExecutionId::generate(), attempt: 1, worker: worker.clone() };
             let handle = active.add(claim.clone());
-            let pulses: Vec<ClaimStatus> = (returned.into_iter())
+            let statuses: Vec<ClaimStatus> = (returned.into_iter())
                 .map(|(attempt, cancel_requested)| ClaimStatus {
                     execution: claim.execution.clone(),
                     attempt,
                     cancel_requested,
                 })
                 .collect();
-            signal_changes(&active, &worker, &[claim], &pulses);
+            signal_changes(&active, &worker, &[claim], &statuses);
             assert_eq!(*handle.signals.borrow(), expected, "{returned:?}");
         }
     }

@@ -11,7 +11,7 @@ use crate::store::schema::{execution_files, executions};
 use crate::store::{Result, Store, StoreError, notify::Notification, sql::clock_timestamp};
 
 impl Store {
-    /// A queued execution ends at once; the worker of a running one is told to stop it. Cancelling a cancelled execution
+    /// A queued execution ends at once; the worker of a running one stops it. Cancelling a cancelled execution
     /// succeeds; one that has ended otherwise is a conflict.
     pub async fn cancel(&self, id: &ExecutionId) -> Result<()> {
         let wanted = id.clone();
