@@ -1,13 +1,10 @@
-//! An execution: one submission, its state and its result.
+//! An execution: one submission, its state, its result, its events and its receipt.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
-use strum::{Display, IntoStaticStr};
-
-use crate::event::{Phase, Phases};
-use crate::output::OutputFile;
+use strum::{Display, EnumString, IntoStaticStr};
 
 /// State of an execution. `completed`, `failed` and `cancelled` are final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, IntoStaticStr)]
@@ -199,4 +196,138 @@ pub struct ExecutionList {
     pub items: Vec<Execution>,
     /// Pass it as `cursor` to get the next page; null on the last page.
     pub next_cursor: Option<String>,
+}
+
+/// A stored text stream of an execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Display, EnumString, IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = unknown_stream)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+    /// Output of installing the requirements.
+    Install,
+}
+
+impl Stream {
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+fn unknown_stream(text: &str) -> String {
+    format!("unknown stream {text:?}: expected stdout, stderr or install")
+}
+
+/// A file that the script created in `/workspace/` or below it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OutputFile {
+    /// Path relative to `/workspace/`, with `/` as the separator.
+    pub name: String,
+    /// In bytes.
+    pub size: u64,
+    /// Lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// `GET /executions/{id}/outputs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OutputList {
+    pub items: Vec<OutputFile>,
+}
+
+/// What a running execution is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Installing the requirements.
+    Environment,
+    /// Starting the sandbox, which may include pulling the image.
+    Sandbox,
+    /// Running the script.
+    Script,
+}
+
+/// Duration of each phase in milliseconds. Phases that were skipped or have not ended are omitted.
+#[skip_serializing_none]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Phases {
+    /// From the submission to the claim of the last attempt, including earlier attempts.
+    pub queued_ms: Option<u64>,
+    pub environment_ms: Option<u64>,
+    pub sandbox_ms: Option<u64>,
+    pub script_ms: Option<u64>,
+    /// The rest of the time from claim to completion: collecting the files and recording the result.
+    pub recorded_ms: Option<u64>,
+}
+
+/// `GET /executions/{id}/events`, `event: status`: sent first on each connection and after each change.
+#[skip_serializing_none]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct StatusEvent {
+    pub status: Status,
+    pub attempt: u32,
+    pub phase: Option<Phase>,
+    /// Position in the queue; 1 is next. Only while queued.
+    pub queue_position: Option<u64>,
+    /// Why no worker can run it yet, such as `no worker has gpu=true`.
+    pub waits_for: Option<String>,
+    /// The attempt was lost. Discard its output; the next attempt starts from the beginning.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restarted: bool,
+}
+
+/// `event: output`: the next part of one stream.
+#[skip_serializing_none]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OutputEvent {
+    pub stream: Stream,
+    pub text: String,
+    /// `text` is a marker that replaces this many bytes of truncated output.
+    pub cut: Option<u64>,
+}
+
+/// `GET /executions/{id}/receipt`: everything needed to reproduce an execution without RGrid.
+#[skip_serializing_none]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Receipt {
+    pub id: String,
+    pub runtime: String,
+    /// The image configured for the runtime, such as `python:3.11-slim`. Omitted if the runtime no longer exists.
+    pub image: Option<String>,
+    /// Content ID of the image that was used, `sha256:…`. Omitted before the first attempt.
+    pub image_digest: Option<String>,
+    pub script: OutputFile,
+    /// Input files.
+    pub files: Vec<OutputFile>,
+    pub args: Vec<String>,
+    /// Names of the environment variables.
+    pub env_keys: Vec<String>,
+    pub requirements: Option<String>,
+    pub limits: ReceiptLimits,
+    /// A shell command. Run it in a folder that contains the script and its input files; environment variables are
+    /// passed through from the shell.
+    pub docker_run: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReceiptLimits {
+    pub timeout_seconds: f64,
+    pub memory_bytes: u64,
+    pub cpus: f64,
+    pub pids: u32,
+    pub network: bool,
+    /// Bytes stored of each of stdout and stderr.
+    pub output_limit: u64,
+    pub max_attempts: u32,
 }

@@ -1,6 +1,6 @@
 //! Python requirements in pip's format, as the CLI and the daemon read them.
 
-use std::fmt;
+use derive_more::Debug;
 
 /// Options allowed on a line of their own. Options that name a file are missing: only the text is sent.
 const OPTIONS: [&str; 12] = [
@@ -20,7 +20,9 @@ const OPTIONS: [&str; 12] = [
 
 /// Requirements that refer to packages, indexes and URLs only, one per line. Comments, empty lines, line
 /// continuations and extra spaces are removed, so that equivalent texts share one environment.
-#[derive(Clone, PartialEq, Eq)]
+/// Debug output hides the text, because an index URL may contain a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[debug("Requirements ({} lines)", _0.lines().count())]
 pub struct Requirements(String);
 
 impl Requirements {
@@ -49,13 +51,6 @@ impl Requirements {
     pub fn package_names(&self) -> Option<Vec<String>> {
         let lines = self.0.lines().filter(|line| !line.starts_with('-'));
         lines.map(|line| package_name(line).map(normalize_name)).collect()
-    }
-}
-
-// An index URL may contain a password.
-impl fmt::Debug for Requirements {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Requirements ({} lines)", self.0.lines().count())
     }
 }
 

@@ -1,8 +1,9 @@
-//! `POST /executions` and `POST /executions/{id}/retry`.
+//! `POST /executions` and `POST /executions/{id}/retry`. Debug output contains only names and sizes, because the rest is
+//! user data or secret.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
+use derive_more::Debug;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -10,7 +11,8 @@ use crate::shape;
 
 /// A script to run. Only `script` is required; the server supplies defaults for the other fields.
 #[skip_serializing_none]
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[debug("Submission({script:?}, files: {files:?}, secrets: {:?})", secrets.keys())]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Submission {
@@ -60,7 +62,8 @@ pub struct Webhook {
 }
 
 /// `POST /executions/{id}/retry`. The body may be omitted if the execution has no secrets.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[debug("Retry({:?})", secrets.keys())]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Retry {
@@ -69,7 +72,8 @@ pub struct Retry {
     pub secrets: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[debug("{name:?} ({} bytes)", content.len())]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Script {
@@ -78,43 +82,12 @@ pub struct Script {
     pub content: String,
 }
 
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[debug("{name:?} ({} bytes of base64)", content_base64.len())]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InputFile {
     /// A file name without a folder. The file is read-only in `/workspace/`.
     pub name: String,
     pub content_base64: String,
-}
-
-// Debug output must not contain user data or secrets, so it shows only names and sizes.
-impl fmt::Debug for Submission {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Submission")
-            .field("script", &self.script)
-            .field("args", &self.args.len())
-            .field("env", &self.env.keys().collect::<Vec<_>>())
-            .field("secrets", &self.secrets.keys().collect::<Vec<_>>())
-            .field("runtime", &self.runtime)
-            .field("files", &self.files)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Retry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Retry").field("secrets", &self.secrets.keys().collect::<Vec<_>>()).finish()
-    }
-}
-
-impl fmt::Debug for Script {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} ({} bytes)", self.name, self.content.len())
-    }
-}
-
-impl fmt::Debug for InputFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} ({} bytes of base64)", self.name, self.content_base64.len())
-    }
 }
