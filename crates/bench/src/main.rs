@@ -8,7 +8,6 @@ mod contender;
 mod idle;
 mod latency;
 mod plot;
-mod server;
 mod statistics;
 mod table;
 mod throughput;
@@ -20,9 +19,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use contender::{Contender, Network};
-use plot::Plot;
-use server::Server;
+use contender::{Contender, Network, Server};
+
 use table::Table;
 
 #[derive(Parser)]
@@ -34,7 +32,7 @@ struct Cli {
     /// Image for `docker run`: that of the server's default runtime
     #[arg(long, default_value = "python:3.11-slim", global = true)]
     image: String,
-    /// Write NAME.json and NAME.svg to this folder
+    /// Write NAME.json to this folder, and latency.svg
     #[arg(long, global = true, value_name = "DIR")]
     save: Option<PathBuf>,
     #[command(subcommand)]
@@ -113,24 +111,25 @@ fn measure(cli: &Cli) -> anyhow::Result<()> {
                 contenders.push(Contender::rgrid_with_requirements(&server));
             }
             let report = latency::measure(contenders, *rounds, Duration::from_millis(*pause))?;
-            report_results(cli, "latency", &report, &latency::table(&report), Some(plot::latency(&report)))
+            report_results(cli, "latency", &report, &latency::table(&report))?;
+            save(cli, "latency.svg", &plot::latency(&report)?)
         }
         Benchmark::Throughput { runs, no_network, reuse } => {
             let network = if *no_network { Network::None } else { Network::Bridge };
             let name = format!("throughput-{}{}", if *reuse { "reuse-" } else { "" }, network.name());
             let report = throughput::measure(&server, &cli.image, network, *reuse, *runs)?;
-            report_results(cli, &name, &report, &throughput::table(&report), Some(plot::throughput(&report)))
+            report_results(cli, &name, &report, &throughput::table(&report))
         }
         Benchmark::Burst { rounds, pause, no_network } => {
             let network = if *no_network { Network::None } else { Network::Bridge };
             let name = format!("burst-{}", network.name());
             let report =
                 burst::measure(&server, &cli.image, network, *rounds, Duration::from_millis(*pause))?;
-            report_results(cli, &name, &report, &burst::table(&report), None)
+            report_results(cli, &name, &report, &burst::table(&report))
         }
         Benchmark::Idle { seconds, processes } => {
             let report = idle::measure(processes, *seconds)?;
-            report_results(cli, "idle", &report, &idle::table(&report), None)
+            report_results(cli, "idle", &report, &idle::table(&report))
         }
     }
 }
@@ -140,14 +139,13 @@ fn report_results(
     name: &str,
     report: &impl serde::Serialize,
     table: &Table,
-    plot: Option<Plot>,
 ) -> anyhow::Result<()> {
     println!("{table}");
+    save(cli, &format!("{name}.json"), &(serde_json::to_string_pretty(report)? + "\n"))
+}
+
+fn save(cli: &Cli, name: &str, text: &str) -> anyhow::Result<()> {
     let Some(folder) = &cli.save else { return Ok(()) };
-    let write = |extension: &str, text: String| {
-        let path = folder.join(format!("{name}.{extension}"));
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
-    };
-    write("json", serde_json::to_string_pretty(report)? + "\n")?;
-    plot.map_or(Ok(()), |plot| write("svg", plot.to_string()))
+    let path = folder.join(name);
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }

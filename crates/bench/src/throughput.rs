@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use serde::Serialize;
 
-use crate::contender::{Contender, Network};
-use crate::server::Server;
+use crate::contender::{Contender, Network, Server};
 use crate::statistics::Distribution;
 use crate::table::Table;
 
