@@ -1,6 +1,5 @@
 //! The daemon as a whole: the order in which its parts start and stop.
 
-mod api_server;
 pub(crate) mod data_dir;
 pub(crate) mod database;
 pub(crate) mod docker_engine;

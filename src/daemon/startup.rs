@@ -2,18 +2,22 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use slog::{Logger, info, o, warn};
 use tokio::sync::watch;
 
 use crate::daemon::worker_runtime::WorkerRuntime;
-use crate::daemon::{api_server::ApiServer, data_dir::DataDir, database::Database, logging, signals};
-use crate::http::Readiness;
+use crate::daemon::{data_dir::DataDir, database::Database, logging, signals};
+use crate::http::{self, Api, Readiness};
 use crate::maintenance::{retention, run_in_background, webhooks};
 use crate::settings::{AuthMode, Settings};
 use crate::store::{DiskBudget, Store};
 use crate::worker::FatalError;
+
+/// How long open requests may go on after everything else has stopped.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The parts of the daemon that a process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -163,5 +167,30 @@ impl Daemon {
             async move { store.send_notifications(log).await }
         });
         store.listen_for_notifications(self.log.clone()).context("starting the notification thread failed")
+    }
+}
+
+struct ApiServer(http::Server);
+
+impl ApiServer {
+    fn start(daemon: &Daemon, store: Store, role: Role) -> anyhow::Result<Self> {
+        let Daemon { settings, readiness, budget, log, .. } = daemon;
+        let listen = settings.http.listen.0;
+        let api = Api::new(store, Arc::clone(settings), Arc::clone(readiness), budget.clone(), log);
+        let (server, address) = http::serve(api, listen).with_context(|| {
+            format!(
+                "cannot listen on {listen} (http.listen); is another rgridd running there? Set RGRID_HTTP__LISTEN to \
+                 another address"
+            )
+        })?;
+        info!(log, "ready"; "address" => format!("http://{address}"), "role" => ?role,
+            "slots" => settings.worker.slots, "version" => env!("CARGO_PKG_VERSION"));
+        Ok(Self(server))
+    }
+
+    async fn stop(self, log: &Logger) {
+        if tokio::time::timeout(STOP_TIMEOUT, self.0.stop(true)).await.is_err() {
+            warn!(log, "open requests were cut off");
+        }
     }
 }
