@@ -98,7 +98,7 @@ impl ClaimRow {
     }
 }
 
-/// A queued execution's columns. Turn 0 is the head of the queue.
+/// A queued execution's columns. The claim has set `turn` to 0, the head of the queue.
 #[derive(Clone, Default, AsChangeset)]
 #[diesel(table_name = executions, treat_none_as_null = true)]
 struct Unclaimed {
@@ -106,7 +106,6 @@ struct Unclaimed {
     worker_name: Option<String>,
     lease_until: Option<chrono::DateTime<chrono::Utc>>,
     started_at: Option<chrono::DateTime<chrono::Utc>>,
-    turn: i64,
 }
 
 impl Store {
