@@ -11,6 +11,7 @@ mod values;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use derive_more::Debug;
 use serde::Deserialize;
 
 pub use load::load;
@@ -192,34 +193,24 @@ impl Settings {
     }
 }
 
-#[derive(Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Database {
+    // It may contain a password.
+    #[debug(skip)]
     pub url: String,
     pub connections: usize,
     pub bin_dir: PathBuf,
 }
 
-// The URL may contain a password.
-impl std::fmt::Debug for Database {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Database").field("connections", &self.connections).finish_non_exhaustive()
-    }
-}
-
-#[derive(Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
+    // Anyone with the secret can sign webhooks in this server's name.
+    #[debug(skip)]
     pub secret: String,
     pub allow_internal: bool,
     pub timeout: Period,
     pub retry_after: Period,
     pub tries: u32,
-}
-
-// Anyone with the secret can sign webhooks in this server's name.
-impl std::fmt::Debug for Webhook {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Webhook").field("allow_internal", &self.allow_internal).finish_non_exhaustive()
-    }
 }
