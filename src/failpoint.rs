@@ -13,8 +13,10 @@ mod disabled {
 
 #[cfg(feature = "failpoints")]
 mod enabled {
-    use std::sync::{LazyLock, Mutex, PoisonError};
+    use std::sync::LazyLock;
     use std::time::Duration;
+
+    use parking_lot::Mutex;
 
     #[derive(Debug, Clone, PartialEq)]
     pub(super) enum Action {
@@ -55,7 +57,7 @@ mod enabled {
     }
 
     fn take(name: &str) -> Option<Action> {
-        let mut points = POINTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut points = POINTS.lock();
         let point = points.iter_mut().find(|point| point.name == name && point.left > 0)?;
         point.left -= 1;
         Some(point.action.clone())

@@ -1,12 +1,12 @@
 //! Information about the server: health, runtimes and workers.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use chrono::{DateTime, SecondsFormat, Utc};
+use parking_lot::Mutex;
 use rgrid_api::server::{Check, Worker, WorkerList};
 use rgrid_api::{Health, Runtime, RuntimeList};
 
@@ -32,16 +32,16 @@ struct ReadinessState {
 impl Readiness {
     /// `Ok` contains what the check found, `Err` what is wrong and how to fix it.
     pub fn set(&self, name: &str, result: Result<String, String>) {
-        self.lock().checks.insert(name.to_owned(), result);
+        self.state.lock().checks.insert(name.to_owned(), result);
     }
 
     /// From now on, this process accepts no new work.
     pub fn set_draining(&self) {
-        self.lock().draining = true;
+        self.state.lock().draining = true;
     }
 
     pub(crate) fn checks(&self) -> Vec<Check> {
-        let state = self.lock();
+        let state = self.state.lock();
         let check = |(name, result): (&String, &Result<String, String>)| Check {
             name: name.clone(),
             ok: result.is_ok(),
@@ -53,10 +53,6 @@ impl Readiness {
             detail: "this server is stopping; use another one or try again in a moment".to_owned(),
         });
         state.checks.iter().map(check).chain(draining).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, ReadinessState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,11 +1,12 @@
 //! `POST /executions` and `POST /executions/{id}/retry`: reading the body, and the limits for new executions.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use parking_lot::Mutex;
 use rgrid_api::shape::Object;
 use rgrid_api::units::{format_duration, format_size};
 use rgrid_api::{Execution, FieldError, Problem, Retry, Submission};
@@ -242,12 +243,12 @@ impl SubmissionLimiter {
 
     async fn check_queue(&self, api: &Api) -> Result<(), ApiError> {
         let limit = api.settings.queue.max_queued;
-        let recent = self.lock().filter(|(at, _)| at.elapsed() < QUEUE_DEPTH_AGE);
+        let recent = self.queue_depth.lock().filter(|(at, _)| at.elapsed() < QUEUE_DEPTH_AGE);
         let queued = match recent {
             Some((_, queued)) => queued,
             None => {
                 let queued = api.store.queue_depth().await?.queued.unsigned_abs();
-                *self.lock() = Some((Instant::now(), queued));
+                *self.queue_depth.lock() = Some((Instant::now(), queued));
                 queued
             }
         };
@@ -257,14 +258,10 @@ impl SubmissionLimiter {
             )));
         }
         // Counted until the next query, so that a burst does not exceed the limit.
-        if let Some((_, queued)) = self.lock().as_mut() {
+        if let Some((_, queued)) = self.queue_depth.lock().as_mut() {
             *queued += 1;
         }
         Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<(Instant, u64)>> {
-        self.queue_depth.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,11 +2,12 @@
 //! no error path can skip it.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::errors::Error as BollardError;
 use bollard::query_parameters::{RemoveContainerOptions, RemoveVolumeOptions};
+use parking_lot::Mutex;
 use slog::{Logger, warn};
 use tokio::sync::{Semaphore, watch};
 
@@ -44,24 +45,20 @@ impl Reaper {
     }
 
     pub fn track(&self, container: &str) {
-        self.lock().insert(container.to_owned());
+        self.tracked.lock().insert(container.to_owned());
     }
 
     pub fn untrack(&self, container: &str) {
-        self.lock().remove(container);
+        self.tracked.lock().remove(container);
     }
 
     /// Whether a sandbox of this process owns the container, or its removal is in progress.
     pub fn is_tracked(&self, container: &str) -> bool {
-        self.lock().contains(container)
+        self.tracked.lock().contains(container)
     }
 
     pub fn tracked(&self) -> Vec<String> {
-        self.lock().iter().cloned().collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.tracked.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tracked.lock().iter().cloned().collect()
     }
 
     /// Starts a removal. Outside the async runtime it does nothing, and the recovery at the next start removes the container.

@@ -1,9 +1,10 @@
 //! Limits when containers are created in advance. Executions that wait for a container come first; creation in advance
 //! is limited in number and backs off while Docker fails or is slow.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
@@ -74,7 +75,7 @@ impl StartLimiter {
         loop {
             // Cannot fail, because `self` owns the sender.
             let _ = waiting.wait_for(|waiting| *waiting == 0).await;
-            let until = self.backoff().until.filter(|until| Instant::now() < *until);
+            let until = self.0.backoff.lock().until.filter(|until| Instant::now() < *until);
             let Some(until) = until else { return };
             tokio::time::sleep_until(until).await;
         }
@@ -82,7 +83,7 @@ impl StartLimiter {
 
     /// Records whether a container could be created, and how long it took.
     pub fn record(&self, succeeded: bool, took: Duration) {
-        let mut backoff = self.backoff();
+        let mut backoff = self.0.backoff.lock();
         backoff.failures = if succeeded { 0 } else { backoff.failures.saturating_add(1) };
         let pause = match backoff.failures {
             0 if took < SLOW_START => Duration::ZERO,
@@ -90,10 +91,6 @@ impl StartLimiter {
             failures => MIN_BACKOFF * 2u32.saturating_pow(failures - 1).min(64),
         };
         backoff.until = Instant::now().checked_add(pause.min(MAX_BACKOFF));
-    }
-
-    fn backoff(&self) -> MutexGuard<'_, Backoff> {
-        self.0.backoff.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,12 +3,13 @@
 //! Notifications only speed things up, and they may get lost: every waiter also polls. They are sent in batches after the
 //! commit, because a NOTIFY within a transaction serialises all commits of the database.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
+use parking_lot::Mutex;
 use slog::{Logger, debug, warn};
 use tokio::sync::{Notify, broadcast};
 
@@ -68,7 +69,7 @@ impl Notifier {
         {
             return;
         }
-        let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outgoing = self.outgoing.lock();
         let is_pending = outgoing.iter().rev().take(BATCH).any(|pending| *pending == notification);
         if outgoing.len() < OUTGOING_MAX && !is_pending {
             outgoing.push(notification);
@@ -93,7 +94,7 @@ impl Notifier {
     }
 
     fn take(&self) -> Vec<Notification> {
-        let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outgoing = self.outgoing.lock();
         let count = outgoing.len().min(BATCH);
         outgoing.drain(..count).collect()
     }

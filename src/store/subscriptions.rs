@@ -1,9 +1,10 @@
 //! The followers of each execution, woken when it changes.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::execution::ExecutionId;
@@ -27,25 +28,25 @@ impl Subscriptions {
     /// No change after this call is missed: one that occurs between two waits is kept.
     pub fn subscribe(self: &Arc<Self>, execution: &ExecutionId) -> Subscription {
         let notify = Arc::new(Notify::new());
-        self.lock().local.entry(execution.clone()).or_default().push(Arc::clone(&notify));
+        self.0.lock().local.entry(execution.clone()).or_default().push(Arc::clone(&notify));
         Subscription { execution: execution.clone(), notify, subscriptions: Arc::clone(self) }
     }
 
     pub fn wake(&self, execution: &ExecutionId) {
-        for notify in self.lock().local.get(execution).into_iter().flatten() {
+        for notify in self.0.lock().local.get(execution).into_iter().flatten() {
             notify.notify_one();
         }
     }
 
     pub fn wake_all(&self) {
-        for notify in self.lock().local.values().flatten() {
+        for notify in self.0.lock().local.values().flatten() {
             notify.notify_one();
         }
     }
 
     /// Notes that another process has followers of this execution.
     pub fn note_remote_follower(&self, execution: &ExecutionId) {
-        let mut followers = self.lock();
+        let mut followers = self.0.lock();
         if followers.remote.len() >= REMOTE_FOLLOWERS_MAX {
             followers.remote.retain(|_, since| since.elapsed() < REMOTE_FOLLOWER_TTL);
         }
@@ -55,16 +56,12 @@ impl Subscriptions {
     }
 
     pub fn has_remote_followers(&self, execution: &ExecutionId) -> bool {
-        self.lock().remote.get(execution).is_some_and(|since| since.elapsed() < REMOTE_FOLLOWER_TTL)
+        self.0.lock().remote.get(execution).is_some_and(|since| since.elapsed() < REMOTE_FOLLOWER_TTL)
     }
 
     /// After the execution has ended.
     pub fn forget(&self, execution: &ExecutionId) {
-        self.lock().remote.remove(execution);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Followers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().remote.remove(execution);
     }
 }
 
@@ -84,7 +81,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut followers = self.subscriptions.lock();
+        let mut followers = self.subscriptions.0.lock();
         if let Some(all) = followers.local.get_mut(&self.execution) {
             all.retain(|one| !Arc::ptr_eq(one, &self.notify));
             if all.is_empty() {
@@ -108,7 +105,7 @@ mod tests {
         let woken = tokio::time::timeout(Duration::from_millis(20), idle.changed()).await;
         assert!(woken.is_err());
         drop((watch, idle));
-        assert!(subscriptions.lock().local.is_empty());
+        assert!(subscriptions.0.lock().local.is_empty());
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! extends the leases of exactly these claims.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::execution::{Claim, ExecutionId};
@@ -55,22 +56,22 @@ impl ClaimHandle {
 impl ActiveClaims {
     pub fn add(&self, claim: Claim) -> ClaimHandle {
         let (sender, signals) = watch::channel(Signal::Continue);
-        self.lock().insert(key(&claim), (claim.clone(), sender));
+        self.claims.lock().insert(key(&claim), (claim.clone(), sender));
         let counted = METRICS.running.raise();
         let entry = Arc::new(ActiveClaim { claim: claim.clone(), claims: self.clone(), _counted: counted });
         ClaimHandle { claim, signals, entry }
     }
 
     pub fn all(&self) -> Vec<Claim> {
-        self.lock().values().map(|(claim, _)| claim.clone()).collect()
+        self.claims.lock().values().map(|(claim, _)| claim.clone()).collect()
     }
 
     pub fn contains(&self, claim: &Claim) -> bool {
-        self.lock().contains_key(&key(claim))
+        self.claims.lock().contains_key(&key(claim))
     }
 
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.claims.lock().len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -79,7 +80,7 @@ impl ActiveClaims {
 
     /// A weaker signal never replaces a stronger one.
     pub fn signal(&self, claim: &Claim, signal: Signal) {
-        if let Some((_, sender)) = self.lock().get(&key(claim)) {
+        if let Some((_, sender)) = self.claims.lock().get(&key(claim)) {
             sender.send_if_modified(|current| {
                 let stronger = signal > *current;
                 *current = signal.max(*current);
@@ -103,15 +104,11 @@ impl ActiveClaims {
             changed.await;
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, ClaimsByAttempt> {
-        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for ActiveClaim {
     fn drop(&mut self) {
-        self.claims.lock().remove(&key(&self.claim));
+        self.claims.claims.lock().remove(&key(&self.claim));
         self.claims.changed.notify_waiters();
     }
 }

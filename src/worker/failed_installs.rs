@@ -1,9 +1,9 @@
 //! Recent install failures, shared with the executions that were waiting for the same install.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::execution::ExecutionRecord;
@@ -16,18 +16,14 @@ pub(crate) struct FailedInstalls(Mutex<HashMap<String, (Instant, ExecutionRecord
 
 impl FailedInstalls {
     pub fn add(&self, environment_key: &str, record: &ExecutionRecord) {
-        let mut failures = self.lock();
+        let mut failures = self.0.lock();
         failures.retain(|_, (at, _)| at.elapsed() < KEEP_FOR);
         failures.insert(environment_key.to_owned(), (Instant::now(), record.clone()));
     }
 
     /// A failure since `since`. An older one is no answer, because a new execution tries the install again.
     pub fn since(&self, environment_key: &str, since: Instant) -> Option<ExecutionRecord> {
-        self.lock().get(environment_key).filter(|(at, _)| *at >= since).map(|(_, record)| record.clone())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Instant, ExecutionRecord)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().get(environment_key).filter(|(at, _)| *at >= since).map(|(_, record)| record.clone())
     }
 }
 

@@ -4,13 +4,14 @@
 //! next batch. The queue is bounded, because an attempt waits for the reply to one message before it sends the next;
 //! more output waits in the sandbox's init.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
     Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture, Supervised,
     Supervisor, WrapFuture, fut,
 };
+use parking_lot::Mutex;
 use slog::{Logger, error, info, warn};
 use tokio::sync::oneshot;
 
@@ -67,11 +68,11 @@ pub struct Backlog(Arc<Mutex<Option<String>>>);
 
 impl Backlog {
     pub fn reason(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 
     fn set(&self, reason: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+        *self.0.lock() = reason;
     }
 }
 

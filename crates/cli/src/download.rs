@@ -5,8 +5,8 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use rgrid_api::{OutputFile, names};
 use tempfile::{NamedTempFile, PersistError};
 
@@ -178,7 +178,7 @@ fn has_same_content(new: &mut File, path: &Path) -> io::Result<bool> {
 static FILES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 fn files() -> MutexGuard<'static, Vec<PathBuf>> {
-    FILES.lock().unwrap_or_else(PoisonError::into_inner)
+    FILES.lock()
 }
 
 /// Removes all partial files. No other one can be created while the guard exists.

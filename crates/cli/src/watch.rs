@@ -1,10 +1,11 @@
 //! Waits for executions: follows their output, reports their phases, and handles Ctrl-C.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rgrid_api::{Execution, OutputEvent, Phase, Status, StatusEvent, Stream};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -325,7 +326,7 @@ impl InterruptHandler {
                 let _no_new_files = remove_partial_files();
                 console.clear_status();
                 if signal == SIGINT {
-                    let activity = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    let activity = shared.lock().clone();
                     if let Some(hint) = hint(&activity) {
                         console.hint(&hint);
                     }
@@ -338,7 +339,7 @@ impl InterruptHandler {
     }
 
     pub fn set(&self, activity: Activity) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = activity;
+        *self.0.lock() = activity;
     }
 }
 

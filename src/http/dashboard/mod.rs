@@ -9,7 +9,6 @@ mod layout;
 mod overview;
 mod reference;
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -19,6 +18,7 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, get, post};
 use actix_web::{Error, HttpResponse};
 use maud::Markup;
+use parking_lot::Mutex;
 
 use crate::http::middleware::auth::require_key_for_page;
 use crate::http::{Api, ApiError, events, outputs, server::resource};
@@ -88,13 +88,13 @@ pub(crate) struct LastHourCache(Mutex<Option<(Instant, Vec<Minute>)>>);
 
 impl LastHourCache {
     async fn get(&self, api: &Api) -> Result<Vec<Minute>, ApiError> {
-        let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let cached = self.0.lock().clone();
         if let Some((_, minutes)) = cached.filter(|(at, _)| at.elapsed() < LAST_HOUR_AGE) {
             return Ok(minutes);
         }
         let minutes = api.store.last_hour().await?;
         let entry = Some((Instant::now(), minutes.clone()));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = entry;
+        *self.0.lock() = entry;
         Ok(minutes)
     }
 }

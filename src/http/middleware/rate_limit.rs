@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use actix_web::HttpRequest;
+use parking_lot::Mutex;
 
 use crate::execution::KeyId;
 use crate::http::ApiError;
@@ -48,7 +48,7 @@ impl RateLimiter {
         if self.per_second <= 0.0 {
             return Ok(());
         }
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = self.buckets.lock();
         if buckets.len() > BUCKETS_MAX {
             buckets.retain(|_, bucket| self.tokens(bucket, now) < self.burst);
         }
@@ -130,7 +130,7 @@ mod tests {
             let client = Client::Address(IpAddr::from(number.to_be_bytes()));
             let _ = limiter.take_at(client, now + Duration::from_millis(u64::from(number)));
         }
-        assert!(limiter.buckets.lock().unwrap().len() < 10);
+        assert!(limiter.buckets.lock().len() < 10);
     }
 
     #[test]

@@ -3,12 +3,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bollard::models::ImageInspect;
 use bollard::query_parameters::{CreateImageOptions, ListImagesOptions, RemoveImageOptions};
 use futures_util::TryStreamExt;
+use parking_lot::Mutex;
 use slog::info;
 use tokio::sync::Notify;
 
@@ -57,20 +57,16 @@ struct ImageState {
 }
 
 impl Images {
-    fn state(&self) -> MutexGuard<'_, ImageState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Clears the cache, because an image may have been removed.
     pub fn forget(&self) {
-        self.state().ids.clear();
+        self.state.lock().ids.clear();
     }
 }
 
 impl Docker {
     /// The ID of an image. Pulls it if the policy allows it.
     pub async fn image(&self, reference: &str, policy: PullPolicy) -> Result<ImageId, DockerError> {
-        let cached = self.images.state().ids.get(reference).cloned();
+        let cached = self.images.state.lock().ids.get(reference).cloned();
         let id = match (cached, policy) {
             (Some(id), _) => id,
             (None, PullPolicy::Always) => self.pull(reference).await?,
@@ -82,7 +78,7 @@ impl Docker {
                 }
             }
         };
-        let mut state = self.images.state();
+        let mut state = self.images.state.lock();
         state.ids.insert(reference.to_owned(), id.clone());
         state.used.insert(id.clone());
         Ok(id)
@@ -98,7 +94,7 @@ impl Docker {
 
     /// Images that this process has pulled since the last call.
     pub fn take_pulled_images(&self) -> Vec<PulledImage> {
-        mem::take(&mut self.images.state().pulled)
+        mem::take(&mut self.images.state.lock().pulled)
     }
 
     /// Waits for a pulled image.
@@ -109,14 +105,14 @@ impl Docker {
     /// Images that any container of this engine uses, or that were requested since the last call.
     pub async fn images_in_use(&self) -> Result<HashSet<ImageId>, DockerError> {
         let containers = self.all_containers(None).await?;
-        let mut used = mem::take(&mut self.images.state().used);
+        let mut used = mem::take(&mut self.images.state.lock().used);
         used.extend(containers.into_iter().filter_map(|container| container.image_id));
         Ok(used)
     }
 
     /// Removes an image unless it is in use.
     pub async fn remove_image(&self, id: &ImageId) -> Result<ImageRemoval, DockerError> {
-        if self.images.state().used.contains(id) {
+        if self.images.state.lock().used.contains(id) {
             return Ok(ImageRemoval::InUse("an execution has just requested it".to_owned()));
         }
         let removed = with_timeout(self.api.remove_image(id, None::<RemoveImageOptions>, None)).await;
@@ -154,7 +150,7 @@ impl Docker {
         if before.iter().all(|image| image.id != id) {
             let size = pulled.size.unwrap_or_default().unsigned_abs();
             let image = PulledImage { id: id.clone(), name: reference.to_owned(), size };
-            self.images.state().pulled.push(image);
+            self.images.state.lock().pulled.push(image);
             self.images.pulled.notify_one();
         }
         Ok(id)

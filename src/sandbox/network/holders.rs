@@ -7,10 +7,11 @@
 //! instead of waiting.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, HostConfig};
+use parking_lot::Mutex;
 use slog::debug;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -74,7 +75,7 @@ impl Holders {
     }
 
     fn with_shelf<T>(&self, network: NetworkMode, work: impl FnOnce(&mut Shelf) -> T) -> T {
-        let mut shelves = self.0.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shelves = self.0.shelves.lock();
         let credit = self.0.limits.most;
         work(shelves.entry(network).or_insert(Shelf { free: Vec::new(), total: 0, missing: 0, credit }))
     }

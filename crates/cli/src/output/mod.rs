@@ -6,11 +6,12 @@ pub mod times;
 
 use std::borrow::Cow;
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use console::{Alignment, Term, measure_text_width, pad_str, truncate_str};
+use parking_lot::Mutex;
 use rgrid_api::Status;
 use rgrid_api::units::format_duration;
 
@@ -178,13 +179,13 @@ impl Console {
 
     /// Shows a status and the time since `start`. Requires an interactive console.
     pub fn show_status(&self, message: String, start: Instant) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.status = Some((message, start));
         if !std::mem::replace(&mut state.has_ticker, true) {
             let console = self.clone();
             thread::spawn(move || {
                 for frame in FRAMES.iter().cycle() {
-                    console.lock().draw(*frame);
+                    console.state.lock().draw(*frame);
                     thread::sleep(FRAME_TIME);
                 }
             });
@@ -192,21 +193,17 @@ impl Console {
     }
 
     pub fn clear_status(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.status = None;
         state.erase();
     }
 
     /// Erases the status and writes to the terminal. `write` receives and updates whether a line is open.
     fn suspend<T>(&self, write: impl FnOnce(&mut bool) -> T) -> T {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.erase();
         state.last_output = Instant::now();
         write(&mut state.line_is_open)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes to stdout without escaping.
