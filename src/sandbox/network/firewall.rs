@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 use bollard::query_parameters::InspectNetworkOptions;
 
+use crate::sandbox::network::bridge::BRIDGE_NAME_OPTION;
 use crate::sandbox::{Docker, DockerError};
 use crate::settings::IpRange;
 
@@ -36,7 +37,7 @@ impl Docker {
         let network = self.bridge().await?;
         let inspect = self.api.inspect_network(&network, None::<InspectNetworkOptions>);
         let inspected = self.call("inspect a network", inspect).await?;
-        let name = inspected.options.unwrap_or_default().remove("com.docker.network.bridge.name");
+        let name = inspected.options.unwrap_or_default().remove(BRIDGE_NAME_OPTION);
         let default = || format!("br-{}", network.get(..12).unwrap_or(&network));
         Ok(Firewall {
             bridge: name.unwrap_or_else(default),
