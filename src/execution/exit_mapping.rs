@@ -49,7 +49,13 @@ pub fn map_exit(exit: &Exit, limits: &RunLimits, max: &RunLimits) -> Outcome {
         ExitReason::OutOfMemory => {
             let (limit, peak) = (format_size(limits.memory), format_size(exit.peak_memory_bytes));
             let advice = advice(limits.memory < max.memory, "--memory", "sandbox.max_memory");
-            let error = format!("the script exceeded its memory limit of {limit} (peak {peak}); {advice}");
+            let error = match stayed_below(limits.memory, exit) {
+                true => format!(
+                    "the script was killed because the worker's host ran out of memory (peak {peak}, below its limit of \
+                     {limit}); lower worker.slots there"
+                ),
+                false => format!("the script exceeded its memory limit of {limit} (peak {peak}); {advice}"),
+            };
             (FailureKind::OutOfMemory, error)
         }
         // Requirements are installed by a job of their own, so a script's job never has a setup.
@@ -61,6 +67,11 @@ pub fn map_exit(exit: &Exit, limits: &RunLimits, max: &RunLimits) -> Outcome {
         }
     };
     Outcome::Failed { kind, error }
+}
+
+/// Leaves a margin, because a large page that does not fit is not part of the peak.
+fn stayed_below(limit: u64, exit: &Exit) -> bool {
+    exit.peak_memory_bytes < limit / 10 * 9
 }
 
 /// The exit code in the form that a shell reports it; `None` if the script did not end by itself.
@@ -99,6 +110,12 @@ pub fn map_install_exit(exit: &Exit, limits: &InstallLimits, output: &str) -> Op
             };
             format!("the installation of the requirements exceeded its time limit of {timeout}{last}")
         }
+        ExitReason::OutOfMemory if stayed_below(limits.memory, exit) => format!(
+            "the installation of the requirements was killed because the worker's host ran out of memory (peak {}, \
+             below its limit of {}); lower worker.slots there",
+            format_size(exit.peak_memory_bytes),
+            format_size(limits.memory)
+        ),
         ExitReason::OutOfMemory => format!(
             "the installation of the requirements exceeded its memory limit of {}; the server's install.memory \
              sets it",
@@ -225,6 +242,21 @@ mod tests {
             let outcome = map_exit(&exit(ending), &LIMITS, &max);
             assert_eq!(outcome.error(), Some(format!("{cause}{advice}").as_str()));
         }
+    }
+
+    #[test]
+    fn a_script_that_stayed_below_its_limit_was_killed_because_the_host_ran_out_of_memory() {
+        let exit = Exit { peak_memory_bytes: 120 * MIB, ..exit(ExitReason::OutOfMemory) };
+        let outcome = map_exit(&exit, &LIMITS, &LIMITS);
+        assert_eq!(outcome.failure_kind(), Some(FailureKind::OutOfMemory));
+        let expected = "the script was killed because the worker's host ran out of memory (peak 120 MiB, below its \
+                        limit of 512 MiB); lower worker.slots there";
+        assert_eq!(outcome.error(), Some(expected));
+        let install = map_install_exit(&exit, &INSTALL_LIMITS, "").unwrap();
+        assert!(
+            install.error().unwrap().contains("the worker's host ran out of memory (peak 120 MiB"),
+            "{install:?}"
+        );
     }
 
     #[test]

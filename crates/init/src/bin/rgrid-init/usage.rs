@@ -10,6 +10,9 @@ use nix::sys::time::TimeVal;
 const OOM_EVENTS: [&str; 2] = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"];
 const MEMORY_PEAK: [&str; 2] =
     ["/sys/fs/cgroup/memory.peak", "/sys/fs/cgroup/memory/memory.max_usage_in_bytes"];
+const MEMORY_LIMIT: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+/// How often the limit was reached.
+const LIMIT_EVENTS: [&str; 2] = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.failcnt"];
 
 /// CPU time and out-of-memory kills since it was created.
 pub struct UsageMeter {
@@ -32,29 +35,56 @@ impl UsageMeter {
     }
 }
 
-/// Peak memory of the container's cgroup, in bytes. It cannot be reset between jobs.
-pub struct MemoryPeak(Option<u64>);
+/// Peak memory of the container's cgroup. It cannot be reset between jobs, and Linux 5.18 and older do not report it in
+/// version 2 of cgroups.
+pub struct MemoryPeak {
+    bytes: Option<u64>,
+    limit_hits: Option<u64>,
+}
 
 impl MemoryPeak {
     pub fn now() -> Self {
-        Self(MEMORY_PEAK.iter().find_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok()))
+        Self {
+            bytes: first_of(MEMORY_PEAK, parse_number),
+            limit_hits: first_of(LIMIT_EVENTS, parse_limit_hits),
+        }
     }
 
-    /// Peak since then: the container's if it has risen, otherwise that of the largest process.
+    /// Peak since then, in bytes: the limit if it was reached, otherwise the container's peak if it has risen, otherwise
+    /// that of the largest process.
     pub fn since(&self, largest_process: u64) -> u64 {
-        match (self.0, Self::now().0) {
-            (Some(before), Some(now)) if now > before => now,
-            (_, now) => largest_process.min(now.unwrap_or(u64::MAX)),
+        self.until(&Self::now(), first_of(MEMORY_LIMIT, parse_number), largest_process)
+    }
+
+    fn until(&self, now: &Self, limit: Option<u64>, largest_process: u64) -> u64 {
+        let risen = |before: Option<u64>, now| before.zip(now).is_some_and(|(before, now)| now > before);
+        match (limit, now.bytes) {
+            (Some(limit), _) if risen(self.limit_hits, now.limit_hits) => limit,
+            (_, Some(peak)) if risen(self.bytes, now.bytes) => peak,
+            (_, peak) => largest_process.min(peak.unwrap_or(u64::MAX)),
         }
     }
 }
 
 fn oom_kills() -> Option<u64> {
-    OOM_EVENTS.iter().find_map(|path| parse_oom_kills(&fs::read_to_string(path).ok()?))
+    first_of(OOM_EVENTS, parse_oom_kills)
+}
+
+/// The value in the first of the files that has one.
+fn first_of(files: [&str; 2], parse: impl Fn(&str) -> Option<u64>) -> Option<u64> {
+    files.iter().find_map(|path| parse(&fs::read_to_string(path).ok()?))
+}
+
+fn parse_number(text: &str) -> Option<u64> {
+    text.trim().parse().ok()
+}
+
+fn parse_limit_hits(text: &str) -> Option<u64> {
+    parse_number(text).or_else(|| text.lines().find_map(|line| parse_number(line.strip_prefix("max ")?)))
 }
 
 fn parse_oom_kills(events: &str) -> Option<u64> {
-    events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+    events.lines().find_map(|line| parse_number(line.strip_prefix("oom_kill ")?))
 }
 
 fn cpu_of_children() -> Duration {
@@ -103,6 +133,31 @@ mod tests {
             ("oom_kill_disable 0\nunder_oom 0\n", None),
         ] {
             assert_eq!(parse_oom_kills(events), expected, "{events}");
+        }
+    }
+
+    #[test]
+    fn limit_hits_are_read_from_both_versions_of_cgroups() {
+        for (text, expected) in
+            [("12\n", Some(12)), ("low 0\nhigh 0\nmax 7\noom 2\n", Some(7)), ("low 0\n", None)]
+        {
+            assert_eq!(parse_limit_hits(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_peak_is_that_of_the_job() {
+        let peak = |bytes, limit_hits| MemoryPeak { bytes, limit_hits };
+        for (before, now, expected) in [
+            (peak(Some(10), Some(0)), peak(Some(40), Some(0)), 40),
+            // An earlier job needed more.
+            (peak(Some(50), Some(0)), peak(Some(50), Some(0)), 30),
+            (peak(Some(10), Some(0)), peak(Some(10), Some(0)), 10),
+            (peak(Some(100), Some(3)), peak(Some(100), Some(4)), 100),
+            (peak(None, Some(3)), peak(None, Some(4)), 100),
+            (peak(None, Some(4)), peak(None, Some(4)), 30),
+        ] {
+            assert_eq!(before.until(&now, Some(100), 30), expected);
         }
     }
 
