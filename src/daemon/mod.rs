@@ -5,6 +5,7 @@ pub(crate) mod database;
 pub(crate) mod docker_engine;
 mod health;
 mod logging;
+mod oom_score;
 mod recovery;
 pub(crate) mod signals;
 mod startup;

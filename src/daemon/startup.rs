@@ -9,7 +9,7 @@ use slog::{Logger, info, o, warn};
 use tokio::sync::watch;
 
 use crate::daemon::worker_runtime::WorkerRuntime;
-use crate::daemon::{data_dir::DataDir, database::Database, logging, signals};
+use crate::daemon::{data_dir::DataDir, database::Database, logging, oom_score, signals};
 use crate::http::{self, Api, Readiness};
 use crate::maintenance::{retention, run_in_background, webhooks};
 use crate::settings::{AuthMode, Settings};
@@ -49,6 +49,7 @@ struct StartupAborted;
 pub fn serve(settings: Settings, role: Role) -> anyhow::Result<Infallible> {
     let logging = logging::start(&settings.log);
     let log = logging.log.clone();
+    oom_score::lower(&log);
     let stop = signals::listen()?;
     let mut data_dir = DataDir::open(&settings.data_dir)?;
     let database = Database::open(&settings, &log)?;

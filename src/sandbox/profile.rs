@@ -16,6 +16,9 @@ use crate::sandbox::docker::volumes::{self, Access};
 
 /// Open files of one process.
 const OPEN_FILES: i64 = 1024;
+/// Of the init, for the kernel's OOM killer: after its script, which has the maximum of 1000, and before everything else on
+/// the host.
+const OOM_SCORE: i64 = 500;
 const SHM_BYTES: i64 = 16 * 1024 * 1024;
 /// UID of the first job in a reusable sandbox; each further job gets the next one. No image has a name for these, so
 /// every job sees the same.
@@ -125,6 +128,7 @@ pub(crate) fn locked_down(settings: &DockerSettings, memory_bytes: i64) -> HostC
         memory: Some(memory_bytes),
         // The same value as `memory` means no swap.
         memory_swap: Some(memory_bytes),
+        oom_score_adj: Some(OOM_SCORE),
         ipc_mode: Some("private".to_owned()),
         cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
         // Output goes through the init, which limits it.

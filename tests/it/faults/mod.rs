@@ -7,6 +7,7 @@ mod docker;
 mod fault_run;
 mod killed;
 mod load;
+mod memory;
 mod panics;
 mod parking;
 mod partition;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Daemon, DaemonBuilder, Database, Engine, docker, is_running, sandboxes_of, wait_until};
+use crate::support::{
+    Daemon, DaemonBuilder, Database, Engine, docker, is_running, sandboxes_of, touch, wait_until,
+};
 
 fn inspected() -> (Database, Daemon, Value) {
     let database = Database::new();
@@ -36,6 +38,7 @@ fn a_live_container_has_every_setting_of_the_profile() {
     assert_eq!(host["MemorySwap"], host["Memory"], "swap is allowed");
     assert_eq!(host["NanoCpus"], 1_000_000_000);
     assert_eq!(host["PidsLimit"], 256);
+    assert_eq!(host["OomScoreAdj"], 500);
     assert_eq!(host["IpcMode"], "private");
     assert_eq!(host["CgroupnsMode"], "private");
     // Empty means a private namespace.
@@ -202,6 +205,33 @@ read the init's environment refused: EACCES
 input hello
 ";
     assert_eq!(end["stdout"].as_str().unwrap(), expected, "{end}");
+}
+
+#[test]
+fn the_oom_killer_prefers_a_script_and_its_children_to_the_init() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::on(&database).slots(1).start();
+    let http = daemon.http();
+    let script = "
+import os, subprocess, time
+print(open('/proc/self/oom_score_adj').read().strip())
+subprocess.run(['cat', '/proc/self/oom_score_adj'])
+print('begun')
+while not os.path.exists('/tmp/end'): time.sleep(0.05)
+";
+    let id = http.submit(script);
+    http.wait_for_output(&id, "begun");
+    let score = |container: &String| {
+        let pid = docker(&["inspect", "-f", "{{.State.Pid}}", container]);
+        std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap()
+    };
+    let mut running = sandboxes_of(&database.cluster());
+    running.retain(|sandbox| is_running(sandbox));
+    let scores: Vec<String> = running.iter().map(score).collect();
+    running.iter().for_each(|sandbox| touch(sandbox, "/tmp/end"));
+    assert!(!scores.is_empty() && scores.iter().all(|score| score == "500\n"), "{scores:?}");
+    let end = http.wait(&id);
+    assert_eq!(end["stdout"], "1000\n1000\nbegun\n", "{end}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Cli, Database, Events, Http, wait_until};
+use crate::support::{Cli, Database, Events, Http, MemoryCgroup, wait_until};
 
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);
@@ -21,6 +21,8 @@ pub struct DaemonBuilder {
     arguments: Vec<String>,
     /// Of another network than the machine's.
     namespace: Option<PathBuf>,
+    /// The program and arguments that start it in a cgroup.
+    cgroup: Vec<String>,
     program: PathBuf,
     data: Arc<tempfile::TempDir>,
 }
@@ -35,6 +37,7 @@ impl DaemonBuilder {
             settings: Vec::new(),
             arguments: vec!["serve".to_owned()],
             namespace: None,
+            cgroup: Vec::new(),
             program: PathBuf::from(env!("CARGO_BIN_EXE_rgridd")),
             data: Arc::new(data),
         }
@@ -123,6 +126,11 @@ impl DaemonBuilder {
         self
     }
 
+    /// Starts it in a cgroup, with its private Postgres. Needs root.
+    pub fn in_cgroup(self, cgroup: &MemoryCgroup) -> Self {
+        Self { cgroup: cgroup.enter().to_vec(), ..self }
+    }
+
     pub fn slots(self, slots: usize) -> Self {
         self.with("RGRID_WORKER__SLOTS", &slots.to_string())
     }
@@ -152,9 +160,10 @@ impl DaemonBuilder {
 
     /// The daemon itself, not started.
     pub fn serving(&self) -> Command {
-        // `nsenter` replaces itself: it becomes the daemon.
+        // `sh` and `nsenter` replace themselves: they become the daemon.
+        let mut words = self.cgroup.clone();
         let inside = self.namespace.iter().map(|namespace| format!("--net={}", namespace.display()));
-        let mut words: Vec<String> = inside.flat_map(|net| ["nsenter".to_owned(), net]).collect();
+        words.extend(inside.flat_map(|net| ["nsenter".to_owned(), net]));
         words.push(self.program.to_str().unwrap().to_owned());
         let mut command = Command::new(&words[0]);
         command

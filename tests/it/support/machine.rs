@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use crate::support::MemoryCgroup;
+
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lib/docker-private");
 
 /// Stopped, with all of its containers, when it is dropped.
@@ -14,8 +16,20 @@ pub struct PrivateEngine {
 impl PrivateEngine {
     /// With these images of the machine's engine. Needs root.
     pub fn with_images(images: &[&str]) -> Self {
+        Self::start(Command::new(SCRIPT), &[], images)
+    }
+
+    /// The same with all of its processes and containers in a cgroup.
+    pub fn in_cgroup(cgroup: &MemoryCgroup, images: &[&str]) -> Self {
+        let parent = cgroup.of_containers();
+        // A cgroup below systemd has another form.
+        let options = ["--cgroup-parent", &parent, "--exec-opt", "native.cgroupdriver=cgroupfs"];
+        Self::start(cgroup.command(SCRIPT), &options, images)
+    }
+
+    fn start(up: Command, options: &[&str], images: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("rgd").tempdir_in("/tmp").unwrap();
-        let host = script("up", folder.path(), &[]);
+        let host = run(up, "up", folder.path(), options);
         script("load", folder.path(), images);
         Self { folder, host }
     }
@@ -64,8 +78,12 @@ impl Drop for PrivateEngine {
 }
 
 fn script(action: &str, folder: &Path, more: &[&str]) -> String {
+    run(Command::new(SCRIPT), action, folder, more)
+}
+
+fn run(mut command: Command, action: &str, folder: &Path, more: &[&str]) -> String {
     // A pipe for stderr would be held open by the engine that goes on.
-    let output = Command::new(SCRIPT).arg(action).arg(folder).args(more).stderr(Stdio::inherit()).output();
+    let output = command.arg(action).arg(folder).args(more).stderr(Stdio::inherit()).output();
     let output = output.unwrap();
     assert!(output.status.success(), "docker-private {action} failed: it needs root");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()

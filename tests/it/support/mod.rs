@@ -1,5 +1,6 @@
 //! What the tests share: a database each, daemons that clean up behind themselves, the CLI, Docker.
 
+mod cgroup;
 mod cli;
 mod daemon;
 mod database;
@@ -21,6 +22,7 @@ mod session;
 mod waiting;
 mod zip;
 
+pub use cgroup::MemoryCgroup;
 pub use cli::Cli;
 pub use daemon::{Daemon, DaemonBuilder};
 pub use database::{Database, make_up_an_hour};

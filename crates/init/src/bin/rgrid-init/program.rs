@@ -229,12 +229,13 @@ fn spawn(
     i32::try_from(child.id()).map(Pid::from_raw).map_err(|_| "The process has no usable ID.".to_owned())
 }
 
-/// The new process inherits the score, so the kernel kills the script rather than the init, which must report it. If
-/// the score cannot be changed, the kernel decides.
+/// The new process inherits the maximum score, so the kernel kills scripts before anything else on the host, including
+/// the init, which must report it. The process could not set it itself after it has changed its user. If the score
+/// cannot be changed, the kernel decides.
 fn preferred_by_oom_killer<T>(start: impl FnOnce() -> T) -> T {
     const SCORE: &str = "/proc/self/oom_score_adj";
     let previous = fs::read_to_string(SCORE);
-    let _ = fs::write(SCORE, "500");
+    let _ = fs::write(SCORE, "1000");
     let started = start();
     if let Ok(previous) = previous {
         let _ = fs::write(SCORE, previous.trim());
