@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rgrid_api::Usage;
 use rgrid_api::units::{format_duration, format_size};
 use rgrid_init::{Exit, ExitReason};
 
@@ -69,9 +70,8 @@ pub fn map_exit(exit: &Exit, limits: &RunLimits, max: &RunLimits) -> Outcome {
     Outcome::Failed { kind, error }
 }
 
-/// Leaves a margin, because a large page that does not fit is not part of the peak.
 fn stayed_below(limit: u64, exit: &Exit) -> bool {
-    exit.peak_memory_bytes < limit / 10 * 9
+    Usage { cpu_ms: exit.cpu_ms, peak_memory_bytes: exit.peak_memory_bytes }.stayed_below(limit)
 }
 
 /// The exit code in the form that a shell reports it; `None` if the script did not end by itself.

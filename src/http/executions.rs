@@ -208,6 +208,11 @@ pub(crate) fn suggest_limit(execution: &Execution, settings: &Settings) -> Optio
             Some(NextTry { timeout_seconds: Some(seconds), memory_mb: None })
         }
         FailureKind::OutOfMemory => {
+            let limit = execution.memory_mb << 20;
+            // A higher limit does not help if the host ran out of memory.
+            if execution.usage.is_some_and(|usage| usage.stayed_below(limit)) {
+                return None;
+            }
             let mebibytes = more_memory(execution.memory_mb, settings.sandbox.max_memory.0 / (1 << 20))?;
             Some(NextTry { timeout_seconds: None, memory_mb: Some(mebibytes) })
         }

@@ -43,7 +43,7 @@ pub enum FailureKind {
     Exit,
     /// The script exceeded its timeout.
     Timeout,
-    /// The script exceeded its memory limit.
+    /// The script exceeded its memory limit, or its host ran out of memory.
     OutOfMemory,
     /// The requirements could not be installed.
     Install,
@@ -82,6 +82,14 @@ pub struct Usage {
     pub cpu_ms: u64,
     /// Peak memory use of the sandbox, in bytes.
     pub peak_memory_bytes: u64,
+}
+
+impl Usage {
+    /// Whether it used clearly less than a memory limit in bytes. A script that was killed for memory nevertheless was
+    /// killed because its host ran out of memory. A large page that does not fit is not part of the peak.
+    pub fn stayed_below(&self, limit: u64) -> bool {
+        self.peak_memory_bytes < limit / 10 * 9
+    }
 }
 
 /// A higher value for the limit that the execution exceeded, at most the server's maximum.

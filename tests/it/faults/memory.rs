@@ -53,6 +53,7 @@ fn the_kernel_kills_a_script_and_nothing_else_when_the_host_runs_out_of_memory()
         );
         let error = end["execution_error"].as_str().unwrap();
         assert!(error.contains("the worker's host ran out of memory"), "{error}");
+        assert_eq!(end["next_try"], json!(null), "{end}");
     }
     assert_eq!(host.killed_processes(), 0);
     assert_eq!(names(), services.map(|(_, name)| name));

@@ -123,6 +123,11 @@ pub fn hint_for(execution: &Execution) -> Option<String> {
             Some(seconds) => run_with(execution, &format!("--timeout {}", format_seconds(seconds))),
             None => limit_reached("time", "execution.max_timeout"),
         },
+        Some(FailureKind::OutOfMemory)
+            if execution.usage.is_some_and(|usage| usage.stayed_below(execution.memory_mb << 20)) =>
+        {
+            retry
+        }
         Some(FailureKind::OutOfMemory) => match next_try.and_then(|next| next.memory_mb) {
             Some(mebibytes) => run_with(execution, &format!("--memory {}", format_mebibytes(mebibytes))),
             None => limit_reached("memory", "sandbox.max_memory"),
@@ -256,6 +261,9 @@ pub mod tests {
         }
         let hint = hint_for(&failed(FailureKind::OutOfMemory, None, None)).unwrap();
         assert!(hint.contains("the most memory that the server allows (sandbox.max_memory)"), "{hint}");
+        let usage = Some(rgrid_api::Usage { cpu_ms: 0, peak_memory_bytes: 100 << 20 });
+        let host = Execution { memory_mb: 512, usage, ..failed(FailureKind::OutOfMemory, None, None) };
+        assert_eq!(hint_for(&host), Some("run it again with `rgrid retry exec_1`".to_owned()));
     }
 
     #[test]
