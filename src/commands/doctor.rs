@@ -8,7 +8,7 @@ use slog::{Discard, Logger, o};
 
 use crate::daemon::database::Database;
 use crate::daemon::docker_engine;
-use crate::sandbox::{Docker, PullPolicy};
+use crate::sandbox::{Docker, FirewallReport, PullPolicy};
 use crate::settings::{FirewallMode, NetworkPolicy, Settings};
 use crate::store::Store;
 
@@ -224,10 +224,16 @@ async fn firewall(settings: &Settings, docker: &Docker) -> Check {
         return Ok("not managed by RGrid (sandbox.firewall = \"off\")".to_owned());
     }
     match docker.firewall(&sandbox.blocked, &sandbox.host_ports).await?.check() {
-        Ok(()) => Ok("sandboxes can reach neither this host nor metadata services".to_owned()),
+        Ok(FirewallReport { second_layer_problem: None, .. }) => {
+            Ok("sandboxes can reach neither this host nor metadata services".to_owned())
+        }
+        Ok(FirewallReport { second_layer_problem: Some(reason), .. }) => Ok(format!(
+            "sandboxes can reach neither this host nor metadata services, but only the table `filter` prevents it: \
+             {reason}; run `rgridd firewall up` as root on the Docker host"
+        )),
         Err(reason) if sandbox.firewall == FirewallMode::Require => bail!(reason),
         Err(reason) => Ok(format!(
-            "cannot verify the firewall: {reason}; run `rgridd firewall` as root on the Docker host"
+            "cannot verify the firewall: {reason}; run `rgridd firewall up` as root on the Docker host"
         )),
     }
 }

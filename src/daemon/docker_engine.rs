@@ -57,7 +57,7 @@ async fn apply_firewall(settings: &Settings, docker: &Docker) -> anyhow::Result<
         return Ok(Ok(()));
     }
     let firewall = docker.firewall(&sandbox.blocked, &sandbox.host_ports).await?;
-    Ok(tokio::task::spawn_blocking(move || firewall.apply()).await?)
+    Ok(tokio::task::spawn_blocking(move || firewall.apply().map(drop)).await?)
 }
 
 fn warn_if_unverified(state: &Result<(), String>, log: &Logger) {

@@ -20,7 +20,7 @@ pub use docker::environments::{
 };
 pub use docker::images::{ImageId, ImageRemoval, PulledImage};
 pub use error::{DockerError, SandboxError};
-pub use network::firewall::Firewall;
+pub use network::firewall::{Firewall, FirewallReport};
 pub use network::holders::HolderLimits;
 pub use profile::{NetworkMode, Profile};
 

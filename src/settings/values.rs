@@ -32,7 +32,7 @@ impl Listen {
     }
 }
 
-/// An IP address or a network in CIDR notation, such as `10.0.0.0/8`.
+/// An IP address or a network in CIDR notation, such as `10.0.0.0/8`, without the bits of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IpRange(IpNet);
 
@@ -48,7 +48,7 @@ impl FromStr for IpRange {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.map(Self).map_err(|_| {
+        network.map(|network: IpNet| Self(network.trunc())).map_err(|_| {
             format!("{text:?} is not an IP address or network; use a form like 10.0.0.1 or 10.0.0.0/8")
         })
     }

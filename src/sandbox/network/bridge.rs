@@ -69,7 +69,7 @@ impl Docker {
 }
 
 /// The name of the bridge of a network that RGrid creates. Linux limits it to 15 bytes.
-fn bridge_name(network: &str) -> String {
+pub(super) fn bridge_name(network: &str) -> String {
     let digest = base16ct::lower::encode_string(&Sha256::digest(network.as_bytes()));
     format!("br-rgrid-{}", digest.get(..6).unwrap_or_default())
 }
