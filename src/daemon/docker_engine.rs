@@ -1,17 +1,14 @@
 //! Connects to Docker and prepares everything that sandboxes need.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, bail};
-use slog::{Logger, info, warn};
+use anyhow::Context;
+use slog::{Logger, info};
 
+use crate::daemon::firewall::{self, FirewallKeeper};
 use crate::execution::WorkerId;
 use crate::sandbox::{Docker, DockerSettings, HolderLimits, ImageId};
-use crate::settings::{FirewallMode, NetworkPolicy, Reuse, Settings};
-use crate::worker::Worker;
-
-const FIREWALL_CHECK_EVERY: Duration = Duration::from_secs(60);
+use crate::settings::{Reuse, Settings};
 
 /// Returns the engine and the default image.
 pub(super) async fn connect(
@@ -32,39 +29,18 @@ pub(super) async fn connect(
     Ok((docker, image))
 }
 
+/// Prepares what all sandboxes need.
 pub(super) async fn prepare(
-    settings: &Settings,
+    settings: &Arc<Settings>,
     docker: &Docker,
     image: &ImageId,
     log: &Logger,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<FirewallKeeper>> {
     docker
         .infrastructure(image)
         .await
         .context("preparing the init's volume and the sandboxes' network failed")?;
-    let state = apply_firewall(settings, docker).await?;
-    warn_if_unverified(&state, log);
-    if let (FirewallMode::Require, Err(reason)) = (settings.sandbox.firewall, &state) {
-        bail!("sandbox.firewall is `require`, but {reason}; as root on the Docker host: rgridd firewall");
-    }
-    Ok(())
-}
-
-/// Applies the firewall rules, unless they are disabled or sandboxes have no network.
-async fn apply_firewall(settings: &Settings, docker: &Docker) -> anyhow::Result<Result<(), String>> {
-    let sandbox = &settings.sandbox;
-    if sandbox.firewall == FirewallMode::Off || sandbox.network == NetworkPolicy::None {
-        return Ok(Ok(()));
-    }
-    let firewall = docker.firewall(&sandbox.blocked, &sandbox.host_ports).await?;
-    Ok(tokio::task::spawn_blocking(move || firewall.apply().map(drop)).await?)
-}
-
-fn warn_if_unverified(state: &Result<(), String>, log: &Logger) {
-    if let Err(reason) = state {
-        warn!(log, "cannot verify that the firewall keeps sandboxes from this host and from metadata services";
-            "reason" => reason, "hint" => "run `rgridd firewall` as root on the Docker host");
-    }
+    firewall::set_up(settings, docker, log).await
 }
 
 pub(crate) fn docker_settings(settings: &Settings, cluster: String, worker: &str) -> DockerSettings {
@@ -99,19 +75,5 @@ fn holder_limits(settings: &Settings) -> HolderLimits {
             + sandbox.reuse_max_age.0
             + settings.execution.max_timeout.0
             + sandbox.orphan_ttl.0,
-    }
-}
-
-/// Applies the firewall rules again in case they were flushed. Never returns.
-pub(super) async fn keep_firewall(worker: Arc<Worker>, log: Logger) {
-    let mut known = None;
-    loop {
-        tokio::time::sleep(FIREWALL_CHECK_EVERY).await;
-        // `health::check` reports that Docker does not respond.
-        if let Ok(state) = apply_firewall(&worker.settings, &worker.docker).await
-            && known.replace(state.clone()).is_some_and(|before| before != state)
-        {
-            warn_if_unverified(&state, &log);
-        }
     }
 }

@@ -8,7 +8,6 @@ use slog::{Logger, info, warn};
 use crate::failpoint;
 use crate::http::Readiness;
 use crate::maintenance::images;
-use crate::sandbox::Docker;
 use crate::worker::{Backlog, Worker};
 
 const CHECK_EVERY: Duration = Duration::from_secs(5);
@@ -17,7 +16,7 @@ const CHECK_AGAIN_AFTER_FAILURE: Duration = Duration::from_secs(1);
 const CHECK_IMAGES_EVERY: Duration = Duration::from_secs(30);
 
 /// Reports whether Docker responds and whether results can be stored. Never returns.
-pub(super) async fn check(docker: Docker, readiness: Arc<Readiness>, backlog: Backlog, log: Logger) {
+pub(super) async fn check(worker: Arc<Worker>, readiness: Arc<Readiness>, backlog: Backlog, log: Logger) {
     let mut responded = true;
     loop {
         failpoint::hit("engine.watching").await;
@@ -28,7 +27,7 @@ pub(super) async fn check(docker: Docker, readiness: Arc<Readiness>, backlog: Ba
                 Some(reason) => Err(format!("results are waiting to be stored: {reason}")),
             },
         );
-        let state = docker.ping().await;
+        let state = worker.docker.ping().await;
         if responded != state.is_ok() {
             responded = state.is_ok();
             match &state {
@@ -36,7 +35,14 @@ pub(super) async fn check(docker: Docker, readiness: Arc<Readiness>, backlog: Ba
                 Err(error) => warn!(log, "Docker does not respond"; "error" => %error),
             }
         }
-        readiness.set("docker", state.map_err(|error| error.to_string()));
+        let state = state.map_err(|error| error.to_string());
+        worker.condition.send_if_modified(|condition| {
+            let problem = state.as_ref().err().cloned();
+            let changed = condition.engine_problem != problem;
+            condition.engine_problem = problem;
+            changed
+        });
+        readiness.set("docker", state);
         tokio::time::sleep(if responded { CHECK_EVERY } else { CHECK_AGAIN_AFTER_FAILURE }).await;
     }
 }

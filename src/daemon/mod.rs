@@ -3,6 +3,7 @@
 pub(crate) mod data_dir;
 pub(crate) mod database;
 pub(crate) mod docker_engine;
+mod firewall;
 mod health;
 mod logging;
 mod oom_score;

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::daemon::database::Database;
 use crate::daemon::recovery::ContainerReconciler;
 use crate::daemon::{data_dir::DataDir, docker_engine, health, startup::Daemon, worker_name};
-use crate::execution::WorkerId;
+use crate::execution::{WorkerCondition, WorkerId};
 use crate::maintenance::{environments, holders, images, run_in_background};
 use crate::worker::{Backlog, Drain, Heartbeat, Poller, Recorder, Worker, WorkerHandles};
 
@@ -44,11 +44,11 @@ impl WorkerRuntime {
             // Pulling an image may take minutes.
             let connected = docker_engine::connect(&settings, cluster, &id, log);
             let (docker, image) = daemon.unless_stopped(connected).await?;
-            docker_engine::prepare(&settings, &docker, &image, log).await?;
-            anyhow::Ok(docker)
+            let firewall = docker_engine::prepare(&settings, &docker, &image, log).await?;
+            anyhow::Ok((docker, firewall))
         };
-        let docker = match connect.await {
-            Ok(docker) => docker,
+        let (docker, firewall) = match connect.await {
+            Ok(connected) => connected,
             Err(error) => {
                 let _ = store.mark_worker_stopped(&id).await;
                 return Err(error);
@@ -56,14 +56,29 @@ impl WorkerRuntime {
         };
         let backlog = Backlog::default();
         let recorder = Recorder::start(store.clone(), backlog.clone(), fatal.clone(), log);
-        let handles = WorkerHandles { store, docker, recorder, budget: budget.clone(), fatal: fatal.clone() };
+        let condition = firewall.as_ref().map(|firewall| firewall.condition.clone());
+        let handles = WorkerHandles {
+            store,
+            docker,
+            recorder,
+            budget: budget.clone(),
+            fatal: fatal.clone(),
+            condition: condition.unwrap_or_else(WorkerCondition::firewall_off),
+        };
         let worker = Worker::new(id, settings, handles, log);
         let heartbeat = Heartbeat::start(Arc::clone(&worker));
         let poller = Poller::start(Arc::clone(&worker));
         let predecessors = data_dir.predecessors.clone();
         let reconciler =
             ContainerReconciler::new(Arc::clone(&worker), poller.clone(), heartbeat, predecessors);
-        Ok(Self { worker, poller, reconciler, backlog })
+        let runtime = Self { worker, poller, reconciler, backlog };
+        if let Some(firewall) = firewall {
+            let readiness = Arc::clone(&daemon.readiness);
+            runtime.in_background(daemon, "firewall", move |worker, log| {
+                firewall.clone().run(worker.condition.clone(), Arc::clone(&readiness), log)
+            });
+        }
+        Ok(runtime)
     }
 
     /// Takes over from earlier workers, then starts the background loops.
@@ -86,14 +101,13 @@ impl WorkerRuntime {
         self.in_background(daemon, "holders", |worker, _| holders::run(worker));
         self.in_background(daemon, "environments", environments::run);
         self.in_background(daemon, "images", images::run);
-        self.in_background(daemon, "firewall", docker_engine::keep_firewall);
         let readiness = Arc::clone(&daemon.readiness);
         self.in_background(daemon, "image check", move |worker, _| {
             health::report_images(worker, Arc::clone(&readiness))
         });
         let (readiness, backlog) = (Arc::clone(&daemon.readiness), self.backlog.clone());
         self.in_background(daemon, "health check", move |worker, log| {
-            health::check(worker.docker.clone(), Arc::clone(&readiness), backlog.clone(), log)
+            health::check(worker, Arc::clone(&readiness), backlog.clone(), log)
         });
         Ok(())
     }

@@ -10,6 +10,7 @@ mod labels;
 mod outcome;
 mod stream_offsets;
 mod submission;
+mod worker_condition;
 
 pub use claim::{AppendReply, Claim, Claimed};
 pub use id::{ExecutionId, WorkerId};
@@ -18,5 +19,6 @@ pub use labels::LabelSets;
 pub use outcome::{Cut, ExecutionRecord, Outcome, PhaseTimes, StoredText};
 pub use stream_offsets::StreamOffsets;
 pub use submission::{EnvVars, FileContent, IdempotencyKey, Limits, NewExecution};
+pub use worker_condition::WorkerCondition;
 
-pub use rgrid_api::{FailureKind, Requirements, Status, Stream, Usage};
+pub use rgrid_api::{FailureKind, FirewallState, Requirements, Status, Stream, Usage};

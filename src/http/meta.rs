@@ -116,6 +116,7 @@ pub(crate) async fn workers(api: Data<Api>) -> HttpResult {
     let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
     let items = api.store.workers().await?.into_iter().map(|row| Worker {
         labels: row.labels(),
+        firewall: row.firewall(),
         id: row.id,
         name: row.name,
         slots: row.slots.unsigned_abs(),
@@ -123,6 +124,8 @@ pub(crate) async fn workers(api: Data<Api>) -> HttpResult {
         started_at: time(row.started_at),
         last_seen: time(row.last_seen),
         draining: row.draining,
+        engine_problem: row.engine_problem,
+        firewall_problem: row.firewall_problem,
     });
     Ok(HttpResponse::Ok().json(WorkerList { items: items.collect() }))
 }

@@ -104,6 +104,9 @@ diesel::table! {
         draining -> Bool,
         stopped_at -> Nullable<Timestamptz>,
         labels -> Nullable<Jsonb>,
+        engine_problem -> Nullable<Text>,
+        firewall -> Nullable<Text>,
+        firewall_problem -> Nullable<Text>,
     }
 }
 

@@ -8,7 +8,7 @@ use diesel::dsl::{exists, not, select};
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 
-use crate::execution::{Claim, ExecutionId, WorkerId};
+use crate::execution::{Claim, ExecutionId, FirewallState, WorkerCondition, WorkerId};
 use crate::store::schema::{deployment, executions, workers};
 use crate::store::sql::{ago, clock_timestamp, elapsed};
 use crate::store::{Result, Store, StoreError};
@@ -29,6 +29,10 @@ pub struct WorkerRow {
     pub draining: bool,
     /// NULL for an older rgridd that does not know labels.
     labels: Option<serde_json::Value>,
+    pub engine_problem: Option<String>,
+    /// NULL for an older rgridd that does not report it.
+    firewall: Option<String>,
+    pub firewall_problem: Option<String>,
     #[diesel(select_expression = running_claims())]
     pub running: i64,
 }
@@ -46,6 +50,11 @@ fn running_claims() -> _ {
 impl WorkerRow {
     pub fn labels(&self) -> BTreeMap<String, String> {
         self.labels.clone().and_then(|labels| serde_json::from_value(labels).ok()).unwrap_or_default()
+    }
+
+    /// `None` for an unknown state of a newer rgridd.
+    pub fn firewall(&self) -> Option<FirewallState> {
+        self.firewall.as_deref()?.parse().ok()
     }
 }
 
@@ -74,8 +83,19 @@ impl Store {
         self.execute(diesel::insert_into(workers::table).values(row)).await.map(drop)
     }
 
-    pub async fn touch_worker(&self, id: &WorkerId, draining: bool) -> Result<()> {
-        let changes = (workers::last_seen.eq(clock_timestamp()), workers::draining.eq(draining));
+    pub async fn touch_worker(
+        &self,
+        id: &WorkerId,
+        draining: bool,
+        condition: WorkerCondition,
+    ) -> Result<()> {
+        let changes = (
+            workers::last_seen.eq(clock_timestamp()),
+            workers::draining.eq(draining),
+            workers::engine_problem.eq(condition.engine_problem),
+            workers::firewall.eq(condition.firewall.as_str()),
+            workers::firewall_problem.eq(condition.firewall_problem),
+        );
         self.execute(diesel::update(workers::table.find(id.to_string())).set(changes)).await.map(drop)
     }
 

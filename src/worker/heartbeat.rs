@@ -9,10 +9,11 @@ use actix::{
     Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, Supervised, Supervisor, WrapFuture,
 };
 use slog::{info, warn};
+use tokio::sync::watch;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-use crate::execution::{Claim, WorkerId};
+use crate::execution::{Claim, WorkerCondition, WorkerId};
 use crate::failpoint;
 use crate::store::{ClaimStatus, StoreError};
 use crate::worker::{ActiveClaims, Signal, Worker, supervision::PanicCounter};
@@ -30,6 +31,7 @@ pub struct AllowRescue;
 pub struct Heartbeat {
     worker: Arc<Worker>,
     schedule: Schedule,
+    condition: watch::Receiver<WorkerCondition>,
     panics: PanicCounter,
 }
 
@@ -37,13 +39,18 @@ impl Heartbeat {
     pub fn start(worker: Arc<Worker>) -> Addr<Self> {
         Supervisor::start(|_| Self {
             schedule: Schedule::new(worker.settings.worker.lease.0, worker.settings.worker.poll_interval.0),
+            condition: worker.condition.subscribe(),
             panics: PanicCounter::new("heartbeat", worker.fatal.clone(), worker.log.clone()),
             worker,
         })
     }
 
     fn beat(&mut self, ctx: &mut Context<Self>) {
-        let task = actix_rt::spawn(beat(Arc::clone(&self.worker), self.schedule.next()));
+        let mut next = self.schedule.next();
+        // Executions that wait for a working firewall report it at once.
+        next.report |= self.condition.has_changed().unwrap_or(false);
+        self.condition.mark_unchanged();
+        let task = actix_rt::spawn(beat(Arc::clone(&self.worker), next));
         ctx.spawn(task.into_actor(self).map(|beaten, heartbeat, ctx| heartbeat.beaten(beaten, ctx)));
     }
 
@@ -107,6 +114,8 @@ struct Beat {
     /// A call that takes longer has failed: then the database hung, probably for all workers.
     timeout: Duration,
     extend: bool,
+    /// Whether to write that the worker is alive, and its condition.
+    report: bool,
     rescue: bool,
 }
 
@@ -134,7 +143,7 @@ impl Schedule {
         if rescue {
             self.next_rescue = now + self.rescue_every;
         }
-        Beat { lease: self.lease, timeout: self.extend_every, extend, rescue }
+        Beat { lease: self.lease, timeout: self.extend_every, extend, report: extend, rescue }
     }
 
     /// The database was unreachable, probably for other workers too. They get a lease's time to extend their leases
@@ -166,8 +175,9 @@ async fn in_time(
 }
 
 async fn check_claims(worker: &Worker, beat: Beat) -> Result<(), StoreError> {
-    if beat.extend {
-        worker.store.touch_worker(&worker.id, worker.is_draining()).await?;
+    if beat.report {
+        let condition = worker.condition.borrow().clone();
+        worker.store.touch_worker(&worker.id, worker.is_draining(), condition).await?;
     }
     let claims = worker.claims.all();
     if claims.is_empty() {

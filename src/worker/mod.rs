@@ -19,8 +19,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix::{Addr, Handler, Message};
 use slog::Logger;
+use tokio::sync::watch;
 
-use crate::execution::{Claim, LabelSets, WorkerId};
+use crate::execution::{Claim, LabelSets, WorkerCondition, WorkerId};
 use crate::sandbox::Docker;
 use crate::settings::{RuntimeTable, Settings};
 use crate::store::{DiskBudget, Store};
@@ -48,6 +49,8 @@ pub struct Worker {
     pub budget: DiskBudget,
     pub(crate) fatal: FatalError,
     pub claims: ActiveClaims,
+    /// The daemon's checks write it.
+    pub condition: watch::Sender<WorkerCondition>,
     pub(crate) failed_installs: FailedInstalls,
     draining: AtomicBool,
     pub log: Logger,
@@ -60,16 +63,18 @@ pub struct WorkerHandles {
     pub recorder: Addr<Recorder>,
     pub budget: DiskBudget,
     pub fatal: FatalError,
+    pub condition: WorkerCondition,
 }
 
 impl Worker {
     pub fn new(id: WorkerId, settings: Arc<Settings>, handles: WorkerHandles, log: &Logger) -> Arc<Self> {
-        let WorkerHandles { store, docker, recorder, budget, fatal } = handles;
+        let WorkerHandles { store, docker, recorder, budget, fatal, condition } = handles;
         Arc::new(Self {
             log: log.new(slog::o!("worker" => settings.worker.name.clone())),
             runtimes: settings.runtimes(),
             labels: LabelSets::of(&settings.worker.labels.0),
             claims: ActiveClaims::default(),
+            condition: watch::channel(condition).0,
             failed_installs: FailedInstalls::default(),
             draining: AtomicBool::new(false),
             id,
@@ -89,6 +94,18 @@ impl Worker {
     /// Whether the worker finishes its executions and claims no new ones.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Why no script may start with a network now.
+    pub(crate) fn network_blocked(&self) -> Option<String> {
+        self.condition.borrow().blocks_network().map(str::to_owned)
+    }
+
+    /// Waits until scripts may start with a network again.
+    pub(crate) async fn network_unblocked(&self) {
+        let mut condition = self.condition.subscribe();
+        let _ = condition.wait_for(|condition| condition.blocks_network().is_some()).await;
+        let _ = condition.wait_for(|condition| condition.blocks_network().is_none()).await;
     }
 
     pub(crate) fn start_draining(&self) {

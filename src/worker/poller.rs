@@ -165,13 +165,15 @@ impl Poller {
         });
     }
 
-    /// Waits for a notification or the next poll, whichever comes first.
+    /// Waits for a notification, for the network to be unblocked or for the next poll, whichever comes first.
     fn schedule_wake(&mut self, ctx: &mut Context<Self>) {
         let worker = Arc::clone(&self.worker);
         let wake = async move {
-            let _ =
-                tokio::time::timeout(worker.settings.worker.poll_interval.0, worker.store.wait_for_queued())
-                    .await;
+            tokio::select! {
+                () = worker.store.wait_for_queued() => {}
+                () = worker.network_unblocked() => {}
+                () = tokio::time::sleep(worker.settings.worker.poll_interval.0) => {}
+            }
         };
         ctx.spawn(wake.into_actor(self).map(|(), poller, ctx| {
             ctx.notify(Wake);
@@ -291,7 +293,11 @@ async fn claim_confirmed(
                 "attempt" => released.attempt);
         }
     }
-    let claim = |count| worker.store.claim(&worker.id, worker.name(), &worker.labels, count, lease);
+    let (store, name, labels) = (&worker.store, worker.name(), &worker.labels);
+    let claim = async |count| match worker.network_blocked() {
+        None => store.claim(&worker.id, name, labels, count, lease).await,
+        Some(_) => store.claim_without_network(&worker.id, name, labels, count, lease).await,
+    };
     let mut claimed = claim(count).await?;
     // With labels, other workers may have taken some of the rows that the statement saw. If the second statement
     // fails, the claims of the first one are unconfirmed too.

@@ -16,5 +16,5 @@ pub use execution::{
 pub use execution::{Receipt, ReceiptLimits, Status, StatusEvent, Stream, Usage};
 pub use problem::{FieldError, Problem};
 pub use requirements::Requirements;
-pub use server::{Health, Runtime, RuntimeList};
+pub use server::{FirewallState, Health, Runtime, RuntimeList};
 pub use submission::{InputFile, Retry, Script, Submission, Webhook};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString, IntoStaticStr};
 
 /// A runtime that executions can use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +37,7 @@ pub struct Health {
     pub status: String,
     /// Version of the daemon, such as `0.1.0`.
     pub version: String,
-    /// In the order database, docker, images.
+    /// `database`, and on a worker also `docker`, `firewall`, `images` and `recorder`.
     #[serde(default)]
     pub checks: Vec<Check>,
 }
@@ -71,6 +72,37 @@ pub struct Worker {
     /// Labels that executions can require with `on`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Why the worker's Docker engine does not respond; absent if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine_problem: Option<String>,
+    /// State of the firewall around the worker's sandboxes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firewall: Option<FirewallState>,
+    /// Why the firewall is `unverified` or `failed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firewall_problem: Option<String>,
+}
+
+/// State of the firewall around a worker's sandboxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, IntoStaticStr)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum FirewallState {
+    /// Not managed by RGrid.
+    Off,
+    /// The rules are in place.
+    Verified,
+    /// The worker has never been able to verify the rules, and runs scripts with the network anyway.
+    Unverified,
+    /// The worker cannot verify the rules now, and starts no script that needs the network.
+    Failed,
+}
+
+impl FirewallState {
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// `GET /workers`.

@@ -179,7 +179,7 @@ fn worker_table(workers: &[WorkerRow]) -> Markup {
                 table.workers {
                     thead { tr { th scope="col" { "Name" } th scope="col" { "Slots in use" } th scope="col" { "Started" } th scope="col" { "Last seen" } } }
                     tbody { @for worker in workers { tr {
-                        th scope="row" { (worker.name) @for (key, value) in worker.labels() { " " code { (key) "=" (value) } } @if worker.draining { " " span.badge { "draining" } } }
+                        th scope="row" { (worker.name) @for (key, value) in worker.labels() { " " code { (key) "=" (value) } } @if worker.draining { " " span.badge { "draining" } } @if let Some(problem) = problem(worker) { br; small.problem { (problem) } } }
                         td data-name="Slots in use" {
                             meter min="0" max=(worker.slots) value=(worker.running) aria-label={ (worker.running) " of " (worker.slots) " slots in use" } {}
                             " " (worker.running) " / " (worker.slots)
@@ -191,4 +191,9 @@ fn worker_table(workers: &[WorkerRow]) -> Markup {
             }
         }
     }
+}
+
+fn problem(worker: &WorkerRow) -> Option<String> {
+    let engine = worker.engine_problem.clone();
+    engine.or_else(|| worker.firewall_problem.as_ref().map(|problem| format!("firewall: {problem}")))
 }

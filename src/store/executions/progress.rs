@@ -15,7 +15,8 @@ use crate::store::sql::{byte_range, convert_to, signed, statement};
 use crate::store::{Result, Store, StoreError, notify::Notification, queue::claimed_row};
 
 /// The position counts the executions that the same workers may run, up to 10,000. A script whose start has not been
-/// noted two seconds after the claim (see [`Store::script_started`]) has not started.
+/// noted two seconds after the claim (see [`Store::script_started`]) has not started. An execution without network may
+/// still need it to install its requirements.
 ///
 /// SQL text: the DSL has no comparison of rows, which the order of the queue needs.
 const PROGRESS: &str = "
@@ -30,7 +31,12 @@ const PROGRESS: &str = "
             LIMIT 10000) before) END AS position,
         CASE WHEN e.status = 'queued' AND e.on_labels <> '{}' AND NOT EXISTS (
             SELECT FROM workers w WHERE w.labels @> e.on_labels AND w.stopped_at IS NULL AND NOT w.draining
-                AND w.last_seen > clock_timestamp() - interval '1 min') THEN e.on_labels END AS missing_labels
+                AND w.last_seen > clock_timestamp() - interval '1 min') THEN e.on_labels END AS missing_labels,
+        CASE WHEN e.status = 'queued' AND (e.network OR e.requirements IS NOT NULL) THEN (
+            SELECT CASE WHEN bool_and(w.firewall IS NOT DISTINCT FROM 'failed')
+                THEN min(w.name || ': ' || w.firewall_problem) END
+            FROM workers w WHERE w.labels @> e.on_labels AND w.stopped_at IS NULL AND NOT w.draining
+                AND w.last_seen > clock_timestamp() - interval '1 min') END AS no_firewall
     FROM executions e WHERE e.id = $1";
 
 /// About 64 KiB, which is what a follower holds in memory.
@@ -199,6 +205,8 @@ struct ProgressRow {
     position: Option<i64>,
     #[diesel(sql_type = Nullable<Jsonb>)]
     missing_labels: Option<serde_json::Value>,
+    #[diesel(sql_type = Nullable<Text>)]
+    no_firewall: Option<String>,
 }
 
 impl ProgressRow {
@@ -213,7 +221,9 @@ impl ProgressRow {
         };
         let queue_position = self.position.map(i64::unsigned_abs);
         let missing = self.missing_labels.map(serde_json::from_value).transpose()?;
-        let waits_for = missing.map(|labels| format!("no worker has {}", format_labels(&labels)));
+        let no_labels = missing.map(|labels| format!("no worker has {}", format_labels(&labels)));
+        let no_firewall = || Some(format!("no worker has a working firewall: {}", self.no_firewall?));
+        let waits_for = no_labels.or_else(no_firewall);
         Ok(Progress { status, attempt: self.attempt, phase, queue_position, waits_for })
     }
 }

@@ -38,16 +38,6 @@ pub const CLAIM: &str = "
 /// The largest number of executions in one claim.
 pub const CLAIM_MOST: usize = 8;
 
-/// [`CLAIM`] for each count. With a literal LIMIT, Postgres keeps the plan; with a parameter it plans each claim of a
-/// long queue anew, which takes as long as the claim itself.
-static CLAIM_BY_COUNT: LazyLock<Vec<String>> = LazyLock::new(|| {
-    (1..=CLAIM_MOST).map(|count| CLAIM.replacen("LIMIT 1 ", &format!("LIMIT {count} "), 1)).collect()
-});
-
-fn claim_text(count: usize) -> &'static str {
-    CLAIM_BY_COUNT.get(count.clamp(1, CLAIM_MOST) - 1).map_or(CLAIM, String::as_str)
-}
-
 /// The same for a worker with labels. It looks at the head of the queue of each label set that the worker satisfies to
 /// decide how many to take from which, and locks only what it takes, because others skip locked rows. The last LIMIT
 /// tells the planner the sum of the others.
@@ -75,6 +65,33 @@ pub const CLAIM_AMONG: &str = "
         (SELECT b.content FROM execution_files f JOIN blobs b USING (sha256)
          WHERE f.execution_id = e.id AND f.role = 'script') AS script,
         EXISTS (SELECT FROM execution_files f WHERE f.execution_id = e.id AND f.role = 'input') AS has_inputs";
+
+/// The statements for one set of executions.
+struct ClaimTexts {
+    /// [`CLAIM`] for each count. With a literal LIMIT, Postgres keeps the plan; with a parameter it plans each claim of
+    /// a long queue anew, which takes as long as the claim itself.
+    by_count: Vec<String>,
+    among: String,
+}
+
+static ALL: LazyLock<ClaimTexts> = LazyLock::new(|| ClaimTexts::where_queued(""));
+/// Texts of their own, because a condition in the usual ones would cost them their plan. Installing requirements needs
+/// the network too.
+static WITHOUT_NETWORK: LazyLock<ClaimTexts> =
+    LazyLock::new(|| ClaimTexts::where_queued(" AND NOT network AND requirements IS NULL"));
+
+impl ClaimTexts {
+    fn where_queued(condition: &str) -> Self {
+        let [plain, among] = [CLAIM, CLAIM_AMONG]
+            .map(|text| text.replace("status = 'queued'", &format!("status = 'queued'{condition}")));
+        let with_limit = |count| plain.replacen("LIMIT 1 ", &format!("LIMIT {count} "), 1);
+        Self { by_count: (1..=CLAIM_MOST).map(with_limit).collect(), among }
+    }
+
+    fn plain(&self, count: usize) -> &str {
+        self.by_count.get(count.clamp(1, CLAIM_MOST) - 1).map_or(CLAIM, String::as_str)
+    }
+}
 
 /// The database's view of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,11 +127,34 @@ impl Store {
         count: usize,
         lease: Duration,
     ) -> Result<Vec<Claimed>> {
+        self.claim_with(&ALL, (worker, worker_name), labels, count, lease).await
+    }
+
+    /// The same, but only executions that never need the network.
+    pub async fn claim_without_network(
+        &self,
+        worker: &WorkerId,
+        worker_name: &str,
+        labels: &LabelSets,
+        count: usize,
+        lease: Duration,
+    ) -> Result<Vec<Claimed>> {
+        self.claim_with(&WITHOUT_NETWORK, (worker, worker_name), labels, count, lease).await
+    }
+
+    async fn claim_with(
+        &self,
+        texts: &'static ClaimTexts,
+        (worker, worker_name): (&WorkerId, &str),
+        labels: &LabelSets,
+        count: usize,
+        lease: Duration,
+    ) -> Result<Vec<Claimed>> {
         let (worker, name, plain) = (worker.clone(), worker_name.to_owned(), labels.is_plain());
         let sets: Vec<serde_json::Value> = labels.sets().iter().map(|set| serde_json::json!(set)).collect();
         let claimed: Vec<Claimed> = self
             .run(move |conn| {
-                let claim = statement(if plain { claim_text(count) } else { CLAIM_AMONG })
+                let claim = statement(if plain { texts.plain(count) } else { &texts.among })
                     .bind::<BigInt, _>(count as i64)
                     .bind::<Text, _>(worker.as_str())
                     .bind::<Text, _>(name)
@@ -280,8 +320,12 @@ mod tests {
     #[test]
     fn each_count_has_a_text_of_its_own_with_a_literal_limit() {
         for (count, limit) in [(0, 1), (1, 1), (2, 2), (8, 8), (9, 8)] {
-            assert!(claim_text(count).contains(&format!("LIMIT {limit} FOR UPDATE")), "{count}");
+            for texts in [&*ALL, &*WITHOUT_NETWORK] {
+                assert!(texts.plain(count).contains(&format!("LIMIT {limit} FOR UPDATE")), "{count}");
+            }
         }
-        assert_eq!(claim_text(1), CLAIM);
+        assert_eq!((ALL.plain(1), ALL.among.as_str()), (CLAIM, CLAIM_AMONG));
+        assert_eq!(WITHOUT_NETWORK.plain(1).matches("NOT network").count(), 1);
+        assert_eq!(WITHOUT_NETWORK.among.matches("NOT network").count(), 2);
     }
 }

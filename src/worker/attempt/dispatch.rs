@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::execution::FailureKind;
 use crate::failpoint;
 use crate::metrics::METRICS;
-use crate::sandbox::{DockerError, Sandbox, SandboxError};
+use crate::sandbox::{DockerError, NetworkMode, Sandbox, SandboxError};
 use crate::settings::RuntimeEntry;
 use crate::store::StoreError;
 use crate::worker::attempt::job::{self, CA_BUNDLE_FILE};
@@ -124,12 +124,14 @@ impl Attempt {
         let image = self.worker.docker.image(&runtime.image, runtime.pull).await?;
         let job = job::job(&self.claimed, &runtime, &self.worker.settings, environment.is_some());
         let profile = job::profile(&self.claimed, image, environment);
+        self.require_network(profile.network)?;
         let owner = self.claimed.owner.as_ref();
         let mut sandbox = self.sandboxes.take(&self.worker, owner, &profile).await?;
         sandbox.upload(&self.claimed.script_name, &self.claimed.script).await?;
         self.upload_inputs(&mut sandbox).await?;
         self.upload_certificates(&mut sandbox).await?;
         failpoint::hit("hand_over.filled").await;
+        self.require_network(profile.network)?;
         self.start_sent = true;
         let timeout = job::outer_deadline(&self.claimed, &self.worker.settings);
         match tokio::time::timeout(timeout, sandbox.run(job)).await {
@@ -143,6 +145,16 @@ impl Attempt {
         failpoint::hit("hand_over.started").await;
         self.profile = Some(profile);
         Ok(sandbox)
+    }
+
+    /// Call it before a sandbox is taken, because each retry would need another one, and right before a script starts.
+    pub(super) fn require_network(&self, network: NetworkMode) -> Result<(), StartError> {
+        match self.worker.network_blocked() {
+            Some(reason) if network != NetworkMode::None => {
+                Err(StartError::Unavailable(format!("cannot verify the firewall: {reason}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn upload_inputs(&self, sandbox: &mut Sandbox) -> Result<(), StartError> {

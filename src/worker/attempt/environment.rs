@@ -121,6 +121,7 @@ impl Attempt {
     /// `None`: another execution was faster. Runs in a task of its own, because a builder that is abandoned while
     /// Docker creates it would block all executions with the same requirements.
     async fn create_builder(&self, spec: &EnvironmentSpec, key: &str) -> Result<Option<Sandbox>, StartError> {
+        self.require_network(NetworkMode::Internet)?;
         let settings = &self.worker.settings;
         // Not the script's profile: an install has a memory limit of its own and needs the network.
         let profile = Profile {
@@ -178,6 +179,7 @@ impl Attempt {
                     for (name, content) in spec.files(&attempt.worker.settings).await.map_err(unreadable)? {
                         sandbox.upload(name, &content).await?;
                     }
+                    attempt.require_network(NetworkMode::Internet)?;
                     Ok::<_, StartError>(sandbox.run(job).await?)
                 };
                 let late = |_| Err(StartError::SandboxBroke("the builder did not start in time".to_owned()));

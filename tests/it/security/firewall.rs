@@ -2,12 +2,14 @@
 //! engine and network, with the daemon in the same network namespace as on a Docker host.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Background, DaemonBuilder, Database, PrivateEngine, fixture, wait_until};
+use crate::support::{Background, Daemon, DaemonBuilder, Database, PrivateEngine, fixture, wait_until};
 
 /// Answers `hello` at several addresses.
 const GREETER: &str = "
@@ -42,6 +44,33 @@ nsenter --net=$BEYOND sh -ec '
   for address in 198.51.100.7 169.254.169.254 10.9.8.7; do ip address add $address/32 dev lo; done'
 ";
 
+/// Appends the address to a file for each packet that arrives there.
+const COUNTER: &str = "
+import socket, sys, threading
+def count(address, file):
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind((address, 9))
+    print('listening', flush=True)
+    while True:
+        server.recvfrom(100)
+        file.write(address + '\\n')
+file = open(sys.argv[1], 'a', buffering=1)
+for address in sys.argv[2:]:
+    threading.Thread(target=count, args=(address, file)).start()
+";
+
+/// Sends a packet to each address a hundred times a second.
+const SENDER: &str = "
+import socket, time
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+print('sending', flush=True)
+while True:
+    for address in ['198.51.100.7', '169.254.169.254', '172.18.0.1']:
+        try: sender.sendto(b'x', (address, 9))
+        except OSError: pass
+    time.sleep(0.01)
+";
+
 struct World {
     engine: PrivateEngine,
     beyond: tempfile::TempDir,
@@ -66,6 +95,18 @@ impl World {
     }
 
     fn greet(&mut self, targets: &[&str], beyond: bool) {
+        self.listen(GREETER, None, targets, beyond);
+    }
+
+    /// Counts the packets to port 9 of these addresses of the engine's host, and of others beyond it.
+    fn count(&mut self, host: &[&str], beyond: &[&str]) -> Counter {
+        let file = self.beyond.path().join("packets");
+        self.listen(COUNTER, Some(&file), host, false);
+        self.listen(COUNTER, Some(&file), beyond, true);
+        Counter(file)
+    }
+
+    fn listen(&mut self, program: &str, file: Option<&Path>, targets: &[&str], beyond: bool) {
         let mut command = match beyond {
             true => {
                 let mut command = self.engine.beside("nsenter");
@@ -74,11 +115,27 @@ impl World {
             }
             false => self.engine.beside("python3"),
         };
-        let child = command.args(["-c", GREETER]).args(targets).stdin(Stdio::null());
+        let child = command.args(["-c", program]).args(file).args(targets).stdin(Stdio::null());
         let mut child = child.stdout(Stdio::piped()).spawn().unwrap();
         let listen = BufReader::new(child.stdout.take().unwrap()).lines().take(targets.len());
         assert_eq!(listen.map_while(Result::ok).count(), targets.len(), "a greeter is not listening");
         self._greeters.push(Background(child));
+    }
+}
+
+struct Counter(PathBuf);
+
+impl Counter {
+    fn packets(&self, address: &str) -> usize {
+        let arrived = std::fs::read_to_string(&self.0).unwrap();
+        arrived.lines().filter(|line| *line == address).count()
+    }
+
+    fn wait_for_more(&self, address: &str) {
+        let before = self.packets(address);
+        wait_until("more packets arrive", Duration::from_secs(30), || {
+            (self.packets(address) > before + 100).then_some(())
+        });
     }
 }
 
@@ -202,5 +259,188 @@ fn root_on_the_docker_host_applies_maintains_and_removes_the_firewall() {
     assert!(Command::new("kill").arg(keeper.0.id().to_string()).status().unwrap().success());
     assert!(keeper.0.wait().unwrap().success());
     assert!(does("check"));
+
+    // It needs no engine to restore them, even if Docker's own chain is gone.
+    engine.kill();
+    assert!(does("check"));
+    let mut keeper = Background(firewall("keep").spawn().unwrap());
+    engine.shell("iptables -F; iptables -X; iptables -t security -F");
+    wait_until("the rules are restored", Duration::from_secs(10), || {
+        engine
+            .beside("iptables-save")
+            .output()
+            .is_ok_and(|saved| {
+                let saved = String::from_utf8(saved.stdout).unwrap();
+                let jumps = [
+                    "-A FORWARD -j DOCKER-USER\n",
+                    "-A DOCKER-USER -i br-",
+                    "-A FORWARD -i br-",
+                    "-A INPUT -i br-",
+                ];
+                jumps.iter().all(|jump| saved.contains(jump))
+            })
+            .then_some(())
+    });
+    assert!(keeper.0.try_wait().unwrap().is_none());
+    drop(keeper);
+    engine.revive();
+    assert!(does("check"));
+    engine.shell("iptables -F RGRID-HOST");
+    assert!(!does("check") && does("up") && does("check"));
     assert!(does("down") && !does("check"));
+}
+
+/// A worker on the private Docker host, and an API beside it.
+fn start_pair(world: &World, database: &Database, settings: &[(&str, &str)]) -> (Daemon, Daemon) {
+    let worker = DaemonBuilder::plain(database)
+        .named("host-a")
+        .with("RGRID_DOCKER__HOST", world.engine.host())
+        .with("RGRID_SANDBOX__FIREWALL", "auto")
+        .inside(&world.engine.namespace());
+    let worker = settings.iter().fold(worker, |worker, (name, value)| worker.with(name, value)).start();
+    (worker, DaemonBuilder::plain(database).role("api").start())
+}
+
+/// The status of the worker's `/readyz`, and what it says.
+fn readiness(world: &World, worker: &Daemon) -> (bool, String) {
+    let url = format!("{}/readyz", worker.url());
+    let output = world.engine.beside("curl").args(["-s", "-w", "%{http_code}", &url]).output().unwrap();
+    let answer = String::from_utf8(output.stdout).unwrap();
+    (answer.ends_with("200"), answer)
+}
+
+#[test]
+fn no_packet_passes_while_the_jumps_are_gone_and_docker_is_down_or_later() {
+    let mut world = World::new();
+    let (open, closed) = ("198.51.100.7", ["169.254.169.254", "172.18.0.1"]);
+    // All addresses of the host, because the sandboxes' network does not exist yet.
+    let packets = world.count(&["0.0.0.0"], &[open, closed[0]]);
+    let arrived = |packets: &Counter| [packets.packets(closed[0]), packets.packets("0.0.0.0")];
+    let database = Database::new();
+    let (worker, api) = start_pair(&world, &database, &[]);
+    let id = api.http().submit_with(SENDER, json!({ "timeout_seconds": 120 }));
+    packets.wait_for_more(open);
+
+    world.engine.kill();
+    for _ in 0..2 {
+        world.engine.shell(
+            "iptables -F INPUT; iptables -F DOCKER-USER; iptables -F FORWARD; iptables -P FORWARD ACCEPT",
+        );
+        packets.wait_for_more(open);
+        assert_eq!(arrived(&packets), [0, 0]);
+        // Long before Docker returns.
+        wait_until("the jumps are restored", Duration::from_secs(10), || {
+            let saved = world.engine.beside("iptables-save").args(["-t", "filter"]).output().unwrap();
+            let saved = String::from_utf8(saved.stdout).unwrap();
+            (saved.contains("-j RGRID-HOST") && saved.contains("-j RGRID-FORWARD")).then_some(())
+        });
+    }
+    packets.wait_for_more(open);
+    world.engine.shell("iptables -F INPUT; iptables -F DOCKER-USER");
+    world.engine.revive();
+    let end = api.http().wait(&id);
+    assert_eq!(end["failure_kind"], "lost", "{end}");
+    wait_until("the worker is ready", Duration::from_secs(60), || readiness(&world, &worker).0.then_some(()));
+    let id = api.http().submit_with(SENDER, json!({ "timeout_seconds": 10 }));
+    packets.wait_for_more(open);
+    api.http().wait(&id);
+    assert_eq!(arrived(&packets), [0, 0]);
+}
+
+/// The programs of iptables, which fail while this file exists.
+fn breakable_programs(folder: &Path) -> PathBuf {
+    let broken = folder.join("broken");
+    for program in ["iptables", "iptables-save", "iptables-restore"] {
+        let (path, broken) = (folder.join(program), broken.display());
+        let text = format!(
+            "#!/bin/sh\n[ ! -e {broken} ] || {{ echo 'out of order' >&2; exit 4; }}\n\
+             PATH=/usr/sbin:/sbin exec {program} \"$@\"\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    broken
+}
+
+#[test]
+fn without_a_firewall_only_scripts_that_need_no_network_run() {
+    let world = World::new();
+    let database = Database::new();
+    let folder = tempfile::tempdir().unwrap();
+    let broken = breakable_programs(folder.path());
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    // The first script starts nine seconds after its claim, which is longer than a failure goes unnoticed.
+    let settings = [("PATH", path.as_str()), ("RGRID_FAIL", "hand_over.filled=sleep:9000")];
+    let (worker, api) = start_pair(&world, &database, &settings);
+    let http = api.http();
+    let doctor_says = |code: i32, line: &str| {
+        wait_until(line, Duration::from_secs(15), || {
+            let output = api.cli().run(&["doctor"]);
+            (output.code == code && output.stdout.contains(line)).then_some(())
+        });
+    };
+    let flush = || {
+        std::fs::write(&broken, "").unwrap();
+        world.engine.shell("iptables -F INPUT; iptables -F DOCKER-USER; iptables -t security -F");
+        wait_until("it is not ready", Duration::from_secs(10), || {
+            let (ready, answer) = readiness(&world, &worker);
+            (!ready).then_some(answer)
+        })
+    };
+    let claimed = http.submit("print('ran')");
+    http.wait_for_status(&claimed, "running");
+    flush();
+    wait_until("the claimed script does not start", Duration::from_secs(10), || {
+        worker.has_said("cannot verify the firewall: iptables-save failed").then_some(())
+    });
+    assert!(!worker.has_said("\"running\""));
+    std::fs::remove_file(&broken).unwrap();
+    let end = http.wait(&claimed);
+    assert_eq!((&end["status"], &end["attempt"]), (&json!("completed"), &json!(1)), "{end}");
+    assert!(readiness(&world, &worker).0);
+    doctor_says(0, "ago, engine ok, firewall verified");
+
+    let not_ready = flush();
+    assert!(
+        not_ready.contains("cannot verify the firewall: iptables-save failed (exit status: 4): out of order"),
+        "{not_ready}"
+    );
+    let waiting: Vec<String> = (0..3).map(|_| http.submit("print('ran')")).collect();
+    let installing = http.submit_with("print('ran')", json!({ "network": false, "requirements": "six" }));
+    let offline = http.submit_with("print('ran')", json!({ "network": false }));
+    assert_eq!(http.wait(&offline)["status"], "completed");
+    for id in waiting.iter().chain([&installing]) {
+        let waits_for = wait_until("it reports why it waits", Duration::from_secs(10), || {
+            http.execution(id)["waits_for"].as_str().map(str::to_owned)
+        });
+        let expected =
+            "no worker has a working firewall: host-a: iptables-save failed (exit status: 4): out of order";
+        assert_eq!((waits_for.as_str(), &http.execution(id)["status"]), (expected, &json!("queued")));
+    }
+    doctor_says(
+        1,
+        "engine ok, firewall failed: iptables-save failed (exit status: 4): out of order; scripts that need",
+    );
+    let workers = http.get("/api/v1/workers").json();
+    assert_eq!(workers["items"][0]["firewall"], "failed", "{workers}");
+    assert!(http.get("/").body.contains("firewall: iptables-save failed"));
+    // Docker's state is reported the same way.
+    world.engine.kill();
+    doctor_says(1, "engine failed: cannot reach Docker");
+    world.engine.revive();
+    doctor_says(1, "engine ok, firewall failed");
+
+    http.post(&format!("/api/v1/executions/{installing}/cancel"), &json!({}));
+    std::fs::remove_file(&broken).unwrap();
+    let repaired = Instant::now();
+    for id in &waiting {
+        http.wait_for_status(id, "completed");
+    }
+    assert!(repaired.elapsed() < Duration::from_secs(10), "{:?}", repaired.elapsed());
+    assert!(readiness(&world, &worker).0);
+    doctor_says(0, "ago, engine ok, firewall verified");
+    let saved = world.engine.beside("iptables-save").output().unwrap();
+    let saved = String::from_utf8(saved.stdout).unwrap();
+    assert_eq!(saved.matches(" -j RGRID-").count(), 4, "{saved}");
+    assert!(worker.has_said("cannot verify the firewall; no script starts"), "{:#?}", worker.log());
 }

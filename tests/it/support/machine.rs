@@ -65,6 +65,16 @@ impl PrivateEngine {
         self.folder.path()
     }
 
+    /// SIGKILL of dockerd. Its containers survive until it starts again.
+    pub fn kill(&self) {
+        script("kill", self.folder.path(), &[]);
+    }
+
+    /// Starts it unless it runs.
+    pub fn revive(&self) {
+        script("up", self.folder.path(), &[]);
+    }
+
     /// The engine is gone, with all of its containers.
     pub fn switch_off(&self) {
         script("down", self.folder.path(), &[]);

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Args;
-use rgrid_api::Health;
 use rgrid_api::server::{Check, Worker};
 use rgrid_api::units::format_duration;
+use rgrid_api::{FirewallState, Health};
 use serde_json::json;
 
 use crate::cli::{Context, Json};
@@ -115,21 +115,41 @@ fn check_workers(workers: &[Worker], now: Option<&str>) -> Vec<Check> {
 fn check_worker(worker: &Worker, silence: Duration) -> Check {
     let Worker { name, slots, running, draining, .. } = worker;
     let (is_alive, age) = (silence < LOST_AFTER, format_duration(silence));
+    let (condition, works) = describe_condition(worker);
     let detail = match (is_alive, draining) {
         (false, _) => format!("last seen {age} ago; check its host"),
         (true, true) => format!("draining, {running} still running"),
-        (true, false) => format!("{running} of {slots} slots in use, last seen {age} ago"),
+        (true, false) => format!("{running} of {slots} slots in use, last seen {age} ago, {condition}"),
     };
-    Check { name: format!("worker {name}"), ok: is_alive && !draining, detail }
+    Check { name: format!("worker {name}"), ok: is_alive && !draining && works, detail }
+}
+
+/// Describes the worker's engine and firewall. The second value: both work.
+fn describe_condition(worker: &Worker) -> (String, bool) {
+    let problem = worker.firewall_problem.as_deref().unwrap_or("unknown reason");
+    let firewall = match worker.firewall {
+        Some(FirewallState::Failed) => {
+            format!("firewall failed: {problem}; scripts that need the network wait")
+        }
+        Some(FirewallState::Unverified) => format!("firewall not verified: {problem}"),
+        Some(FirewallState::Verified) => "firewall verified".to_owned(),
+        Some(FirewallState::Off) => "firewall not managed by RGrid".to_owned(),
+        None => "firewall unknown".to_owned(),
+    };
+    let engine = match &worker.engine_problem {
+        None => "engine ok".to_owned(),
+        Some(problem) => format!("engine failed: {problem}"),
+    };
+    let works = worker.engine_problem.is_none() && worker.firewall != Some(FirewallState::Failed);
+    (format!("{engine}, {firewall}"), works)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn workers_are_checked_by_name_and_age() {
-        let worker = |(name, last_seen, draining): &(&str, &str, bool)| Worker {
+    fn worker((name, last_seen, draining): &(&str, &str, bool)) -> Worker {
+        Worker {
             id: "worker_1".to_owned(),
             name: (*name).to_owned(),
             slots: 2,
@@ -138,7 +158,14 @@ mod tests {
             last_seen: (*last_seen).to_owned(),
             draining: *draining,
             labels: Default::default(),
-        };
+            engine_problem: None,
+            firewall: None,
+            firewall_problem: None,
+        }
+    }
+
+    #[test]
+    fn workers_are_checked_by_name_and_age() {
         let (fresh, old, forgotten) =
             ("2025-11-15T16:29:55Z", "2025-11-15T16:20:00Z", "2025-11-01T00:00:00Z");
         for (workers, expected) in [
@@ -152,6 +179,37 @@ mod tests {
             let checks = check_workers(&rows, Some("2025-11-15T16:30:00Z"));
             let results: Vec<_> = checks.iter().map(|check| (check.name.as_str(), check.ok)).collect();
             assert_eq!(results, expected, "{workers:?}");
+        }
+    }
+    #[test]
+    fn a_worker_fails_the_check_if_its_engine_or_its_firewall_fails() {
+        use FirewallState::{Failed, Off, Unverified, Verified};
+        let reason = || Some("no rule".to_owned());
+        for (engine_problem, firewall, firewall_problem, ok, expected) in [
+            (None, Some(Verified), None, true, "engine ok, firewall verified"),
+            (None, Some(Off), None, true, "engine ok, firewall not managed by RGrid"),
+            (None, None, None, true, "engine ok, firewall unknown"),
+            (None, Some(Unverified), reason(), true, "engine ok, firewall not verified: no rule"),
+            (
+                None,
+                Some(Failed),
+                reason(),
+                false,
+                "firewall failed: no rule; scripts that need the network wait",
+            ),
+            (
+                Some("no answer".to_owned()),
+                Some(Verified),
+                None,
+                false,
+                "engine failed: no answer, firewall verified",
+            ),
+        ] {
+            let condition =
+                Worker { engine_problem, firewall, firewall_problem, ..worker(&("a", "", false)) };
+            let check = check_worker(&condition, Duration::from_secs(2));
+            assert_eq!(check.ok, ok, "{check:?}");
+            assert!(check.detail.ends_with(expected), "{check:?}");
         }
     }
 }

@@ -222,6 +222,9 @@ mod tests {
             last_seen: String::new(),
             draining,
             labels: Default::default(),
+            engine_problem: None,
+            firewall: None,
+            firewall_problem: None,
         };
         let queued = execution("exec_1", Status::Queued);
         assert!(explain_queued(&queued, &[]).contains("no worker"));
