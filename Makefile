@@ -44,7 +44,10 @@ test: setup ## Run all tests with real Postgres, real Docker and the images of a
 	cargo build --workspace --features rgridd/failpoints
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} scripts/with-postgres cargo test --workspace --features rgridd/failpoints
 
-faults: setup ## Run the long fault test (FAULTS_ROUNDS=5 FAULTS_SECONDS=1200; FAULTS_SEED=… repeats a run)
+faults: setup ## Run the long fault tests (KILLS_ROUNDS=40 FAULTS_ROUNDS=5 FAULTS_SECONDS=1200; KILLS_SEED, FAULTS_SEED)
+	cargo build --workspace --features rgridd/failpoints
+	KILLS_ROUNDS=$${KILLS_ROUNDS:-40} scripts/with-postgres \
+	  cargo test --features failpoints --test it faults::kill_rounds -- --nocapture
 	FAULTS_ROUNDS=$${FAULTS_ROUNDS:-5} FAULTS_SECONDS=$${FAULTS_SECONDS:-1200} scripts/with-postgres \
 	  cargo test --features failpoints --test it faults::fault_run -- --nocapture
 

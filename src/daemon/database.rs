@@ -28,14 +28,12 @@ impl Database {
     /// Blocks while the embedded Postgres starts. Does not check the schema.
     pub fn open(settings: &Settings, log: &Logger) -> anyhow::Result<Self> {
         if !settings.embedded_database() {
-            let store = Store::new(&settings.database.url, settings.database.connections);
-            return Ok(Self { store, embedded: None });
+            return Ok(Self { store: store(settings, &settings.database.url), embedded: None });
         }
         let started = std::time::Instant::now();
         let postgres = EmbeddedPostgres::start(&settings.data_dir, &settings.database.bin_dir)?;
         info!(log, "the embedded Postgres is running"; "took_ms" => started.elapsed().as_millis() as u64);
-        let store = Store::new(&postgres.url(), settings.database.connections);
-        Ok(Self { store, embedded: Some(Arc::new(postgres)) })
+        Ok(Self { store: store(settings, &postgres.url()), embedded: Some(Arc::new(postgres)) })
     }
 
     /// Runs a command on the database of a running daemon, or opens the database for this command alone.
@@ -78,7 +76,7 @@ impl Database {
             Ok(data_dir) => Ok((Self::open(settings, log)?, Some(data_dir))),
             Err(in_use) => {
                 let url = EmbeddedPostgres::url_of_running(&settings.data_dir).ok_or(in_use)?;
-                Ok((Self { store: Store::new(&url, settings.database.connections), embedded: None }, None))
+                Ok((Self { store: store(settings, &url), embedded: None }, None))
             }
         }
     }
@@ -121,6 +119,10 @@ impl Database {
             warn!(log, "the embedded Postgres did not stop"; "error" => %error);
         }
     }
+}
+
+fn store(settings: &Settings, url: &str) -> Store {
+    Store::new(url, settings.database.connections).with_max_claims(settings.execution.max_claims)
 }
 
 /// Never returns. It cannot panic itself, because the work runs in blocking tasks.

@@ -54,6 +54,7 @@ pub(crate) fn docker_settings(settings: &Settings, cluster: String, worker: &str
         worker: worker.to_owned(),
         park_ttl: settings.sandbox.park_ttl.0,
         orphan_ttl: settings.sandbox.orphan_ttl.0,
+        engine_timeout: settings.worker.lease.0,
         reuse: settings.sandbox.reuse == Reuse::SameKey,
         holders: holder_limits(settings),
     }

@@ -9,12 +9,16 @@ use slog::{Logger, o, warn};
 use tokio::sync::watch;
 
 use crate::daemon::database::Database;
-use crate::daemon::recovery::ContainerReconciler;
+use crate::daemon::recovery::{ContainerReconciler, Predecessors};
 use crate::daemon::{data_dir::DataDir, docker_engine, health, startup::Daemon, worker_name};
 use crate::execution::{WorkerCondition, WorkerId};
 use crate::maintenance::{environments, holders, images, run_in_background};
-use crate::worker::{Backlog, Drain, Heartbeat, Poller, Recorder, Worker, WorkerHandles};
+use crate::worker::{
+    Backlog, Drain, Heartbeat, Poller, Recorder, StartLog, Worker, WorkerHandles, remove_start_logs,
+};
 
+/// How long a start waits for the executions of earlier workers.
+const RECONCILE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time to remove the remaining containers after all executions have ended, plus some for each slot.
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(14);
 const REMOVAL_TIMEOUT_PER_SLOT: Duration = Duration::from_millis(500);
@@ -37,6 +41,7 @@ impl WorkerRuntime {
         let cluster = store.cluster().await?;
         // Before the worker owns anything, so that the next start takes over from it.
         data_dir.sign(&id).context("writing to the data directory failed")?;
+        let starts = StartLog::create(&settings.data_dir, &id).context("creating the start log failed")?;
         // Before Docker, because a worker that is not registered counts as gone, and its containers are removed.
         let own = &settings.worker;
         store.register_worker(&id, &own.name, own.slots, &own.labels.0).await?;
@@ -61,6 +66,7 @@ impl WorkerRuntime {
             store,
             docker,
             recorder,
+            starts,
             budget: budget.clone(),
             fatal: fatal.clone(),
             condition: condition.unwrap_or_else(WorkerCondition::firewall_off),
@@ -68,7 +74,7 @@ impl WorkerRuntime {
         let worker = Worker::new(id, settings, handles, log);
         let heartbeat = Heartbeat::start(Arc::clone(&worker));
         let poller = Poller::start(Arc::clone(&worker));
-        let predecessors = data_dir.predecessors.clone();
+        let predecessors = Predecessors::read(&worker.settings.data_dir, data_dir.predecessors.clone());
         let reconciler =
             ContainerReconciler::new(Arc::clone(&worker), poller.clone(), heartbeat, predecessors);
         let runtime = Self { worker, poller, reconciler, backlog };
@@ -88,10 +94,14 @@ impl WorkerRuntime {
         data_dir: &mut DataDir,
     ) -> anyhow::Result<()> {
         let (docker, log) = (&self.worker.docker, &daemon.log);
-        if let Some(predecessors) = self.reconciler.reconcile().await {
-            data_dir
-                .inherit(&self.worker.id, predecessors)
-                .context("writing to the data directory failed")?;
+        let reconciler = Arc::clone(&self.reconciler);
+        let reconciled = actix_rt::spawn(async move { reconciler.reconcile().await });
+        // After the timeout it goes on in the background, because one sandbox that hangs must not keep the API away.
+        if let Ok(Ok(Some(predecessors))) = tokio::time::timeout(RECONCILE_TIMEOUT, reconciled).await {
+            let writing = "writing to the data directory failed";
+            data_dir.inherit(&self.worker.id, predecessors).context(writing)?;
+            let kept = [data_dir.predecessors.as_slice(), std::slice::from_ref(&self.worker.id)].concat();
+            remove_start_logs(&daemon.settings.data_dir, &kept).context(writing)?;
             if let Err(error) = docker.remove_old_init_volumes().await {
                 warn!(log, "removing old init volumes failed"; "error" => %error);
             }
@@ -105,9 +115,13 @@ impl WorkerRuntime {
         self.in_background(daemon, "image check", move |worker, _| {
             health::report_images(worker, Arc::clone(&readiness))
         });
-        let (readiness, backlog) = (Arc::clone(&daemon.readiness), self.backlog.clone());
-        self.in_background(daemon, "health check", move |worker, log| {
-            health::check(worker, Arc::clone(&readiness), backlog.clone(), log)
+        let (readiness, backlog, poller) =
+            (Arc::clone(&daemon.readiness), self.backlog.clone(), self.poller.clone());
+        self.in_background(daemon, "health check", move |worker, _| {
+            health::check(worker, poller.clone(), Arc::clone(&readiness), backlog.clone())
+        });
+        self.in_background(daemon, "engine watch", |worker, _| async move {
+            worker.docker.watch_engine().await;
         });
         Ok(())
     }

@@ -59,3 +59,15 @@ pub enum AppendReply {
     /// Another worker owns the execution, or it has ended: stop the sandbox and write nothing.
     ClaimLost,
 }
+
+/// Why a claim ends before its script has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReleaseReason {
+    /// The script has not started, so the attempt does not count.
+    NotStarted,
+    /// The worker stops, and the script did not end in time.
+    Drained,
+    WorkerLost,
+    /// The worker's Docker engine, and the sandbox with it.
+    EngineLost,
+}

@@ -12,7 +12,7 @@ mod stream_offsets;
 mod submission;
 mod worker_condition;
 
-pub use claim::{AppendReply, Claim, Claimed};
+pub use claim::{AppendReply, Claim, Claimed, ReleaseReason};
 pub use id::{ExecutionId, WorkerId};
 pub use key::{Caller, Key, KeyId, Scope};
 pub use labels::LabelSets;

@@ -16,6 +16,8 @@ use crate::sandbox::{
 
 /// From the start of the container, or from an attach, to the init's hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
+/// The same for an init that has answered before. Its container may be about to be removed; the next try finds out.
+const HELLO_AGAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// From sending the job to its first event, which is immediate unless Docker hangs. A hanging connection may still
 /// deliver its data, so this is generous.
 const FIRST_EVENT_TIMEOUT: Duration = Duration::from_secs(120);
@@ -47,6 +49,8 @@ pub struct Sandbox {
     last_seq: u64,
     /// Resent after a reconnect, because a cancellation must not be lost with a connection.
     cancelled: bool,
+    /// How often the engine had been lost when this process got to know the container.
+    engine_losses: u64,
     /// `None` once the removal or another process is responsible for it.
     lodging: Option<Lodging>,
     /// Whether something may have used the network. True whenever it is unknown.
@@ -120,6 +124,7 @@ impl Sandbox {
     pub(crate) fn new(docker: Docker, container: String, token: Token, lodging: Lodging) -> Self {
         docker.reaper.track(&container);
         Self {
+            engine_losses: docker.engine_losses(),
             docker,
             container,
             token,
@@ -146,7 +151,9 @@ impl Sandbox {
         let started = docker_call("start", docker.start_container(&self.container)).await;
         started.map_err(|error| docker.failed("start a sandbox", error))?;
         let connection = attached.map_err(DockerError::NoHandshake)?;
-        docker_call("hello", self.handshake(connection)).await.map_err(DockerError::NoHandshake)?;
+        docker_call("hello", self.handshake(connection, HELLO_TIMEOUT))
+            .await
+            .map_err(DockerError::NoHandshake)?;
         match self.state {
             InitState::Parked => {
                 self.network_used = false;
@@ -197,6 +204,7 @@ impl Sandbox {
     pub async fn run(&mut self, job: Job) -> Result<(), SandboxError> {
         self.network_used = true;
         self.send(&Command::Run(job)).await?;
+        failpoint::hit("hand_over.sent").await;
         loop {
             // The hello of a new connection reports whether the job arrived.
             let Ok(received) = tokio::time::timeout(FIRST_EVENT_TIMEOUT, self.receive()).await else {
@@ -304,11 +312,20 @@ impl Sandbox {
         Ok(None)
     }
 
-    /// Retries until it is connected, or until Docker reports that the container has ended.
+    /// Retries until it is connected, or until Docker reports that the container has ended. An engine that is lost gets
+    /// a lease's time to return.
     async fn reconnect(&mut self) -> Result<(), SandboxError> {
         let mut pause = MIN_PAUSE;
+        let mut unreachable_since = None;
         loop {
             match self.docker.exit_state(&self.container).await {
+                Ok(Some(SandboxError::Gone { oom_killed: false, .. }))
+                    if unreachable_since.is_some() || self.docker.engine_losses() > self.engine_losses =>
+                {
+                    return Err(SandboxError::EngineLost(
+                        "it ended the container when it restarted".to_owned(),
+                    ));
+                }
                 Ok(Some(gone)) => return Err(gone),
                 Ok(None) => match self.connect().await {
                     Ok(_) => return Ok(()),
@@ -316,7 +333,13 @@ impl Sandbox {
                         warn!(self.docker.log, "cannot reconnect to a sandbox"; "reason" => reason)
                     }
                 },
-                Err(error) => warn!(self.docker.log, "cannot inspect a sandbox"; "error" => %error),
+                Err(error) => {
+                    warn!(self.docker.log, "cannot inspect a sandbox"; "error" => %error);
+                    let since = *unreachable_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > self.docker.settings.engine_timeout {
+                        return Err(SandboxError::EngineLost(error.to_string()));
+                    }
+                }
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(MAX_PAUSE);
@@ -328,17 +351,21 @@ impl Sandbox {
         // Data of the previous connection may still arrive, which rules out another job.
         self.history.spoil();
         let connection = Connection::attach(&self.docker, &self.container, self.token.clone()).await?;
-        let job = self.handshake(connection).await?;
+        let job = self.handshake(connection, HELLO_AGAIN_TIMEOUT).await?;
         if self.cancelled {
             self.send(&Command::Cancel).await.map_err(|error| error.to_string())?;
         }
         Ok(job)
     }
 
-    async fn handshake(&mut self, mut connection: Connection) -> Result<Option<String>, String> {
+    async fn handshake(
+        &mut self,
+        mut connection: Connection,
+        timeout: Duration,
+    ) -> Result<Option<String>, String> {
         connection.open(&self.token, self.last_seq).await?;
-        let answer = tokio::time::timeout(HELLO_TIMEOUT, connection.receive()).await;
-        match answer.map_err(|_| format!("no hello within {}s", HELLO_TIMEOUT.as_secs()))?? {
+        let answer = tokio::time::timeout(timeout, connection.receive()).await;
+        match answer.map_err(|_| format!("no hello within {}s", timeout.as_secs()))?? {
             Message::Hello { version: PROTOCOL_VERSION, state, job } => {
                 self.connection = Some(connection);
                 self.state = state;

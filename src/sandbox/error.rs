@@ -39,6 +39,9 @@ pub enum SandboxError {
     /// The container ended without an exit event from its init.
     #[error("the container is gone{}", .exit_code.map(|code| format!(" (exit code {code})")).unwrap_or_default())]
     Gone { exit_code: Option<i64>, oom_killed: bool },
+    /// The Docker engine was unreachable for longer than a lease, or was restarted, which ended the container.
+    #[error("the Docker engine was lost: {0}")]
+    EngineLost(String),
     /// The init rejected a command, for example a file that does not fit into the workspace.
     #[error("{0}")]
     Refused(String),

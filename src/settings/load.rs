@@ -175,6 +175,7 @@ fn contradictions(settings: &Settings) -> Vec<(&'static str, String)> {
             "must be at most execution.max_timeout",
         ),
         ("execution.max_attempts", execution.max_attempts > 0, "must be at least 1"),
+        ("execution.max_claims", execution.max_claims > 0, "must be at least 1"),
         ("sandbox.memory", sandbox.memory <= sandbox.max_memory, "must be at most sandbox.max_memory"),
         (
             "sandbox.cpus",

@@ -87,6 +87,7 @@ sections! {
         pub timeout: Period,
         pub max_timeout: Period,
         pub max_attempts: u32,
+        pub max_claims: u32,
         pub grace: Period,
         pub output_limit: Bytes,
         pub max_outputs: u32,

@@ -66,18 +66,25 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 pub struct Store {
     pool: Arc<Pool>,
     notifier: Arc<Notifier>,
+    /// How often an execution may be claimed until its script starts (`execution.max_claims`).
+    max_claims: i32,
 }
 
 impl Store {
     /// Opens no connection yet. `connections` is the number of calls that run at once.
     pub fn new(database_url: &str, connections: usize) -> Self {
-        Self { pool: Arc::new(Pool::new(database_url, connections)), notifier: Arc::new(Notifier::new()) }
+        let (pool, notifier) = (Arc::new(Pool::new(database_url, connections)), Arc::new(Notifier::new()));
+        Self { pool, notifier, max_claims: i32::MAX }
+    }
+
+    pub fn with_max_claims(self, max_claims: u32) -> Self {
+        Self { max_claims: i32::try_from(max_claims).unwrap_or(i32::MAX), ..self }
     }
 
     /// A handle with `connections` of this one's in a pool of its own, so that a flood of API requests never keeps a
     /// worker from its heartbeats.
     pub fn with_own_pool(&self, connections: usize) -> Self {
-        Self { pool: Arc::new(self.pool.split(connections)), notifier: Arc::clone(&self.notifier) }
+        Self { pool: Arc::new(self.pool.split(connections)), ..self.clone() }
     }
 
     /// Runs blocking database work with a connection of the pool.

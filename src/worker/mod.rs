@@ -12,8 +12,10 @@ mod heartbeat;
 mod idle_executors;
 mod poller;
 mod recorder;
+mod start_log;
 mod supervision;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,8 +34,9 @@ use recorder::Interrupted;
 pub use active_claims::{ActiveClaims, Signal};
 pub use executor::Executor;
 pub use heartbeat::{AllowRescue, Heartbeat};
-pub use poller::{Adopt, Drain, Poller};
+pub use poller::{Adopt, Drain, Poller, Wake};
 pub use recorder::{Backlog, Recorder};
+pub use start_log::{PredecessorStarts, StartLog, StartRecord, remove_all_but as remove_start_logs};
 pub use supervision::{FatalError, PanicCounter, RESTART_PAUSE};
 
 /// A running `rgridd` that runs executions.
@@ -51,6 +54,7 @@ pub struct Worker {
     pub claims: ActiveClaims,
     /// The daemon's checks write it.
     pub condition: watch::Sender<WorkerCondition>,
+    pub(crate) starts: StartLog,
     pub(crate) failed_installs: FailedInstalls,
     draining: AtomicBool,
     pub log: Logger,
@@ -61,6 +65,7 @@ pub struct WorkerHandles {
     pub store: Store,
     pub docker: Docker,
     pub recorder: Addr<Recorder>,
+    pub starts: StartLog,
     pub budget: DiskBudget,
     pub fatal: FatalError,
     pub condition: WorkerCondition,
@@ -68,7 +73,7 @@ pub struct WorkerHandles {
 
 impl Worker {
     pub fn new(id: WorkerId, settings: Arc<Settings>, handles: WorkerHandles, log: &Logger) -> Arc<Self> {
-        let WorkerHandles { store, docker, recorder, budget, fatal, condition } = handles;
+        let WorkerHandles { store, docker, recorder, starts, budget, fatal, condition } = handles;
         Arc::new(Self {
             log: log.new(slog::o!("worker" => settings.worker.name.clone())),
             runtimes: settings.runtimes(),
@@ -82,6 +87,7 @@ impl Worker {
             store,
             docker,
             recorder,
+            starts,
             budget,
             fatal,
         })
@@ -110,6 +116,11 @@ impl Worker {
 
     pub(crate) fn start_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on, the script of this attempt may start in this container.
+    pub(crate) fn note_start(&self, claim: &Claim, container: &str) -> io::Result<()> {
+        self.starts.append(claim, container, || self.claims.all())
     }
 
     /// Sends a message to the Recorder until it is answered. `None` means that the process ends.

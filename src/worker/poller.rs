@@ -31,7 +31,7 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(20);
 /// An execution may have been queued.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Wake;
+pub struct Wake;
 
 /// An Executor is ready for another claim.
 #[derive(Message)]
@@ -281,7 +281,8 @@ async fn claim_confirmed(
     count: usize,
     unconfirmed: &mut UnconfirmedUntil,
 ) -> Result<Vec<Claimed>, StoreError> {
-    if worker.is_draining() {
+    // Without an engine, a claim would only be given back. Its return is followed by a wake.
+    if worker.is_draining() || !worker.docker.answers() {
         return Ok(Vec::new());
     }
     let lease = worker.settings.worker.lease.0;

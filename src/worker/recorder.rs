@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use slog::{Logger, error, info, warn};
 use tokio::sync::oneshot;
 
-use crate::execution::{AppendReply, Claim, ExecutionRecord, FailureKind};
+use crate::execution::{AppendReply, Claim, ExecutionRecord, FailureKind, ReleaseReason};
 use crate::failpoint;
 use crate::metrics::METRICS;
 use crate::store::{Chunk, FinishReply, Store, StoreError};
@@ -52,7 +52,7 @@ pub struct Finish {
 #[rtype(result = "Result<(), Interrupted>")]
 pub struct Release {
     pub claim: Claim,
-    pub script_may_have_started: bool,
+    pub reason: ReleaseReason,
 }
 
 /// A message with the sender of its reply.
@@ -190,8 +190,8 @@ impl Writer {
         })
     }
 
-    async fn release(&self, Release { claim, script_may_have_started }: Release) {
-        match self.retry(|| self.store.release(&claim, script_may_have_started)).await {
+    async fn release(&self, Release { claim, reason }: Release) {
+        match self.retry(|| self.store.release(&claim, reason)).await {
             Ok(Some(released)) => info!(self.log, "released"; "execution" => %claim.execution,
                 "attempt" => claim.attempt, "becomes" => released.status.as_str()),
             Ok(None) => warn!(self.log, "claim lost before its release"; "execution" => %claim.execution),

@@ -155,7 +155,8 @@ pub struct Execution {
     pub failure_kind: Option<FailureKind>,
     /// Explains the failure in a sentence.
     pub execution_error: Option<String>,
-    /// Number of the current or last attempt, starting at 1; 0 before the first.
+    /// Number of the current or last attempt, starting at 1; 0 before the first. An attempt counts if its script may
+    /// have started.
     pub attempt: u32,
     pub max_attempts: u32,
     /// Name of the worker that ran the current or last attempt.
@@ -187,13 +188,9 @@ impl Execution {
         self.outputs.as_deref().unwrap_or_default()
     }
 
-    /// `2 of 3`, or only the number if it exceeds `max_attempts`: an attempt that was released before its script
-    /// started has a number but does not count.
+    /// `2 of 3`.
     pub fn attempt_label(&self) -> String {
-        match self.attempt {
-            attempt if attempt > self.max_attempts => attempt.to_string(),
-            attempt => format!("{attempt} of {}", self.max_attempts),
-        }
+        format!("{} of {}", self.attempt, self.max_attempts)
     }
 }
 

@@ -196,10 +196,9 @@ pub fn follow(
                     if status.restarted {
                         missing.clear();
                         if std::mem::take(&mut has_printed) {
-                            let attempt = status.attempt;
-                            console.warning(&format!(
-                                "starting attempt {attempt}, since the previous one was lost; its output follows from the start"
-                            ));
+                            console.warning(
+                                "its worker was lost; the script starts again, and its output follows from the start",
+                            );
                         }
                     }
                     phases.update_status(&status);

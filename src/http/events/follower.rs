@@ -155,7 +155,7 @@ impl Follower {
         }
         let status = StatusEvent {
             status: progress.status,
-            attempt: progress.attempt.unsigned_abs(),
+            attempt: progress.counted,
             phase: progress.phase,
             queue_position: progress.queue_position,
             waits_for: progress.waits_for.clone(),

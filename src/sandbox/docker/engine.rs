@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bollard::errors::Error as BollardError;
 use bollard::models::{ContainerCreateBody, ContainerSummary, SystemInfo};
 use bollard::query_parameters::{
-    CreateContainerOptions, InspectContainerOptions, ListContainersOptions, StartContainerOptions,
+    CreateContainerOptions, EventsOptions, InspectContainerOptions, ListContainersOptions,
+    StartContainerOptions,
 };
+use futures_util::StreamExt;
 use slog::Logger;
 use tokio::sync::{Mutex, OnceCell};
 
@@ -22,6 +25,7 @@ use crate::sandbox::{
 };
 
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
+const WATCH_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 pub(crate) const CLUSTER_LABEL: &str = "rgrid.cluster";
 pub(crate) const WORKER_LABEL: &str = "rgrid.worker";
@@ -46,6 +50,8 @@ pub struct DockerSettings {
     pub worker: String,
     pub park_ttl: Duration,
     pub orphan_ttl: Duration,
+    /// How long a sandbox waits for an engine that is lost.
+    pub engine_timeout: Duration,
     /// Whether a sandbox may run several jobs.
     pub reuse: bool,
     pub holders: HolderLimits,
@@ -95,7 +101,15 @@ pub struct Docker {
     pub(crate) holders: Holders,
     pub(crate) start_limiter: StartLimiter,
     engine_id: Arc<OnceCell<String>>,
+    state: Arc<EngineState>,
     pub(crate) log: Logger,
+}
+
+/// What is known about the engine from its answers.
+struct EngineState {
+    answers: AtomicBool,
+    /// How often the connection of [`Docker::watch_engine`] broke.
+    losses: AtomicU64,
 }
 
 impl Docker {
@@ -118,6 +132,7 @@ impl Docker {
             holders,
             start_limiter: StartLimiter::default(),
             engine_id: Arc::default(),
+            state: Arc::new(EngineState { answers: AtomicBool::new(true), losses: AtomicU64::new(0) }),
             log,
         })
     }
@@ -125,10 +140,34 @@ impl Docker {
     /// Checks within seconds that the engine answers, and returns its version.
     pub async fn ping(&self) -> Result<String, DockerError> {
         let answer = tokio::time::timeout(PING_TIMEOUT, docker_call("version", self.api.version())).await;
+        self.state.answers.store(matches!(answer, Ok(Ok(_))), Ordering::Relaxed);
         let version = answer
             .map_err(|_| no_answer(&self.address))?
             .map_err(|error| self.failed("report its version", error))?;
         Ok(version.version.unwrap_or_else(|| "unknown".to_owned()))
+    }
+
+    /// Whether the last call got an answer.
+    pub fn answers(&self) -> bool {
+        self.state.answers.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn engine_losses(&self) -> u64 {
+        self.state.losses.load(Ordering::Relaxed)
+    }
+
+    /// Holds a connection on which the engine sends nothing, and counts how often it breaks. Otherwise, an engine that
+    /// restarts quickly, or whose socket systemd keeps open, would look as if somebody had killed its containers. Never
+    /// returns.
+    pub async fn watch_engine(&self) {
+        let filters = HashMap::from([("type".to_owned(), vec!["daemon".to_owned()])]);
+        let options = EventsOptions { filters: Some(filters), ..Default::default() };
+        loop {
+            let mut events = self.api.events(Some(options.clone()));
+            while let Some(Ok(_)) = events.next().await {}
+            self.state.losses.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(WATCH_AGAIN_AFTER).await;
+        }
     }
 
     async fn info(&self) -> Result<SystemInfo, DockerError> {
@@ -293,7 +332,10 @@ impl Docker {
             BollardError::DockerResponseServerError { message: reason, .. } => {
                 DockerError::Refused { action, reason }
             }
-            other => unreachable(&self.address, other.to_string()),
+            other => {
+                self.state.answers.store(false, Ordering::Relaxed);
+                unreachable(&self.address, other.to_string())
+            }
         }
     }
 }

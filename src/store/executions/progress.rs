@@ -20,7 +20,7 @@ use crate::store::{Result, Store, StoreError, notify::Notification, queue::claim
 ///
 /// SQL text: the DSL has no comparison of rows, which the order of the queue needs.
 const PROGRESS: &str = "
-    SELECT e.status, e.attempt, e.installing,
+    SELECT e.status, e.attempt, e.released, e.installing,
         e.script_attempt IS NOT DISTINCT FROM e.attempt
             OR EXISTS (SELECT FROM output_chunks c WHERE c.execution_id = e.id AND c.attempt = e.attempt
                 AND c.stream <> 'install') AS script_started,
@@ -52,7 +52,10 @@ const NEXT_CHUNKS: &str = "
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
     pub status: Status,
+    /// The number of the claim, which the IDs of events contain.
     pub attempt: i32,
+    /// The number of the attempt without claims that were released before the script started.
+    pub counted: u32,
     pub phase: Option<Phase>,
     /// 1 is next. Only while it is queued.
     pub queue_position: Option<u64>,
@@ -196,6 +199,7 @@ impl ChunkRow {
 struct ProgressRow {
     status: String,
     attempt: i32,
+    released: i32,
     installing: bool,
     #[diesel(sql_type = Bool)]
     script_started: bool,
@@ -224,7 +228,8 @@ impl ProgressRow {
         let no_labels = missing.map(|labels| format!("no worker has {}", format_labels(&labels)));
         let no_firewall = || Some(format!("no worker has a working firewall: {}", self.no_firewall?));
         let waits_for = no_labels.or_else(no_firewall);
-        Ok(Progress { status, attempt: self.attempt, phase, queue_position, waits_for })
+        let counted = (self.attempt - self.released).unsigned_abs();
+        Ok(Progress { status, attempt: self.attempt, counted, phase, queue_position, waits_for })
     }
 }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use diesel::dsl::{exists, not};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, Text};
-use rgrid_api::Status;
+use diesel::sql_types::{Array, Bool, Nullable, Text};
+use rgrid_api::{FailureKind, Status};
 
-use crate::execution::{Claim, ExecutionId, WorkerId};
+use crate::execution::{Claim, ExecutionId, ReleaseReason, WorkerId};
 use crate::metrics::METRICS;
 use crate::store::schema::{executions, output_chunks};
 use crate::store::sql::{ago, clock_timestamp, pg_postmaster_start_time, statement};
@@ -18,12 +18,16 @@ use crate::store::{Result, Store, notify::Notification, queue::claimed_row};
 /// The most claims that one call rescues.
 const RESCUE_BATCH: i64 = 200;
 
-/// Gives the executions `$1` the statuses `$2`, where `$3` is the reason for `failed`.
+/// Gives the executions `$1` the statuses `$2`. `$3` tells whether the attempt counts, and `$4` and `$5` are the kinds and
+/// reasons of failures.
 ///
 /// SQL text: it folds the chunks of executions that end into their rows without moving the output through the daemon.
-/// The chunks are read in the state before this statement, so it may delete them itself.
+/// The chunks are read in the state before this statement, so it may delete them itself. The claim has set `turn` to 0,
+/// the head of the queue.
 const END_CLAIMS: &str = "
-    WITH ending AS (SELECT * FROM unnest($1::text[], $2::text[]) AS ending (id, status)),
+    WITH ending AS (
+        SELECT * FROM unnest($1::text[], $2::text[], $3::bool[], $4::text[], $5::text[])
+            AS ending (id, status, counts, failure_kind, execution_error)),
     output AS (
         SELECT c.execution_id AS id,
             coalesce(string_agg(text, '' ORDER BY seq) FILTER (WHERE stream = 'stdout'), '') AS stdout,
@@ -34,11 +38,8 @@ const END_CLAIMS: &str = "
     deleted AS (DELETE FROM output_chunks c USING ending WHERE c.execution_id = ending.id)
     UPDATE executions e
     SET status = ending.status,
-        released = released + CASE WHEN installing AND ending.status = 'queued' THEN 1 ELSE 0 END,
-        failure_kind = CASE ending.status WHEN 'failed' THEN 'lost' END,
-        execution_error = CASE ending.status WHEN 'failed' THEN
-            'worker ' || worker_name || ' ' || $3 || ' while the script ran (attempt ' || attempt - released
-            || ' of ' || max_attempts || '); submit it again, or allow more with --max-attempts' END,
+        released = released + CASE WHEN ending.counts THEN 0 ELSE 1 END,
+        failure_kind = ending.failure_kind, execution_error = ending.execution_error,
         completed_at = CASE WHEN ending.status <> 'queued' THEN clock_timestamp() END,
         started_at = CASE WHEN ending.status <> 'queued' THEN started_at END,
         worker_name = CASE WHEN ending.status <> 'queued' THEN worker_name END,
@@ -58,15 +59,6 @@ pub struct ReleasedClaim {
     pub status: Status,
 }
 
-/// Why a script that may have started is not going on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Interruption {
-    /// Its worker stops, and the script did not end in time.
-    Drain,
-    /// Its worker's lease has run out.
-    Lost,
-}
-
 /// The columns that decide how a claim ends.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = executions, check_for_backend(diesel::pg::Pg))]
@@ -77,50 +69,63 @@ struct ClaimRow {
     max_attempts: i32,
     cancel_requested: bool,
     installing: bool,
+    worker_name: Option<String>,
+}
+
+/// How a claim ends.
+#[derive(Debug, PartialEq, Eq)]
+struct End {
+    status: Status,
+    /// The attempt counts, because its script may have started.
+    counts: bool,
+    failure: Option<(FailureKind, String)>,
 }
 
 impl ClaimRow {
-    /// The script may have started, so it runs again only if attempts are left. A lost worker that was still installing
-    /// the requirements had not started the script.
-    fn status_after(&self, interruption: Interruption) -> Status {
-        let has_not_started = self.installing && interruption == Interruption::Lost;
-        if self.cancel_requested {
-            Status::Cancelled
-        } else if has_not_started || self.attempt - self.released < self.max_attempts {
-            Status::Queued
-        } else {
-            Status::Failed
+    /// A script that may have started runs again only if attempts are left, and one that has not only if claims are.
+    fn end(&self, reason: ReleaseReason, max_claims: i32) -> End {
+        // A worker that was still installing the requirements had not started the script.
+        let not_started =
+            reason == ReleaseReason::NotStarted || (self.installing && reason != ReleaseReason::Drained);
+        let counts = !not_started;
+        let starts = self.attempt - self.released;
+        let goes_on = if counts { starts < self.max_attempts } else { self.attempt < max_claims };
+        if self.cancel_requested || goes_on {
+            let status = if self.cancel_requested { Status::Cancelled } else { Status::Queued };
+            return End { status, counts, failure: None };
         }
+        let worker = self.worker_name.as_deref().unwrap_or_default();
+        let what = match reason {
+            _ if not_started => {
+                let error = format!(
+                    "the script could not be started in {} claims (execution.max_claims), the last of them by worker \
+                     {worker}; its log contains the reasons",
+                    self.attempt
+                );
+                return End { status: Status::Failed, counts, failure: Some((FailureKind::Internal, error)) };
+            }
+            ReleaseReason::Drained => "was stopped, and its worker.drain_timeout passed,",
+            ReleaseReason::EngineLost => "lost its Docker engine",
+            ReleaseReason::WorkerLost | ReleaseReason::NotStarted => "was lost",
+        };
+        let error = format!(
+            "worker {worker} {what} while the script ran (attempt {starts} of {}); submit it again, or allow more with \
+             --max-attempts",
+            self.max_attempts
+        );
+        End { status: Status::Failed, counts, failure: Some((FailureKind::Lost, error)) }
     }
-
-    fn released_as(self, status: Status) -> ReleasedClaim {
-        ReleasedClaim { execution: ExecutionId::from_stored(self.id), attempt: self.attempt, status }
-    }
-}
-
-/// A queued execution's columns. The claim has set `turn` to 0, the head of the queue.
-#[derive(Clone, Default, AsChangeset)]
-#[diesel(table_name = executions, treat_none_as_null = true)]
-struct Unclaimed {
-    worker_id: Option<String>,
-    worker_name: Option<String>,
-    lease_until: Option<chrono::DateTime<chrono::Utc>>,
-    started_at: Option<chrono::DateTime<chrono::Utc>>,
 }
 
 impl Store {
-    /// Ends a claim. `started` means that its script may have started, so that the attempt counts. None if the claim was
-    /// lost already.
-    pub async fn release(&self, claim: &Claim, started: bool) -> Result<Option<ReleasedClaim>> {
-        let claim = claim.clone();
+    /// Ends a claim. `None` if it was lost already.
+    pub async fn release(&self, claim: &Claim, reason: ReleaseReason) -> Result<Option<ReleasedClaim>> {
+        let (claim, max_claims) = (claim.clone(), self.max_claims);
         let released = self
             .transaction(move |conn| {
                 let row = claimed_row(&claim).select(ClaimRow::as_select());
                 let rows = row.for_update().load(conn)?;
-                match started {
-                    true => interrupt(conn, rows, Interruption::Drain),
-                    false => undo_claims(conn, rows),
-                }
+                end_claims(conn, rows, reason, max_claims)
             })
             .await?
             .pop();
@@ -133,6 +138,7 @@ impl Store {
 
     /// Ends claims whose lease has run out. After a restart of Postgres, workers get half a lease to renew theirs first.
     pub async fn rescue(&self, lease: Duration) -> Result<Vec<ReleasedClaim>> {
+        let max_claims = self.max_claims;
         let rescued = self
             .transaction(move |conn| {
                 let rows = executions::table
@@ -145,7 +151,7 @@ impl Store {
                     .for_update()
                     .skip_locked()
                     .load(conn)?;
-                interrupt(conn, rows, Interruption::Lost)
+                end_claims(conn, rows, ReleaseReason::WorkerLost, max_claims)
             })
             .await?;
         for one in &rescued {
@@ -175,74 +181,61 @@ impl Store {
             .filter(executions::status.eq("running"))
             .filter(executions::id.ne_all(known))
             .filter(not(exists(output)));
-        let locked = unknown.select(ClaimRow::as_select()).for_update();
-        self.transaction(|conn| {
+        let (locked, max_claims) = (unknown.select(ClaimRow::as_select()).for_update(), self.max_claims);
+        self.transaction(move |conn| {
             let rows = locked.load(conn)?;
-            undo_claims(conn, rows)
+            end_claims(conn, rows, ReleaseReason::NotStarted, max_claims)
         })
         .await
     }
 
-    /// Ends the leases of workers that are certainly gone, so that their claims are rescued at once. Returns how many.
-    pub async fn expire_leases(&self, workers: &[WorkerId]) -> Result<usize> {
+    /// The claims of these workers, and whether each is installing its requirements.
+    pub async fn claims_of(&self, workers: &[WorkerId]) -> Result<Vec<(Claim, bool)>> {
         let workers: Vec<String> = workers.iter().map(ToString::to_string).collect();
-        let now = clock_timestamp().nullable();
-        let leases = executions::table
+        let claims = executions::table
             .filter(executions::worker_id.eq_any(workers))
             .filter(executions::status.eq("running"))
-            .filter(executions::lease_until.gt(now));
-        self.execute(diesel::update(leases).set(executions::lease_until.eq(now))).await
+            .select((
+                executions::id,
+                executions::attempt,
+                executions::worker_id.assume_not_null(),
+                executions::installing,
+            ));
+        let rows: Vec<(String, i32, String, bool)> = self.load(claims).await?;
+        let claim = |(id, attempt, worker, installing)| {
+            let (execution, worker) = (ExecutionId::from_stored(id), WorkerId::from_stored(worker));
+            (Claim { execution, attempt, worker }, installing)
+        };
+        Ok(rows.into_iter().map(claim).collect())
     }
 }
 
-/// For locked rows whose scripts may have started.
-fn interrupt(
+/// For locked rows.
+fn end_claims(
     conn: &mut PgConnection,
     rows: Vec<ClaimRow>,
-    interruption: Interruption,
+    reason: ReleaseReason,
+    max_claims: i32,
 ) -> Result<Vec<ReleasedClaim>> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let reason = match interruption {
-        Interruption::Drain => "was stopped, and its worker.drain_timeout passed,",
-        Interruption::Lost => "was lost",
-    };
-    let statuses: Vec<Status> = rows.iter().map(|row| row.status_after(interruption)).collect();
+    let ends: Vec<End> = rows.iter().map(|row| row.end(reason, max_claims)).collect();
+    let failure = |end: &End| end.failure.clone().map(|(kind, error)| (kind.as_str(), error)).unzip();
+    let (kinds, errors): (Vec<Option<&str>>, Vec<Option<String>>) = ends.iter().map(failure).unzip();
     statement(END_CLAIMS)
         .bind::<Array<Text>, _>(rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>())
-        .bind::<Array<Text>, _>(statuses.iter().map(|status| status.as_str()).collect::<Vec<_>>())
-        .bind::<Text, _>(reason)
+        .bind::<Array<Text>, _>(ends.iter().map(|end| end.status.as_str()).collect::<Vec<_>>())
+        .bind::<Array<Bool>, _>(ends.iter().map(|end| end.counts).collect::<Vec<_>>())
+        .bind::<Array<Nullable<Text>>, _>(kinds)
+        .bind::<Array<Nullable<Text>>, _>(errors)
         .execute(conn)?;
-    Ok(rows.into_iter().zip(statuses).map(|(row, status)| row.released_as(status)).collect())
-}
-
-/// For locked rows whose scripts have not started. Their output goes with the claim.
-fn undo_claims(conn: &mut PgConnection, rows: Vec<ClaimRow>) -> Result<Vec<ReleasedClaim>> {
-    if rows.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (cancelled, queued): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.cancel_requested);
-    let ids = |rows: &[ClaimRow]| rows.iter().map(|row| row.id.clone()).collect::<Vec<_>>();
-    let not_counted = executions::released.eq(executions::released + 1);
-    diesel::update(executions::table.filter(executions::id.eq_any(ids(&queued))))
-        .set((executions::status.eq("queued"), not_counted, Unclaimed::default()))
-        .execute(conn)?;
-    if !cancelled.is_empty() {
-        diesel::update(executions::table.filter(executions::id.eq_any(ids(&cancelled))))
-            .set((
-                executions::status.eq("cancelled"),
-                executions::completed_at.eq(clock_timestamp().nullable()),
-                executions::secrets.eq(None::<serde_json::Value>),
-                not_counted,
-                Unclaimed::default(),
-            ))
-            .execute(conn)?;
-    }
-    let all = [ids(&queued), ids(&cancelled)].concat();
-    diesel::delete(output_chunks::table.filter(output_chunks::execution_id.eq_any(all))).execute(conn)?;
-    let queued = queued.into_iter().map(|row| row.released_as(Status::Queued));
-    Ok(queued.chain(cancelled.into_iter().map(|row| row.released_as(Status::Cancelled))).collect())
+    let released = |(row, end): (ClaimRow, End)| ReleasedClaim {
+        execution: ExecutionId::from_stored(row.id),
+        attempt: row.attempt,
+        status: end.status,
+    };
+    Ok(rows.into_iter().zip(ends).map(released).collect())
 }
 
 #[cfg(test)]
@@ -250,30 +243,54 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interrupted_script_runs_again_only_while_attempts_are_left() {
-        use Interruption::{Drain, Lost};
+    fn a_script_runs_again_only_while_attempts_or_claims_are_left() {
+        use FailureKind::{Internal, Lost};
+        use ReleaseReason::{Drained, EngineLost, NotStarted, WorkerLost};
         use Status::{Cancelled, Failed, Queued};
-        // Attempt, released, max_attempts, cancel_requested, installing, interruption, status.
-        for (attempt, released, max_attempts, cancel_requested, installing, interruption, status) in [
-            (1, 0, 2, false, false, Lost, Queued),
-            (2, 0, 2, false, false, Lost, Failed),
-            (1, 0, 1, false, false, Lost, Failed),
+        const MAX_CLAIMS: i32 = 5;
+        // Attempt, released, max_attempts, cancel_requested, installing, reason; status, counts, failure.
+        for (
+            attempt,
+            released,
+            max_attempts,
+            cancel_requested,
+            installing,
+            reason,
+            status,
+            counts,
+            failure,
+        ) in [
+            (1, 0, 2, false, false, WorkerLost, Queued, true, None),
+            (2, 0, 2, false, false, WorkerLost, Failed, true, Some(Lost)),
+            (1, 0, 1, false, false, WorkerLost, Failed, true, Some(Lost)),
+            (1, 0, 2, false, false, EngineLost, Queued, true, None),
+            (2, 0, 2, false, false, EngineLost, Failed, true, Some(Lost)),
             // Claims that were released before the script started do not count.
-            (3, 2, 2, false, false, Lost, Queued),
-            (4, 2, 2, false, false, Lost, Failed),
+            (3, 2, 2, false, false, WorkerLost, Queued, true, None),
+            (4, 2, 2, false, false, WorkerLost, Failed, true, Some(Lost)),
             // A lost install is no attempt, even the last one.
-            (1, 0, 1, false, true, Lost, Queued),
-            (1, 0, 1, false, true, Drain, Failed),
-            (1, 0, 2, false, false, Drain, Queued),
-            (2, 0, 2, false, false, Drain, Failed),
+            (1, 0, 1, false, true, WorkerLost, Queued, false, None),
+            (1, 0, 1, false, true, EngineLost, Queued, false, None),
+            (1, 0, 1, false, true, Drained, Failed, true, Some(Lost)),
+            (1, 0, 2, false, false, Drained, Queued, true, None),
+            (2, 0, 2, false, false, Drained, Failed, true, Some(Lost)),
+            // A script that never starts does not stay in the queue for ever.
+            (1, 0, 1, false, false, NotStarted, Queued, false, None),
+            (4, 3, 1, false, false, NotStarted, Queued, false, None),
+            (5, 4, 1, false, false, NotStarted, Failed, false, Some(Internal)),
+            (5, 4, 1, false, true, WorkerLost, Failed, false, Some(Internal)),
             // A requested cancellation takes precedence.
-            (1, 0, 2, true, false, Lost, Cancelled),
-            (1, 0, 2, true, true, Lost, Cancelled),
-            (2, 0, 2, true, false, Drain, Cancelled),
+            (1, 0, 2, true, false, WorkerLost, Cancelled, true, None),
+            (1, 0, 2, true, true, WorkerLost, Cancelled, false, None),
+            (2, 0, 2, true, false, Drained, Cancelled, true, None),
+            (1, 0, 2, true, false, NotStarted, Cancelled, false, None),
         ] {
+            let (id, worker_name) = (String::new(), None);
             let row =
-                ClaimRow { id: String::new(), attempt, released, max_attempts, cancel_requested, installing };
-            assert_eq!(row.status_after(interruption), status, "{row:?} {interruption:?}");
+                ClaimRow { id, attempt, released, max_attempts, cancel_requested, installing, worker_name };
+            let end = row.end(reason, MAX_CLAIMS);
+            let kind = end.failure.map(|(kind, _)| kind);
+            assert_eq!((end.status, end.counts, kind), (status, counts, failure), "{row:?} {reason:?}");
         }
     }
 }

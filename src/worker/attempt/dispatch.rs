@@ -1,11 +1,12 @@
 //! Uploads the inputs into a sandbox and starts the script, with retries until the start command is sent.
 
+use std::io;
 use std::time::Duration;
 
 use slog::{Logger, info, warn};
 use tokio::time::Instant;
 
-use crate::execution::FailureKind;
+use crate::execution::{FailureKind, ReleaseReason};
 use crate::failpoint;
 use crate::metrics::METRICS;
 use crate::sandbox::{DockerError, NetworkMode, Sandbox, SandboxError};
@@ -27,7 +28,7 @@ pub(super) enum StartError {
     /// Another try would end in the same way.
     #[error("{}", match .0 {
         AttemptResult::Finished(record) => record.outcome.error().unwrap_or_default(),
-        AttemptResult::Released { .. } | AttemptResult::ClaimLost => "the attempt was told to end",
+        AttemptResult::Released(_) | AttemptResult::ClaimLost => "the attempt was told to end",
     })]
     Ended(AttemptResult),
     /// Docker or the database is unavailable.
@@ -66,7 +67,7 @@ impl StartAttempts {
             }
             StartError::EnvironmentMissing(_) | StartError::Unavailable(_) => {
                 let in_time = since.elapsed() <= UNAVAILABLE_TIMEOUT;
-                in_time.then_some(()).ok_or(AttemptResult::RELEASED_BEFORE_START)
+                in_time.then_some(()).ok_or(AttemptResult::Released(ReleaseReason::NotStarted))
             }
         }
     }
@@ -85,8 +86,10 @@ impl Attempt {
             let started = self.unless_signalled(async |attempt| attempt.start_once(volume).await).await;
             let error = match started {
                 Ok(sandbox) => return Ok(Some(sandbox)),
-                Err(StartError::Ended(AttemptResult::Released { .. })) => {
-                    return Err(AttemptResult::Released { script_may_have_started: self.start_sent });
+                Err(StartError::Ended(AttemptResult::Released(ReleaseReason::NotStarted)))
+                    if self.start_sent =>
+                {
+                    return Err(AttemptResult::Released(ReleaseReason::Drained));
                 }
                 Err(StartError::Ended(ended)) => return Err(ended),
                 Err(StartError::EnvironmentMissing(volume)) => match self.forget_environment(&volume).await {
@@ -132,9 +135,15 @@ impl Attempt {
         self.upload_certificates(&mut sandbox).await?;
         failpoint::hit("hand_over.filled").await;
         self.require_network(profile.network)?;
+        self.worker.note_start(&self.claimed.claim, sandbox.container())?;
         self.start_sent = true;
+        failpoint::hit("hand_over.noted").await;
         let timeout = job::outer_deadline(&self.claimed, &self.worker.settings);
         match tokio::time::timeout(timeout, sandbox.run(job)).await {
+            Ok(Err(SandboxError::EngineLost(reason))) => {
+                warn!(self.log, "the sandbox's engine is gone"; "reason" => reason);
+                return Err(StartError::Ended(AttemptResult::Released(ReleaseReason::EngineLost)));
+            }
             Ok(started) => started?,
             // The script may have started, so there is no second try.
             Err(_) => {
@@ -205,8 +214,15 @@ impl From<SandboxError> for StartError {
                 let advice = "ask for more with --memory, half of it is for files";
                 Self::ended(FailureKind::OutOfMemory, format!("{reason}; {advice}"))
             }
+            SandboxError::EngineLost(reason) => Self::Unavailable(reason),
             other => Self::SandboxBroke(other.to_string()),
         }
+    }
+}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        Self::Unavailable(format!("writing to the data directory failed: {error}"))
     }
 }
 
@@ -258,7 +274,7 @@ mod tests {
             }
             let next = match last {
                 Ok(()) => "retry".to_owned(),
-                Err(AttemptResult::Released { script_may_have_started: false }) => "released".to_owned(),
+                Err(AttemptResult::Released(ReleaseReason::NotStarted)) => "released".to_owned(),
                 Err(AttemptResult::Finished(record)) => {
                     record.outcome.failure_kind().unwrap().as_str().to_owned()
                 }

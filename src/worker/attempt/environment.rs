@@ -9,7 +9,7 @@ use slog::{info, warn};
 use tokio::time::Instant;
 
 use crate::execution::exit_mapping::{install_too_large, map_install_exit};
-use crate::execution::{FailureKind, Outcome, Requirements};
+use crate::execution::{FailureKind, Outcome, ReleaseReason, Requirements};
 use crate::sandbox::{EnvironmentBuild, NetworkMode, Profile, Sandbox, SandboxError};
 use crate::store::EnvironmentKey;
 use crate::worker::attempt::dispatch::{StartAttempts, StartError};
@@ -229,12 +229,8 @@ impl Attempt {
                         "the installation of the requirements exceeded its memory limit; the server's \
                          install.memory sets it",
                     ),
-                    other => Outcome::Failed {
-                        kind: FailureKind::Lost,
-                        error: format!(
-                            "the install was ended from outside before the script ran ({other}); submit it again"
-                        ),
-                    },
+                    // The script has not started, so the execution is not lost.
+                    _ => return Err(AttemptResult::Released(ReleaseReason::NotStarted)),
                 }
             }
             Exit::Overdue => install_failed("the install did not end in time and was killed"),
@@ -265,10 +261,12 @@ impl Attempt {
         if let Some(outcome) = map_install_exit(exit, &limits, &self.output.install().text) {
             return Ok(Some(outcome));
         }
-        let Some(mut sandbox) = self.sandbox.take() else { return Err(AttemptResult::RELEASED_BEFORE_START) };
+        let not_started = || AttemptResult::Released(ReleaseReason::NotStarted);
+        let mut sandbox = self.sandbox.take().ok_or_else(not_started)?;
         let size = match measured_size(&mut sandbox, exit).await {
             Ok(size) if size > limits.size => return Ok(Some(install_too_large(&limits))),
             Ok(size) => size,
+            Err(SandboxError::EngineLost(_)) => return Err(not_started()),
             Err(reason) => {
                 return Ok(Some(install_failed(&format!(
                     "the installed requirements cannot be kept: {reason}"
@@ -277,7 +275,7 @@ impl Attempt {
         };
         if let Err(reason) = self.add_environment(build, size).await {
             warn!(self.log, "adding an environment to the database failed"; "reason" => reason);
-            return Err(AttemptResult::RELEASED_BEFORE_START);
+            return Err(not_started());
         }
         sandbox.keep_environment();
         self.make_room().await;
@@ -333,12 +331,13 @@ impl Attempt {
     }
 }
 
-async fn measured_size(sandbox: &mut Sandbox, exit: &rgrid_init::Exit) -> Result<u64, String> {
+async fn measured_size(sandbox: &mut Sandbox, exit: &rgrid_init::Exit) -> Result<u64, SandboxError> {
+    let invalid = |reason: &str| SandboxError::Refused(reason.to_owned());
     let file = (0u32..).zip(&exit.outputs).find(|(_, file)| file.name == SIZE_FILE);
-    let (number, file) = file.ok_or("its size was not reported")?;
+    let (number, file) = file.ok_or_else(|| invalid("its size was not reported"))?;
     let download = tokio::time::timeout(finish::DOWNLOAD_TIMEOUT, sandbox.download(number, file.size)).await;
-    let content = download.map_err(|_| "reading its size timed out")?.map_err(|error| error.to_string())?;
-    String::from_utf8_lossy(&content).trim().parse().map_err(|_| "its size is not a number".to_owned())
+    let content = download.map_err(|_| invalid("reading its size timed out"))??;
+    String::from_utf8_lossy(&content).trim().parse().map_err(|_| invalid("its size is not a number"))
 }
 
 fn install_failed(error: &str) -> Outcome {

@@ -6,10 +6,12 @@ use slog::{error, warn};
 
 use crate::execution::diagnosis::{self, FailureContext};
 use crate::execution::exit_mapping::{RunLimits, exit_code, map_exit};
-use crate::execution::{Claimed, ExecutionRecord, FailureKind, FileContent, Outcome, PhaseTimes, Usage};
+use crate::execution::{
+    Claimed, ExecutionRecord, FailureKind, FileContent, Outcome, PhaseTimes, ReleaseReason, Usage,
+};
 use crate::failpoint;
 use crate::sandbox::{Sandbox, SandboxError};
-use crate::worker::{attempt::Attempt, attempt::monitor::Exit, attempt::output_buffer::Streams};
+use crate::worker::attempt::{Attempt, AttemptResult, monitor::Exit, output_buffer::Streams};
 
 use super::output_buffer::OutputBuffer;
 
@@ -19,11 +21,11 @@ pub(super) const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(120);
 const ROOM_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Attempt {
-    pub(super) async fn finish(&mut self, exit: Exit) -> ExecutionRecord {
-        match exit {
+    pub(super) async fn finish(&mut self, exit: Exit) -> Result<ExecutionRecord, AttemptResult> {
+        Ok(match exit {
             Exit::Reported(exit) => {
                 failpoint::hit("run.exited").await;
-                self.record_exit(*exit).await
+                self.record_exit(*exit).await?
             }
             Exit::SandboxLost(reason) => {
                 warn!(self.log, "the sandbox is gone"; "reason" => %reason);
@@ -35,24 +37,24 @@ impl Attempt {
                 self.sandbox = None;
                 overdue(&self.claimed, &self.output)
             }
-        }
+        })
     }
 
-    async fn record_exit(&mut self, exit: rgrid_init::Exit) -> ExecutionRecord {
+    async fn record_exit(&mut self, exit: rgrid_init::Exit) -> Result<ExecutionRecord, AttemptResult> {
         let settings = &self.worker.settings;
         let limits = RunLimits { timeout: self.claimed.timeout, memory: self.claimed.memory_bytes };
         let max =
             RunLimits { timeout: settings.execution.max_timeout.0, memory: settings.sandbox.max_memory.0 };
         let mut outcome = map_exit(&exit, &limits, &max);
         let streams = self.output.finished(&exit, settings.execution.output_limit.0);
-        let outputs = self.download_outputs(&exit, &mut outcome).await;
+        let outputs = self.download_outputs(&exit, &mut outcome).await?;
         if let Some(cause) = self.cause(&exit, &streams.stderr.text).await
             && let Outcome::Failed { kind: FailureKind::Exit, error } = &mut outcome
         {
             error.push_str(&format!(": {cause}"));
         }
         let outputs = self.reserve_room(outputs, &mut outcome).await;
-        ExecutionRecord {
+        Ok(ExecutionRecord {
             exit_code: exit_code(&exit),
             usage: Some(Usage { cpu_ms: exit.cpu_ms, peak_memory_bytes: exit.peak_memory_bytes }),
             phases: PhaseTimes {
@@ -65,22 +67,32 @@ impl Attempt {
                 .map(|sentence| sentence.chars().take(400).collect())
                 .collect(),
             ..record_of(outcome, streams)
-        }
+        })
     }
 
-    async fn download_outputs(&mut self, exit: &rgrid_init::Exit, outcome: &mut Outcome) -> Vec<FileContent> {
-        let Some(sandbox) = &mut self.sandbox else { return Vec::new() };
+    /// Without its output files, the result of a script that succeeded is not known.
+    async fn download_outputs(
+        &mut self,
+        exit: &rgrid_init::Exit,
+        outcome: &mut Outcome,
+    ) -> Result<Vec<FileContent>, AttemptResult> {
+        let Some(sandbox) = &mut self.sandbox else { return Ok(Vec::new()) };
         let late =
             |_| Err(SandboxError::Disconnected(format!("not done after {}s", DOWNLOAD_TIMEOUT.as_secs())));
         let downloaded = tokio::time::timeout(DOWNLOAD_TIMEOUT, outputs(sandbox, exit)).await;
-        downloaded.unwrap_or_else(late).unwrap_or_else(|reason| {
-            warn!(self.log, "downloading the output files failed"; "reason" => %reason);
-            fail_output(
-                outcome,
-                format!("the script ended well, but its files could not be brought back: {reason}"),
-            );
-            Vec::new()
-        })
+        let error = match downloaded.unwrap_or_else(late) {
+            Ok(outputs) => return Ok(outputs),
+            Err(error) => error,
+        };
+        warn!(self.log, "downloading the output files failed"; "reason" => %error);
+        if *outcome == Outcome::Completed && matches!(error, SandboxError::EngineLost(_)) {
+            return Err(AttemptResult::Released(ReleaseReason::EngineLost));
+        }
+        fail_output(
+            outcome,
+            format!("the script ended well, but its files could not be brought back: {error}"),
+        );
+        Ok(Vec::new())
     }
 
     /// Reserves disk space for the output files. Returns none of them if they do not fit.

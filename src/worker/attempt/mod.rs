@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use slog::{Logger, info, warn};
 use tokio::sync::watch;
 
-use crate::execution::{Claimed, ExecutionRecord, FailureKind, Outcome, PhaseTimes};
+use crate::execution::{Claimed, ExecutionRecord, FailureKind, Outcome, PhaseTimes, ReleaseReason};
 use crate::failpoint;
 use crate::sandbox::{Profile, Sandbox};
 use crate::store::{FinishReply, Reservation};
@@ -38,14 +38,12 @@ enum AttemptResult {
     /// Record the result of the execution.
     Finished(Box<ExecutionRecord>),
     /// Give the claim back, so that the execution runs again.
-    Released { script_may_have_started: bool },
+    Released(ReleaseReason),
     /// Write nothing, because the claim belongs to another worker.
     ClaimLost,
 }
 
 impl AttemptResult {
-    const RELEASED_BEFORE_START: Self = Self::Released { script_may_have_started: false };
-
     fn failed(kind: FailureKind, error: impl Into<String>) -> Self {
         Self::Finished(Box::new(ExecutionRecord::failed(kind, error)))
     }
@@ -117,7 +115,7 @@ impl Attempt {
         };
         let timeout = job::outer_deadline(&self.claimed, &self.worker.settings);
         let exit = self.monitor(sandbox, timeout, None).await?;
-        Ok(self.finish(exit).await)
+        self.finish(exit).await
     }
 
     async fn start_script(&mut self) -> Result<Sandbox, AttemptResult> {
@@ -159,11 +157,11 @@ impl Attempt {
                 record.image = self.profile.as_ref().map(|profile| profile.image.clone());
                 self.store_record(record).await;
             }
-            AttemptResult::Released { script_may_have_started } => {
+            AttemptResult::Released(reason) => {
                 // The script must not run here any more when another worker claims it.
                 self.sandbox = None;
                 let claim = self.handle.claim.clone();
-                self.worker.record(Release { claim, script_may_have_started }).await;
+                self.worker.record(Release { claim, reason }).await;
                 if !self.worker.is_draining() && *self.handle.signals.borrow() == Signal::Continue {
                     tokio::time::sleep(PAUSE_AFTER_RELEASE).await;
                 }
@@ -238,11 +236,11 @@ async fn ending_signal(signals: &mut watch::Receiver<Signal>) -> AttemptResult {
                 let record = finish::record_of(Outcome::Cancelled, OutputBuffer::default().partial());
                 return AttemptResult::Finished(Box::new(record));
             }
-            Signal::Release => return AttemptResult::RELEASED_BEFORE_START,
+            Signal::Release => return AttemptResult::Released(ReleaseReason::NotStarted),
             Signal::Lost => return AttemptResult::ClaimLost,
         }
         if signals.changed().await.is_err() {
-            return AttemptResult::RELEASED_BEFORE_START;
+            return AttemptResult::Released(ReleaseReason::NotStarted);
         }
     }
 }

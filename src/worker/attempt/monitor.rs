@@ -4,11 +4,11 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use rgrid_init::Event;
-use slog::debug;
+use slog::{debug, warn};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use crate::execution::{AppendReply, Claim, Stream};
+use crate::execution::{AppendReply, Claim, ReleaseReason, Stream};
 use crate::failpoint;
 use crate::sandbox::{Sandbox, SandboxError, SandboxEvent};
 use crate::worker::attempt::{Attempt, AttemptResult};
@@ -131,6 +131,10 @@ impl Monitor<'_> {
     async fn handle_wakeup(&mut self, wakeup: Wakeup) -> Result<Option<Exit>, AttemptResult> {
         match wakeup {
             Wakeup::Event(event) => return Ok(self.handle_event(*event)),
+            Wakeup::SandboxLost(SandboxError::EngineLost(reason)) => {
+                warn!(self.attempt.log, "the sandbox's engine is gone"; "reason" => reason);
+                return Err(self.released(ReleaseReason::EngineLost));
+            }
             Wakeup::SandboxLost(error) => return Ok(Some(Exit::SandboxLost(error))),
             Wakeup::FlushDue => self.flush(),
             Wakeup::Stored(reply, upto) => {
@@ -144,15 +148,20 @@ impl Monitor<'_> {
             }
             Wakeup::Signalled(Signal::Continue) => {}
             Wakeup::Signalled(Signal::Cancel) => self.sandbox.cancel().await,
-            Wakeup::Signalled(Signal::Release) => {
-                let script_may_have_started = self.attempt.output.source() == Source::Script;
-                return Err(AttemptResult::Released { script_may_have_started });
-            }
+            Wakeup::Signalled(Signal::Release) => return Err(self.released(ReleaseReason::Drained)),
             Wakeup::Signalled(Signal::Lost) => return Err(AttemptResult::ClaimLost),
             Wakeup::Deadline => return Ok(Some(Exit::Overdue)),
             Wakeup::LimitReached => return Ok(Some(Exit::LimitReached)),
         }
         Ok(None)
+    }
+
+    /// An install is not the script.
+    fn released(&self, reason: ReleaseReason) -> AttemptResult {
+        AttemptResult::Released(match self.attempt.output.source() {
+            Source::Script => reason,
+            Source::Install => ReleaseReason::NotStarted,
+        })
     }
 
     fn handle_event(&mut self, SandboxEvent { seq, event }: SandboxEvent) -> Option<Exit> {

@@ -5,28 +5,39 @@ use std::time::{Duration, Instant};
 use crate::faults::{assert_counted_once, counting, wait_for_readiness};
 use crate::support::{DaemonBuilder, Database, Engine, wait_until};
 
+/// A lost engine counts as a lost worker.
 #[test]
-fn executions_end_as_lost_when_dockerd_restarts_and_the_daemon_reconnects() {
+fn executions_run_again_within_their_attempts_when_dockerd_restarts() {
     let (engine, database) = (Engine::take(), Database::new());
     let daemon = DaemonBuilder::on(&database).slots(2).with("RGRID_DOCKER__HOST", &engine.host()).start();
     let http = daemon.http();
-    let id = http.submit("import time; print('begun'); time.sleep(60)");
-    http.wait_for_output(&id, "begun");
+    let submit = |attempts: u32| {
+        let script = "import time; print('begun'); time.sleep(5); print('ended')";
+        let id = http.submit_with(script, serde_json::json!({ "max_attempts": attempts }));
+        http.wait_for_output(&id, "begun");
+        id
+    };
+    let (once, twice) = (submit(1), submit(2));
     let before = daemon.holdings();
     engine.kill();
     let queued = http.submit(&counting(1));
     wait_for_readiness(&daemon, false);
     engine.revive();
 
-    let end = http.wait(&id);
+    let end = http.wait(&once);
     assert_eq!(
         (end["status"].as_str(), end["failure_kind"].as_str()),
         (Some("failed"), Some("lost")),
         "{end}"
     );
     assert_eq!(end["stdout"], "begun\n");
+    let error = end["execution_error"].as_str().unwrap();
+    assert!(error.contains("lost its Docker engine") && error.contains("(attempt 1 of 1)"), "{error}");
+    let end = http.wait(&twice);
+    assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(2)), "{end}");
+    assert_eq!(end["stdout"], "begun\nended\n");
     let end = http.wait(&queued);
-    assert_eq!(end["status"], "completed", "{end}");
+    assert_eq!((end["status"].as_str(), end["attempt"].as_u64()), (Some("completed"), Some(1)), "{end}");
     assert_counted_once(end["stdout"].as_str().unwrap(), 1);
     wait_for_readiness(&daemon, true);
     daemon.assert_holds_no_more_than(before);

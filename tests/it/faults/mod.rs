@@ -5,12 +5,15 @@ mod containers;
 mod database;
 mod docker;
 mod fault_run;
+mod kill_rounds;
 mod killed;
+mod killed_twice;
 mod load;
 mod memory;
 mod panics;
 mod parking;
 mod partition;
+mod starts;
 mod stopping;
 
 use std::time::Duration;

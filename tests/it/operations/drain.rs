@@ -85,7 +85,7 @@ fn a_release_before_the_script_starts_costs_no_attempt() {
     let end = builder.start().http().wait(&id);
     assert_eq!(
         (&end["status"], &end["stdout"], &end["attempt"]),
-        (&json!("completed"), &json!("once\n"), &json!(2))
+        (&json!("completed"), &json!("once\n"), &json!(1))
     );
     assert_eq!(database.number("SELECT attempt - released FROM executions"), 1);
 }

@@ -9,7 +9,7 @@ use diesel::connection::SimpleConnection;
 use proptest::prelude::*;
 use rgridd::execution::{
     Claim, Claimed, EnvVars, ExecutionId, ExecutionRecord, FailureKind, FileContent, LabelSets, Limits,
-    NewExecution, WorkerId,
+    NewExecution, ReleaseReason, WorkerId,
 };
 use rgridd::store::{Chunk, FinishReply, Store};
 
@@ -28,12 +28,12 @@ enum Step {
     Disown(usize),
     /// The worker takes over a claim of the other one, which is certainly gone.
     Adopt(usize),
-    /// The worker is certainly gone, so its leases end.
+    /// The worker is certainly gone, so its claims are released.
     Bury(usize),
     Heartbeat(usize),
     Append(usize),
     Finish(usize),
-    Release(usize, bool),
+    Release(usize, ReleaseReason),
     /// The worker loses its claims silently.
     Crash(usize),
     /// All leases run out.
@@ -44,6 +44,11 @@ enum Step {
 
 fn anything() -> LabelSets {
     LabelSets::of(&Default::default())
+}
+
+fn reason() -> impl Strategy<Value = ReleaseReason> {
+    use ReleaseReason::{Drained, EngineLost, NotStarted, WorkerLost};
+    prop::sample::select(vec![NotStarted, Drained, WorkerLost, EngineLost])
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -58,7 +63,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => worker.clone().prop_map(Step::Heartbeat),
         2 => worker.clone().prop_map(Step::Append),
         4 => worker.clone().prop_map(Step::Finish),
-        1 => worker.clone().prop_flat_map(|who| any::<bool>().prop_map(move |begun| Step::Release(who, begun))),
+        1 => worker.clone().prop_flat_map(|who| reason().prop_map(move |reason| Step::Release(who, reason))),
         1 => worker.prop_map(Step::Crash),
         2 => Just(Step::Expire),
         3 => Just(Step::Rescue),
@@ -114,7 +119,9 @@ impl World {
             Step::Adopt(who) => self.adopt(who).await,
             Step::Bury(who) => {
                 self.believed[who].clear();
-                self.store.expire_leases(&self.workers[who..=who]).await.unwrap();
+                for (claim, _) in self.store.claims_of(&self.workers[who..=who]).await.unwrap() {
+                    self.store.release(&claim, ReleaseReason::WorkerLost).await.unwrap();
+                }
             }
             Step::Heartbeat(who) => {
                 let pulses =
@@ -131,9 +138,9 @@ impl World {
                 }
             }
             Step::Finish(who) => self.finish(who).await,
-            Step::Release(who, begun) => {
+            Step::Release(who, reason) => {
                 if let Some(claim) = self.believed[who].pop() {
-                    self.store.release(&claim, begun).await.unwrap();
+                    self.store.release(&claim, reason).await.unwrap();
                 }
             }
             Step::Crash(who) => self.believed[who].clear(),

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rgridd::execution::{Claim, ExecutionId, LabelSets, Stream, WorkerId};
+use rgridd::execution::{Claim, ExecutionId, LabelSets, ReleaseReason, Stream, WorkerId};
 use rgridd::store::{CLAIM_MOST, Chunk, Store, statements};
 use serde_json::{Value, json};
 
@@ -82,7 +82,7 @@ impl Queue {
     }
 
     fn release(&self, claim: &Claim) {
-        self.runtime.block_on(self.store.release(claim, false)).unwrap();
+        self.runtime.block_on(self.store.release(claim, ReleaseReason::NotStarted)).unwrap();
     }
 }
 

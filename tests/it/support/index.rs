@@ -94,7 +94,7 @@ impl Index {
 }
 
 /// The address of this host's default route. Connecting a UDP socket sends nothing.
-fn own_address() -> String {
+pub fn own_address() -> String {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket
         .connect("203.0.113.1:9")

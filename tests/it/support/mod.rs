@@ -34,7 +34,7 @@ pub use engine::Engine;
 pub use events::{Event, Events};
 pub use flood::{FLOOD, flood_said};
 pub use http::{Answer, Http};
-pub use index::Index;
+pub use index::{Index, own_address};
 pub use lan::{Lan, Machine};
 pub use machine::{Background, PrivateEngine};
 pub use port::free_port;

@@ -6,7 +6,7 @@
 
 mod fleet;
 mod plan;
-mod random;
+pub(super) mod random;
 mod submitter;
 mod verdict;
 
@@ -51,7 +51,7 @@ fn the_fault_run_loses_nothing_doubles_nothing_and_leaks_nothing() {
     verdict.assert_good();
 }
 
-fn number(variable: &str) -> Option<u64> {
+pub(super) fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok().filter(|text| !text.is_empty())?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text:?} is no number")))
 }
