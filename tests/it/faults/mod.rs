@@ -9,6 +9,7 @@ mod kill_rounds;
 mod killed;
 mod killed_twice;
 mod load;
+mod lost_engine;
 mod memory;
 mod panics;
 mod parking;
