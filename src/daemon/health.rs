@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Addr;
-use slog::{info, warn};
+use slog::{Logger, info, warn};
 
 use crate::failpoint;
 use crate::http::Readiness;
 use crate::maintenance::images;
-use crate::worker::{Backlog, Poller, Wake, Worker};
+use crate::worker::{Backlog, Worker};
 
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 const CHECK_AGAIN_AFTER_FAILURE: Duration = Duration::from_secs(1);
@@ -17,13 +16,7 @@ const CHECK_AGAIN_AFTER_FAILURE: Duration = Duration::from_secs(1);
 const CHECK_IMAGES_EVERY: Duration = Duration::from_secs(30);
 
 /// Reports whether Docker responds and whether results can be stored. Never returns.
-pub(super) async fn check(
-    worker: Arc<Worker>,
-    poller: Addr<Poller>,
-    readiness: Arc<Readiness>,
-    backlog: Backlog,
-) {
-    let log = &worker.log;
+pub(super) async fn check(worker: Arc<Worker>, readiness: Arc<Readiness>, backlog: Backlog, log: Logger) {
     let mut responded = true;
     loop {
         failpoint::hit("engine.watching").await;
@@ -38,10 +31,7 @@ pub(super) async fn check(
         if responded != state.is_ok() {
             responded = state.is_ok();
             match &state {
-                Ok(_) => {
-                    info!(log, "Docker responds again");
-                    poller.do_send(Wake);
-                }
+                Ok(_) => info!(log, "Docker responds again"),
                 Err(error) => warn!(log, "Docker does not respond"; "error" => %error),
             }
         }

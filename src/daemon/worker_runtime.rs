@@ -115,10 +115,9 @@ impl WorkerRuntime {
         self.in_background(daemon, "image check", move |worker, _| {
             health::report_images(worker, Arc::clone(&readiness))
         });
-        let (readiness, backlog, poller) =
-            (Arc::clone(&daemon.readiness), self.backlog.clone(), self.poller.clone());
-        self.in_background(daemon, "health check", move |worker, _| {
-            health::check(worker, poller.clone(), Arc::clone(&readiness), backlog.clone())
+        let (readiness, backlog) = (Arc::clone(&daemon.readiness), self.backlog.clone());
+        self.in_background(daemon, "health check", move |worker, log| {
+            health::check(worker, Arc::clone(&readiness), backlog.clone(), log)
         });
         self.in_background(daemon, "engine watch", |worker, _| async move {
             worker.docker.watch_engine().await;

@@ -32,6 +32,11 @@ impl WorkerCondition {
         (self.firewall == FirewallState::Failed).then_some(reason)
     }
 
+    /// Whether the worker claims nothing, or nothing that needs the network.
+    pub fn limits_claims(&self) -> bool {
+        self.engine_problem.is_some() || self.blocks_network().is_some()
+    }
+
     /// Whether the firewall was verified in this process.
     pub fn was_verified(&self) -> bool {
         matches!(self.firewall, FirewallState::Verified | FirewallState::Failed)

@@ -34,7 +34,7 @@ use recorder::Interrupted;
 pub use active_claims::{ActiveClaims, Signal};
 pub use executor::Executor;
 pub use heartbeat::{AllowRescue, Heartbeat};
-pub use poller::{Adopt, Drain, Poller, Wake};
+pub use poller::{Adopt, Drain, Poller};
 pub use recorder::{Backlog, Recorder};
 pub use start_log::{PredecessorStarts, StartLog, StartRecord, remove_all_but as remove_start_logs};
 pub use supervision::{FatalError, PanicCounter, RESTART_PAUSE};
@@ -107,11 +107,11 @@ impl Worker {
         self.condition.borrow().blocks_network().map(str::to_owned)
     }
 
-    /// Waits until scripts may start with a network again.
-    pub(crate) async fn network_unblocked(&self) {
+    /// Waits until the engine or the firewall, which did not work, works again.
+    pub(crate) async fn repaired(&self) {
         let mut condition = self.condition.subscribe();
-        let _ = condition.wait_for(|condition| condition.blocks_network().is_some()).await;
-        let _ = condition.wait_for(|condition| condition.blocks_network().is_none()).await;
+        let _ = condition.wait_for(WorkerCondition::limits_claims).await;
+        let _ = condition.wait_for(|condition| !condition.limits_claims()).await;
     }
 
     pub(crate) fn start_draining(&self) {

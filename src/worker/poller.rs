@@ -31,7 +31,7 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(20);
 /// An execution may have been queued.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Wake;
+pub(crate) struct Wake;
 
 /// An Executor is ready for another claim.
 #[derive(Message)]
@@ -165,13 +165,13 @@ impl Poller {
         });
     }
 
-    /// Waits for a notification, for the network to be unblocked or for the next poll, whichever comes first.
+    /// Waits for a notification, for a repair or for the next poll, whichever comes first.
     fn schedule_wake(&mut self, ctx: &mut Context<Self>) {
         let worker = Arc::clone(&self.worker);
         let wake = async move {
             tokio::select! {
                 () = worker.store.wait_for_queued() => {}
-                () = worker.network_unblocked() => {}
+                () = worker.repaired() => {}
                 () = tokio::time::sleep(worker.settings.worker.poll_interval.0) => {}
             }
         };
@@ -281,8 +281,8 @@ async fn claim_confirmed(
     count: usize,
     unconfirmed: &mut UnconfirmedUntil,
 ) -> Result<Vec<Claimed>, StoreError> {
-    // Without an engine, a claim would only be given back. Its return is followed by a wake.
-    if worker.is_draining() || !worker.docker.answers() {
+    // Without an engine, a claim could only be given back.
+    if worker.is_draining() || worker.condition.borrow().engine_problem.is_some() {
         return Ok(Vec::new());
     }
     let lease = worker.settings.worker.lease.0;

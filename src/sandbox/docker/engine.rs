@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bollard::errors::Error as BollardError;
@@ -101,15 +101,9 @@ pub struct Docker {
     pub(crate) holders: Holders,
     pub(crate) start_limiter: StartLimiter,
     engine_id: Arc<OnceCell<String>>,
-    state: Arc<EngineState>,
-    pub(crate) log: Logger,
-}
-
-/// What is known about the engine from its answers.
-struct EngineState {
-    answers: AtomicBool,
     /// How often the connection of [`Docker::watch_engine`] broke.
-    losses: AtomicU64,
+    losses: Arc<AtomicU64>,
+    pub(crate) log: Logger,
 }
 
 impl Docker {
@@ -132,7 +126,7 @@ impl Docker {
             holders,
             start_limiter: StartLimiter::default(),
             engine_id: Arc::default(),
-            state: Arc::new(EngineState { answers: AtomicBool::new(true), losses: AtomicU64::new(0) }),
+            losses: Arc::default(),
             log,
         })
     }
@@ -140,20 +134,14 @@ impl Docker {
     /// Checks within seconds that the engine answers, and returns its version.
     pub async fn ping(&self) -> Result<String, DockerError> {
         let answer = tokio::time::timeout(PING_TIMEOUT, docker_call("version", self.api.version())).await;
-        self.state.answers.store(matches!(answer, Ok(Ok(_))), Ordering::Relaxed);
         let version = answer
             .map_err(|_| no_answer(&self.address))?
             .map_err(|error| self.failed("report its version", error))?;
         Ok(version.version.unwrap_or_else(|| "unknown".to_owned()))
     }
 
-    /// Whether the last call got an answer.
-    pub fn answers(&self) -> bool {
-        self.state.answers.load(Ordering::Relaxed)
-    }
-
     pub(crate) fn engine_losses(&self) -> u64 {
-        self.state.losses.load(Ordering::Relaxed)
+        self.losses.load(Ordering::Relaxed)
     }
 
     /// Holds a connection on which the engine sends nothing, and counts how often it breaks. Otherwise, an engine that
@@ -165,7 +153,7 @@ impl Docker {
         loop {
             let mut events = self.api.events(Some(options.clone()));
             while let Some(Ok(_)) = events.next().await {}
-            self.state.losses.fetch_add(1, Ordering::Relaxed);
+            self.losses.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(WATCH_AGAIN_AFTER).await;
         }
     }
@@ -332,10 +320,7 @@ impl Docker {
             BollardError::DockerResponseServerError { message: reason, .. } => {
                 DockerError::Refused { action, reason }
             }
-            other => {
-                self.state.answers.store(false, Ordering::Relaxed);
-                unreachable(&self.address, other.to_string())
-            }
+            other => unreachable(&self.address, other.to_string()),
         }
     }
 }

@@ -47,18 +47,6 @@ fn assert_leaves_nothing(engine: &Engine, database: &Database, daemon: Daemon) {
 }
 
 #[test]
-fn a_dockerd_that_is_killed_and_starts_at_once_costs_an_attempt() {
-    let (engine, database) = (Engine::take(), Database::new());
-    let daemon = daemon(&engine, &database).start();
-    let [once, twice] = start_two(&daemon);
-    engine.kill();
-    engine.revive();
-    assert_lost_with_the_engine(&daemon.http().wait(&once));
-    assert_ran_again(&daemon.http().wait(&twice));
-    assert_leaves_nothing(&engine, &database, daemon);
-}
-
-#[test]
 fn executions_are_released_when_dockerd_stays_away_for_a_lease() {
     let (engine, database) = (Engine::take(), Database::new());
     let daemon = daemon(&engine, &database).start();

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rgridd::execution::{Claim, ExecutionId, LabelSets, ReleaseReason, Stream, WorkerId};
+use rgridd::execution::{Claim, ExecutionId, LabelSets, ReleaseReason, Status, Stream, WorkerId};
 use rgridd::store::{CLAIM_MOST, Chunk, Store, statements};
 use serde_json::{Value, json};
 
@@ -164,6 +164,24 @@ fn a_released_execution_goes_to_the_head_of_the_queue() {
     let next = queue.claim_all();
     assert_eq!(next[0].execution, claims[3].execution);
     assert_eq!(keys(&next[1..9]).matches('a').count(), 4, "{}", keys(&next));
+}
+
+#[test]
+fn an_execution_whose_script_never_starts_ends_after_its_last_claim() {
+    let queue = Queue::new();
+    queue.submit("a", 1);
+    let store = queue.store.clone().with_max_claims(3);
+    for expected in [Status::Queued, Status::Queued, Status::Failed] {
+        let claim = queue.claim_all().remove(0);
+        let released = queue.runtime.block_on(store.release(&claim, ReleaseReason::NotStarted)).unwrap();
+        assert_eq!(released.unwrap().status, expected);
+    }
+    let failure = queue.database.text("SELECT failure_kind || ': ' || execution_error FROM executions");
+    assert!(
+        failure.starts_with("internal: the script could not be started in 3 claims (execution.max_claims)"),
+        "{failure}"
+    );
+    assert_eq!(queue.database.number("SELECT attempt - released FROM executions"), 0);
 }
 
 #[test]
