@@ -18,6 +18,7 @@ use crate::http::dashboard::{self, LastHourCache};
 use crate::http::events::{self, FollowerLimit};
 use crate::http::middleware::auth::{require_key, require_key_for_page};
 use crate::http::middleware::rate_limit::RateLimiter;
+use crate::http::middleware::wrong_keys::WrongKeyLimiter;
 use crate::http::problem::{method_not_allowed, path_not_found};
 use crate::http::submit::SubmissionLimiter;
 use crate::http::{ApiError, Readiness, executions, meta, metrics, openapi, outputs, receipt, submit};
@@ -42,6 +43,7 @@ pub struct Api {
     pub(crate) last_hour: Arc<LastHourCache>,
     pub(crate) budget: DiskBudget,
     pub(crate) rate_limiter: Arc<RateLimiter>,
+    pub(crate) wrong_keys: Arc<WrongKeyLimiter>,
     /// The OpenAPI document.
     pub(crate) document: Arc<str>,
     pub(crate) log: Logger,
@@ -64,6 +66,7 @@ impl Api {
             last_hour: Arc::default(),
             budget,
             rate_limiter: Arc::new(RateLimiter::new(settings.http.rate_limit, settings.http.rate_burst)),
+            wrong_keys: Arc::new(WrongKeyLimiter::new()),
             document: openapi::document(&settings, &runtimes).into(),
             log: log.new(slog::o!("part" => "http")),
             settings,

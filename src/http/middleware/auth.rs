@@ -70,13 +70,20 @@ async fn caller(api: &Api, key: Result<Key, ApiError>, request: &HttpRequest) ->
         let any_name = !http.listen.0.ip().is_loopback() || !http.trusted_proxies.is_empty();
         cross_origin::check(request, !is_safe, any_name)?;
         if let Some(address) = address.filter(|address| !address.is_loopback()) {
-            api.rate_limiter.take(Client::Address(address))?;
+            api.rate_limiter.take(Client::from_address(address))?;
         }
         return Ok(Caller::unauthenticated());
     }
-    let caller = verify(api, key).await.inspect_err(|rejected| {
-        let address = address.map(|address| address.to_string()).unwrap_or_default();
-        warn!(api.log, "request rejected"; "client" => address, "reason" => %rejected);
+    let verified = match key {
+        Ok(key) => verify(api, &key, address.map(Client::from_address)).await,
+        Err(malformed) => Err(malformed),
+    };
+    let caller = verified.inspect_err(|rejected| {
+        // The wrong keys before were logged.
+        if !matches!(rejected, ApiError::RateLimited { .. }) {
+            let address = address.map(|address| address.to_string()).unwrap_or_default();
+            warn!(api.log, "request rejected"; "client" => address, "reason" => %rejected);
+        }
     })?;
     if let Some(key) = caller.key() {
         api.rate_limiter.take(Client::Key(key.clone()))?;
@@ -89,13 +96,23 @@ fn unauthorized(detail: &str) -> ApiError {
     ApiError::Unauthorized(detail.to_owned())
 }
 
-async fn verify(api: &Api, key: Result<Key, ApiError>) -> Result<Caller, ApiError> {
-    match api.store.authenticate(&key?).await? {
-        Authentication::Valid(caller) => Ok(caller),
-        Authentication::Unknown => Err(unauthorized("unknown API key")),
-        Authentication::Revoked => Err(unauthorized("the API key has been revoked")),
-        Authentication::Expired => Err(unauthorized("the API key has expired")),
+async fn verify(api: &Api, key: &Key, from: Option<Client>) -> Result<Caller, ApiError> {
+    if let Some(from) = &from {
+        api.wrong_keys.check(key, from)?;
     }
+    let reason = match api.store.authenticate(key).await? {
+        Authentication::Valid(caller) => {
+            api.wrong_keys.accepted(key);
+            return Ok(caller);
+        }
+        Authentication::Unknown => "unknown API key",
+        Authentication::Revoked => "the API key has been revoked",
+        Authentication::Expired => "the API key has expired",
+    };
+    if let Some(from) = from {
+        api.wrong_keys.rejected(key, from);
+    }
+    Err(unauthorized(reason))
 }
 
 fn bearer(request: &HttpRequest) -> Result<Key, ApiError> {

@@ -3,3 +3,4 @@
 pub(crate) mod auth;
 mod cross_origin;
 pub(crate) mod rate_limit;
+pub(crate) mod wrong_keys;

@@ -1,7 +1,7 @@
 //! Identifies the client of a request, and limits the requests of each with a token bucket in this process's memory.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
 use actix_web::HttpRequest;
@@ -17,8 +17,18 @@ const BUCKETS_MAX: usize = 10_000;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Client {
     Key(KeyId),
-    /// On a server without keys.
+    /// On a server without keys, or before the key is verified.
     Address(IpAddr),
+}
+
+impl Client {
+    /// An IPv6 client usually has a /64 network to itself, so its addresses count as one.
+    pub fn from_address(address: IpAddr) -> Self {
+        Self::Address(match address {
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+            IpAddr::V4(_) => address,
+        })
+    }
 }
 
 pub(crate) struct RateLimiter {
@@ -48,24 +58,41 @@ impl RateLimiter {
         if self.per_second <= 0.0 {
             return Ok(());
         }
-        let mut buckets = self.buckets.lock();
-        if buckets.len() > BUCKETS_MAX {
-            buckets.retain(|_, bucket| self.tokens(bucket, now) < self.burst);
-        }
-        let bucket = buckets.entry(client).or_insert(Bucket { tokens: self.burst, at: now });
-        bucket.tokens = self.tokens(bucket, now);
-        bucket.at = now;
-        if bucket.tokens >= 1.0 {
-            bucket.tokens -= 1.0;
-            return Ok(());
-        }
-        let wait = ((1.0 - bucket.tokens) / self.per_second).ceil().max(1.0);
+        let tokens = self.update(client, now, |tokens| if tokens >= 1.0 { tokens - 1.0 } else { tokens });
+        let Some(retry_after) = self.until_next_token(tokens) else { return Ok(()) };
         let message = format!(
             "rate limit exceeded: at most {} requests per second ({} at once) are allowed per client \
              (http.rate_limit)",
             self.per_second, self.burst
         );
-        Err(ApiError::RateLimited { message, retry_after: wait as u64 })
+        Err(ApiError::RateLimited { message, retry_after })
+    }
+
+    /// The seconds until the client has a token; `None` if it has one now.
+    pub fn wait(&self, client: &Client, now: Instant) -> Option<u64> {
+        let tokens = self.buckets.lock().get(client).map_or(self.burst, |bucket| self.tokens(bucket, now));
+        self.until_next_token(tokens)
+    }
+
+    /// Takes a token even if none is left, so that concurrent requests cannot exceed the rate for long.
+    pub fn charge(&self, client: Client, now: Instant) {
+        self.update(client, now, |tokens| (tokens - 1.0).max(-self.burst));
+    }
+
+    /// Returns the tokens before the change.
+    fn update(&self, client: Client, now: Instant, change: impl Fn(f64) -> f64) -> f64 {
+        let mut buckets = self.buckets.lock();
+        if buckets.len() > BUCKETS_MAX {
+            buckets.retain(|_, bucket| self.tokens(bucket, now) < self.burst);
+        }
+        let bucket = buckets.entry(client).or_insert(Bucket { tokens: self.burst, at: now });
+        let before = self.tokens(bucket, now);
+        *bucket = Bucket { tokens: change(before), at: now };
+        before
+    }
+
+    fn until_next_token(&self, tokens: f64) -> Option<u64> {
+        (tokens < 1.0).then(|| ((1.0 - tokens) / self.per_second).ceil().max(1.0) as u64)
     }
 
     fn tokens(&self, bucket: &Bucket, now: Instant) -> f64 {
@@ -119,6 +146,14 @@ mod tests {
         limiter.take_at(client(1), now).unwrap();
         let error = limiter.take_at(client(1), now).unwrap_err();
         assert!(matches!(error, ApiError::RateLimited { retry_after: 10, .. }), "{error}");
+    }
+
+    #[test]
+    fn the_addresses_of_an_ipv6_network_are_one_client() {
+        let client = |address: &str| Client::from_address(address.parse().unwrap());
+        assert_eq!(client("2001:db8:1:2::1"), client("2001:db8:1:2:ffff::2"));
+        assert_ne!(client("2001:db8:1:2::1"), client("2001:db8:1:3::1"));
+        assert_ne!(client("192.0.2.1"), client("192.0.2.2"));
     }
 
     #[test]

@@ -372,6 +372,40 @@ fn requests_beyond_the_rate_limit_get_retry_after() {
 }
 
 #[test]
+fn wrong_keys_are_limited_per_address_before_they_are_looked_up() {
+    let database = Database::new();
+    let builder = DaemonBuilder::plain(&database)
+        .role("api")
+        .with("RGRID_AUTH__MODE", "keys")
+        .with("RGRID_HTTP__TRUSTED_PROXIES", "[\"127.0.0.1\"]");
+    let daemon = builder.start();
+    let ask = |key: &str, address: &str| {
+        let headers = [("authorization", &*format!("Bearer {key}")), ("x-forwarded-for", address)];
+        daemon.http().get_with("/api/v1/runtimes", &headers)
+    };
+    let [ann, bob] = ["ann", "bob"].map(|name| builder.key(name, "read"));
+    assert_eq!(ask(&ann, "192.0.2.1").status, 200);
+    let wrong = |number: u32| format!("rg_{number:012}_{}", "0".repeat(64));
+    let answers: Vec<_> = (0..200).map(|number| ask(&wrong(number), "192.0.2.1")).collect();
+    let unknown = answers.iter().filter(|answer| answer.status == 401).count();
+    assert!((1..=100).contains(&unknown), "{unknown} keys were looked up");
+    let last = answers.last().unwrap();
+    assert_eq!((last.status, last.retry_after.as_deref()), (429, Some("1")), "{last:?}");
+    assert_eq!(last.json()["detail"], "too many wrong API keys from this address");
+
+    // Uses the only token, so that the next one is a second away.
+    wait_until("another look-up", Duration::from_secs(10), || {
+        (ask(&wrong(999), "192.0.2.1").status == 401).then_some(())
+    });
+    assert_eq!(ask(&bob, "192.0.2.1").status, 429, "a key that was not used before");
+    assert_eq!(ask(&ann, "192.0.2.1").status, 200, "a key in use");
+    assert_eq!(ask(&bob, "192.0.2.2").status, 200, "another address");
+    wait_until("the address may try again", Duration::from_secs(10), || {
+        (ask(&bob, "192.0.2.1").status == 200).then_some(())
+    });
+}
+
+#[test]
 fn the_client_address_is_taken_from_a_trusted_proxy() {
     let database = Database::new();
     let closed = || DaemonBuilder::plain(&database).with("RGRID_AUTH__MODE", "keys").slots(1);
