@@ -12,6 +12,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
 use crate::execution::ExecutionId;
+use crate::http::middleware::auth::check_again;
 use crate::http::{
     Api, ApiError, Authenticated, CommonErrors, ExecutionErrors, ExecutionRequest, HttpResult, IdParameter,
     ValidationErrors,
@@ -108,7 +109,7 @@ pub(crate) struct WaitQuery {
     responses((status = 200, body = Execution), CommonErrors, ExecutionErrors, ValidationErrors)
 )]
 pub(crate) async fn get(
-    ExecutionRequest { api, id, .. }: ExecutionRequest,
+    ExecutionRequest { api, caller, id }: ExecutionRequest,
     query: Query<WaitQuery>,
 ) -> HttpResult {
     let wait = query.wait.as_deref().map_or(Ok(0), |text| {
@@ -117,6 +118,9 @@ pub(crate) async fn get(
         })
     })?;
     let mut execution = ended(&api, &id, Duration::from_secs(wait.min(WAIT_MAX))).await?;
+    if wait > 0 {
+        check_again(&api, &caller).await?;
+    }
     if !execution.status.is_final() {
         let progress = api.store.progress(&id).await?;
         // The status may have changed since the execution was read; the response must be consistent.

@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::execution::{ExecutionId, IdempotencyKey};
+use crate::execution::{Caller, ExecutionId, IdempotencyKey};
+use crate::http::middleware::auth::check_again;
 use crate::http::{
     Api, ApiError, Authenticated, BodyErrors, CommonErrors, ExecutionErrors, ExecutionRequest, HttpResult,
     IdParameter, ValidationErrors, validate,
@@ -27,6 +28,8 @@ const JSON_OVERHEAD: u64 = 1024 * 1024;
 const IDEMPOTENCY_KEY_MAX: usize = 255;
 /// The length of the queue is queried at most this often.
 const QUEUE_DEPTH_AGE: Duration = Duration::from_secs(1);
+/// After a body that took longer, the key is checked again.
+const SLOW_BODY: Duration = Duration::from_secs(1);
 /// How long a submission waits for memory that other submissions use.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -50,7 +53,7 @@ pub(crate) async fn submit(
     payload: Payload,
 ) -> HttpResult {
     require_json(&request)?;
-    let (bytes, memory) = read_body(&api, &request, payload).await?;
+    let (bytes, memory) = read_body(&api, &caller, &request, payload).await?;
     let submission: Submission = parse(&bytes)?;
     let sha256 = digest(&bytes, &submission);
     drop(bytes);
@@ -84,7 +87,7 @@ pub(crate) async fn retry(
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResult {
-    let (bytes, memory) = read_body(&api, &request, payload).await?;
+    let (bytes, memory) = read_body(&api, &caller, &request, payload).await?;
     let retry = if bytes.is_empty() {
         Retry::default()
     } else {
@@ -127,6 +130,7 @@ fn require_json(request: &HttpRequest) -> Result<(), ApiError> {
 /// Reads the body and reserves memory for it until the result is dropped.
 async fn read_body(
     api: &Api,
+    caller: &Caller,
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<(Bytes, OwnedSemaphorePermit), ApiError> {
@@ -144,6 +148,7 @@ async fn read_body(
     if announced.is_some_and(|length: u64| length > limit) {
         return Err(too_large());
     }
+    let start = Instant::now();
     let memory = api.submission_limiter.reserve_memory(announced.unwrap_or(limit)).await?;
     let timeout = settings.http.body_timeout.0;
     let read = payload.to_bytes_limited(usize::try_from(limit).unwrap_or(usize::MAX));
@@ -154,6 +159,9 @@ async fn read_body(
     let body = body.map_err(|_| too_large())?.map_err(|error| {
         ApiError::BadRequest(format!("cannot read the body: the connection broke off: {error}"))
     })?;
+    if start.elapsed() > SLOW_BODY {
+        check_again(api, caller).await?;
+    }
     Ok((body, memory))
 }
 

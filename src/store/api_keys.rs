@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use diesel::dsl::{exists, select};
 use diesel::prelude::*;
 
 use crate::execution::{Caller, Key, KeyId, Scope};
@@ -75,6 +76,14 @@ impl Store {
             Ok(Authentication::Valid(Caller::with_key(key.id().clone(), scopes)))
         })
         .await
+    }
+
+    /// Whether a key that was valid has been neither revoked nor expired since.
+    pub async fn is_key_still_valid(&self, id: &KeyId) -> Result<bool> {
+        let unexpired =
+            api_keys::expires_at.is_null().or(api_keys::expires_at.gt(clock_timestamp().nullable()));
+        let key = api_keys::table.find(id.to_string()).filter(api_keys::revoked_at.is_null());
+        self.get(select(exists(key.filter(unexpired)))).await
     }
 
     pub async fn create_key(&self, key: &Key, new: NewKey) -> Result<()> {

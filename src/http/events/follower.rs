@@ -12,7 +12,7 @@ use serde::Serialize;
 use slog::debug;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::execution::{ExecutionId, StreamOffsets};
+use crate::execution::{Caller, ExecutionId, StreamOffsets};
 use crate::http::events::FollowerPermit;
 use crate::http::{Api, executions::suggest_limit};
 use crate::store::{Chunk, Progress, Store, StoreError, StreamCut, Subscription};
@@ -23,7 +23,7 @@ const POLL_MAX: Duration = Duration::from_secs(5);
 /// Changes of the queue position have no notification. Followers far back in the queue poll less often.
 const QUEUE_POLL_MAX: Duration = Duration::from_secs(1);
 const QUEUE_FRONT: u64 = 100;
-/// Lets proxies and clients distinguish silence from a dead connection.
+/// Lets proxies and clients distinguish silence from a dead connection. The key is checked as often.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes of text per event when an execution has ended.
@@ -36,6 +36,7 @@ type Piece = Option<(OutputEvent, u64)>;
 
 pub(crate) struct Follower {
     api: Arc<Api>,
+    caller: Caller,
     id: ExecutionId,
     /// The end of what the client has received.
     sent: StreamOffsets,
@@ -49,6 +50,8 @@ pub(crate) struct Follower {
     poll_after: Duration,
     last_sent: Instant,
     last_renewed: Instant,
+    /// When the caller's key was valid.
+    last_checked: Instant,
     permit: FollowerPermit,
     ended: bool,
 }
@@ -62,6 +65,7 @@ enum Wakeup {
 impl Follower {
     pub fn new(
         api: Arc<Api>,
+        caller: Caller,
         id: ExecutionId,
         sent: StreamOffsets,
         subscription: Subscription,
@@ -69,6 +73,7 @@ impl Follower {
     ) -> Self {
         Self {
             api,
+            caller,
             id,
             sent,
             read: StreamOffsets::start_of(sent.attempt),
@@ -79,6 +84,7 @@ impl Follower {
             poll_after: POLL_MIN,
             last_sent: Instant::now(),
             last_renewed: Instant::now(),
+            last_checked: Instant::now(),
             permit,
             ended: false,
         }
@@ -88,8 +94,10 @@ impl Follower {
     pub async fn next(&mut self) -> Option<Bytes> {
         while !self.ended {
             match self.poll().await {
-                Ok(events) if !events.is_empty() => return Some(self.send(events)),
-                Ok(_) => {}
+                // The client learns the reason when it reconnects.
+                Ok(None) => return None,
+                Ok(Some(events)) if !events.is_empty() => return Some(self.send(events)),
+                Ok(Some(_)) => {}
                 Err(error) if error.is_transient() => sleep(RETRY_INTERVAL).await,
                 Err(error) => {
                     debug!(self.api.log, "follower disconnected"; "execution" => %self.id, "error" => %error);
@@ -122,13 +130,31 @@ impl Follower {
             () = self.subscription.changed() => self.poll_after = POLL_MIN,
             () = sleep(self.poll_after) => self.poll_after = (self.poll_after * 2).clamp(POLL_MIN, poll_max),
             () = sleep_until(self.last_sent + KEEP_ALIVE) => return Wakeup::KeepAlive,
+            () = sleep_until(self.last_checked + KEEP_ALIVE) => {}
             () = self.permit.closed() => return Wakeup::Closed,
         }
         Wakeup::Poll
     }
 
-    /// The events since the previous poll.
-    async fn poll(&mut self) -> Result<String, StoreError> {
+    /// The events since the previous poll; `None` if the caller's key is not valid any more.
+    async fn poll(&mut self) -> Result<Option<String>, StoreError> {
+        if self.key_is_valid().await? { self.new_events().await.map(Some) } else { Ok(None) }
+    }
+
+    async fn key_is_valid(&mut self) -> Result<bool, StoreError> {
+        if self.last_checked.elapsed() < KEEP_ALIVE {
+            return Ok(true);
+        }
+        if let Some(key) = self.caller.key()
+            && !self.api.store.is_key_still_valid(key).await?
+        {
+            return Ok(false);
+        }
+        self.last_checked = Instant::now();
+        Ok(true)
+    }
+
+    async fn new_events(&mut self) -> Result<String, StoreError> {
         let progress = self.api.store.progress(&self.id).await?;
         let (status, mut events) = (progress.status, String::new());
         if self.reported.as_ref() != Some(&progress) {

@@ -30,7 +30,7 @@ use follower::Follower;
     )
 )]
 pub(crate) async fn events(
-    ExecutionRequest { api, id, .. }: ExecutionRequest,
+    ExecutionRequest { api, caller, id }: ExecutionRequest,
     request: HttpRequest,
 ) -> HttpResult {
     let offsets = resume_offsets(&request)?;
@@ -45,7 +45,7 @@ pub(crate) async fn events(
         // Tells the browser's EventSource not to reconnect.
         return Ok(HttpResponse::NoContent().finish());
     }
-    let follower = Follower::new(api.into_inner(), id, offsets, subscription, permit);
+    let follower = Follower::new(api.into_inner(), caller, id, offsets, subscription, permit);
     let events = stream::unfold(follower, |mut follower| async move {
         let events = follower.next().await?;
         Some((Ok::<_, actix_web::Error>(events), follower))

@@ -115,6 +115,16 @@ async fn verify(api: &Api, key: &Key, from: Option<Client>) -> Result<Caller, Ap
     Err(unauthorized(reason))
 }
 
+/// For a request that has taken some time: fails if its key was revoked or has expired since it began.
+pub(crate) async fn check_again(api: &Api, caller: &Caller) -> Result<(), ApiError> {
+    match caller.key() {
+        Some(key) if !api.store.is_key_still_valid(key).await? => {
+            Err(unauthorized("the API key has been revoked or has expired"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn bearer(request: &HttpRequest) -> Result<Key, ApiError> {
     let mut headers = request.headers().get_all(AUTHORIZATION);
     let header =

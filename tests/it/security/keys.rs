@@ -1,12 +1,14 @@
 //! API keys: authentication, scopes, and which executions each key sees.
 
-use std::time::Duration;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, DaemonBuilder, Database, Http, wait_until};
+use crate::support::{Daemon, DaemonBuilder, Database, Events, Http, wait_until};
 
 /// A daemon with `auth.mode = "keys"`.
 fn daemon_with_keys() -> (Database, DaemonBuilder, Daemon) {
@@ -202,6 +204,78 @@ fn a_revoked_key_fails_on_the_next_request() {
     assert_eq!((refused.status, refused.content_type.as_str()), (401, "application/problem+json"));
     assert_eq!(refused.json()["detail"], "the API key has been revoked");
     assert_eq!(http.post("/api/v1/executions", &json!({})).status, 401);
+}
+
+/// Follows until the connection ends. Returns whether the last message was `end`, and how long it took.
+fn follow(daemon: &Daemon, id: &str, key: &str) -> std::thread::JoinHandle<(bool, Duration)> {
+    let mut events = Events::with_key(&daemon.url(), id, key);
+    assert_eq!((events.status, events.next().unwrap().name.as_str()), (200, "status"));
+    let start = Instant::now();
+    std::thread::spawn(move || (events.last().is_some_and(|event| event.name == "end"), start.elapsed()))
+}
+
+#[test]
+fn event_streams_end_soon_after_their_key_is_revoked() {
+    let database = Database::new();
+    let builder = DaemonBuilder::plain(&database).with("RGRID_AUTH__MODE", "keys").slots(1);
+    let daemon = builder.start();
+    let [key, admin] = [builder.key("ann", "read,run"), builder.key("root", "admin")];
+    let http = daemon.http().with_key(&key);
+    // One stream always has something to send, and the other one nothing.
+    let chatty = http.submit("import time\nwhile True: print('x', flush=True); time.sleep(0.2)");
+    http.wait_for_output(&chatty, "x");
+    let queued = http.submit("print(1)");
+    let followers = [&chatty, &queued].map(|id| follow(&daemon, id, &key));
+    let other = follow(&daemon, &chatty, &admin);
+    revoke(&builder, &key);
+    let revoked = Instant::now();
+    wait_until("the streams to end", Duration::from_secs(40), || {
+        followers.iter().all(|follower| follower.is_finished()).then_some(())
+    });
+    assert!(revoked.elapsed() < Duration::from_secs(25), "{:?}", revoked.elapsed());
+    for follower in followers {
+        assert!(!follower.join().unwrap().0, "the execution has not ended");
+    }
+    assert!(!other.is_finished(), "the stream of another key");
+    let root = daemon.http().with_key(&admin);
+    for id in [&queued, &chatty] {
+        root.post(&format!("/api/v1/executions/{id}/cancel"), &json!({}));
+    }
+    assert!(other.join().unwrap().0);
+}
+
+#[test]
+fn a_request_that_takes_long_fails_if_its_key_is_revoked_meanwhile() {
+    let database = Database::new();
+    let builder = DaemonBuilder::plain(&database).role("api").with("RGRID_AUTH__MODE", "keys");
+    let daemon = builder.start();
+    let key = builder.key("ann", "read,run");
+    let http = daemon.http().with_key(&key);
+    let id = http.submit("print(1)");
+    let waiting = std::thread::spawn({
+        let http = daemon.http().with_key(&key);
+        move || http.get(&format!("/api/v1/executions/{id}?wait=4")).status
+    });
+    let body = json!({ "script": { "name": "s.py", "content": "print(2)" } }).to_string();
+    let (first, rest) = body.split_at(5);
+    let mut slow = TcpStream::connect(http.address()).unwrap();
+    slow.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    write!(
+        slow,
+        "POST /api/v1/executions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{first}",
+        body.len()
+    )
+    .unwrap();
+    // Long enough to count as slow.
+    std::thread::sleep(Duration::from_millis(1500));
+    revoke(&builder, &key);
+    slow.write_all(rest.as_bytes()).unwrap();
+    let mut answer = [0; 12];
+    slow.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 401");
+    assert_eq!(waiting.join().unwrap(), 401);
+    assert_eq!(database.number("SELECT count(*) FROM executions"), 1);
 }
 
 #[test]

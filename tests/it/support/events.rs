@@ -14,24 +14,33 @@ pub struct Event {
 }
 
 pub struct Events {
-    lines: BufReader<Box<dyn Read>>,
+    lines: BufReader<Box<dyn Read + Send>>,
     pub status: u16,
 }
 
 impl Events {
     /// `behind` is sent as `Last-Event-ID`.
     pub fn open(base: &str, execution: &str, behind: Option<&str>) -> Self {
+        let header = behind.map_or_else(String::new, |id| format!("Last-Event-ID: {id}\r\n"));
+        Self::open_with_header(base, execution, &header)
+    }
+
+    pub fn with_key(base: &str, execution: &str, key: &str) -> Self {
+        Self::open_with_header(base, execution, &format!("Authorization: Bearer {key}\r\n"))
+    }
+
+    /// `header` is empty or ends with a line break.
+    fn open_with_header(base: &str, execution: &str, header: &str) -> Self {
         let address = base.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let header = behind.map_or_else(String::new, |id| format!("Last-Event-ID: {id}\r\n"));
         // With HTTP/1.0, the body is not chunked and ends with the connection.
         write!(
             stream,
             "GET /api/v1/executions/{execution}/events HTTP/1.0\r\nHost: {address}\r\n{header}\r\n"
         )
         .unwrap();
-        let mut lines = BufReader::new(Box::new(stream) as Box<dyn Read>);
+        let mut lines = BufReader::new(Box::new(stream) as Box<dyn Read + Send>);
         let mut head = String::new();
         lines.read_line(&mut head).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
