@@ -272,9 +272,10 @@ impl ContainerReconciler {
             Err(error) => return Err(error),
         };
         let Some((execution, attempt)) = job else {
-            // Before the sandbox is removed, so that the next daemon does not take a missing one for one that has run.
-            for claim in self.starts_in(found).await? {
-                self.release(&claim, ReleaseReason::NotStarted).await?;
+            // Before the sandbox is removed: if it were missing, its script could have run.
+            if let Err(error) = self.release_starts_in(found).await {
+                sandbox.detach();
+                return Err(error.into());
             }
             return Ok(false);
         };
@@ -317,6 +318,14 @@ impl ContainerReconciler {
             }
             tokio::time::sleep(ASK_AGAIN_AFTER).await;
         }
+    }
+
+    /// For a container whose init has not received a job.
+    async fn release_starts_in(&self, found: &ManagedContainer) -> Result<(), StoreError> {
+        for claim in self.starts_in(found).await? {
+            self.release(&claim, ReleaseReason::NotStarted).await?;
+        }
+        Ok(())
     }
 
     /// The claims of predecessors whose scripts may have started in this container.
