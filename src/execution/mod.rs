@@ -18,7 +18,7 @@ pub use key::{Caller, Key, KeyId, Scope};
 pub use labels::LabelSets;
 pub use outcome::{Cut, ExecutionRecord, Outcome, PhaseTimes, StoredText};
 pub use stream_offsets::StreamOffsets;
-pub use submission::{EnvVars, FileContent, IdempotencyKey, Limits, NewExecution};
+pub use submission::{EnvVars, FileContent, IdempotencyKey, Limits, NewExecution, script_path};
 pub use worker_condition::WorkerCondition;
 
 pub use rgrid_api::{FailureKind, FirewallState, Requirements, Status, Stream, Usage};

@@ -26,6 +26,12 @@ pub struct FileContent {
     pub content: Vec<u8>,
 }
 
+/// A script as an argument of its interpreter. A path is never taken for an option (`-`, `--help`) or a subcommand
+/// (`node inspect`), as a name may be.
+pub fn script_path(name: &str) -> String {
+    format!("./{name}")
+}
+
 /// The limits of an attempt, and of the number of attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

@@ -3,6 +3,7 @@
 use actix_web::HttpResponse;
 use rgrid_api::{OutputFile, Receipt, ReceiptLimits};
 
+use crate::execution::script_path;
 use crate::http::{ApiError, CommonErrors, ExecutionErrors, ExecutionRequest, HttpResult, IdParameter};
 use crate::settings::{Ecosystem, RuntimeEntry};
 use crate::store::JobDefinition;
@@ -75,7 +76,7 @@ fn docker_run(
     line.push_str("--volume \"$PWD\":/workspace --workdir /workspace ");
     line.push_str(&quoted(image.as_deref().unwrap_or("IMAGE")));
     let command = runtime.map(|entry| entry.command.clone()).unwrap_or_default();
-    let words = command.into_iter().chain([script.name.clone()]).chain(job.args());
+    let words = command.into_iter().chain([script_path(&script.name)]).chain(job.args());
     let run = words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ");
     let is_python = runtime.is_some_and(|entry| entry.ecosystem() == Ecosystem::Python);
     match job.requirements.as_deref().filter(|_| is_python) {

@@ -36,11 +36,11 @@ mod tests {
                 "`nokogiri` is not in its image",
             ),
             (
-                "a.rb:1:in `read': No such file or directory @ rb_sysopen - data.txt (Errno::ENOENT)\n",
+                "./a.rb:1:in `read': No such file or directory @ rb_sysopen - data.txt (Errno::ENOENT)\n",
                 "rgrid run a.rb data.txt",
             ),
             (
-                "a.rb:1:in `<main>': undefined local variable or method `x' for main:Object (NameError)\n",
+                "./a.rb:1:in `<main>': undefined local variable or method `x' for main:Object (NameError)\n",
                 "NameError",
             ),
         ];

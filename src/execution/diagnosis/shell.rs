@@ -2,10 +2,11 @@
 
 use crate::execution::diagnosis::{FailureContext, explain_errno, last_line, no_such_file, quoted};
 
-/// Reads bash's own errors: `script.sh: line 3: MESSAGE`.
+/// Reads bash's own errors: `./script.sh: line 3: MESSAGE`.
 pub(crate) fn explain(context: &FailureContext) -> Option<String> {
     let own_error = |line: &'_ str| -> Option<(u32, String)> {
-        let rest = line.strip_prefix(context.script)?.strip_prefix(": line ")?;
+        let rest =
+            line.strip_prefix("./").unwrap_or(line).strip_prefix(context.script)?.strip_prefix(": line ")?;
         let (number, message) = rest.split_once(": ")?;
         Some((number.parse().ok()?, message.to_owned()))
     };
@@ -60,13 +61,13 @@ mod tests {
     #[test]
     fn errors_of_bash_and_of_programs_are_explained() {
         let cases = [
-            ("script.sh: line 3: jq: command not found\n", "`jq`, which is not in its image (bash)"),
-            ("script.sh: line 3: TOKEN: unbound variable\n", "-e TOKEN=…"),
+            ("./script.sh: line 3: jq: command not found\n", "`jq`, which is not in its image (bash)"),
+            ("./script.sh: line 3: TOKEN: unbound variable\n", "-e TOKEN=…"),
             (
-                "script.sh: line 9: syntax error: unexpected end of file\n",
+                "./script.sh: line 9: syntax error: unexpected end of file\n",
                 "line 9 of script.sh is not valid bash",
             ),
-            ("script.sh: line 2: /etc/x: Read-only file system\n", "only these are writable"),
+            ("./script.sh: line 2: /etc/x: Read-only file system\n", "only these are writable"),
             ("cat: data.txt: No such file or directory\n", "rgrid run script.sh data.txt"),
             ("ls: cannot access 'data.txt': No such file or directory\n", "there is no file `data.txt`;"),
             (

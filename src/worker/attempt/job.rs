@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rgrid_init::{Job, Limits};
 
-use crate::execution::Claimed;
+use crate::execution::{Claimed, script_path};
 use crate::sandbox::{ENVIRONMENT, ENVIRONMENT_PYTHON, NetworkMode, Profile};
 use crate::settings::{Ecosystem, RuntimeEntry, Settings};
 
@@ -29,7 +29,7 @@ pub(crate) fn job(claimed: &Claimed, runtime: &RuntimeEntry, settings: &Settings
     if let Some(program) = argv.first_mut().filter(|_| environment) {
         *program = format!("{}/bin/python", python_home());
     }
-    argv.push(claimed.script_name.clone());
+    argv.push(script_path(&claimed.script_name));
     argv.extend(claimed.args.iter().cloned());
     Job {
         id: claimed.claim.job_id(),
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn arguments_follow_the_script() {
-        assert_eq!(made(&claimed(&[]), false).argv, ["python3", "a.py", "--follow"]);
+        assert_eq!(made(&claimed(&[]), false).argv, ["python3", "./a.py", "--follow"]);
     }
 
     #[test]

@@ -12,11 +12,13 @@ fn the_docker_run_line_does_the_same() {
     let daemon = DaemonBuilder::plain(&database).start();
     let http = daemon.http();
     let script = "import os, sys\nprint(sys.argv[1:], os.environ['WHO'], open('in.txt').read())";
-    let more = json!({ "args": ["a b", "$(id)", "it's"], "env": { "WHO": "secret-value" }, "network": false,
+    // Python would take this name for an option.
+    let more = json!({ "script": { "name": "-V", "content": script }, "args": ["a b", "$(id)", "it's"], "env": { "WHO": "secret-value" }, "network": false,
         "files": [{ "name": "in.txt", "content_base64": "aGVsbG8=" }] });
-    let id = http.submit_with(script, more);
+    let id = http.submit_with("", more);
     let end = http.wait(&id);
     assert_eq!(end["status"], "completed", "{end}");
+    assert!(end["stdout"].as_str().unwrap().starts_with("['a b', "), "{end}");
 
     let answer = http.get(&format!("/api/v1/executions/{id}/receipt"));
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -30,7 +32,7 @@ fn the_docker_run_line_does_the_same() {
 
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::chown(folder.path(), Some(1000), Some(1000)).unwrap();
-    std::fs::write(folder.path().join("script.py"), script).unwrap();
+    std::fs::write(folder.path().join("-V"), script).unwrap();
     std::fs::write(folder.path().join("in.txt"), "hello").unwrap();
     let line = receipt["docker_run"].as_str().unwrap();
     let by_hand =

@@ -41,6 +41,23 @@ fn every_runtime_runs_a_script() {
 }
 
 #[test]
+fn a_script_runs_even_if_its_name_looks_like_an_option() {
+    let database = Database::new();
+    let daemon = daemon_without_pulling(&database);
+    let http = daemon.http();
+    let options = HELLO.iter().flat_map(|runtime| ["-", "--help", "-V"].map(|name| (name, runtime)));
+    // Names that are not options, but that one of the interpreters knows.
+    let special = [("inspect", &HELLO[4]), ("+x", &HELLO[6])];
+    for (name, (runtime, _, content, hello)) in options.chain(special) {
+        let script = json!({ "script": { "name": name, "content": content }, "runtime": runtime });
+        let end = http.wait(&http.submit_with("", script));
+        assert_image_exists(&end);
+        assert_eq!(end["status"], "completed", "{end}");
+        assert!(end["stdout"].as_str().unwrap().starts_with(hello), "{name}: {end}");
+    }
+}
+
+#[test]
 fn the_extension_of_the_script_selects_its_runtime() {
     let database = Database::new();
     let daemon = daemon_without_pulling(&database);

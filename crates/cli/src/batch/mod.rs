@@ -194,7 +194,9 @@ impl Batch<'_> {
 }
 
 fn command_for(script: &OsString, arguments: &[OsString], input: &Path) -> Vec<OsString> {
-    let input = input.as_os_str().to_owned();
+    // Otherwise it could be taken for an option.
+    let is_option = input.as_os_str().as_encoded_bytes().starts_with(b"-");
+    let input = if is_option { Path::new(".").join(input) } else { input.to_owned() }.into_os_string();
     let mut command = vec![script.clone()];
     if !arguments.iter().any(|argument| argument == PLACEHOLDER) {
         command.push(input.clone());
@@ -237,6 +239,7 @@ mod tests {
         };
         assert_eq!(command(&["x"]), ["s.py", "d/a.csv", "x"]);
         assert_eq!(command(&["-i", "{}", "x{}"]), ["s.py", "-i", "d/a.csv", "x{}"]);
+        assert_eq!(command_for(&"s.py".into(), &[], Path::new("-a.csv")), ["s.py", "./-a.csv"]);
     }
 
     #[test]

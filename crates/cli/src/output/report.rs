@@ -140,7 +140,11 @@ pub fn hint_for(execution: &Execution) -> Option<String> {
 }
 
 fn run_with(execution: &Execution, option: &str) -> String {
-    let script = if execution.script.starts_with("stdin.") { "-" } else { &execution.script };
+    let script = match execution.script.as_str() {
+        name if name.starts_with("stdin.") => "-".to_owned(),
+        name if name.starts_with('-') => format!("./{name}"),
+        name => name.to_owned(),
+    };
     let args = if execution.args.is_empty() { "" } else { " …" };
     format!("run it again with `rgrid run {option} {script}{args}`")
 }
@@ -255,6 +259,12 @@ pub mod tests {
             let expected = format!("run it again with `rgrid run --timeout {option} script.py …`");
             assert_eq!(hint_for(&timeout), Some(expected));
         }
+        let script = "--help".to_owned();
+        let timeout = Execution { script, ..failed(FailureKind::Timeout, Some(1.0), None) };
+        assert_eq!(
+            hint_for(&timeout),
+            Some("run it again with `rgrid run --timeout 1s ./--help`".to_owned())
+        );
         for (mebibytes, option) in [(128, "128m"), (1900, "1900m"), (2048, "2g")] {
             let hint = hint_for(&failed(FailureKind::OutOfMemory, None, Some(mebibytes))).unwrap();
             assert!(hint.contains(&format!("--memory {option} ")), "{hint}");

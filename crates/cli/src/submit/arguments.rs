@@ -63,7 +63,10 @@ impl Uploads<'_> {
         })?;
         match metadata {
             Some(metadata) if metadata.is_file() || metadata.file_type().is_fifo() => {
-                self.upload(path, metadata.len(), text)
+                let name = self.upload(path, metadata.len(), text)?;
+                // Someone who writes ./-x does not want the script to read an option.
+                let is_option = name.starts_with('-') && !text.starts_with('-');
+                Ok(if is_option { format!("./{name}") } else { name })
             }
             // Devices and sockets are not uploaded.
             _ => Ok(text.to_owned()),
@@ -163,6 +166,16 @@ mod tests {
         let twice = [folder.path("a"), folder.path("./a"), folder.path("s.py")];
         let read = folder.read(&twice).unwrap();
         assert_eq!((read.args.join(" ").as_str(), read.files.len()), ("a a s.py", 1));
+    }
+
+    #[test]
+    fn a_file_does_not_become_an_option() {
+        let folder = Folder::with(&["-x"]);
+        let read = folder.read(&[folder.path("-x"), "-x".into()]).unwrap();
+        assert_eq!(
+            (read.args.as_slice(), read.files[0].name.as_str()),
+            (&["./-x", "-x"].map(str::to_owned)[..], "-x")
+        );
     }
 
     #[test]

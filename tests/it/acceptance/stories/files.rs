@@ -63,5 +63,5 @@ fn story_2_5_an_argument_that_names_no_file_is_passed_unchanged() {
     let cli = daemon.cli();
     cli.write("args.py", "import sys; print(sys.argv)");
     let said = cli.ok(&["run", "-w", "-q", "args.py", "--follow", "", "a b", "no.txt", "-e"]);
-    assert_eq!(said, "['args.py', '--follow', '', 'a b', 'no.txt', '-e']\n");
+    assert_eq!(said, "['./args.py', '--follow', '', 'a b', 'no.txt', '-e']\n");
 }
