@@ -96,6 +96,10 @@ fn check(line: &str) -> Result<(), String> {
     if line.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
         return Err("contains a control character".to_owned());
     }
+    if let Some(variable) = variable(line) {
+        let message = "is a variable, and variables are not supported; insert its value";
+        return Err(format!("{} {message}", shorten(variable)));
+    }
     if line.contains("file:") {
         return Err(refers_to_a_file(line));
     }
@@ -104,6 +108,12 @@ fn check(line: &str) -> Result<(), String> {
     }
     let first = line.split(' ').next().unwrap_or_default();
     if is_path(first, line) { Err(refers_to_a_file(first)) } else { Ok(()) }
+}
+
+/// pip would insert a variable of the builder, and the server's index password is one of them.
+fn variable(line: &str) -> Option<&str> {
+    let rest = line.get(line.find("${")?..)?;
+    rest.get(..=rest.find('}')?)
 }
 
 fn check_option(word: &str) -> Result<(), String> {
@@ -220,6 +230,23 @@ mod tests {
                 errors[0].starts_with("line 2: ") && errors[0].contains("refers to a file"),
                 "{line}: {errors:?}"
             );
+        }
+    }
+
+    #[test]
+    fn variables_are_rejected_by_name() {
+        for line in [
+            "six @ http://example.org/${PIP_INDEX_URL}",
+            "--index-url https://${PIP_INDEX_URL}@example.org/",
+            "six \\\n    --hash=sha256:${PIP_INDEX_URL}",
+            "${PIP_INDEX_URL}",
+        ] {
+            let errors = Requirements::parse(&format!("six\n{line}")).unwrap_err();
+            assert!(errors[0].starts_with("line 2: ${PIP_INDEX_URL} is a variable"), "{line}: {errors:?}");
+        }
+        for line in ["six # ${HOME}", "six @ https://example.org/$HOME/{x}", "six @ https://example.org/${x"]
+        {
+            assert!(Requirements::parse(line).is_ok(), "{line}");
         }
     }
 

@@ -1,5 +1,8 @@
 //! What an environment depends on, the key derived from it, and the job that installs it.
 
+use std::collections::BTreeSet;
+
+use percent_encoding::percent_decode_str;
 use rgrid_init::{Job, Limits, Setup};
 use sha2::{Digest, Sha256};
 
@@ -107,7 +110,7 @@ impl EnvironmentSpec {
             }),
             argv: finalize,
             env,
-            secrets: Vec::new(),
+            secrets: self.passwords(settings),
             limits: Limits {
                 timeout_ms: FINALIZE_TIMEOUT_MS,
                 grace_ms: millis(settings.execution.grace.0),
@@ -117,6 +120,16 @@ impl EnvironmentSpec {
                 max_output_bytes: settings.execution.max_output_size.0,
             },
         }
+    }
+
+    /// The passwords in the server's URLs. They are secrets of the job, so that they are masked in its output, because a
+    /// package can print them while it is built.
+    fn passwords(&self, settings: &Settings) -> Vec<(String, String)> {
+        let install = &settings.install;
+        let texts = [&install.index_url, &install.extra_index_url, &self.constraints];
+        let passwords: BTreeSet<String> =
+            texts.into_iter().flat_map(|text| text.split_whitespace()).flat_map(passwords_in).collect();
+        (1..).zip(passwords).map(|(number, value)| (format!("RGRID_PASSWORD_{number}"), value)).collect()
     }
 
     fn install(&self, runtime: &RuntimeEntry) -> Vec<String> {
@@ -155,6 +168,21 @@ fn environment(settings: &Settings, temporary: &str) -> Vec<(String, String)> {
     env.into_iter().collect()
 }
 
+/// The password of a URL, as it is written and decoded. Without a password, the user name may be a token.
+fn passwords_in(url: &str) -> Vec<String> {
+    let authority = url.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
+    let Some((user, _)) = authority.and_then(|authority| authority.rsplit_once('@')) else {
+        return Vec::new();
+    };
+    let written = match user.split_once(':') {
+        Some((_, password)) if !password.is_empty() => password,
+        Some((name, _)) => name,
+        None => user,
+    };
+    let decoded = percent_decode_str(written).decode_utf8_lossy().into_owned();
+    vec![written.to_owned(), decoded]
+}
+
 async fn read(setting: &str, path: &std::path::Path) -> Result<Vec<u8>, String> {
     if path.as_os_str().is_empty() {
         return Ok(Vec::new());
@@ -190,6 +218,30 @@ mod tests {
             spec("sha256:a", "six", "").key(&other),
         ];
         assert!(others.iter().all(|other| *other != key));
+    }
+
+    #[test]
+    fn the_passwords_of_all_urls_are_secrets_of_the_job() {
+        let cases: [(&str, &[&str]); 7] = [
+            ("https://pypi.example/simple", &[]),
+            ("https://user:p%40ss@pypi.example/simple", &["p%40ss", "p@ss"]),
+            ("https://token@pypi.example/simple", &["token"]),
+            ("https://token:@pypi.example/simple", &["token"]),
+            ("https://a@b:c@pypi.example?q=x:y@z", &["c"]),
+            ("https://pypi.example/x:y@z", &[]),
+            ("https://a:first@one.example/ https://b:second@two.example/", &["first", "second"]),
+        ];
+        for (url, expected) in cases {
+            for name in ["install.index_url", "install.extra_index_url"] {
+                let settings = crate::settings::load(None, [(name, url.into())]).unwrap();
+                let passwords = spec("a", "six", "").passwords(&settings);
+                let values: Vec<&str> = passwords.iter().map(|(_, value)| value.as_str()).collect();
+                assert_eq!(values, expected, "{url}");
+            }
+        }
+        let settings = crate::settings::load(None, []).unwrap();
+        let constraints = "six @ https://user:password@files.example/six-1.16.0.tar.gz\n";
+        assert_eq!(spec("a", "six", constraints).passwords(&settings)[0].1, "password");
     }
 
     #[test]

@@ -294,12 +294,28 @@ fn the_index_of_the_server_is_used_if_the_requirements_name_none() {
 }
 
 #[test]
+fn the_password_of_the_index_is_masked() {
+    let code = "import os, urllib.parse\nurl = os.environ['PIP_INDEX_URL']\n\
+        print(url, urllib.parse.unquote(url))\nraise SystemExit(3)";
+    let index = Index::new().with_build("leaky", code);
+    let url = index.url().replace("://", "://reader:index-c0ffee%21@");
+    let database = Database::new();
+    let daemon = DaemonBuilder::plain(&database).with("RGRID_INSTALL__INDEX_URL", &url).start();
+    let requirements = index.requirements("leaky").lines().skip(1).collect::<Vec<_>>().join("\n");
+    let (end, said) = run(&daemon.http(), SHOW, &requirements);
+    assert_eq!(end["failure_kind"], "install", "{end} {said}");
+    assert!(said.contains("://reader:***@"), "{said}");
+    assert!(!said.contains("c0ffee") && !end.to_string().contains("c0ffee"), "{end} {said}");
+}
+
+#[test]
 fn a_requirement_that_names_a_file_is_rejected_with_its_line() {
     let (_database, daemon) = daemon();
     for (line, words) in [
         ("-r more.txt", "line 2: -r refers to a file"),
         ("./vendored", "line 2: ./vendored refers to a file"),
         ("--target /usr", "line 2: the option --target is not supported"),
+        ("x @ http://x/${PIP_INDEX_URL}", "line 2: ${PIP_INDEX_URL} is a variable"),
     ] {
         let body = json!({
             "script": { "name": "a.py", "content": "1" }, "requirements": format!("six\n{line}\n"),
