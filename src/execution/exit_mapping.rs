@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rgrid_api::Usage;
+use rgrid_api::names::is_display_control;
 use rgrid_api::units::{format_duration, format_size};
 use rgrid_init::{Exit, ExitReason};
 
@@ -138,9 +139,9 @@ pub fn install_too_large(limits: &InstallLimits) -> Outcome {
     ))
 }
 
-/// Removes control characters, because a package's build output must not control a terminal.
+/// A package's build output must not control a terminal.
 fn install_failed(error: String) -> Outcome {
-    let error = error.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let error = error.chars().map(|c| if is_display_control(c) { ' ' } else { c }).collect();
     Outcome::Failed { kind: FailureKind::Install, error }
 }
 

@@ -44,6 +44,15 @@ pub fn check_file_name(name: &str) -> Result<(), String> {
     Err(format!("file name {:?} {problem}", shortened(name)))
 }
 
+/// Whether a character changes how a terminal shows the text around it: control characters, line separators, and the
+/// directional formatting characters of UAX #9 (<https://www.unicode.org/reports/tr9/>), which show `a.txt\u{202e}hs.`
+/// as if it ended in `.sh`.
+pub fn is_display_control(c: char) -> bool {
+    let reorders_text =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || reorders_text || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
 /// Checks the key of a label: 1 to 63 letters, digits, `.`, `_`, `-` and `/`.
 pub fn check_label_key(key: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/');

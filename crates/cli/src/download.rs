@@ -1,51 +1,120 @@
 //! Saves the output files of executions. File names are chosen by the script and not trusted: nothing is written outside
 //! the folder, partially, or over an existing file.
 
+use std::fmt;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use parking_lot::{Mutex, MutexGuard};
 use rgrid_api::{OutputFile, names};
 use tempfile::{NamedTempFile, PersistError};
 
 use crate::client::Client;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Exit, Result};
+use crate::output::Console;
 
-/// Saves these files and passes the path of each to `on_saved`. A file that already exists does not keep the
-/// others from being saved.
+/// Saves these files and passes the path of each to `on_saved`. A file that cannot be saved does not keep the others
+/// from being saved.
 pub fn save_outputs(
     client: &Client,
     id: &str,
     files: &[OutputFile],
     destination: &Destination,
-    existing: Existing,
+    console: &Console,
     mut on_saved: impl FnMut(&str) -> Result,
 ) -> Result {
-    let mut conflicts = Vec::new();
+    if files.is_empty() {
+        return Ok(());
+    }
+    let folder = destination.create()?;
+    let may_be_saved = confirm_dotfiles(files, &folder, destination, console)?;
+    let mut unsaved = Vec::new();
     for file in files {
-        match destination.save(client, id, file, existing)? {
-            (path, true) => on_saved(&path.display().to_string())?,
-            (path, false) => conflicts.push(path.display().to_string()),
+        let saved = match may_be_saved || !folder.has_dotfile(&file.name) {
+            true => destination.save(client, id, file),
+            false => Err(Unsaved::Dotfile(file.name.clone())),
+        };
+        match saved {
+            Ok(path) => on_saved(&path.display().to_string())?,
+            // The next files would fail as well, for example because the server cannot be reached.
+            Err(Unsaved::Failed(error)) if error.exit != Exit::Failure => {
+                if let Err(others) = report_unsaved(unsaved, id, destination) {
+                    console.error(&others);
+                }
+                return Err(error);
+            }
+            Err(reason) => unsaved.push(reason),
         }
     }
-    report_conflicts(conflicts, id, &destination.folder)
+    report_unsaved(unsaved, id, destination)
 }
 
-fn report_conflicts(mut paths: Vec<String>, id: &str, folder: &Path) -> Result {
-    let error = match paths.len() {
-        0 => return Ok(()),
-        1 => CliError::failure(format!("{} already exists; not overwritten", paths.remove(0))),
-        count => CliError {
-            details: paths,
-            ..CliError::failure(format!("{count} files already exist; not overwritten:"))
+/// Whether files that are hidden in a home directory may be saved, if there are any.
+fn confirm_dotfiles(
+    files: &[OutputFile],
+    folder: &Folder,
+    destination: &Destination,
+    console: &Console,
+) -> Result<bool> {
+    let hidden: Vec<&str> =
+        files.iter().map(|file| file.name.as_str()).filter(|name| folder.has_dotfile(name)).collect();
+    if hidden.is_empty() || destination.dotfiles == Dotfiles::Save {
+        return Ok(true);
+    }
+    let names = hidden.join(", ");
+    console.confirm(&format!("Save hidden files in a home directory, which programs may trust ({names})?"))
+}
+
+/// Why a file was not saved.
+#[derive(Debug)]
+enum Unsaved {
+    /// The path exists and has other content.
+    Exists(PathBuf),
+    /// The name of a file that is hidden in a home directory.
+    Dotfile(String),
+    Failed(CliError),
+}
+
+impl From<CliError> for Unsaved {
+    fn from(error: CliError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl fmt::Display for Unsaved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unsaved::Exists(path) => write!(f, "{} already exists; not overwritten", path.display()),
+            Unsaved::Dotfile(name) => write!(f, "{name} is a hidden file in a home directory; not saved"),
+            Unsaved::Failed(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+fn report_unsaved(unsaved: Vec<Unsaved>, id: &str, destination: &Destination) -> Result {
+    let exists = unsaved.iter().any(|reason| matches!(reason, Unsaved::Exists(_)));
+    let is_hidden = unsaved.iter().any(|reason| matches!(reason, Unsaved::Dotfile(_)));
+    let error = match unsaved.as_slice() {
+        [] => return Ok(()),
+        [reason] => CliError::failure(reason.to_string()),
+        several => CliError {
+            details: several.iter().map(Unsaved::to_string).collect(),
+            ..CliError::failure(format!("{} files were not saved:", several.len()))
         },
     };
+    let (action, options) = match (exists, is_hidden) {
+        (true, true) => ("save them", "--force --dotfiles"),
+        (true, false) => ("overwrite", "--force"),
+        (false, true) => ("save hidden files", "--dotfiles"),
+        (false, false) => return Err(error),
+    };
+    let folder = destination.path();
     let is_here = folder == Path::new(".");
-    let option = if is_here { String::new() } else { format!(" -o {}", folder.display()) };
+    let folder = if is_here { String::new() } else { format!(" -o {}", folder.display()) };
     Err(error.hint(format!(
-        "overwrite with `rgrid download --force{option} {id}`, or select another folder with -o DIR"
+        "{action} with `rgrid download {options}{folder} {id}`, or select another folder with -o DIR"
     )))
 }
 
@@ -61,8 +130,21 @@ pub enum Existing {
     Replace,
 }
 
+/// What happens to files that are hidden in a home directory, such as `.bashrc` and `.ssh/authorized_keys`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dotfiles {
+    /// Ask; without a terminal, do not save them.
+    Ask,
+    Save,
+}
+
 pub struct Destination {
+    /// As the user selected it.
     folder: PathBuf,
+    /// Below the folder, and not selected by the user.
+    subfolder: Option<String>,
+    pub existing: Existing,
+    pub dotfiles: Dotfiles,
 }
 
 impl Destination {
@@ -72,29 +154,59 @@ impl Destination {
             Ok(metadata) if !metadata.is_dir() => {
                 Err(CliError::usage(format!("{} is not a folder", folder.display())))
             }
-            _ => Ok(Self { folder: folder.to_owned() }),
+            _ => Ok(Self {
+                folder: folder.to_owned(),
+                subfolder: None,
+                existing: Existing::Keep,
+                dotfiles: Dotfiles::Ask,
+            }),
         }
     }
 
-    /// Downloads a file. Also returns whether the path has its content now: a file with other content may be kept.
-    fn save(
-        &self,
-        client: &Client,
-        id: &str,
-        file: &OutputFile,
-        existing: Existing,
-    ) -> Result<(PathBuf, bool)> {
+    /// A folder in this one, named after an input of a batch.
+    pub fn subfolder(&self, name: &str) -> Result<Self> {
+        let check = names::check_file_name(name);
+        check.map_err(|cause| CliError::failure(format!("cannot create a folder for an input: {cause}")))?;
+        let Destination { folder, existing, dotfiles, .. } = self;
+        Ok(Self {
+            folder: folder.clone(),
+            subfolder: Some(name.to_owned()),
+            existing: *existing,
+            dotfiles: *dotfiles,
+        })
+    }
+
+    fn path(&self) -> PathBuf {
+        match &self.subfolder {
+            Some(name) => self.folder.join(name),
+            None => self.folder.clone(),
+        }
+    }
+
+    fn create(&self) -> Result<Folder> {
+        let path = self.path();
+        let create = || -> io::Result<Folder> {
+            fs::create_dir_all(&path)?;
+            Ok(Folder { selected: self.folder.canonicalize()?, path: path.canonicalize()?, homes: homes() })
+        };
+        create().map_err(|error| CliError::unwritable(&path, &error))
+    }
+
+    /// Downloads a file and returns its path.
+    fn save(&self, client: &Client, id: &str, file: &OutputFile) -> Result<PathBuf, Unsaved> {
         let path = self.create_parents(&file.name)?;
         let downloaded = client.output(id, &file.name, |reader| copy(reader, PartialFile::beside(&path)));
         let (content, size) = downloaded?.map_err(|error| CliError::unwritable(&path, &error))?;
         if size != file.size {
             let OutputFile { name, size: expected, .. } = file;
             let message = format!("{name:?} has {size} bytes instead of {expected}; try again");
-            return Err(CliError::failure(message));
+            return Err(CliError::failure(message).into());
         }
-        let is_saved =
-            persist(content, &path, existing).map_err(|error| CliError::unwritable(&path, &error))?;
-        Ok((path, is_saved))
+        match persist(content, &path, self.existing) {
+            Ok(true) => Ok(path),
+            Ok(false) => Err(Unsaved::Exists(path)),
+            Err(error) => Err(CliError::unwritable(&path, &error).into()),
+        }
     }
 
     /// Returns the path for an output of this name and creates its folders.
@@ -104,8 +216,7 @@ impl Destination {
             let check = names::check_file_name(part);
             check.map_err(|cause| CliError::failure(format!("cannot save the output {name:?}: {cause}")))?;
         }
-        fs::create_dir_all(&self.folder).map_err(|error| CliError::unwritable(&self.folder, &error))?;
-        let mut path = self.folder.clone();
+        let mut path = self.path();
         let (last, folders) = parts.split_last().unwrap_or((&name, &[]));
         for folder in folders {
             path.push(folder);
@@ -113,6 +224,34 @@ impl Destination {
         }
         Ok(path.join(last))
     }
+}
+
+/// An existing folder, with absolute paths without links.
+struct Folder {
+    selected: PathBuf,
+    path: PathBuf,
+    homes: Vec<PathBuf>,
+}
+
+impl Folder {
+    /// Whether a file of this name would be hidden in a home directory. A hidden folder that the user selected is not
+    /// the script's choice.
+    fn has_dotfile(&self, name: &str) -> bool {
+        let path = self.path.join(name);
+        self.homes.iter().any(|home| {
+            let first = path.strip_prefix(home).ok().and_then(|inside| inside.components().next());
+            let Some(Component::Normal(first)) = first else { return false };
+            first.as_encoded_bytes().starts_with(b".") && !self.selected.starts_with(home.join(first))
+        })
+    }
+}
+
+/// The home directories of this user and of the accounts of this machine.
+fn homes() -> Vec<PathBuf> {
+    let accounts = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let of_accounts = accounts.lines().filter_map(|line| line.split(':').nth(5)).map(PathBuf::from);
+    let homes = std::env::home_dir().into_iter().chain(of_accounts);
+    homes.filter(|home| home.is_absolute()).filter_map(|home| home.canonicalize().ok()).collect()
 }
 
 /// Uses an existing folder, but not a link, which could lead outside.
@@ -225,15 +364,56 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_that_were_not_overwritten_are_named() {
+    fn files_that_were_not_saved_are_named_with_the_options_that_save_them() {
         let (here, there) = (Path::new("."), Path::new("results"));
-        assert_eq!(report_conflicts(Vec::new(), "exec_1", here), Ok(()));
-        let one = report_conflicts(vec!["a".to_owned()], "exec_1", here).unwrap_err();
+        let report = |unsaved, folder: &Path| {
+            report_unsaved(unsaved, "exec_1", &Destination::new(folder).unwrap())
+                .map_err(|e| (e.hint.clone(), e))
+        };
+        assert!(report(Vec::new(), here).is_ok());
+        let (hint, one) = report(vec![Unsaved::Exists("a".into())], here).unwrap_err();
         assert_eq!(one.message, "a already exists; not overwritten");
-        assert!(one.hint.unwrap().starts_with("overwrite with `rgrid download --force exec_1`"));
-        let two = report_conflicts(vec!["a".to_owned(), "b".to_owned()], "exec_1", there).unwrap_err();
-        assert_eq!(two.details, ["a", "b"]);
-        assert!(two.hint.unwrap().contains("`rgrid download --force -o results exec_1`"));
+        assert!(hint.unwrap().starts_with("overwrite with `rgrid download --force exec_1`"));
+        let (hint, one) = report(vec![Unsaved::Dotfile(".bashrc".to_owned())], here).unwrap_err();
+        assert_eq!(one.message, ".bashrc is a hidden file in a home directory; not saved");
+        assert!(hint.unwrap().starts_with("save hidden files with `rgrid download --dotfiles exec_1`"));
+        let failed = || Unsaved::Failed(CliError::failure("cannot save the output \"..\""));
+        let (hint, one) = report(vec![failed()], here).unwrap_err();
+        assert_eq!((hint, one.message.as_str()), (None, "cannot save the output \"..\""));
+        let three = vec![failed(), Unsaved::Exists("a".into()), Unsaved::Dotfile(".b".to_owned())];
+        let (hint, three) = report(three, there).unwrap_err();
+        assert_eq!((three.message.as_str(), three.details.len()), ("3 files were not saved:", 3));
+        assert!(hint.unwrap().contains("`rgrid download --force --dotfiles -o results exec_1`"));
+    }
+
+    #[test]
+    fn a_dotfile_is_hidden_in_a_home_directory_and_not_in_a_selected_folder() {
+        let home = PathBuf::from("/home/me");
+        for (selected, path, name, expected) in [
+            ("/home/me", "/home/me", ".bashrc", true),
+            ("/home/me", "/home/me", ".ssh/authorized_keys", true),
+            ("/home/me", "/home/me", "..", false),
+            ("/home", "/home", "me/.profile", true),
+            ("/home/me", "/home/me/.ssh", "authorized_keys", true),
+            ("/home/me", "/home/me", "a/.hidden", false),
+            ("/home/me/results", "/home/me/results", ".hidden", false),
+            ("/home/me/.cache/results", "/home/me/.cache/results", ".hidden", false),
+            ("/srv", "/srv", ".hidden", false),
+            ("/home/me2", "/home/me2", ".hidden", false),
+        ] {
+            let folder = Folder { selected: selected.into(), path: path.into(), homes: vec![home.clone()] };
+            assert_eq!(folder.has_dotfile(name), expected, "{path} {name}");
+        }
+    }
+
+    #[test]
+    fn the_folder_of_an_input_is_below_the_selected_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let destination = Destination::new(folder.path()).unwrap();
+        for name in ["", "..", "/etc", "a/..", "../x"] {
+            assert!(destination.subfolder(name).is_err(), "{name:?}");
+        }
+        assert_eq!(destination.subfolder("a").unwrap().path(), folder.path().join("a"));
     }
 
     fn content(text: &str, folder: &Path) -> PartialFile {

@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::client::{Client, Event, ReceivedEvent};
-use crate::download::{Destination, Existing, count_files, remove_partial_files, save_outputs};
+use crate::download::{Destination, count_files, remove_partial_files, save_outputs};
 use crate::error::{CliError, Exit, Result};
 use crate::output::report::{self, Printed};
 use crate::output::{Channel, Console};
@@ -116,7 +116,7 @@ impl Waiter<'_> {
             }
             return Ok(());
         };
-        save_outputs(self.client, &ended.id, ended.files(), destination, Existing::Keep, |path| {
+        save_outputs(self.client, &ended.id, ended.files(), destination, self.console, |path| {
             if !self.quiet {
                 self.console.progress(&format!("Saved: {path}"));
             }
@@ -267,7 +267,7 @@ impl<'a> PhaseReporter<'a> {
         self.current = Some((phase, since));
         let message = describe(phase, ahead, event.waits_for.as_deref());
         if console.is_interactive() {
-            console.show_status(message, since);
+            console.show_status(&message, since);
         } else if start.is_none() || self.is_worth_a_line(ahead) || self.waits_for != event.waits_for {
             self.ahead = ahead.or(self.ahead);
             self.waits_for.clone_from(&event.waits_for);

@@ -12,6 +12,7 @@ mod shell;
 
 pub use install::explain_install;
 
+use rgrid_api::names::is_display_control;
 use rgrid_api::units::format_size;
 
 /// Maximum length of quoted output, in characters.
@@ -187,9 +188,10 @@ fn last_line(text: &str) -> Option<&str> {
     text.lines().rev().map(str::trim).find(|line| !line.is_empty())
 }
 
-/// Quotes a script's output: shortened, and without control characters.
+/// Quotes a script's output: shortened, and without characters that control a terminal.
 fn quoted(text: &str) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(QUOTE_MAX).collect();
+    let clean: String =
+        text.chars().map(|c| if is_display_control(c) { ' ' } else { c }).take(QUOTE_MAX).collect();
     let ellipsis = if text.chars().count() > QUOTE_MAX { "…" } else { "" };
     format!("`{clean}{ellipsis}`")
 }
@@ -221,7 +223,7 @@ mod tests {
     #[test]
     fn an_unknown_error_is_only_quoted() {
         assert_eq!(explain(&context("", &[])), None);
-        let cause = explain(&context("something odd\n\n", &[])).unwrap();
+        let cause = explain(&context("something\u{202e}odd\n\n", &[])).unwrap();
         assert_eq!(cause, "its last output was `something odd`");
     }
 

@@ -5,27 +5,31 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::support::{Cli, DaemonBuilder, Database, wait_until};
 
-/// Serves an execution, but only a part of each of its files.
-fn serve_partial_files(execution: String) -> String {
+const CONTENT: &str = "a part";
+
+/// Serves an execution and its files, each of which consists of [`CONTENT`] and is announced as this long.
+fn serve(execution: String, length: usize) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let execution = execution.clone();
-            std::thread::spawn(move || answer(stream, &execution));
+            std::thread::spawn(move || answer(stream, &execution, length));
         }
     });
     url
 }
 
-fn answer(mut stream: TcpStream, execution: &str) {
+fn answer(mut stream: TcpStream, execution: &str, length: usize) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
     while let Some(request) = lines.next() {
         while lines.next().is_some_and(|header| !header.is_empty()) {}
         let (kind, length, body) = match request.contains("/outputs/") {
-            true => ("application/octet-stream", 1 << 20, "a part"),
+            true => ("application/octet-stream", length, CONTENT),
             false => ("application/json", execution.len(), execution),
         };
         let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n");
@@ -47,7 +51,7 @@ fn an_interrupted_download_leaves_no_partial_file() {
     let id = daemon.http().submit("open('large.bin', 'w').write('x' * (1 << 20))");
     daemon.http().wait(&id);
     let execution = daemon.http().execution(&id).to_string();
-    let cli = Cli::new(&serve_partial_files(execution));
+    let cli = Cli::new(&serve(execution, 1 << 20));
     for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
         let mut child = cli
             .command(&["download", "-o", "here", &id])
@@ -95,4 +99,55 @@ fn files_that_are_not_kept_are_named_by_every_command() {
     );
     let output = cli.run(&["download", "-o", "all", id, "a"]);
     assert_eq!((output.code, names(&cli, "all")), (0, vec!["a".to_owned()]), "{output:?}");
+}
+
+#[test]
+fn hidden_files_are_saved_in_a_home_directory_only_if_that_is_allowed() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::plain(&database).start();
+    let script = "import os; os.mkdir('.ssh')\nfor name in ['.bashrc', '.ssh/authorized_keys', 'a', 'b/.c']:\n    \
+        os.makedirs('b', exist_ok=True); open(name, 'w').write(name)";
+    let id = daemon.http().submit(script);
+    daemon.http().wait(&id);
+    let cli = daemon.cli();
+    let at_home = |line: &[&str]| cli.command(line).env("HOME", cli.folder()).output().unwrap();
+    let is_saved = |name: &str| cli.folder().join(name).exists();
+
+    let refused = at_home(&["download", &id]);
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{told}");
+    assert!(told.contains("  .bashrc is a hidden file in a home directory; not saved\n"), "{told}");
+    assert!(told.contains("save hidden files with `rgrid download --dotfiles exec_"), "{told}");
+    assert_eq!(["a", "b/.c", ".bashrc", ".ssh"].map(is_saved), [true, true, false, false]);
+
+    cli.write("s.py", "open('.profile', 'w').write('x')");
+    let refused = at_home(&["run", "-w", "-o", ".", "s.py"]);
+    assert_eq!((refused.status.code(), is_saved(".profile")), (Some(1), false), "{refused:?}");
+
+    assert_eq!(at_home(&["download", "-o", "results", &id]).status.code(), Some(0));
+    assert!(is_saved("results/.ssh/authorized_keys"));
+    assert_eq!(at_home(&["download", "--dotfiles", &id]).status.code(), Some(0));
+    assert!(is_saved(".bashrc") && is_saved(".ssh/authorized_keys"));
+}
+
+#[test]
+fn an_invalid_name_does_not_keep_later_files_from_being_saved() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::plain(&database).start();
+    let id = daemon.http().submit("print()");
+    let mut execution = daemon.http().wait(&id);
+    let file = |name: &str| json!({ "name": name, "size": CONTENT.len(), "sha256": "" });
+    execution["outputs"] = json!(["a", "../b", "c\u{1b}[2J", "d"].map(file));
+    let cli = Cli::new(&serve(execution.to_string(), CONTENT.len()));
+    let output = cli.run(&["download", "-o", "here", &id]);
+    let mut saved = names(&cli, "here");
+    saved.sort();
+    assert_eq!((output.code, saved), (1, vec!["a".to_owned(), "d".to_owned()]), "{output:?}");
+    for error in [
+        "2 files were not saved:",
+        "cannot save the output \"../b\": ",
+        "cannot save the output \"c\\u{1b}[2J\": ",
+    ] {
+        assert!(output.stderr.contains(error), "{error}: {output:?}");
+    }
 }

@@ -9,7 +9,7 @@ use rgrid_api::{Execution, Status};
 
 use crate::batch::{BatchId, folder_names, input_of};
 use crate::client::Client;
-use crate::download::{Destination, Existing, save_outputs};
+use crate::download::{Destination, save_outputs};
 use crate::error::{CliError, Exit, Result};
 use crate::output::{Console, Style, report, times};
 
@@ -66,7 +66,7 @@ pub struct BatchProgress<'a> {
     console: &'a Console,
     pub quiet: bool,
     /// Where the output files of each input are saved.
-    folders: Option<Vec<PathBuf>>,
+    folders: Option<(PathBuf, Vec<String>)>,
     pub save_failed: bool,
     pub saved_files: usize,
     running: usize,
@@ -107,8 +107,7 @@ impl<'a> BatchProgress<'a> {
 
     pub fn save_in(mut self, folder: Option<&Path>) -> Self {
         let inputs: Vec<&str> = self.items.iter().map(|item| item.input.as_str()).collect();
-        self.folders =
-            folder.map(|folder| folder_names(&inputs).iter().map(|name| folder.join(name)).collect());
+        self.folders = folder.map(|folder| (folder.to_owned(), folder_names(&inputs)));
         self
     }
 
@@ -168,8 +167,10 @@ impl<'a> BatchProgress<'a> {
 
     /// An error does not stop the batch.
     fn save(&mut self, index: usize, id: &str) {
-        let Some(folder) = self.folders.as_ref().and_then(|folders| folders.get(index)) else { return };
-        match download(self.client, id, folder, self.console) {
+        let Some((folder, names)) = &self.folders else { return };
+        let Some(name) = names.get(index) else { return };
+        let destination = Destination::new(folder).and_then(|folder| folder.subfolder(name));
+        match destination.and_then(|folder| download(self.client, id, &folder, self.console)) {
             Ok(count) => self.saved_files += count,
             Err(error) => {
                 self.console.error(&error);
@@ -194,7 +195,7 @@ impl<'a> BatchProgress<'a> {
         let ended = self.items.iter().filter(|item| item.has_ended()).count();
         let completed = self.items.iter().filter(|item| item.has_completed()).count();
         let message = render(ended, ended - completed, self.running, self.items.len());
-        self.console.show_status(message, self.start);
+        self.console.show_status(&message, self.start);
     }
 
     /// Prints a table, failures first, and the number of completed executions.
@@ -223,13 +224,11 @@ impl<'a> BatchProgress<'a> {
 }
 
 /// Returns the number of saved files.
-fn download(client: &Client, id: &str, folder: &Path, console: &Console) -> Result<usize> {
+fn download(client: &Client, id: &str, folder: &Destination, console: &Console) -> Result<usize> {
     let ended = client.execution(id)?;
     report::warn_about_files(&ended, console);
     let files = ended.files();
-    if !files.is_empty() {
-        save_outputs(client, id, files, &Destination::new(folder)?, Existing::Keep, |_| Ok(()))?;
-    }
+    save_outputs(client, id, files, folder, console, |_| Ok(()))?;
     Ok(files.len())
 }
 

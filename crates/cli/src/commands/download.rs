@@ -9,7 +9,7 @@ use rgrid_api::{Execution, OutputFile};
 use crate::batch::{self, BatchId};
 use crate::cli::{Context, IdOrBatch};
 use crate::client::Client;
-use crate::download::{Destination, Existing, count_files, save_outputs};
+use crate::download::{Destination, Dotfiles, Existing, count_files, save_outputs};
 use crate::error::{CliError, Exit, Result};
 use crate::output::{Console, report};
 use crate::watch::{Activity, InterruptHandler};
@@ -22,7 +22,8 @@ Examples:
   rgrid download exec_01jd3k totals.csv plots/a.png
   rgrid download batch_k3m9 -o results              one folder per input of a batch
 
-Nothing is written outside the folder. Existing files are replaced only with --force.")]
+Nothing is written outside the folder. Existing files are replaced only with --force. In a home
+directory, hidden files are saved only with --dotfiles or if you confirm it.")]
 pub struct DownloadArgs {
     #[command(flatten)]
     target: IdOrBatch,
@@ -35,16 +36,20 @@ pub struct DownloadArgs {
     /// Overwrite existing files
     #[arg(long)]
     force: bool,
+    /// Save hidden files in a home directory without asking
+    #[arg(long)]
+    dotfiles: bool,
 }
 
 pub fn run(args: &DownloadArgs, context: &Context) -> Result<Exit> {
     let (client, console) = (context.client()?, &context.console);
     let _interrupt = InterruptHandler::install(Activity::Downloading, console)?;
-    let existing = if args.force { Existing::Replace } else { Existing::Keep };
+    let mut destination = Destination::new(&args.output_dir)?;
+    destination.existing = if args.force { Existing::Replace } else { Existing::Keep };
+    destination.dotfiles = if args.dotfiles { Dotfiles::Save } else { Dotfiles::Ask };
     if let Some(batch) = BatchId::parse(&args.target.id) {
-        return download_batch(&batch, args, existing, &client, console);
+        return download_batch(&batch, args, &destination, &client, console);
     }
-    let destination = Destination::new(&args.output_dir)?;
     let execution = client.execution(&args.target.id)?;
     let id = &execution.id;
     let files = select(&execution, &args.names)?;
@@ -58,7 +63,7 @@ pub fn run(args: &DownloadArgs, context: &Context) -> Result<Exit> {
             false => "No output files were kept.",
         });
     } else {
-        save_outputs(&client, id, &files, &destination, existing, |path| console.line(path))?;
+        save_outputs(&client, id, &files, &destination, console, |path| console.line(path))?;
         console.progress(&format!("{}, {}", count_files(files.len()), total_size(&files)));
     }
     if args.names.is_empty() {
@@ -71,7 +76,7 @@ pub fn run(args: &DownloadArgs, context: &Context) -> Result<Exit> {
 fn download_batch(
     batch: &BatchId,
     args: &DownloadArgs,
-    existing: Existing,
+    destination: &Destination,
     client: &Client,
     console: &Console,
 ) -> Result<Exit> {
@@ -82,9 +87,11 @@ fn download_batch(
         unfinished += usize::from(!execution.status.is_final());
         let mut files = client.execution(&execution.id)?.outputs.unwrap_or_default();
         files.retain(|file| args.names.is_empty() || args.names.contains(&file.name));
-        let destination = Destination::new(&args.output_dir.join(folder))?;
         let print = |path: &str| console.line(path);
-        if let Err(error) = save_outputs(client, &execution.id, &files, &destination, existing, print) {
+        let saving = destination
+            .subfolder(&folder)
+            .and_then(|inner| save_outputs(client, &execution.id, &files, &inner, console, print));
+        if let Err(error) = saving {
             console.error(&error);
             exit = if exit == Exit::Success { error.exit } else { exit };
         }

@@ -5,7 +5,7 @@ pub mod report;
 pub mod times;
 
 use std::borrow::Cow;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use console::{Alignment, Term, measure_text_width, pad_str, truncate_str};
 use parking_lot::Mutex;
 use rgrid_api::Status;
+use rgrid_api::names::is_display_control;
 use rgrid_api::units::format_duration;
 
 use crate::error::{CliError, Result};
@@ -68,8 +69,13 @@ impl Sink {
         Self { is_terminal, has_colour, can_move_cursor: is_terminal && !is_dumb }
     }
 
+    /// For RGrid's own messages, in which names may come from others.
     fn escape<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if self.is_terminal { escape_text(text) } else { text.into() }
+        if self.is_terminal { escape_text(text, is_display_control) } else { text.into() }
+    }
+
+    fn escape_output<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.is_terminal { escape_text(text, char::is_control) } else { text.into() }
     }
 
     fn paint(&self, text: &str, style: Style) -> String {
@@ -159,7 +165,7 @@ impl Console {
             Channel::Stdout => self.stdout,
             Channel::Stderr => self.stderr,
         };
-        let shown = sink.escape(text);
+        let shown = sink.escape_output(text);
         self.suspend(|line_is_open| {
             match channel {
                 Channel::Stdout => write_stdout(&shown)?,
@@ -178,7 +184,8 @@ impl Console {
     }
 
     /// Shows a status and the time since `start`. Requires an interactive console.
-    pub fn show_status(&self, message: String, start: Instant) {
+    pub fn show_status(&self, message: &str, start: Instant) {
+        let message = self.stderr.escape(message).into_owned();
         let mut state = self.state.lock();
         state.status = Some((message, start));
         if !std::mem::replace(&mut state.has_ticker, true) {
@@ -196,6 +203,19 @@ impl Console {
         let mut state = self.state.lock();
         state.status = None;
         state.erase();
+    }
+
+    /// Asks a question that is answered with yes or no. Without a terminal, the answer is no.
+    pub fn confirm(&self, question: &str) -> Result<bool> {
+        if !io::stdin().is_terminal() || !self.stderr.is_terminal {
+            return Ok(false);
+        }
+        self.clear_status();
+        self.message_without_newline(&format!("{} [y/N] ", self.stderr.escape(question)));
+        let mut answer = String::new();
+        let read = io::stdin().lock().read_line(&mut answer);
+        read.map_err(|error| CliError::failure(format!("cannot read the answer: {error}")))?;
+        Ok(["y", "yes"].iter().any(|yes| answer.trim().eq_ignore_ascii_case(yes)))
     }
 
     /// Erases the status and writes to the terminal. `write` receives and updates whether a line is open.
@@ -242,9 +262,13 @@ impl Console {
     }
 
     fn message(&self, line: &str) {
+        self.message_without_newline(&format!("{line}\n"));
+    }
+
+    fn message_without_newline(&self, text: &str) {
         self.suspend(|line_is_open| {
             let start = if self.stderr.is_terminal && std::mem::take(line_is_open) { "\n" } else { "" };
-            write_stderr(&format!("{start}{line}\n"));
+            write_stderr(&format!("{start}{text}"));
         });
     }
 }
@@ -257,28 +281,29 @@ fn write_stdout(text: &str) -> Result {
     })
 }
 
-/// Control characters other than newline and tab become `\x1b` or `\r`: they could move the cursor, change
-/// colours or the title, or make the terminal send input.
-fn escape_text(text: &str) -> Cow<'_, str> {
-    escape_controls(text, |c, out| match c {
+/// Unsafe characters other than newline and tab become `\x1b`, `\r` or `\u{202e}`: they could move the cursor, change
+/// colours or the title, make the terminal send input, or reorder the text.
+fn escape_text(text: &str, is_unsafe: fn(char) -> bool) -> Cow<'_, str> {
+    escape_chars(text, is_unsafe, |c, out| match c {
         '\r' => out.push_str("\\r"),
-        c => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+        c if c.is_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+        c => out.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
     })
 }
 
 /// As JSON escapes, so that the document stays valid.
 fn escape_json(json: &str) -> Cow<'_, str> {
-    escape_controls(json, |c, out| out.push_str(&format!("\\u{:04x}", u32::from(c))))
+    escape_chars(json, is_display_control, |c, out| out.push_str(&format!("\\u{:04x}", u32::from(c))))
 }
 
-fn escape_controls(text: &str, escape: impl Fn(char, &mut String)) -> Cow<'_, str> {
-    let is_unsafe = |c: char| c.is_control() && c != '\n' && c != '\t';
-    if !text.chars().any(is_unsafe) {
+fn escape_chars(text: &str, is_unsafe: fn(char) -> bool, escape: impl Fn(char, &mut String)) -> Cow<'_, str> {
+    let must_escape = |c: char| is_unsafe(c) && c != '\n' && c != '\t';
+    if !text.chars().any(must_escape) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if is_unsafe(c) { escape(c, &mut out) } else { out.push(c) }
+        if must_escape(c) { escape(c, &mut out) } else { out.push(c) }
     }
     Cow::Owned(out)
 }
@@ -339,6 +364,10 @@ mod tests {
         Sink { is_terminal, has_colour, can_move_cursor: is_terminal }
     }
 
+    fn terminal() -> Sink {
+        sink(true, false)
+    }
+
     #[test]
     fn only_a_terminal_gets_colours_and_escapes() {
         assert_eq!(sink(false, false).paint("a\x1b", Style::Error), "a\x1b");
@@ -358,13 +387,29 @@ mod tests {
 
     #[test]
     fn control_characters_are_escaped() {
-        assert_eq!(escape_text("\x1b[2Jgone\x07 50%\r\u{9b}1m\x7f"), "\\x1b[2Jgone\\x07 50%\\r\\x9b1m\\x7f");
+        let text = "\x1b[2Jgone\x07 50%\r\u{9b}1m\x7f";
+        let escaped = "\\x1b[2Jgone\\x07 50%\\r\\x9b1m\\x7f";
+        assert_eq!(
+            (terminal().escape(text), terminal().escape_output(text)),
+            (escaped.into(), escaped.into())
+        );
+    }
+
+    #[test]
+    fn characters_that_reorder_text_are_escaped_except_in_the_output_of_a_script() {
+        let name = "\u{202e}fdp.sh\u{2066}\u{200f}";
+        assert_eq!(terminal().escape(name), "\\u{202e}fdp.sh\\u{2066}\\u{200f}");
+        assert_eq!(terminal().escape_output(name), name);
+        let json = serde_json::to_string(name).unwrap();
+        let shown = escape_json(&json);
+        assert!(shown.is_ascii(), "{shown}");
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), name);
     }
 
     #[test]
     fn plain_text_is_unchanged() {
         let text = "naïve\tline\n日本語 🦀\n";
-        assert!(matches!(escape_text(text), Cow::Borrowed(same) if same == text));
+        assert!(matches!(terminal().escape(text), Cow::Borrowed(same) if same == text));
     }
 
     #[test]
