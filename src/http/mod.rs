@@ -3,6 +3,7 @@
 //! `submit.rs`, `validate.rs`, `executions.rs` and `resolve.rs` parse requests into types that cannot hold invalid values. All
 //! errors become one `problem::ApiError` and are sent as `application/problem+json`.
 
+mod body;
 mod dashboard;
 mod events;
 mod executions;

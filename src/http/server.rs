@@ -14,13 +14,14 @@ use rgrid_api::units::format_size;
 use slog::{Logger, error};
 use socket2::SockRef;
 
+use crate::http::body::BodyMemory;
 use crate::http::dashboard::{self, LastHourCache};
 use crate::http::events::{self, FollowerLimit};
 use crate::http::middleware::auth::{require_key, require_key_for_page};
 use crate::http::middleware::rate_limit::RateLimiter;
 use crate::http::middleware::wrong_keys::WrongKeyLimiter;
 use crate::http::problem::{method_not_allowed, path_not_found};
-use crate::http::submit::SubmissionLimiter;
+use crate::http::submit::QueueLimit;
 use crate::http::{ApiError, Readiness, executions, meta, metrics, openapi, outputs, receipt, submit};
 use crate::settings::{RuntimeTable, Settings};
 use crate::store::{DiskBudget, Store};
@@ -38,7 +39,8 @@ pub struct Api {
     pub(crate) settings: Arc<Settings>,
     pub(crate) runtimes: Arc<RuntimeTable>,
     pub(crate) readiness: Arc<Readiness>,
-    pub(crate) submission_limiter: Arc<SubmissionLimiter>,
+    pub(crate) body_memory: BodyMemory,
+    pub(crate) queue_limit: Arc<QueueLimit>,
     pub(crate) follower_limit: FollowerLimit,
     pub(crate) last_hour: Arc<LastHourCache>,
     pub(crate) budget: DiskBudget,
@@ -61,7 +63,8 @@ impl Api {
         Self {
             store,
             readiness,
-            submission_limiter: Arc::new(SubmissionLimiter::new(&settings)),
+            body_memory: BodyMemory::new(&settings),
+            queue_limit: Arc::default(),
             follower_limit: FollowerLimit::new(settings.http.followers),
             last_hour: Arc::default(),
             budget,

@@ -1,37 +1,28 @@
-//! `POST /executions` and `POST /executions/{id}/retry`: reading the body, and the limits for new executions.
+//! `POST /executions` and `POST /executions/{id}/retry`, and the limit of the queue.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
-use actix_web::web::{Bytes, Data, Payload};
+use actix_web::http::header::{CONTENT_TYPE, LOCATION};
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use parking_lot::Mutex;
 use rgrid_api::shape::Object;
-use rgrid_api::units::{format_duration, format_size};
+use rgrid_api::units::format_size;
 use rgrid_api::{Execution, FieldError, Problem, Retry, Submission};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::execution::{Caller, ExecutionId, IdempotencyKey};
-use crate::http::middleware::auth::check_again;
+use crate::execution::{ExecutionId, IdempotencyKey};
+use crate::http::body::{self, Body};
 use crate::http::{
     Api, ApiError, Authenticated, BodyErrors, CommonErrors, ExecutionErrors, ExecutionRequest, HttpResult,
     IdParameter, ValidationErrors, validate,
 };
-use crate::settings::Settings;
 use crate::store::{Reservation, Submitted};
 
-/// For the parts of a body without a limit of their own: names, labels and JSON syntax.
-const JSON_OVERHEAD: u64 = 1024 * 1024;
 const IDEMPOTENCY_KEY_MAX: usize = 255;
 /// The length of the queue is queried at most this often.
 const QUEUE_DEPTH_AGE: Duration = Duration::from_secs(1);
-/// After a body that took longer, the key is checked again.
-const SLOW_BODY: Duration = Duration::from_secs(1);
-/// How long a submission waits for memory that other submissions use.
-const MEMORY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Submit a script
 #[utoipa::path(
@@ -53,7 +44,7 @@ pub(crate) async fn submit(
     payload: Payload,
 ) -> HttpResult {
     require_json(&request)?;
-    let (bytes, memory) = read_body(&api, &caller, &request, payload).await?;
+    let Body { bytes, memory } = body::read(&api, &caller, &request, payload).await?;
     let submission: Submission = parse(&bytes)?;
     let sha256 = digest(&bytes, &submission);
     drop(bytes);
@@ -61,7 +52,7 @@ pub(crate) async fn submit(
     let mut new = validated.map_err(ApiError::Unprocessable)?;
     new.key = caller.key().cloned();
     new.idempotency = idempotency_key(&request, sha256)?;
-    api.submission_limiter.check_queue(&api).await?;
+    api.queue_limit.check(&api).await?;
     let size = new.inputs.iter().map(|file| file.content.len()).sum::<usize>() + new.script.content.len();
     let _disk = reserve_disk(&api, size as u64).await?;
     let (mut response, id) = match api.store.submit(new).await? {
@@ -87,7 +78,7 @@ pub(crate) async fn retry(
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResult {
-    let (bytes, memory) = read_body(&api, &caller, &request, payload).await?;
+    let Body { bytes, memory } = body::read(&api, &caller, &request, payload).await?;
     let retry = if bytes.is_empty() {
         Retry::default()
     } else {
@@ -98,7 +89,7 @@ pub(crate) async fn retry(
     let required = api.store.secret_names(&id).await?;
     let secrets =
         validate::retry_secrets(&required, retry, &api.settings).map_err(ApiError::Unprocessable)?;
-    api.submission_limiter.check_queue(&api).await?;
+    api.queue_limit.check(&api).await?;
     let _disk = reserve_disk(&api, 0).await?;
     let new_id = api.store.retry(&id, secrets, caller.key().cloned()).await?;
     let execution = api.store.execution(&new_id).await?;
@@ -125,52 +116,6 @@ fn require_json(request: &HttpRequest) -> Result<(), ApiError> {
     let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_json = kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json");
     if is_json { Ok(()) } else { Err(ApiError::UnsupportedMediaType) }
-}
-
-/// Reads the body and reserves memory for it until the result is dropped.
-async fn read_body(
-    api: &Api,
-    caller: &Caller,
-    request: &HttpRequest,
-    payload: Payload,
-) -> Result<(Bytes, OwnedSemaphorePermit), ApiError> {
-    let settings = &api.settings;
-    let limit = max_body(settings);
-    let too_large = || {
-        ApiError::TooLarge(format!(
-            "the request is too large: a submission has at most {} (files {}, script {})",
-            format_size(limit),
-            format_size(settings.submission.max_files_size.0),
-            format_size(settings.submission.max_script.0)
-        ))
-    };
-    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > limit) {
-        return Err(too_large());
-    }
-    let start = Instant::now();
-    let memory = api.submission_limiter.reserve_memory(announced.unwrap_or(limit)).await?;
-    let timeout = settings.http.body_timeout.0;
-    let read = payload.to_bytes_limited(usize::try_from(limit).unwrap_or(usize::MAX));
-    let body = tokio::time::timeout(timeout, read).await.map_err(|_| {
-        let timeout = format_duration(timeout);
-        ApiError::Timeout(format!("the body did not arrive within {timeout} (http.body_timeout)"))
-    })?;
-    let body = body.map_err(|_| too_large())?.map_err(|error| {
-        ApiError::BadRequest(format!("cannot read the body: the connection broke off: {error}"))
-    })?;
-    if start.elapsed() > SLOW_BODY {
-        check_again(api, caller).await?;
-    }
-    Ok((body, memory))
-}
-
-/// Base64 takes four bytes for three; a JSON escape takes up to six bytes for one.
-fn max_body(settings: &Settings) -> u64 {
-    let limits = &settings.submission;
-    let text =
-        limits.max_script.0 + limits.max_args_size.0 + 2 * limits.max_env_size.0 + limits.max_requirements.0;
-    limits.max_files_size.0 / 3 * 4 + 6 * text + JSON_OVERHEAD
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
@@ -225,38 +170,21 @@ fn idempotency_key(request: &HttpRequest, sha256: Vec<u8>) -> Result<Option<Idem
     }
 }
 
-/// Limits the length of the queue and the memory for submissions that are being read.
-pub(crate) struct SubmissionLimiter {
-    queue_depth: Mutex<Option<(Instant, u64)>>,
-    /// One permit per KiB.
-    memory: Arc<Semaphore>,
+/// Limits the length of the queue.
+#[derive(Default)]
+pub(crate) struct QueueLimit {
+    depth: Mutex<Option<(Instant, u64)>>,
 }
 
-impl SubmissionLimiter {
-    pub fn new(settings: &Settings) -> Self {
-        // Even the largest submission must fit.
-        let memory = kib(settings.submission.max_in_memory.0.max(max_body(settings)));
-        Self { queue_depth: Mutex::default(), memory: Arc::new(Semaphore::new(memory as usize)) }
-    }
-
-    async fn reserve_memory(&self, bytes: u64) -> Result<OwnedSemaphorePermit, ApiError> {
-        let acquire = Arc::clone(&self.memory).acquire_many_owned(kib(bytes));
-        match tokio::time::timeout(MEMORY_TIMEOUT, acquire).await {
-            Ok(Ok(memory)) => Ok(memory),
-            Ok(Err(_)) | Err(_) => Err(ApiError::TooManyRequests(
-                "too many large submissions at the same time (submission.max_in_memory)".to_owned(),
-            )),
-        }
-    }
-
-    async fn check_queue(&self, api: &Api) -> Result<(), ApiError> {
+impl QueueLimit {
+    async fn check(&self, api: &Api) -> Result<(), ApiError> {
         let limit = api.settings.queue.max_queued;
-        let recent = self.queue_depth.lock().filter(|(at, _)| at.elapsed() < QUEUE_DEPTH_AGE);
+        let recent = self.depth.lock().filter(|(at, _)| at.elapsed() < QUEUE_DEPTH_AGE);
         let queued = match recent {
             Some((_, queued)) => queued,
             None => {
                 let queued = api.store.queue_depth().await?.queued.unsigned_abs();
-                *self.queue_depth.lock() = Some((Instant::now(), queued));
+                *self.depth.lock() = Some((Instant::now(), queued));
                 queued
             }
         };
@@ -266,13 +194,9 @@ impl SubmissionLimiter {
             )));
         }
         // Counted until the next query, so that a burst does not exceed the limit.
-        if let Some((_, queued)) = self.queue_depth.lock().as_mut() {
+        if let Some((_, queued)) = self.depth.lock().as_mut() {
             *queued += 1;
         }
         Ok(())
     }
-}
-
-fn kib(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }

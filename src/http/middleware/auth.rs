@@ -53,15 +53,24 @@ async fn authenticate(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     match caller(api, key, request.request()).await {
-        Ok(caller) => {
+        Ok((caller, client)) => {
             request.extensions_mut().insert(caller);
+            if let Some(client) = client {
+                request.extensions_mut().insert(client);
+            }
             Ok(next.call(request).await?.map_into_boxed_body())
         }
         Err(rejected) => Ok(request.into_response(rejected.error_response())),
     }
 }
 
-async fn caller(api: &Api, key: Result<Key, ApiError>, request: &HttpRequest) -> Result<Caller, ApiError> {
+/// The caller, and as what its share of requests and resources is counted: nothing for a program on the host of a server
+/// without keys.
+async fn caller(
+    api: &Api,
+    key: Result<Key, ApiError>,
+    request: &HttpRequest,
+) -> Result<(Caller, Option<Client>), ApiError> {
     let http = &api.settings.http;
     let address = client_address(request, &http.trusted_proxies);
     let is_safe = request.method().is_safe();
@@ -69,10 +78,11 @@ async fn caller(api: &Api, key: Result<Key, ApiError>, request: &HttpRequest) ->
         // Beyond loopback or behind a proxy, clients use names that this server does not know.
         let any_name = !http.listen.0.ip().is_loopback() || !http.trusted_proxies.is_empty();
         cross_origin::check(request, !is_safe, any_name)?;
-        if let Some(address) = address.filter(|address| !address.is_loopback()) {
-            api.rate_limiter.take(Client::from_address(address))?;
+        let client = address.filter(|address| !address.is_loopback()).map(Client::from_address);
+        if let Some(client) = &client {
+            api.rate_limiter.take(client.clone())?;
         }
-        return Ok(Caller::unauthenticated());
+        return Ok((Caller::unauthenticated(), client));
     }
     let verified = match key {
         Ok(key) => verify(api, &key, address.map(Client::from_address)).await,
@@ -85,11 +95,12 @@ async fn caller(api: &Api, key: Result<Key, ApiError>, request: &HttpRequest) ->
             warn!(api.log, "request rejected"; "client" => address, "reason" => %rejected);
         }
     })?;
-    if let Some(key) = caller.key() {
-        api.rate_limiter.take(Client::Key(key.clone()))?;
+    let client = caller.key().cloned().map(Client::Key);
+    if let Some(client) = &client {
+        api.rate_limiter.take(client.clone())?;
     }
     let needed = if is_safe { Scope::Read } else { Scope::Run };
-    if caller.may(needed) { Ok(caller) } else { Err(ApiError::Forbidden(needed)) }
+    if caller.may(needed) { Ok((caller, client)) } else { Err(ApiError::Forbidden(needed)) }
 }
 
 fn unauthorized(detail: &str) -> ApiError {

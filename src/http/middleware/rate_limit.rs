@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
-use actix_web::HttpRequest;
+use actix_web::{HttpMessage, HttpRequest};
 use parking_lot::Mutex;
 
 use crate::execution::KeyId;
@@ -22,6 +22,12 @@ pub(crate) enum Client {
 }
 
 impl Client {
+    /// The client of a request that has passed the authentication. `None` on the host of a server without keys, where
+    /// all programs belong together.
+    pub fn of(request: &HttpRequest) -> Option<Self> {
+        request.extensions().get::<Self>().cloned()
+    }
+
     /// An IPv6 client usually has a /64 network to itself, so its addresses count as one.
     pub fn from_address(address: IpAddr) -> Self {
         Self::Address(match address {

@@ -37,6 +37,15 @@ impl Raw {
         assert!(self.send(&format!("{head}content-length: {length}\r\n\r\n")));
     }
 
+    /// The same with an API key.
+    fn announce_as(&mut self, key: &str, length: u64) {
+        let head = format!(
+            "POST /api/v1/executions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n\
+             content-type: application/json\r\n"
+        );
+        assert!(self.send(&format!("{head}content-length: {length}\r\n\r\n")));
+    }
+
     /// Everything until the server closes the connection.
     fn until_closed(&mut self) -> String {
         let mut all = Vec::new();
@@ -200,23 +209,80 @@ fn first_bytes(stream: &mut TcpStream) -> Option<String> {
     Some(String::from_utf8_lossy(&piece[..count]).into_owned())
 }
 
+/// A daemon that needs keys, and clients with a key each.
+fn daemon_with_clients(settings: &[(&str, &str)]) -> (Database, Daemon, [String; 2]) {
+    let database = Database::new();
+    let builder = DaemonBuilder::plain(&database).role("api").with("RGRID_AUTH__MODE", "keys");
+    let builder = settings.iter().fold(builder, |builder, (name, value)| builder.with(name, value));
+    let keys = ["ann", "bob"].map(|name| builder.key(name, "read,run"));
+    let daemon = builder.start();
+    (database, daemon, keys)
+}
+
+/// A submission with a file of `bytes`.
+fn submission_of(bytes: usize) -> Value {
+    let file = json!({ "name": "f", "content_base64": "A".repeat(bytes / 3 * 4) });
+    json!({ "script": { "name": "s.py", "content": "x" }, "files": [file] })
+}
+
 #[test]
-fn large_submissions_wait_for_memory() {
-    let (database, daemon) = daemon(&[("RGRID_SUBMISSION__MAX_IN_MEMORY", "16MiB")]);
-    // An announced body reserves memory until the connection ends.
-    let mut holder = Raw::to(&daemon);
-    holder.announce(50 << 20);
-    let small = json!({ "script": { "name": "s.py", "content": "x".repeat(900 << 10) } });
-    let large = json!({ "script": { "name": "s.py", "content": "x" },
-        "files": [{ "name": "f", "content_base64": "A".repeat(12 << 20) }] });
-    assert_eq!(daemon.http().post("/api/v1/executions", &small).status, 201);
-    let refused = daemon.http().post("/api/v1/executions", &large);
-    assert_eq!((refused.status, refused.retry_after.as_deref()), (429, Some("1")), "{refused:?}");
-    let expected = "too many large submissions at the same time (submission.max_in_memory)";
-    assert_eq!(refused.json()["detail"], expected);
-    drop(holder);
-    wait_until("memory to be free again", Duration::from_secs(30), || {
-        (daemon.http().post("/api/v1/executions", &large).status == 201).then_some(())
+fn bodies_that_do_not_arrive_keep_nobody_from_submitting() {
+    let (database, daemon, [ann, bob]) = daemon_with_clients(&[]);
+    let mut idle: Vec<Raw> = (0..3).map(|_| Raw::to(&daemon)).collect();
+    for raw in &mut idle {
+        raw.announce_as(&ann, 50 << 20);
+        assert!(raw.send("{"));
+    }
+    let start = Instant::now();
+    for key in [&bob, &ann] {
+        let http = daemon.http().with_key(key);
+        for size in [600 << 10, 9 << 20] {
+            let answer = http.post("/api/v1/executions", &submission_of(size));
+            assert_eq!(answer.status, 201, "{}", answer.body);
+        }
+    }
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    for raw in &mut idle {
+        let (status, detail) = raw.answer();
+        assert_eq!((status, detail.as_str()), (408, "the body arrived more slowly than 8 KiB/s"));
+    }
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert_eq!(database.number("SELECT count(*) FROM executions"), 4);
+}
+
+#[test]
+fn a_client_that_uses_its_share_of_the_memory_limits_only_itself() {
+    // The largest body is 2.7 MiB, and so is a share.
+    let (_database, daemon, [ann, bob]) = daemon_with_clients(&[
+        ("RGRID_SUBMISSION__MAX_FILES_SIZE", "1MiB"),
+        ("RGRID_SUBMISSION__MAX_SCRIPT", "64KiB"),
+        ("RGRID_SUBMISSION__MAX_ARGS_SIZE", "1KiB"),
+        ("RGRID_SUBMISSION__MAX_ENV_SIZE", "1KiB"),
+        ("RGRID_SUBMISSION__MAX_REQUIREMENTS", "1KiB"),
+        ("RGRID_SUBMISSION__MAX_IN_MEMORY", "1MiB"),
+    ]);
+    let mut steady = Raw::to(&daemon);
+    steady.announce_as(&ann, 2 << 20);
+    assert!(steady.send(&" ".repeat(128 << 10)));
+    let mut sender = Raw(steady.0.try_clone().unwrap());
+    let sending = std::thread::spawn(move || {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(40) && sender.send(&" ".repeat(8 << 10)) {
+            std::thread::sleep(Duration::from_millis(250));
+        }
     });
-    assert_eq!(database.number("SELECT count(*) FROM executions"), 2);
+    let [ann, bob] = [ann, bob].map(|key| daemon.http().with_key(&key));
+    let (small, large) = (submission_of(30 << 10), submission_of(900 << 10));
+    let refused = wait_until("the share to be used", Duration::from_secs(30), || {
+        Some(ann.post("/api/v1/executions", &large)).filter(|answer| answer.status == 429)
+    });
+    let expected = "too many large submissions at the same time (submission.max_in_memory)";
+    assert_eq!((refused.retry_after.as_deref(), &refused.json()["detail"]), (Some("1"), &json!(expected)));
+    let start = Instant::now();
+    assert_eq!(bob.post("/api/v1/executions", &large).status, 201);
+    assert_eq!(ann.post("/api/v1/executions", &small).status, 201);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    steady.0.shutdown(std::net::Shutdown::Both).unwrap();
+    sending.join().unwrap();
+    assert_eq!(ann.post("/api/v1/executions", &large).status, 201);
 }
