@@ -1,9 +1,12 @@
 //! Delivers the webhooks of executions that have ended, with retries.
 
+use std::collections::HashMap;
 use std::io::{Error, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use slog::{Logger, debug, info, warn};
@@ -12,13 +15,15 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, config::Config};
 
-use crate::execution::ip_ranges;
+use crate::execution::{KeyId, ip_ranges};
 use crate::metrics::METRICS;
 use crate::settings::Webhook;
 use crate::store::{DueWebhook, Store, StoreError};
 
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-const MAX_CONCURRENT: i64 = 8;
+const MAX_CONCURRENT: usize = 8;
+/// A quarter of them.
+const MAX_PER_KEY: usize = 2;
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Never returns if `webhook.secret` is set. Several daemons share the work.
@@ -30,15 +35,29 @@ pub(crate) async fn run(store: Store, settings: Webhook, log: Logger) {
     let sender = Sender { store, client, settings, log };
     // Longer than a call can take, so that no other daemon makes the same call at the same time.
     let lease = sender.settings.timeout.0 * 2 + Duration::from_secs(5);
+    let mut calls = FuturesUnordered::new();
+    let mut by_key: HashMap<KeyId, usize> = HashMap::new();
     loop {
-        let due = sender.store.take_due_webhooks(MAX_CONCURRENT, lease).await.unwrap_or_else(|error| {
-            debug!(sender.log, "cannot read the due webhooks"; "error" => %error);
-            Vec::new()
-        });
-        let is_last_batch = (due.len() as i64) < MAX_CONCURRENT;
-        futures_util::future::join_all(due.iter().map(|webhook| sender.deliver(webhook))).await;
-        if is_last_batch {
-            tokio::time::sleep(POLL_INTERVAL).await;
+        let due = if calls.len() < MAX_CONCURRENT { sender.next_due(&by_key, lease).await } else { None };
+        if let Some((webhook, key)) = due {
+            if let Some(key) = &key {
+                *by_key.entry(key.clone()).or_default() += 1;
+            }
+            let sender = &sender;
+            calls.push(async move {
+                sender.deliver(&webhook).await;
+                key
+            });
+            continue;
+        }
+        tokio::select! {
+            Some(key) = calls.next() => {
+                if let Some(key) = key && let Some(count) = by_key.get_mut(&key) {
+                    *count -= 1;
+                    by_key.retain(|_, count| *count > 0);
+                }
+            }
+            () = tokio::time::sleep(POLL_INTERVAL), if calls.len() < MAX_CONCURRENT => {}
         }
     }
 }
@@ -51,6 +70,20 @@ struct Sender {
 }
 
 impl Sender {
+    /// Leaves out keys that have their share of the calls, so that a receiver that is slow to answer does not delay the
+    /// webhooks of other keys.
+    async fn next_due(
+        &self,
+        calls: &HashMap<KeyId, usize>,
+        lease: Duration,
+    ) -> Option<(DueWebhook, Option<KeyId>)> {
+        let at_limit = calls.iter().filter(|(_, count)| **count >= MAX_PER_KEY).map(|(key, _)| key.clone());
+        self.store.take_due_webhook(at_limit.collect(), lease).await.unwrap_or_else(|error| {
+            debug!(self.log, "cannot read the due webhooks"; "error" => %error);
+            None
+        })
+    }
+
     async fn deliver(&self, webhook: &DueWebhook) {
         if let Err(error) = self.attempt(webhook).await {
             // The webhook stays due and is retried when its lease has expired.

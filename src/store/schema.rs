@@ -154,4 +154,11 @@ diesel::table! {
 }
 
 diesel::joinable!(execution_files -> blobs (sha256));
-diesel::allow_tables_to_appear_in_same_query!(executions, execution_files, blobs, output_chunks, workers);
+diesel::allow_tables_to_appear_in_same_query!(
+    executions,
+    execution_files,
+    blobs,
+    output_chunks,
+    workers,
+    webhooks
+);

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 
-use crate::execution::ExecutionId;
+use crate::execution::{ExecutionId, KeyId};
 use crate::store::sql::{clock_timestamp, from_now};
-use crate::store::{Result, Store, schema::webhooks};
+use crate::store::{Result, Store, schema::executions, schema::webhooks};
 
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = webhooks, check_for_backend(diesel::pg::Pg))]
@@ -25,23 +26,35 @@ impl DueWebhook {
 }
 
 impl Store {
-    /// Claims due webhooks. The claimant has `lease` to deliver; after that, another daemon may claim them.
-    pub async fn take_due_webhooks(&self, count: i64, lease: Duration) -> Result<Vec<DueWebhook>> {
+    /// Claims the webhook that is due first and does not belong to one of these keys. The claimant has `lease` to
+    /// deliver; after that, another daemon may claim it.
+    pub async fn take_due_webhook(
+        &self,
+        except: Vec<KeyId>,
+        lease: Duration,
+    ) -> Result<Option<(DueWebhook, Option<KeyId>)>> {
+        let except: Vec<String> = except.iter().map(KeyId::to_string).collect();
         self.transaction(move |conn| {
-            let due: Vec<String> = webhooks::table
+            let excepted = executions::table
+                .filter(executions::id.eq(webhooks::execution_id))
+                .filter(executions::key_id.eq_any(except));
+            let due: Option<String> = webhooks::table
                 .filter(webhooks::next_try.le(clock_timestamp()))
+                .filter(not(exists(excepted)))
                 .order(webhooks::next_try)
-                .limit(count)
+                .limit(1)
                 .select(webhooks::execution_id)
                 .for_update()
                 .skip_locked()
-                .load(conn)?;
-            if due.is_empty() {
-                return Ok(Vec::new());
-            }
+                .get_result(conn)
+                .optional()?;
+            let Some(due) = due else { return Ok(None) };
+            let key: Option<String> =
+                executions::table.find(&due).select(executions::key_id).get_result(conn)?;
             let taken = (webhooks::tries.eq(webhooks::tries + 1), webhooks::next_try.eq(from_now(lease)));
-            let due = diesel::update(webhooks::table.filter(webhooks::execution_id.eq_any(due))).set(taken);
-            Ok(due.returning(DueWebhook::as_returning()).load(conn)?)
+            let taken = diesel::update(webhooks::table.find(due)).set(taken);
+            let webhook = taken.returning(DueWebhook::as_returning()).get_result(conn)?;
+            Ok(Some((webhook, key.map(KeyId::from_stored))))
         })
         .await
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::support::{DaemonBuilder, Database, wait_until};
+use crate::support::{DaemonBuilder, Database, Http, wait_until};
 
 const SECRET: &str = "a secret of the test's";
 
@@ -161,4 +161,45 @@ fn internal_addresses_are_never_called() {
     });
     assert!(why.contains("no address on the internet"), "{why}");
     assert!(calls.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_receiver_that_does_not_answer_delays_no_webhooks_of_other_keys() {
+    let database = Database::new();
+    let (port, calls) = receiver(0);
+    // Accepts connections and keeps them.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let builder = calling(&database)
+        .role("api")
+        .with("RGRID_AUTH__MODE", "keys")
+        .with("RGRID_WEBHOOK__ALLOW_INTERNAL", "true")
+        .with("RGRID_WEBHOOK__TIMEOUT", "15s");
+    let daemon = builder.start();
+    let [ann, bob] = ["ann", "bob"].map(|name| daemon.http().with_key(&builder.key(name, "run,read")));
+    let end_one = |http: &Http, port: u16| {
+        let webhook = json!({ "webhook": { "url": format!("http://127.0.0.1:{port}/") } });
+        let id = http.submit_with("print(1)", webhook);
+        assert_eq!(http.post(&format!("/api/v1/executions/{id}/cancel"), &json!({})).status, 202);
+        id
+    };
+    for _ in 0..12 {
+        end_one(&ann, silent.local_addr().unwrap().port());
+    }
+    let started = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&started);
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for stream in silent.incoming().map_while(Result::ok) {
+            kept.push(stream);
+            *count.lock().unwrap() += 1;
+        }
+    });
+    wait_until("the calls that get no answer", Duration::from_secs(10), || {
+        (*started.lock().unwrap() >= 2).then_some(())
+    });
+    let id = end_one(&bob, port);
+    wait_until("the call for the other key", Duration::from_secs(8), || {
+        calls.lock().unwrap().iter().any(|call| call.body.contains(&id)).then_some(())
+    });
+    assert_eq!(*started.lock().unwrap(), 2, "calls for one key");
 }
