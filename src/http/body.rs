@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::execution::Caller;
 use crate::http::middleware::auth::check_again;
 use crate::http::middleware::rate_limit::Client;
+use crate::http::shares::share_of;
 use crate::http::{Api, ApiError};
 use crate::settings::Settings;
 
@@ -134,7 +135,7 @@ impl BodyMemory {
     fn with_sizes(size: u64, largest: u64) -> Self {
         // Even the largest body fits, and a client with one leaves room for another client's.
         let size = size.max(2 * largest);
-        let share = (size / 4).max(largest);
+        let share = share_of(size).max(largest);
         Self { all: Arc::new(Budget::new(size, largest)), shares: Arc::default(), share, largest }
     }
 

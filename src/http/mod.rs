@@ -4,6 +4,7 @@
 //! errors become one `problem::ApiError` and are sent as `application/problem+json`.
 
 mod body;
+mod connections;
 mod dashboard;
 mod events;
 mod executions;
@@ -16,6 +17,7 @@ mod problem;
 mod receipt;
 mod resolve;
 mod server;
+mod shares;
 mod submit;
 mod validate;
 

@@ -15,6 +15,7 @@ use slog::{Logger, error};
 use socket2::SockRef;
 
 use crate::http::body::BodyMemory;
+use crate::http::connections::{BusyBody, Connection, Connections};
 use crate::http::dashboard::{self, LastHourCache};
 use crate::http::events::{self, FollowerLimit};
 use crate::http::middleware::auth::{require_key, require_key_for_page};
@@ -102,6 +103,7 @@ pub fn serve(api: Api, listen: SocketAddr) -> io::Result<(Server, SocketAddr)> {
     SockRef::from(&listener).set_tcp_user_timeout(Some(http.idle_timeout.0))?;
     let max_head = usize::try_from(http.max_header.0).unwrap_or(usize::MAX);
     let follower_limit = api.follower_limit.clone();
+    let connections = Arc::new(Connections::new(&settings));
     let data = Data::new(api);
     let server = HttpServer::new(move || {
         App::new()
@@ -114,6 +116,7 @@ pub fn serve(api: Api, listen: SocketAddr) -> io::Result<(Server, SocketAddr)> {
             }))
             .wrap_fn(move |request, service| {
                 let start = Instant::now();
+                let busy = request.conn_data::<Connection>().map(Connection::begin_request);
                 let handled = match head_size(&request) {
                     size if size > max_head => {
                         Err(request.into_response(head_too_large(size, max_head).error_response()))
@@ -130,10 +133,16 @@ pub fn serve(api: Api, listen: SocketAddr) -> io::Result<(Server, SocketAddr)> {
                     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
                     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
                     headers.insert(VERSION, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
-                    Ok(response)
+                    Ok(response.map_body(|_, body| BusyBody::new(body, busy)))
                 }
             })
             .configure(configure)
+    })
+    .on_connect(move |stream, data| {
+        let connection = stream.downcast_ref().and_then(|stream| connections.add(stream));
+        if let Some(connection) = connection {
+            data.insert(connection);
+        }
     })
     .workers(http.workers)
     // actix applies this limit to each of its threads.

@@ -1,5 +1,6 @@
 //! `POST /executions` and `POST /executions/{id}/retry`, and the limit of the queue.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use actix_web::http::header::{CONTENT_TYPE, LOCATION};
@@ -12,8 +13,9 @@ use rgrid_api::{Execution, FieldError, Problem, Retry, Submission};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use crate::execution::{ExecutionId, IdempotencyKey};
+use crate::execution::{ExecutionId, IdempotencyKey, KeyId};
 use crate::http::body::{self, Body};
+use crate::http::shares::share_of;
 use crate::http::{
     Api, ApiError, Authenticated, BodyErrors, CommonErrors, ExecutionErrors, ExecutionRequest, HttpResult,
     IdParameter, ValidationErrors, validate,
@@ -52,7 +54,7 @@ pub(crate) async fn submit(
     let mut new = validated.map_err(ApiError::Unprocessable)?;
     new.key = caller.key().cloned();
     new.idempotency = idempotency_key(&request, sha256)?;
-    api.queue_limit.check(&api).await?;
+    api.queue_limit.check(&api, caller.key()).await?;
     let size = new.inputs.iter().map(|file| file.content.len()).sum::<usize>() + new.script.content.len();
     let _disk = reserve_disk(&api, size as u64).await?;
     let (mut response, id) = match api.store.submit(new).await? {
@@ -89,7 +91,7 @@ pub(crate) async fn retry(
     let required = api.store.secret_names(&id).await?;
     let secrets =
         validate::retry_secrets(&required, retry, &api.settings).map_err(ApiError::Unprocessable)?;
-    api.queue_limit.check(&api).await?;
+    api.queue_limit.check(&api, caller.key()).await?;
     let _disk = reserve_disk(&api, 0).await?;
     let new_id = api.store.retry(&id, secrets, caller.key().cloned()).await?;
     let execution = api.store.execution(&new_id).await?;
@@ -174,10 +176,11 @@ fn idempotency_key(request: &HttpRequest, sha256: Vec<u8>) -> Result<Option<Idem
 #[derive(Default)]
 pub(crate) struct QueueLimit {
     depth: Mutex<Option<(Instant, u64)>>,
+    by_key: Mutex<Option<(Instant, HashMap<KeyId, u64>)>>,
 }
 
 impl QueueLimit {
-    async fn check(&self, api: &Api) -> Result<(), ApiError> {
+    async fn check(&self, api: &Api, key: Option<&KeyId>) -> Result<(), ApiError> {
         let limit = api.settings.queue.max_queued;
         let recent = self.depth.lock().filter(|(at, _)| at.elapsed() < QUEUE_DEPTH_AGE);
         let queued = match recent {
@@ -193,10 +196,34 @@ impl QueueLimit {
                 "the queue is full: {queued} executions are queued, at most {limit} are allowed (queue.max_queued)"
             )));
         }
+        let share = share_of(limit);
+        // In a shorter queue, no key can have more than its share.
+        if let Some(key) = key.filter(|_| queued >= share) {
+            self.check_share(api, key, share).await?;
+        }
         // Counted until the next query, so that a burst does not exceed the limit.
         if let Some((_, queued)) = self.depth.lock().as_mut() {
             *queued += 1;
         }
+        Ok(())
+    }
+
+    async fn check_share(&self, api: &Api, key: &KeyId, share: u64) -> Result<(), ApiError> {
+        let is_recent = self.by_key.lock().as_ref().is_some_and(|(at, _)| at.elapsed() < QUEUE_DEPTH_AGE);
+        if !is_recent {
+            let by_key = api.store.queued_by_key().await?;
+            *self.by_key.lock() = Some((Instant::now(), by_key));
+        }
+        let mut by_key = self.by_key.lock();
+        let Some((_, by_key)) = by_key.as_mut() else { return Ok(()) };
+        let queued = by_key.entry(key.clone()).or_default();
+        if *queued >= share {
+            return Err(ApiError::TooManyRequests(format!(
+                "{queued} executions of this API key are queued, at most {share} are allowed per key (a quarter of \
+                 queue.max_queued)"
+            )));
+        }
+        *queued += 1;
         Ok(())
     }
 }

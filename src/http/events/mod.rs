@@ -9,6 +9,8 @@ use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::execution::StreamOffsets;
+use crate::http::middleware::rate_limit::Client;
+use crate::http::shares::{Share, Shares};
 use crate::http::{
     ApiError, CommonErrors, ExecutionErrors, ExecutionRequest, HttpResult, IdParameter, ValidationErrors,
 };
@@ -34,7 +36,7 @@ pub(crate) async fn events(
     request: HttpRequest,
 ) -> HttpResult {
     let offsets = resume_offsets(&request)?;
-    let permit = api.follower_limit.acquire()?;
+    let permit = api.follower_limit.acquire(Client::of(&request))?;
     // Subscribes before the first query, so that no change is missed in between.
     let subscription = api.store.follow(&id);
     let progress = api.store.progress(&id).await?;
@@ -74,6 +76,7 @@ fn resume_offsets(request: &HttpRequest) -> Result<StreamOffsets, ApiError> {
 #[derive(Clone)]
 pub(crate) struct FollowerLimit {
     permits: Arc<Semaphore>,
+    shares: Shares,
     max: usize,
     closed: watch::Sender<bool>,
 }
@@ -81,16 +84,25 @@ pub(crate) struct FollowerLimit {
 /// Returned to the limit when it is dropped.
 pub(crate) struct FollowerPermit {
     _permit: OwnedSemaphorePermit,
+    _share: Option<Share>,
     _counted: Raised,
     closed: watch::Receiver<bool>,
 }
 
 impl FollowerLimit {
     pub fn new(max: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(max)), max, closed: watch::channel(false).0 }
+        let permits = Arc::new(Semaphore::new(max));
+        Self { permits, shares: Shares::of(max), max, closed: watch::channel(false).0 }
     }
 
-    pub fn acquire(&self) -> Result<FollowerPermit, ApiError> {
+    pub fn acquire(&self, client: Option<Client>) -> Result<FollowerPermit, ApiError> {
+        let used_up = || {
+            let max = self.shares.max();
+            ApiError::TooManyRequests(format!(
+                "too many followers: at most {max} are allowed at the same time per client (a quarter of http.followers)"
+            ))
+        };
+        let share = client.map(|client| self.shares.take(client).ok_or_else(used_up)).transpose()?;
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
             let max = self.max;
             ApiError::TooManyRequests(format!(
@@ -99,6 +111,7 @@ impl FollowerLimit {
         })?;
         Ok(FollowerPermit {
             _permit: permit,
+            _share: share,
             _counted: METRICS.followers.raise(),
             closed: self.closed.subscribe(),
         })

@@ -1,5 +1,6 @@
 //! Claiming executions and keeping the claims: claim, heartbeat, adopt.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -236,6 +237,16 @@ impl Store {
             Ok(Some((row.into_claimed(&worker)?, all_chunks(conn, &abandoned)?)))
         })
         .await
+    }
+
+    /// How many executions of each key are queued.
+    pub async fn queued_by_key(&self) -> Result<HashMap<KeyId, u64>> {
+        let queued = executions::table.filter(executions::status.eq("queued"));
+        let by_key = queued.filter(executions::key_id.is_not_null()).group_by(executions::key_id);
+        let counts: Vec<(Option<String>, i64)> =
+            self.load(by_key.select((executions::key_id, count_star()))).await?;
+        let counts = counts.into_iter();
+        Ok(counts.filter_map(|(key, count)| Some((KeyId::from_stored(key?), count.unsigned_abs()))).collect())
     }
 
     pub async fn queue_depth(&self) -> Result<QueueDepth> {

@@ -1,4 +1,4 @@
-//! Clients that send too much, too slowly or nothing: each is disconnected, and the others are served.
+//! Clients that send or open too much, send too slowly or nothing: they are limited, and the others are served.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, DaemonBuilder, Database, wait_until};
+use crate::support::{Daemon, DaemonBuilder, Database, Http, wait_until};
 
 fn daemon(settings: &[(&str, &str)]) -> (Database, Daemon) {
     let database = Database::new();
@@ -185,22 +185,146 @@ fn connections_at(port: u16) -> usize {
     table.lines().filter(established).count()
 }
 
+const ASK: &str = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+/// Follows an execution that stays queued, so that its connection is never idle.
+fn follow(raw: &mut Raw, id: &str, key: Option<&str>) -> Option<u16> {
+    let header = key.map_or_else(String::new, |key| format!("authorization: Bearer {key}\r\n"));
+    let head = format!("GET /api/v1/executions/{id}/events HTTP/1.1\r\nhost: localhost\r\n{header}\r\n");
+    raw.send(&head).then(|| first_bytes(&mut raw.0)).flatten().map(|answer| status_of(&answer))
+}
+
 #[test]
-fn connections_beyond_the_limit_wait() {
-    let (_database, daemon) = daemon(&[("RGRID_HTTP__WORKERS", "1"), ("RGRID_HTTP__MAX_CONNECTIONS", "3")]);
-    let ask = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
-    let mut served: Vec<Raw> = (0..3).map(|_| Raw::to(&daemon)).collect();
-    for raw in &mut served {
-        assert!(raw.send(ask));
-        assert_eq!(status_of(&first_bytes(&mut raw.0).unwrap()), 200);
-    }
+fn connections_beyond_the_limit_wait_if_none_is_idle() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::plain(&database)
+        .role("api")
+        .with("RGRID_HTTP__WORKERS", "1")
+        .with("RGRID_HTTP__MAX_CONNECTIONS", "3")
+        .start();
+    let id = daemon.http().submit("print(1)");
+    let mut busy: Vec<Raw> = (0..3)
+        .map(|_| {
+            let mut raw = Raw::to(&daemon);
+            assert_eq!(follow(&mut raw, &id, None), Some(200));
+            raw
+        })
+        .collect();
     let mut waiting = Raw::to(&daemon);
-    assert!(waiting.send(ask));
+    assert!(waiting.send(ASK));
     waiting.0.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     assert_eq!(first_bytes(&mut waiting.0), None, "the fourth was served at once");
-    served.pop();
+    busy.pop();
     waiting.0.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     assert_eq!(status_of(&first_bytes(&mut waiting.0).unwrap()), 200);
+}
+
+#[test]
+fn the_connection_that_is_idle_the_longest_makes_room() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::plain(&database)
+        .role("api")
+        .with("RGRID_HTTP__WORKERS", "1")
+        .with("RGRID_HTTP__MAX_CONNECTIONS", "4")
+        .start();
+    let id = daemon.http().submit("print(1)");
+    let mut busy = Raw::to(&daemon);
+    assert_eq!(follow(&mut busy, &id, None), Some(200));
+    // One connection without a request, and then many that keep theirs open after it.
+    let mut silent = Raw::to(&daemon);
+    let mut idle = Vec::new();
+    for number in 0..10 {
+        let mut raw = Raw::to(&daemon);
+        assert!(raw.send(ASK));
+        raw.0.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert!(first_bytes(&mut raw.0).is_some(), "connection {number} was not served");
+        idle.push(raw);
+    }
+    assert_eq!(silent.until_closed(), "");
+    assert_eq!(idle.remove(0).until_closed(), "");
+    let mut last = idle.pop().unwrap();
+    assert!(last.send(ASK));
+    assert!(first_bytes(&mut last.0).is_some(), "the newest is still open");
+    daemon.http().post(&format!("/api/v1/executions/{id}/cancel"), &json!({}));
+    wait_until("the end on the busy connection", Duration::from_secs(30), || {
+        first_bytes(&mut busy.0).is_some_and(|events| events.contains("cancelled")).then_some(())
+    });
+}
+
+/// A connection from another address of this host.
+fn connect_from(address: &str, daemon: &Daemon) -> Raw {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let from: std::net::SocketAddr = format!("{address}:0").parse().unwrap();
+    socket.bind(&from.into()).unwrap();
+    let to: std::net::SocketAddr = daemon.http().address().parse().unwrap();
+    socket.connect(&to.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    Raw(stream)
+}
+
+#[test]
+fn an_address_gets_a_quarter_of_the_connections() {
+    let settings = [("RGRID_HTTP__WORKERS", "1"), ("RGRID_HTTP__MAX_CONNECTIONS", "16")];
+    let (_database, daemon, [ann, bob]) = daemon_with_clients(&settings);
+    let id = daemon.http().with_key(&ann).submit("print(1)");
+    let mut busy: Vec<Raw> = (0..4)
+        .map(|_| {
+            let mut raw = connect_from("127.0.0.2", &daemon);
+            assert_eq!(follow(&mut raw, &id, Some(&ann)), Some(200));
+            raw
+        })
+        .collect();
+    let mut refused = connect_from("127.0.0.2", &daemon);
+    assert!(!refused.send(ASK) || first_bytes(&mut refused.0).is_none(), "a fifth was served");
+    assert_eq!(daemon.http().with_key(&bob).get("/api/v1/runtimes").status, 200);
+    busy.pop();
+    // Idle connections of the same address make room for each other.
+    wait_until("room for another one", Duration::from_secs(30), || {
+        let mut raw = connect_from("127.0.0.2", &daemon);
+        (raw.send(ASK) && first_bytes(&mut raw.0).is_some()).then_some(())
+    });
+    for _ in 0..5 {
+        let mut raw = connect_from("127.0.0.2", &daemon);
+        assert!(raw.send(ASK) && first_bytes(&mut raw.0).is_some());
+        busy.push(raw);
+    }
+}
+
+#[test]
+fn a_key_gets_a_quarter_of_the_event_streams() {
+    let (_database, daemon, [ann, bob]) = daemon_with_clients(&[("RGRID_HTTP__FOLLOWERS", "8")]);
+    let ids = [&ann, &bob].map(|key| daemon.http().with_key(key).submit("print(1)"));
+    let open = |key: &str, id: &str| {
+        let mut raw = Raw::to(&daemon);
+        (follow(&mut raw, id, Some(key)), raw)
+    };
+    let mut anns: Vec<_> = (0..3).map(|_| open(&ann, &ids[0])).collect();
+    assert_eq!(anns.iter().map(|(status, _)| *status).collect::<Vec<_>>(), [Some(200), Some(200), Some(429)]);
+    assert_eq!(open(&bob, &ids[1]).0, Some(200));
+    anns.remove(0);
+    wait_until("the stream to end", Duration::from_secs(30), || {
+        (open(&ann, &ids[0]).0 == Some(200)).then_some(())
+    });
+}
+
+#[test]
+fn a_key_gets_a_quarter_of_the_queue() {
+    let (_database, daemon, [ann, bob]) = daemon_with_clients(&[("RGRID_QUEUE__MAX_QUEUED", "8")]);
+    let [ann, bob] = [ann, bob].map(|key| daemon.http().with_key(&key));
+    let submit = |http: &Http| {
+        http.post("/api/v1/executions", &json!({ "script": { "name": "s.py", "content": "x" } }))
+    };
+    let first = submit(&ann).json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(submit(&ann).status, 201);
+    let refused = submit(&ann);
+    assert_eq!((refused.status, refused.retry_after.as_deref()), (429, Some("1")), "{refused:?}");
+    let expected = "2 executions of this API key are queued, at most 2 are allowed per key (a quarter of queue.max_queued)";
+    assert_eq!(refused.json()["detail"], expected);
+    assert_eq!(ann.post(&format!("/api/v1/executions/{first}/retry"), &json!({})).status, 429);
+    assert_eq!([(); 3].map(|()| submit(&bob).status), [201, 201, 429]);
+    ann.post(&format!("/api/v1/executions/{first}/cancel"), &json!({}));
+    wait_until("room in the queue", Duration::from_secs(30), || (submit(&ann).status == 201).then_some(()));
 }
 
 fn first_bytes(stream: &mut TcpStream) -> Option<String> {
