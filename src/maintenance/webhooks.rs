@@ -11,6 +11,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use slog::{Logger, debug, info, warn};
 use ureq::http::Uri;
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, config::Config};
@@ -128,6 +129,8 @@ struct WebhookClient {
 
 impl WebhookClient {
     fn new(settings: &Webhook) -> Self {
+        // The system's certificates may include a company's own authority.
+        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
         let config = Agent::config_builder()
             .timeout_global(Some(settings.timeout.0))
             // A redirect would bypass the check of the address.
@@ -138,6 +141,7 @@ impl WebhookClient {
             .max_idle_age(Duration::ZERO)
             // A proxy from the environment would resolve the name itself.
             .proxy(None)
+            .tls_config(tls)
             .user_agent(concat!("rgridd/", env!("CARGO_PKG_VERSION")))
             .build();
         let resolver = PublicResolver { allow_internal: settings.allow_internal };

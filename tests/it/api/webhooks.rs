@@ -2,13 +2,15 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::support::{DaemonBuilder, Database, Http, wait_until};
+use crate::support::{Background, DaemonBuilder, Database, Http, make_certificates, wait_until};
 
 const SECRET: &str = "a secret of the test's";
 
@@ -74,6 +76,33 @@ fn receiver(failing: usize) -> (u16, Arc<Mutex<Vec<Call>>>) {
         }
     });
     (port, calls)
+}
+
+/// Prints its port, and the path of each call.
+const TLS_RECEIVER: &str = "
+import http.server, ssl
+class Receiver(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers['content-length']))
+        self.send_response(204)
+        self.end_headers()
+        print(self.path, flush=True)
+server = http.server.HTTPServer(('127.0.0.1', 0), Receiver)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain('server.crt', 'server.key')
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+";
+
+/// Has the certificate in this folder. Returns its port and the lines that it prints.
+fn tls_receiver(folder: &Path) -> (Background, u16, impl Iterator<Item = String>) {
+    let mut command = Command::new("python3");
+    command.args(["-c", TLS_RECEIVER]).current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let port = lines.next().unwrap().parse().unwrap();
+    (Background(child), port, lines)
 }
 
 fn calling(database: &Database) -> DaemonBuilder {
@@ -202,4 +231,32 @@ fn a_receiver_that_does_not_answer_delays_no_webhooks_of_other_keys() {
         calls.lock().unwrap().iter().any(|call| call.body.contains(&id)).then_some(())
     });
     assert_eq!(*started.lock().unwrap(), 2, "calls for one key");
+}
+
+#[test]
+fn receivers_with_tls_are_verified_with_the_root_certificates_of_the_system() {
+    let database = Database::new();
+    let folder = tempfile::tempdir().unwrap();
+    make_certificates(folder.path());
+    let (_receiver, port, mut calls) = tls_receiver(folder.path());
+    // The variable replaces the system's own file.
+    let trusting = |authority: &str| {
+        let file = folder.path().join(authority);
+        let builder = calling(&database).with("RGRID_WEBHOOK__ALLOW_INTERNAL", "true");
+        builder.with("SSL_CERT_FILE", file.to_str().unwrap()).start()
+    };
+    let daemon = trusting("other.crt");
+    submit(&daemon, "print(1)", &format!("https://localhost:{port}/ended"));
+    let why = wait_until("the call to fail", Duration::from_secs(30), || {
+        Some(database.text("SELECT coalesce(max(last_error), '') FROM webhooks"))
+            .filter(|why| !why.is_empty())
+    });
+    assert!(why.contains("invalid peer certificate: UnknownIssuer"), "{why}");
+    assert_eq!(daemon.stop(), 0);
+
+    let _daemon = trusting("ca.crt");
+    wait_until("the call to be accepted", Duration::from_secs(30), || {
+        (database.number("SELECT count(*) FROM webhooks") == 0).then_some(())
+    });
+    assert_eq!(calls.next().as_deref(), Some("/ended"));
 }

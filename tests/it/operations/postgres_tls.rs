@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{DaemonBuilder, free_port};
+use crate::support::{DaemonBuilder, free_port, make_certificates};
 
 /// A Postgres that accepts TCP connections only with TLS. Dropping it stops it.
 struct TlsPostgres {
@@ -18,7 +18,10 @@ impl TlsPostgres {
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let port = free_port();
         let server = Self { folder, port };
-        server.make_certificates();
+        make_certificates(server.folder.path());
+        if is_root() {
+            run(Command::new("chown").args(["-R", "postgres"]).arg(server.folder.path()));
+        }
         let path = server.folder.path().display().to_string();
         server.as_postgres(&format!(
             "initdb -D {path}/data -U rgrid --auth=trust --no-sync
@@ -28,21 +31,6 @@ impl TlsPostgres {
                 -c unix_socket_directories={path}/data\""
         ));
         server
-    }
-
-    /// A certificate authority with a server certificate for `localhost`, and an unrelated authority.
-    fn make_certificates(&self) {
-        let shell = "
-            for name in ca other; do
-              openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=$name -keyout $name.key -out $name.crt
-            done
-            openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr
-            printf 'subjectAltName=DNS:localhost' > names
-            openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile names \\
-              -out server.crt
-            chmod 600 server.key
-            if [ $(id -u) = 0 ]; then chown -R postgres .; fi";
-        run(Command::new("sh").args(["-ec", shell]).current_dir(self.folder.path()));
     }
 
     /// Postgres refuses to run as root.

@@ -1,5 +1,6 @@
 //! What the tests share: a database each, daemons that clean up behind themselves, the CLI, Docker.
 
+mod certificates;
 mod cgroup;
 mod cli;
 mod daemon;
@@ -22,6 +23,7 @@ mod session;
 mod waiting;
 mod zip;
 
+pub use certificates::make_certificates;
 pub use cgroup::MemoryCgroup;
 pub use cli::Cli;
 pub use daemon::{Daemon, DaemonBuilder};
