@@ -161,16 +161,19 @@ impl ManageConnection for Manager {
     }
 }
 
-/// Adds the defaults that the URL does not set.
+/// Adds the defaults before the parameters of the URL, because libpq uses the last value of a repeated parameter.
 fn with_defaults(url: &str) -> String {
-    let mut full = url.to_owned();
-    for (name, value) in URL_DEFAULTS {
-        if !url.contains(&format!("{name}=")) {
-            let separator = if full.contains('?') { '&' } else { '?' };
-            full.push_str(&format!("{separator}{name}={value}"));
-        }
-    }
-    full
+    let defaults = |separator| URL_DEFAULTS.map(|(name, value)| format!("{name}={value}")).join(separator);
+    let parts = url.split_once("://").filter(|(scheme, _)| ["postgresql", "postgres"].contains(scheme));
+    let Some((scheme, rest)) = parts else {
+        // libpq's other format, such as `host=/run/postgresql dbname=rgrid`.
+        return format!("{} {url}", defaults(" "));
+    };
+    // As in libpq, a password may contain a question mark.
+    let at = rest.find(['@', '/']).filter(|at| rest.as_bytes().get(*at) == Some(&b'@'));
+    let (credentials, rest) = rest.split_at(at.map_or(0, |at| at + 1));
+    let (address, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    format!("{scheme}://{credentials}{address}?{}&{parameters}", defaults("&"))
 }
 
 #[cfg(test)]
@@ -178,10 +181,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_in_the_url_take_precedence() {
-        let full = with_defaults("postgres://h/db?connect_timeout=1");
-        assert!(full.contains("connect_timeout=1&") && !full.contains("connect_timeout=5"), "{full}");
-        assert!(with_defaults("postgres://h/db").contains("db?connect_timeout=5&"));
+    fn both_formats_of_libpq_get_the_defaults_and_own_settings_take_precedence() {
+        let defaults = "connect_timeout=5&tcp_user_timeout=10000&keepalives_idle=10&keepalives_interval=5\
+            &application_name=rgridd&";
+        for (address, parameters) in [
+            ("postgres://h/db", ""),
+            ("postgresql://h/db", "connect_timeout=1"),
+            ("postgres://user:p?w@h/db", "sslmode=require&application_name=mine"),
+            ("postgres:///db", "user=a@b&host=%2Frun"),
+        ] {
+            let url =
+                if parameters.is_empty() { address.to_owned() } else { format!("{address}?{parameters}") };
+            assert_eq!(with_defaults(&url), format!("{address}?{defaults}{parameters}"));
+        }
+        let defaults = defaults.replace('&', " ");
+        for url in
+            ["host=/run/postgresql dbname=rgrid", "dbname='a?b' connect_timeout = 1", "user=postgres://"]
+        {
+            assert_eq!(with_defaults(url), format!("{defaults}{url}"));
+        }
     }
 
     #[tokio::test(start_paused = true)]

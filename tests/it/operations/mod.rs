@@ -1,5 +1,6 @@
 //! What an operator does: start, stop, upgrade, look.
 
+mod database_url;
 mod doctor;
 mod drain;
 mod healthcheck;
