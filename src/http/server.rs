@@ -1,14 +1,20 @@
 //! The HTTP server: state shared by the handlers, routes and connection limits.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{ServerHandle, Service, ServiceRequest};
+use actix_web::guard::{Any, Get, Head};
+use actix_web::http::Method;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use actix_web::middleware::from_fn;
-use actix_web::web::{self, Data, get, post};
+use actix_web::web::{self, Bytes, Data, post};
 use actix_web::{App, HttpServer, Resource, ResponseError, Route};
 use rgrid_api::units::format_size;
 use slog::{Logger, error};
@@ -128,6 +134,9 @@ pub fn serve(api: Api, listen: SocketAddr) -> io::Result<(Server, SocketAddr)> {
                         Ok(response) => response.await?,
                         Err(rejected) => rejected,
                     };
+                    if response.request().method() == Method::HEAD {
+                        response = response.map_body(|_, body| OmittedBody(body.size()).boxed());
+                    }
                     metrics::count_response(&response, start.elapsed());
                     let headers = response.headers_mut();
                     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -160,6 +169,21 @@ pub fn serve(api: Api, listen: SocketAddr) -> io::Result<(Server, SocketAddr)> {
         }
     });
     Ok((Server { handle, follower_limit }, address))
+}
+
+/// The body of a response to HEAD. Ends streams, which would otherwise run on unread.
+struct OmittedBody(BodySize);
+
+impl MessageBody for OmittedBody {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        self.0
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        Poll::Ready(None)
+    }
 }
 
 /// Approximate size of the request line and headers.
@@ -210,10 +234,15 @@ fn api_endpoints() -> [Endpoint; 11] {
     ]
 }
 
+/// GET, and HEAD, which gets the same response without its body (RFC 9110).
+pub(crate) fn get() -> Route {
+    web::route().guard(Any(Get()).or(Head()))
+}
+
 /// Any other method gets 405 with the allowed ones.
 pub(crate) fn resource((path, methods): Endpoint) -> Resource {
-    let allowed: Vec<&str> = methods.iter().map(|(method, _)| *method).collect();
-    let allowed = allowed.join(", ");
+    let allowed = methods.iter().map(|(method, _)| if *method == "GET" { "GET, HEAD" } else { *method });
+    let allowed = allowed.collect::<Vec<_>>().join(", ");
     methods
         .into_iter()
         .fold(web::resource(path), |resource, (_, route)| resource.route(route))

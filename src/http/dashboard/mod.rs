@@ -15,13 +15,14 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::{Next, from_fn};
-use actix_web::web::{self, get, post};
+use actix_web::web::{self, post};
 use actix_web::{Error, HttpResponse};
 use maud::Markup;
 use parking_lot::Mutex;
 
 use crate::http::middleware::auth::require_key_for_page;
-use crate::http::{Api, ApiError, events, outputs, server::resource};
+use crate::http::server::{get, resource};
+use crate::http::{Api, ApiError, events, outputs};
 use crate::store::Minute;
 
 /// Only this server's own files; no frames, no plug-ins, no forms that post elsewhere.

@@ -4,6 +4,7 @@ mod bad_input;
 mod cross_origin;
 mod diagnosis;
 mod events;
+mod head;
 mod openapi;
 mod output;
 mod receipt;

@@ -179,7 +179,7 @@ fn paths_and_methods_that_do_not_exist_are_refused_and_the_server_goes_on() {
     for method in ["BREW", "DELETE", "PATCH", "TRACE", "get"] {
         let answer = said(&format!("{method} /api/v1/executions HTTP/1.1\r\nhost: localhost\r\n\r\n"));
         assert!(
-            answer.starts_with("HTTP/1.1 405 ") && answer.contains("allow: GET, POST"),
+            answer.starts_with("HTTP/1.1 405 ") && answer.contains("allow: GET, HEAD, POST"),
             "{method}: {answer}"
         );
     }
