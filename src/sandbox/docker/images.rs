@@ -131,7 +131,7 @@ impl Docker {
         let options = ListImagesOptions { all: true, ..Default::default() };
         let before = self.call("list images", self.api.list_images(Some(options))).await?;
         info!(self.log, "pulling an image"; "image" => reference);
-        let options = CreateImageOptions { from_image: Some(reference.to_owned()), ..Default::default() };
+        let options = CreateImageOptions { from_image: Some(with_tag(reference)), ..Default::default() };
         let mut progress = self.api.create_image(Some(options), None, None);
         loop {
             match tokio::time::timeout(PULL_PROGRESS_TIMEOUT, progress.try_next()).await {
@@ -157,6 +157,31 @@ impl Docker {
     }
 }
 
+/// The reference with the default tag if it has neither tag nor digest: the engine would pull all tags.
+fn with_tag(reference: &str) -> String {
+    // A colon before the last slash is that of a registry's port.
+    let name = reference.rsplit('/').next().unwrap_or(reference);
+    if name.contains([':', '@']) { reference.to_owned() } else { format!("{reference}:latest") }
+}
+
 fn missing(image: &str, reason: &str) -> DockerError {
     DockerError::ImageMissing { image: image.to_owned(), reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_references_without_tag_and_digest_get_the_default_tag() {
+        for reference in
+            ["python", "library/python", "localhost:5000/python", "registry.example.org/team/python"]
+        {
+            assert_eq!(with_tag(reference), format!("{reference}:latest"));
+        }
+        let digest = format!("localhost:5000/python@sha256:{:064}", 0);
+        for reference in ["python:3.11", "localhost:5000/python:3.11-slim", &digest] {
+            assert_eq!(with_tag(reference), *reference);
+        }
+    }
 }

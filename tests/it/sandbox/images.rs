@@ -150,6 +150,19 @@ fn a_pulled_image_is_removed_when_it_was_not_used_for_long() {
 }
 
 #[test]
+fn an_image_without_a_tag_is_pulled_as_latest_only() {
+    let (database, registry) = (Database::new(), Registry::new());
+    let mut builder = DaemonBuilder::plain(&database).slots(1);
+    add_runtime(&mut builder, &registry.repository(), "/bin/sh", "missing");
+    let daemon = builder.start();
+    let http = daemon.http();
+    let end = http.wait(&http.submit_with("echo pulled", json!({ "runtime": "test" })));
+    assert_eq!(end["stdout"], "pulled\n", "{end}");
+    let tags = docker(&["image", "ls", "--format", "{{.Tag}}", &registry.repository()]);
+    assert_eq!(tags, "latest");
+}
+
+#[test]
 fn user_input_cannot_forge_log_lines() {
     let database = Database::new();
     let daemon = DaemonBuilder::on(&database).slots(1).with("RGRID_LOG__LEVEL", "debug").start();

@@ -1,4 +1,4 @@
-//! A private image registry with one image, which contains this host's shell.
+//! A private image registry with one image, which contains this host's shell and has two tags.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -46,7 +46,12 @@ impl Registry {
 
     /// The reference to pull.
     pub fn image(&self) -> String {
-        format!("127.0.0.1:{}/rgrid-test/shell:1", self.port)
+        format!("{}:1", self.repository())
+    }
+
+    /// The reference without a tag.
+    pub fn repository(&self) -> String {
+        format!("127.0.0.1:{}/rgrid-test/shell", self.port)
     }
 
     /// The digest of the image.
@@ -73,7 +78,13 @@ impl Shared {
             return Some(("application/json", b"{}".to_vec()));
         }
         let of = path.strip_prefix("/v2/rgrid-test/shell/")?;
-        if of == "manifests/1" || of == format!("manifests/{}", digest(&self.manifest)) {
+        if of.starts_with("tags/list") {
+            let tags = json!({ "name": "rgrid-test/shell", "tags": ["1", "latest"] });
+            return Some(("application/json", tags.to_string().into_bytes()));
+        }
+        if ["manifests/1", "manifests/latest"].contains(&of)
+            || of == format!("manifests/{}", digest(&self.manifest))
+        {
             return Some((MANIFEST, self.manifest.clone()));
         }
         let wanted = of.strip_prefix("blobs/")?;
