@@ -8,6 +8,8 @@
 //! * The init numbers its [`Event`]s and keeps them until the daemon has stored them ([`Command::Ack`]).
 
 mod assemble;
+#[cfg(feature = "init")]
+mod escape;
 mod frame;
 #[cfg(feature = "init")]
 mod mask;

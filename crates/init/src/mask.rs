@@ -10,6 +10,8 @@ use aho_corasick::automaton::{Automaton, StateID};
 use aho_corasick::nfa::noncontiguous::NFA;
 use aho_corasick::{Anchored, MatchKind};
 
+use crate::escape::escaped_forms;
+
 /// Replaces a secret, or several that touch or overlap.
 pub const MASK: &str = "***";
 
@@ -32,7 +34,7 @@ struct Patterns {
 
 impl SecretPatterns {
     /// Matches each value of at least 4 characters, with and without surrounding white space, and each of its lines of
-    /// at least 8 characters. Fails if the values exceed the size of an automaton (2 GiB).
+    /// at least 8 characters, all of them also in their escaped forms. Fails if the values exceed the size of an automaton (2 GiB).
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let mut patterns = BTreeSet::new();
         for secret in secrets {
@@ -42,6 +44,8 @@ impl SecretPatterns {
         if patterns.is_empty() {
             return Ok(Self(None));
         }
+        let escaped: Vec<String> = patterns.iter().flat_map(|pattern| escaped_forms(pattern)).collect();
+        patterns.extend(escaped.iter().map(String::as_str));
         // Only this match kind reports overlapping secrets.
         let automaton = NFA::builder().match_kind(MatchKind::Standard).prefilter(false).build(&patterns);
         let automaton = automaton.map_err(|error| error.to_string())?;
@@ -218,6 +222,21 @@ mod tests {
     }
 
     #[test]
+    fn escaped_forms_of_values_and_of_lines_are_masked() {
+        let secret = "say \"hi\"\nit's a secret\n";
+        for (printed, masked) in [
+            (r#"{"key": "say \"hi\"\nit's a secret\n"}"#, r#"{"key": "***"}"#),
+            (r#"['say "hi"\nit\'s a secret\n']"#, "['***']"),
+            (r#"say \"hi\""#, "***"),
+            (r"'it'\''s a secret'", "'***'"),
+        ] {
+            for size in [1, 5, 100] {
+                assert_eq!(mask(&[secret], printed, size), masked);
+            }
+        }
+    }
+
+    #[test]
     fn only_text_that_may_start_a_secret_is_held_back() {
         let mut masker = SecretMasker::new(Arc::new(SecretPatterns::new(["hunter2"]).unwrap()));
         assert_eq!(masker.push("one\nhu".to_owned()), "one\n");
@@ -237,17 +256,17 @@ mod tests {
 
     #[test]
     fn two_hundred_secrets_need_little_memory() {
-        for (length, max_bytes) in [(40, 1 << 20), (1000, 16 << 20)] {
+        for (mark, length, max_bytes) in [("", 40, 1 << 20), ("", 1000, 16 << 20), ("\"'", 300, 64 << 20)] {
             // Hardly any common prefixes, which would save memory.
             let secrets: Vec<String> = (0..200_u64)
                 .map(|number| {
-                    let digits = format!("{:016x}", (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                    let digits = format!("{mark}{:016x}", (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
                     digits.chars().cycle().take(length).collect()
                 })
                 .collect();
             let patterns = SecretPatterns::new(secrets.iter().map(String::as_str)).unwrap().0.unwrap();
             let bytes = patterns.automaton.memory_usage() + patterns.depths.capacity() * size_of::<usize>();
-            assert!(bytes < max_bytes, "{length}: {bytes}");
+            assert!(bytes < max_bytes, "{mark} {length}: {bytes}");
         }
     }
 

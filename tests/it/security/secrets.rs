@@ -231,3 +231,30 @@ fn the_cli_takes_the_secrets_of_a_retry_from_the_environment() {
     let again = with(&["retry", "-w", "-q", &id]);
     assert_eq!(String::from_utf8(again.stdout).unwrap(), format!("{}\n", SECRET.len()));
 }
+
+#[test]
+fn secrets_are_masked_in_the_forms_in_which_programs_print_them() {
+    let database = Database::new();
+    let daemon = DaemonBuilder::plain(&database).slots(1).start();
+    let http = daemon.http();
+    let python = "import json, os, shlex\n\
+        t = os.environ['TOKEN']\n\
+        print(json.dumps(t), json.dumps(t, ensure_ascii=False), [t], ascii(t), t.encode(), shlex.quote(t))";
+    let node = "const t = process.env.TOKEN; console.log(JSON.stringify({ t }), [t])";
+    let ruby = "require 'json'; t = ENV['TOKEN'].dup.force_encoding('UTF-8')\n\
+        puts t.to_json, t.inspect, t.dump, t.b.inspect";
+    let bash = "printf '%q\\n' \"$TOKEN\"; echo ${TOKEN@Q}; declare -p TOKEN; set -x; : \"$TOKEN\"";
+    let one_line = r#"canary "a" 'b' \c $d #{e} <f> grün"#;
+    for secret in [one_line.to_owned(), format!("canary\t{one_line}\n\u{1b}[1m")] {
+        for (runtime, script, count) in
+            [("python:3.11", python, 6), ("node:20", node, 2), ("ruby:3.3", ruby, 4), ("bash", bash, 4)]
+        {
+            let more = json!({ "runtime": runtime, "secrets": { "TOKEN": secret } });
+            let end = http.wait(&http.submit_with(script, more));
+            assert_eq!(end["status"], "completed", "{end}");
+            let printed = [&end["stdout"], &end["stderr"]].map(|stream| stream.as_str().unwrap()).concat();
+            assert_eq!(printed.matches("***").count(), count, "{runtime}: {printed}");
+            assert!(!printed.contains("canary") && !printed.contains("gr"), "{runtime}: {printed}");
+        }
+    }
+}
