@@ -4,7 +4,8 @@
 //! as root. It survives a killed daemon, and the next start finds it.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, fchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -81,8 +82,11 @@ impl EmbeddedPostgres {
         if !Self::exists(data_dir) {
             postgres.init()?;
         }
-        if !postgres.is_running() {
-            postgres.launch()?;
+        let changed = postgres.reject_tcp()?;
+        match postgres.is_running() {
+            false => postgres.launch()?,
+            true if changed => postgres.pg_ctl(&["reload"], "reloading the rules of the private Postgres")?,
+            true => {}
         }
         postgres.create_database()?;
         Ok(postgres)
@@ -131,6 +135,26 @@ impl EmbeddedPostgres {
         ]);
         initdb.arg("--pgdata").arg(&self.data);
         run(initdb, "creating the private Postgres")
+    }
+
+    /// If the server ever listened on TCP, the rules of initdb, which earlier versions kept, would let every user of
+    /// this host in. Returns whether they were changed.
+    fn reject_tcp(&self) -> Result<bool, EmbeddedError> {
+        let path = self.data.join("pg_hba.conf");
+        let failed = |source| EmbeddedError::Io { action: format!("changing {}", path.display()), source };
+        let rules = fs::read_to_string(&path).map_err(failed)?;
+        let rejecting = rejecting_tcp(&rules);
+        if rejecting == rules {
+            return Ok(false);
+        }
+        // Not in place, because the folder's owner could have replaced the file by a link.
+        let mut file = tempfile::NamedTempFile::new_in(&self.data).map_err(failed)?;
+        file.write_all(rejecting.as_bytes()).map_err(failed)?;
+        if let Some((uid, gid)) = self.user {
+            fchown(file.as_file(), Some(uid), Some(gid)).map_err(failed)?;
+        }
+        file.persist(&path).map_err(|error| failed(error.error))?;
+        Ok(true)
     }
 
     fn launch(&self) -> Result<(), EmbeddedError> {
@@ -195,6 +219,16 @@ impl EmbeddedPostgres {
         }
         Ok(())
     }
+}
+
+/// The rules of a `pg_hba.conf`, in which all connections over TCP that were trusted are rejected.
+fn rejecting_tcp(rules: &str) -> String {
+    let reject = |line: &str| match line.trim_end().strip_suffix("trust") {
+        // Also hostssl, hostnossl, hostgssenc and hostnogssenc.
+        Some(start) if line.starts_with("host") => format!("{start}reject\n"),
+        _ => line.to_owned(),
+    };
+    rules.split_inclusive('\n').map(reject).collect()
 }
 
 fn run(mut command: Command, action: &str) -> Result<(), EmbeddedError> {
@@ -278,4 +312,19 @@ fn unprivileged_user() -> Result<Option<(u32, u32)>, EmbeddedError> {
         (name == "postgres").then(|| Some((uid.parse().ok()?, gid.parse().ok()?)))?
     });
     ids.map(Some).ok_or(EmbeddedError::NoUser)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trusted_connections_over_tcp_are_changed() {
+        let rules = "# host all all all trust\nlocal all all trust\nhost all all ::1/128   trust\n\
+            hostssl all all all scram-sha-256\nhostnossl all all samenet trust";
+        let expected = "# host all all all trust\nlocal all all trust\nhost all all ::1/128   reject\n\
+            hostssl all all all scram-sha-256\nhostnossl all all samenet reject\n";
+        assert_eq!(rejecting_tcp(rules), expected);
+        assert_eq!(rejecting_tcp(expected), expected);
+    }
 }

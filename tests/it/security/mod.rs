@@ -1,6 +1,7 @@
-//! Attacks, keys, secrets and the firewall.
+//! Attacks, keys, secrets, the embedded Postgres and the firewall.
 
 mod attacks;
+mod embedded_postgres;
 mod firewall;
 mod keys;
 mod secrets;

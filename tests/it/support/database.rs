@@ -80,7 +80,7 @@ pub(crate) fn number(connection: &mut PgConnection, query: &str) -> i64 {
     sql_query(query).get_result::<Row>(connection).unwrap().number
 }
 
-pub(crate) fn text(connection: &mut PgConnection, query: &str) -> String {
+pub fn text(connection: &mut PgConnection, query: &str) -> String {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = sql_types::Text)]

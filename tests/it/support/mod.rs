@@ -27,7 +27,7 @@ pub use certificates::make_certificates;
 pub use cgroup::MemoryCgroup;
 pub use cli::Cli;
 pub use daemon::{Daemon, DaemonBuilder};
-pub use database::{Database, make_up_an_hour};
+pub use database::{Database, make_up_an_hour, text};
 pub use docker::{
     containers_of, docker, environments_of, holders_of, is_running, remove_containers_of, remove_volume,
     sandboxes_of, touch, try_docker,
