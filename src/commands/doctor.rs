@@ -223,7 +223,7 @@ async fn firewall(settings: &Settings, docker: &Docker) -> Check {
     if sandbox.firewall == FirewallMode::Off {
         return Ok("not managed by RGrid (sandbox.firewall = \"off\")".to_owned());
     }
-    match docker.firewall(&sandbox.blocked, &sandbox.host_ports).await?.check() {
+    match docker.firewall(sandbox).await?.check() {
         Ok(FirewallReport { second_layer_problem: None, .. }) => {
             Ok("sandboxes can reach neither this host nor metadata services".to_owned())
         }

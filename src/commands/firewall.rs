@@ -29,7 +29,7 @@ pub enum Action {
 }
 
 pub fn run(settings: &Settings, action: Action) -> anyhow::Result<()> {
-    let firewall = match action {
+    let mut firewall = match action {
         Action::Keep => return keep(settings),
         _ => connect(settings)?,
     };
@@ -65,7 +65,7 @@ fn keep(settings: &Settings) -> anyhow::Result<()> {
                 .or(known);
         }
         let mut pause = KEEP_AGAIN_AFTER_FAILURE;
-        if let Some(firewall) = &known {
+        if let Some(firewall) = &mut known {
             let applied = firewall.apply();
             if let Ok(report) = &applied {
                 pause = KEEP_EVERY;
@@ -100,12 +100,9 @@ fn connect(settings: &Settings) -> anyhow::Result<Firewall> {
     let sandbox = &settings.sandbox;
     let found = actix_rt::System::new().block_on(async {
         let docker = Docker::connect(identity, log).await?;
-        docker.firewall(&sandbox.blocked, &sandbox.host_ports).await
+        docker.firewall(sandbox).await
     });
-    found.or_else(|error| {
-        let firewall = Firewall::around_network(&sandbox.network_name, &sandbox.blocked, &sandbox.host_ports);
-        Ok(firewall.ok_or(error)?)
-    })
+    found.or_else(|error| Ok(Firewall::around_network(sandbox).ok_or(error)?))
 }
 
 fn describe(report: &FirewallReport, settings: &Settings) -> String {

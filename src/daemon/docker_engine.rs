@@ -48,6 +48,7 @@ pub(crate) fn docker_settings(settings: &Settings, cluster: String, worker: &str
     DockerSettings {
         host: non_empty(&settings.docker.host),
         network: settings.sandbox.network_name.clone(),
+        dns: settings.sandbox.dns.clone(),
         runtime: non_empty(&settings.sandbox.runtime),
         pids: i64::from(settings.sandbox.pids),
         cluster,

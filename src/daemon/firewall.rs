@@ -40,8 +40,8 @@ pub(super) async fn set_up(
     if sandbox.firewall == FirewallMode::Off || sandbox.network == NetworkPolicy::None {
         return Ok(None);
     }
-    let firewall = docker.firewall(&sandbox.blocked, &sandbox.host_ports).await?;
-    let applied = firewall.clone();
+    let firewall = docker.firewall(sandbox).await?;
+    let mut applied = firewall.clone();
     let applied = tokio::task::spawn_blocking(move || applied.apply()).await?;
     if let (FirewallMode::Require, Err(reason)) = (sandbox.firewall, &applied) {
         bail!("sandbox.firewall is `require`, but {reason}; as root on the Docker host: rgridd firewall up");
@@ -74,7 +74,7 @@ impl FirewallKeeper {
             if !self.firewall.is_on_this_host() {
                 self.find_bridge().await;
             }
-            let firewall = self.firewall.clone();
+            let mut firewall = self.firewall.clone();
             let mut applying = tokio::task::spawn_blocking(move || firewall.apply());
             let applied = match tokio::time::timeout(TIMEOUT, &mut applying).await {
                 Ok(applied) => applied,
@@ -104,8 +104,7 @@ impl FirewallKeeper {
 
     /// The network may have been removed, and created again with another bridge.
     async fn find_bridge(&mut self) {
-        let sandbox = &self.settings.sandbox;
-        let found = self.docker.firewall(&sandbox.blocked, &sandbox.host_ports);
+        let found = self.docker.firewall(&self.settings.sandbox);
         if let Ok(Ok(firewall)) = tokio::time::timeout(TIMEOUT, found).await {
             self.firewall = firewall;
         }

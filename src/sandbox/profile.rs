@@ -103,6 +103,8 @@ impl Profile {
                 pids_limit: Some(settings.pids),
                 ulimits: Some(vec![ulimit("nofile", OPEN_FILES), ulimit("core", 0)]),
                 network_mode: Some(network),
+                // A container that joins a holder has the holder's name servers.
+                dns: settings.dns(self.network).filter(|_| holder.is_none()),
                 mounts: Some(std::iter::once(init).chain(environment).collect()),
                 ..locked_down(settings, i64::try_from(self.memory_bytes).unwrap_or(i64::MAX))
             }),

@@ -9,7 +9,7 @@ mod reference;
 mod runtimes;
 mod values;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf};
 
 use derive_more::Debug;
 use serde::Deserialize;
@@ -154,6 +154,7 @@ sections! {
         pub firewall: FirewallMode,
         pub blocked: Vec<IpRange>,
         pub host_ports: Vec<u16>,
+        pub dns: Vec<Ipv4Addr>,
         pub runtime: String,
         pub fresh_network: bool,
         pub parked: u8,

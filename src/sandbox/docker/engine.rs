@@ -1,6 +1,7 @@
 //! The Docker engine of this worker: connection, health, diagnostics, and the containers of this deployment.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,6 +41,8 @@ pub struct DockerSettings {
     pub host: Option<String>,
     /// Name of the bridge network.
     pub network: String,
+    /// Name servers of sandboxes; empty: Docker's default.
+    pub dns: Vec<Ipv4Addr>,
     /// A runtime such as `runsc`; `None`: Docker's default.
     pub runtime: Option<String>,
     /// Maximum number of processes and threads of a sandbox.
@@ -358,6 +361,12 @@ impl DockerSettings {
     pub(crate) fn labels<const N: usize>(&self, more: [(&str, &str); N]) -> HashMap<String, String> {
         let own = [(CLUSTER_LABEL, self.cluster.as_str()), (WORKER_LABEL, self.worker.as_str())];
         own.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    /// The configured name servers of a container with a network of its own.
+    pub(crate) fn dns(&self, network: NetworkMode) -> Option<Vec<String>> {
+        let needed = network == NetworkMode::Internet && !self.dns.is_empty();
+        needed.then(|| self.dns.iter().map(Ipv4Addr::to_string).collect())
     }
 }
 

@@ -7,14 +7,17 @@
 //! A container could install them only with privileges that it must not have. So the daemon installs them if it is root
 //! on the Docker host. Otherwise it reports that it cannot, and root runs `rgridd firewall up` or `keep`.
 
+use std::collections::BTreeSet;
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::process::{Command, Output, Stdio};
 
 use bollard::query_parameters::InspectNetworkOptions;
 
 use crate::sandbox::network::bridge::{BRIDGE_NAME_OPTION, bridge_name};
+use crate::sandbox::network::name_servers::name_servers;
 use crate::sandbox::{Docker, DockerError};
-use crate::settings::IpRange;
+use crate::settings::{self, IpRange};
 
 /// The chain for traffic to the host itself, and the one for forwarded traffic.
 const HOST_CHAIN: &str = "RGRID-HOST";
@@ -22,7 +25,7 @@ const FORWARD_CHAIN: &str = "RGRID-FORWARD";
 const CHAINS: [&str; 2] = [HOST_CHAIN, FORWARD_CHAIN];
 /// Docker reserves it for such rules, and passes all forwarded traffic through it before its own rules.
 const DOCKER_CHAIN: &str = "DOCKER-USER";
-/// The name server may be the host or, in some clouds, a link-local address.
+/// The name server may be the host or, in some clouds, the address of the metadata service.
 const DNS_PORT: u16 = 53;
 const PROGRAM_FOLDERS: [&str; 4] = ["", "/usr/sbin/", "/sbin/", "/usr/local/sbin/"];
 
@@ -51,6 +54,9 @@ pub struct Firewall {
     blocked: Vec<IpRange>,
     /// TCP ports of this host that sandboxes may reach.
     host_ports: Vec<u16>,
+    /// The configured name servers, and those of sandboxes. They may be blocked otherwise, or belong to this host.
+    dns: Vec<Ipv4Addr>,
+    name_servers: BTreeSet<Ipv4Addr>,
 }
 
 /// The rules are in place.
@@ -64,7 +70,7 @@ pub struct FirewallReport {
 
 impl Docker {
     /// The firewall around the sandboxes' bridge network.
-    pub async fn firewall(&self, blocked: &[IpRange], host_ports: &[u16]) -> Result<Firewall, DockerError> {
+    pub async fn firewall(&self, settings: &settings::Sandbox) -> Result<Firewall, DockerError> {
         let network = self.bridge().await?;
         let inspect = self.api.inspect_network(&network, None::<InspectNetworkOptions>);
         let inspected = self.call("inspect a network", inspect).await?;
@@ -72,7 +78,7 @@ impl Docker {
         let default = || format!("br-{}", network.get(..12).unwrap_or(&network));
         let mut bridges = vec![name.unwrap_or_else(default), bridge_name(&self.settings.network)];
         bridges.dedup();
-        Ok(Firewall { bridges, blocked: blocked.to_vec(), host_ports: host_ports.to_vec() })
+        Ok(Firewall::new(bridges, settings))
     }
 }
 
@@ -80,15 +86,21 @@ impl Docker {
 /// not be verified or changed.
 impl Firewall {
     /// The firewall around a network that RGrid created on this host, for when the engine does not answer.
-    pub fn around_network(network: &str, blocked: &[IpRange], host_ports: &[u16]) -> Option<Self> {
-        let bridges = vec![bridge_name(network)];
-        let firewall = Self { bridges, blocked: blocked.to_vec(), host_ports: host_ports.to_vec() };
+    pub fn around_network(settings: &settings::Sandbox) -> Option<Self> {
+        let firewall = Self::new(vec![bridge_name(&settings.network_name)], settings);
         firewall.is_on_this_host().then_some(firewall)
     }
 
-    /// Installs missing rules. Idempotent.
-    pub fn apply(&self) -> Result<FirewallReport, String> {
+    fn new(bridges: Vec<String>, settings: &settings::Sandbox) -> Self {
+        let settings::Sandbox { blocked, host_ports, dns, .. } = settings.clone();
+        let name_servers = name_servers(&dns);
+        Self { bridges, blocked, host_ports, dns, name_servers }
+    }
+
+    /// Installs missing rules, and allows the name servers that sandboxes have now. Idempotent.
+    pub fn apply(&mut self) -> Result<FirewallReport, String> {
         self.require_host()?;
+        self.name_servers = name_servers(&self.dns);
         let restored = self.restore(&FILTER)?;
         let second = self.restore(&SECURITY);
         let second_layer_problem = second.as_ref().err().cloned();
@@ -150,8 +162,11 @@ impl Firewall {
             // Only replies: a connection that a sandbox opened while the rules were missing must not go on.
             rules.push("-m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY -j RETURN".to_owned());
         }
-        for protocol in ["udp", "tcp"] {
-            rules.push(format!("-p {protocol} -m {protocol} --dport {DNS_PORT} -j RETURN"));
+        for server in &self.name_servers {
+            let dns = ["udp", "tcp"].map(|protocol| {
+                format!("-d {server}/32 -p {protocol} -m {protocol} --dport {DNS_PORT} -j RETURN")
+            });
+            rules.extend(dns);
         }
         if chain == HOST_CHAIN {
             rules
@@ -290,12 +305,15 @@ mod tests {
     use super::*;
 
     fn firewall(bridge: &str, blocked: &[&str], host_ports: &[u16]) -> Firewall {
-        let blocked = blocked.iter().map(|network| network.parse().unwrap()).collect();
-        Firewall { bridges: vec![bridge.to_owned()], blocked, host_ports: host_ports.to_vec() }
+        let mut settings = crate::settings::load(None, []).unwrap().sandbox;
+        settings.blocked = blocked.iter().map(|network| network.parse().unwrap()).collect();
+        settings.host_ports = host_ports.to_vec();
+        settings.dns = vec![Ipv4Addr::new(169, 254, 169, 254), Ipv4Addr::new(10, 0, 0, 2)];
+        Firewall::new(vec![bridge.to_owned()], &settings)
     }
 
     #[test]
-    fn the_rules_allow_dns_and_the_configured_ports_and_reject_the_rest() {
+    fn the_rules_allow_name_servers_and_the_configured_ports_and_reject_the_rest() {
         for layer in [FILTER, SECURITY] {
             let verdict = layer.verdict;
             let metadata = format!("-A RGRID-FORWARD -d 169.254.0.0/16 -j {verdict}\n");
@@ -307,18 +325,23 @@ mod tests {
                 (&[], &[3141], port, String::new()),
                 (&["169.254.0.0/16", "10.9.8.7/8"], &[3141], port, format!("{metadata}{private}")),
             ];
+            let dns = |chain: &str| -> String {
+                let rule = |server: &str, protocol: &str| {
+                    format!("-A {chain} -d {server}/32 -p {protocol} -m {protocol} --dport 53 -j RETURN\n")
+                };
+                ["10.0.0.2", "169.254.169.254"]
+                    .map(|server| rule(server, "udp") + &rule(server, "tcp"))
+                    .concat()
+            };
+            let (host_dns, forward_dns) = (dns(HOST_CHAIN), dns(FORWARD_CHAIN));
             for (blocked, host_ports, allowed, rejected) in cases {
                 let expected = format!(
                     "\
 :RGRID-HOST - [0:0]
 :RGRID-FORWARD - [0:0]
 -A RGRID-HOST -m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY -j RETURN
--A RGRID-HOST -p udp -m udp --dport 53 -j RETURN
--A RGRID-HOST -p tcp -m tcp --dport 53 -j RETURN
-{allowed}-A RGRID-HOST -j {verdict}
--A RGRID-FORWARD -p udp -m udp --dport 53 -j RETURN
--A RGRID-FORWARD -p tcp -m tcp --dport 53 -j RETURN
-{rejected}"
+{host_dns}{allowed}-A RGRID-HOST -j {verdict}
+{forward_dns}{rejected}"
                 );
                 assert_eq!(firewall("br-0", blocked, host_ports).chains(&layer), expected);
             }
@@ -374,7 +397,7 @@ mod tests {
 
     #[test]
     fn a_bridge_on_another_machine_is_reported() {
-        let firewall = firewall("br-nowhere", &[], &[]);
+        let mut firewall = firewall("br-nowhere", &[], &[]);
         for state in [firewall.apply().map(drop), firewall.check().map(drop), firewall.remove()] {
             assert!(state.is_err_and(|reason| reason.contains("br-nowhere")));
         }

@@ -294,6 +294,7 @@ impl Docker {
             host_config: Some(HostConfig {
                 pids_limit: Some(PROCESSES),
                 network_mode: Some(infrastructure.network(network).to_owned()),
+                dns: self.settings.dns(network),
                 mounts: Some(vec![mount(&infrastructure.init_volume, init_volume::FOLDER, Access::ReadOnly)]),
                 ..profile::locked_down(&self.settings, MEMORY_BYTES)
             }),

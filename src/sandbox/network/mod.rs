@@ -3,3 +3,4 @@
 mod bridge;
 pub(crate) mod firewall;
 pub(crate) mod holders;
+mod name_servers;

@@ -11,8 +11,8 @@ use serde_json::json;
 
 use crate::support::{Background, Daemon, DaemonBuilder, Database, PrivateEngine, fixture, wait_until};
 
-/// Answers `hello` at several addresses.
-const GREETER: &str = "
+/// Answers `hello` at several addresses, and DNS queries with an address.
+const GREETER: &str = r"
 import socket, sys, threading
 def tcp(address, port):
     server = socket.create_server((address, port))
@@ -20,29 +20,42 @@ def tcp(address, port):
     while True:
         connection = server.accept()[0]
         connection.sendall(b'hello'); connection.close()
+def answer(query):
+    if query == b'hello':
+        return query
+    end = query.index(b'\0', 12) + 5
+    count, address = b'\0\0', b''
+    if query[end - 4:end - 2] == b'\0\1':
+        count, address = b'\0\1', b'\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4' + socket.inet_aton('203.0.113.7')
+    return query[:2] + b'\x81\x80\0\1' + count + b'\0\0\0\0' + query[12:end] + address
 def udp(address, port):
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    # IP_FREEBIND: the sandboxes' network does not exist yet.
+    server.setsockopt(socket.IPPROTO_IP, 15, 1)
     server.bind((address, port))
     print('listening', flush=True)
     while True:
-        server.sendto(b'hello', server.recvfrom(100)[1])
+        query, client = server.recvfrom(600)
+        server.sendto(answer(query), client)
 for target in sys.argv[1:]:
     kind, address, port = target.split(',')
     threading.Thread(target={'tcp': tcp, 'udp': udp}[kind], args=(address, int(port))).start()
 ";
 
-/// A namespace that the engine's routes to: the internet at 198.51.100.7, a cloud's metadata service at
-/// 169.254.169.254, and an internal network at 10.9.8.7.
+/// A namespace that the engine's routes to: the internet at 198.51.100.7, an internal network at 10.9.8.7, and the
+/// metadata services of clouds, of which those at the first two addresses are also name servers there.
 const BEYOND: &str = "
 ip link add beyond type veth peer name home
 unshare --net=$BEYOND true
 ip link set home netns $BEYOND
 ip address add 192.0.2.1/24 dev beyond; ip link set beyond up
-for address in 198.51.100.7 169.254.169.254 10.9.8.7; do ip route add $address/32 via 192.0.2.2; done
+for address in $ADDRESSES; do ip route add $address/32 via 192.0.2.2; done
 nsenter --net=$BEYOND sh -ec '
   ip link set lo up; ip address add 192.0.2.2/24 dev home; ip link set home up; ip route add default via 192.0.2.1
-  for address in 198.51.100.7 169.254.169.254 10.9.8.7; do ip address add $address/32 dev lo; done'
+  for address in $ADDRESSES; do ip address add $address/32 dev lo; done'
 ";
+const METADATA: [&str; 6] =
+    ["169.254.169.254", "168.63.129.16", "100.100.100.200", "100.96.0.96", "100.80.80.80", "192.0.0.192"];
 
 /// Appends the address to a file for each packet that arrives there.
 const COUNTER: &str = "
@@ -83,14 +96,17 @@ impl World {
         let beyond = tempfile::Builder::new().prefix("rgb").tempdir_in("/tmp").unwrap();
         let file = beyond.path().join("netns");
         std::fs::write(&file, "").unwrap();
-        engine.shell(&BEYOND.replace("$BEYOND", file.to_str().unwrap()));
+        let addresses = format!("198.51.100.7 10.9.8.7 {}", METADATA.join(" "));
+        engine.shell(&BEYOND.replace("$BEYOND", file.to_str().unwrap()).replace("$ADDRESSES", &addresses));
         let mut world = Self { engine, beyond, _greeters: Vec::new() };
         // Some clouds give the host a link-local address.
         world.engine.shell("ip address add 169.254.1.1/32 dev lo");
-        world.greet(&["tcp,0.0.0.0,5432", "tcp,0.0.0.0,3141", "udp,0.0.0.0,53", "udp,0.0.0.0,123"], false);
-        let beyond =
-            ["tcp,198.51.100.7,80", "tcp,169.254.169.254,80", "udp,169.254.169.254,53", "tcp,10.9.8.7,80"];
-        world.greet(&beyond, true);
+        world.greet(&["tcp,0.0.0.0,5432", "tcp,0.0.0.0,3141", "udp,0.0.0.0,123"], false);
+        world.greet(&["udp,172.18.0.1,53", "udp,192.0.2.1,53"], false);
+        let mut beyond = vec!["tcp,198.51.100.7,80".to_owned(), "tcp,10.9.8.7,80".to_owned()];
+        beyond.extend(METADATA.map(|address| format!("tcp,{address},80")));
+        beyond.extend(["169.254.169.254", "168.63.129.16"].map(|address| format!("udp,{address},53")));
+        world.greet(&beyond.iter().map(String::as_str).collect::<Vec<_>>(), true);
         world
     }
 
@@ -167,6 +183,14 @@ fn attack(world: &World, settings: &[(&str, &str)], targets: &[&str]) -> Vec<Str
     end["stdout"].as_str().unwrap_or_else(|| panic!("{end}")).lines().map(str::to_owned).collect()
 }
 
+/// The kernel limits the rate of its errors, and a lost packet of UDP is not repeated.
+fn as_refused(line: &str) -> String {
+    match line.starts_with("udp") {
+        true => line.replace("refused: timed out", "refused: ECONNREFUSED"),
+        false => line.to_owned(),
+    }
+}
+
 #[test]
 fn sandboxes_reach_the_internet_but_neither_the_host_nor_metadata_services() {
     let world = World::new();
@@ -183,6 +207,12 @@ fn sandboxes_reach_the_internet_but_neither_the_host_nor_metadata_services() {
         "udp,172.18.0.1,123",
         "udp,172.18.0.1,53",
         "udp,169.254.169.254,53",
+        "udp,168.63.129.16,53",
+        "tcp,168.63.129.16,80",
+        "tcp,100.100.100.200,80",
+        "tcp,100.96.0.96,80",
+        "tcp,100.80.80.80,80",
+        "tcp,192.0.0.192,80",
         &daemon,
     ];
     let auto = ("RGRID_SANDBOX__FIREWALL", "auto");
@@ -190,15 +220,14 @@ fn sandboxes_reach_the_internet_but_neither_the_host_nor_metadata_services() {
     let open = ("RGRID_AUTH__I_KNOW_THIS_IS_OPEN", "true");
 
     // Without the firewall all of them answer, which proves that the firewall blocks them below.
-    let open_world = attack(&world, &[("RGRID_SANDBOX__FIREWALL", "off")], &targets[..10]);
-    assert!(open_world[..10].iter().all(|line| line.contains("ALLOWED: b'hello'")), "{open_world:#?}");
-    assert_eq!(open_world[10..], ["routes 2", "ipv6 0"]);
+    let open_world = attack(&world, &[("RGRID_SANDBOX__FIREWALL", "off")], &targets[..16]);
+    assert!(open_world[..16].iter().all(|line| line.contains("ALLOWED: b'hello'")), "{open_world:#?}");
+    assert_eq!(open_world[16..], ["routes 2", "ipv6 0"]);
 
     let said = attack(&world, &[auto, listen, open], &targets);
-    let expected = [true, true, false, false, false, false, false, false, true, true, false];
-    for ((line, target), allowed) in said.iter().zip(targets).zip(expected) {
-        let result = if allowed { "ALLOWED: b'hello'" } else { "refused: ECONNREFUSED" };
-        assert_eq!(*line, format!("{target} - {result}"), "{said:#?}");
+    for (at, (line, target)) in said.iter().zip(targets).enumerate() {
+        let result = if at < 2 { "ALLOWED: b'hello'" } else { "refused: ECONNREFUSED" };
+        assert_eq!(as_refused(line), format!("{target} - {result}"), "{said:#?}");
     }
 
     // The settings block an internal network and open a port of the host. The next start restores flushed rules.
@@ -208,6 +237,37 @@ fn sandboxes_reach_the_internet_but_neither_the_host_nor_metadata_services() {
     let said = attack(&world, &[("RGRID_SANDBOX__FIREWALL", "require"), blocked, ports], &targets[..7]);
     let allowed: Vec<bool> = said[..7].iter().map(|line| line.contains("ALLOWED")).collect();
     assert_eq!(allowed, [true, false, true, false, false, false, true], "{said:#?}");
+}
+
+/// Docker's resolver sends their queries through the firewall.
+#[test]
+fn sandboxes_reach_only_port_53_of_their_own_name_servers() {
+    let world = World::new();
+    let targets = [
+        "dns,rgrid.example,0",
+        "udp,169.254.169.254,53",
+        "udp,192.0.2.1,53",
+        "tcp,169.254.169.254,80",
+        "tcp,192.0.2.1,5432",
+        "udp,168.63.129.16,53",
+        "udp,172.18.0.1,53",
+    ];
+    let dns = ("RGRID_SANDBOX__DNS", "[169.254.169.254, 192.0.2.1]");
+    for fresh in ["true", "false"] {
+        let fresh = ("RGRID_SANDBOX__FRESH_NETWORK", fresh);
+        let said = attack(&world, &[("RGRID_SANDBOX__FIREWALL", "require"), dns, fresh], &targets);
+        let results = said.iter().map(|line| as_refused(line).split_once(" - ").unwrap().1.to_owned());
+        let (name, open) = ("ALLOWED: '203.0.113.7'", "ALLOWED: b'hello'");
+        let closed = "refused: ECONNREFUSED";
+        let expected = [name, open, open, closed, closed, closed, closed];
+        assert_eq!(results.take(7).collect::<Vec<_>>(), expected, "{said:#?}");
+    }
+    let counted = world.engine.beside("iptables").args(["-nvxL", "RGRID-FORWARD"]).output().unwrap();
+    let counted = String::from_utf8(counted.stdout).unwrap();
+    let rule = counted.lines().find(|line| line.contains("169.254.169.254") && line.contains("udp dpt:53"));
+    let packets: u32 = rule.unwrap().split_whitespace().next().unwrap().parse().unwrap();
+    // One of each run is the script's own.
+    assert!(packets > 2, "{counted}");
 }
 
 #[test]
