@@ -6,7 +6,8 @@ use std::time::Duration;
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::query_parameters::AttachContainerOptions;
 use futures_util::{Stream, StreamExt};
-use rgrid_init::{Command, Decoder, Message, Received, Token, encode};
+use rgrid_init::{Command, Decoder, FrameError, Message, Received, Token, Violation, check_message, encode};
+use thiserror::Error;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::sandbox::Docker;
@@ -16,6 +17,16 @@ use crate::sandbox::error::with_timeout;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
+
+/// Why no message was received.
+#[derive(Debug, Error)]
+pub(crate) enum ReceiveError {
+    /// Another connection may work.
+    #[error("{0}")]
+    Broken(String),
+    #[error(transparent)]
+    Violation(#[from] Violation),
+}
 
 pub(crate) struct Connection {
     output: Output,
@@ -59,21 +70,25 @@ impl Connection {
         }
     }
 
-    /// Cancel-safe.
-    pub async fn receive(&mut self) -> Result<Message, String> {
+    /// Cancel-safe. The message is within the limits that apply to every job.
+    pub async fn receive(&mut self) -> Result<Message, ReceiveError> {
         loop {
             match self.decoder.next() {
-                Ok(Some(Received::Frame(message))) => return Ok(message),
+                Ok(Some(Received::Frame(message))) => {
+                    check_message(&message)?;
+                    return Ok(message);
+                }
                 Ok(Some(Received::Connected)) => continue,
                 Ok(None) => {}
-                Err(error) => return Err(error.to_string()),
+                Err(FrameError::Decode(_)) => return Err(Violation::UNDECODABLE.into()),
+                Err(error) => return Err(ReceiveError::Broken(error.to_string())),
             }
             match self.output.next().await {
                 Some(Ok(LogOutput::StdOut { message })) => self.decoder.push(&message),
                 // The init writes to stderr only if it panics.
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(error.to_string()),
-                None => return Err("the stream ended".to_owned()),
+                Some(Err(error)) => return Err(ReceiveError::Broken(error.to_string())),
+                None => return Err(ReceiveError::Broken("the stream ended".to_owned())),
             }
         }
     }

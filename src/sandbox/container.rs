@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use rgrid_init::{Command, Event, InitState, Job, MAX_PIECE, Message, PROTOCOL_VERSION, Token};
+use rgrid_init::{
+    Command, Download, Event, EventCheck, InitState, Job, MAX_PIECE, Message, PROTOCOL_VERSION, Token,
+};
 use slog::{debug, warn};
 use tokio::time::Instant;
 
@@ -10,8 +12,8 @@ use crate::failpoint;
 use crate::metrics::docker_call;
 use crate::sandbox::{
     Docker, DockerError, EnvironmentBuild, ManagedContainer, Profile, SandboxError, connection::Connection,
-    docker::volumes::Access, network::holders::Lodging, profile::ContainerOptions, reaper::RemovalRequest,
-    reuse::History,
+    connection::ReceiveError, docker::volumes::Access, network::holders::Lodging, profile::ContainerOptions,
+    reaper::RemovalRequest, reuse::History,
 };
 
 /// From the start of the container, or from an attach, to the init's hello.
@@ -47,6 +49,7 @@ pub struct Sandbox {
     first: Option<SandboxEvent>,
     /// Number of the last event received.
     last_seq: u64,
+    check: EventCheck,
     /// Resent after a reconnect, because a cancellation must not be lost with a connection.
     cancelled: bool,
     /// How often the engine had been lost when this process got to know the container.
@@ -103,6 +106,7 @@ impl Docker {
         let lodging = self.holders.inherited(found.joined.clone());
         let mut sandbox = Sandbox::new(self.clone(), found.container.clone(), token, lodging);
         sandbox.builds = found.builds.clone();
+        sandbox.check = EventCheck::adopted();
         // What its jobs did so far is unknown.
         sandbox.network_used = true;
         match sandbox.connect().await {
@@ -133,6 +137,7 @@ impl Sandbox {
             state: InitState::Parked,
             first: None,
             last_seq: 0,
+            check: EventCheck::new(0, 0),
             cancelled: false,
             lodging: Some(lodging),
             network_used: false,
@@ -203,6 +208,7 @@ impl Sandbox {
     /// Waits as long as Docker hangs, because only the init knows whether it received the job.
     pub async fn run(&mut self, job: Job) -> Result<(), SandboxError> {
         self.network_used = true;
+        self.check = EventCheck::new(job.limits.output_limit, self.last_seq);
         self.send(&Command::Run(job)).await?;
         failpoint::hit("hand_over.sent").await;
         loop {
@@ -229,11 +235,13 @@ impl Sandbox {
     /// Receives the next event. Reconnects as long as the container runs. Cancel-safe.
     pub async fn next_event(&mut self) -> Result<SandboxEvent, SandboxError> {
         if let Some(first) = self.first.take() {
+            self.check.event(first.seq, &first.event)?;
             return Ok(first);
         }
         loop {
             match self.receive().await? {
                 Some(Message::Event { seq, event }) if seq > self.last_seq => {
+                    self.check.event(seq, &event)?;
                     return Ok(self.observe(seq, event));
                 }
                 // After a reconnect, the init resends events that were not acknowledged.
@@ -255,6 +263,7 @@ impl Sandbox {
 
     /// Confirms that these events are stored, so that the init may discard them. A lost ack is covered by the next one.
     pub async fn ack(&mut self, upto: u64) {
+        self.check.stored(upto);
         if let Err(error) = self.send(&Command::Ack { upto }).await {
             debug!(self.docker.log, "an ack was lost"; "error" => %error);
         }
@@ -270,23 +279,21 @@ impl Sandbox {
 
     /// Downloads an output file. `output` is its index in the list of the exit event.
     pub async fn download(&mut self, output: u32, size: u64) -> Result<Vec<u8>, SandboxError> {
-        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        let mut download = Download::new(output, size);
         let mut requested = false;
         loop {
             if !requested {
-                let offset = content.len() as u64;
+                let offset = download.offset();
                 let max = u32::try_from(MAX_PIECE).unwrap_or(u32::MAX);
                 requested = self.send(&Command::Fetch { output, offset, max }).await.is_ok();
             }
             match self.receive().await? {
-                Some(Message::Piece { output: number, offset, content: piece, last })
-                    if number == output && offset == content.len() as u64 =>
-                {
-                    content.extend_from_slice(&piece);
-                    if last {
-                        return Ok(content);
+                Some(Message::Piece { output, offset, content, last }) => {
+                    match download.add(output, offset, &content, last)? {
+                        Some(true) => return Ok(download.into_content()),
+                        Some(false) => requested = false,
+                        None => {}
                     }
-                    requested = false;
                 }
                 Some(Message::Refused { reason }) => return Err(SandboxError::Refused(reason)),
                 // On a new connection the init does not answer earlier requests.
@@ -301,7 +308,8 @@ impl Sandbox {
         if let Some(connection) = self.connection.as_mut() {
             match connection.receive().await {
                 Ok(message) => return Ok(Some(message)),
-                Err(reason) => {
+                Err(ReceiveError::Violation(violation)) => return Err(violation.into()),
+                Err(ReceiveError::Broken(reason)) => {
                     debug!(self.docker.log, "the connection to a sandbox broke";
                         "container" => &self.container, "reason" => reason);
                     self.connection = None;
@@ -365,7 +373,8 @@ impl Sandbox {
     ) -> Result<Option<String>, String> {
         connection.open(&self.token, self.last_seq).await?;
         let answer = tokio::time::timeout(timeout, connection.receive()).await;
-        match answer.map_err(|_| format!("no hello within {}s", timeout.as_secs()))?? {
+        let answer = answer.map_err(|_| format!("no hello within {}s", timeout.as_secs()))?;
+        match answer.map_err(|error| error.to_string())? {
             Message::Hello { version: PROTOCOL_VERSION, state, job } => {
                 self.connection = Some(connection);
                 self.state = state;

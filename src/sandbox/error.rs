@@ -45,6 +45,9 @@ pub enum SandboxError {
     /// The init rejected a command, for example a file that does not fit into the workspace.
     #[error("{0}")]
     Refused(String),
+    /// A script may control the init, so the sandbox must be removed.
+    #[error(transparent)]
+    Violation(#[from] rgrid_init::Violation),
     /// The connection broke and could not be restored.
     #[error("the connection to the sandbox broke: {0}")]
     Disconnected(String),

@@ -59,8 +59,8 @@ impl Sandbox {
         self.send(&Command::Renew { upto }).await?;
         let connection = self.require_connection()?;
         let answer = tokio::time::timeout(RENEWAL_TIMEOUT, connection.receive()).await;
-        let late = |_| Err(format!("no answer within {}s", RENEWAL_TIMEOUT.as_secs()));
-        match answer.unwrap_or_else(late).map_err(SandboxError::Disconnected)? {
+        let late = |_| SandboxError::Disconnected(format!("no answer within {}s", RENEWAL_TIMEOUT.as_secs()));
+        match answer.map_err(late)?.map_err(|error| SandboxError::Disconnected(error.to_string()))? {
             Message::Renewed => {
                 self.history.jobs += 1;
                 Ok(self)

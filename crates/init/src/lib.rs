@@ -8,6 +8,7 @@
 //! * The init numbers its [`Event`]s and keeps them until the daemon has stored them ([`Command::Ack`]).
 
 mod assemble;
+mod check;
 #[cfg(feature = "init")]
 mod escape;
 mod frame;
@@ -18,6 +19,7 @@ mod text;
 mod token;
 
 pub use assemble::{assemble, char_floor};
+pub use check::{Download, EventCheck, Violation, check_message, check_outputs};
 pub use frame::{Decoder, FrameError, MAX_FRAME, Received, encode};
 #[cfg(feature = "init")]
 pub use mask::{MASK, SecretMasker, SecretPatterns};
@@ -37,6 +39,10 @@ pub const MAX_PIECE: usize = 256 * 1024;
 
 /// Maximum size of the text of an [`Event::Output`], in bytes.
 pub const MAX_TEXT: usize = 64 * 1024;
+
+/// With more unstored events than this, output is sent in full events of [`MAX_TEXT`] instead of at once. That bounds
+/// the number of events even if a script writes single bytes while the daemon stores nothing.
+pub const MAX_SMALL_EVENTS: usize = 1024;
 
 /// Maximum size of a [`StreamEnd::tail`], in bytes.
 pub const MAX_TAIL: usize = 512 * 1024;

@@ -6,6 +6,8 @@
 use derive_more::Debug;
 use serde::{Deserialize, Serialize};
 
+use crate::check;
+
 /// Sent by the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
@@ -153,8 +155,10 @@ pub struct Exit {
     pub stderr: StreamEnd,
     pub install: StreamEnd,
     /// Sorted by name; `Fetch` refers to them by index.
+    #[serde(deserialize_with = "check::output_files")]
     pub outputs: Vec<OutputFile>,
     /// About ten sentences about files that were not kept, with the reason.
+    #[serde(deserialize_with = "check::sentences")]
     pub outputs_left_out: Vec<String>,
     /// Whether any job of this sandbox has sent or received a packet, even a local one; true if that is unknown.
     pub network_used: bool,

@@ -25,6 +25,8 @@ const EXTRA_TIME: Duration = Duration::from_secs(180);
 /// The first check of an install's disk usage. The pause before the next one depends on how long Docker takes.
 const FIRST_SIZE_CHECK: Duration = Duration::from_secs(3);
 const SIZE_CHECK_PAUSE_FACTOR: u32 = 20;
+/// For a number, in bytes.
+const MAX_SIZE_FILE: u64 = 32;
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(30);
 const DATABASE_RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -229,6 +231,9 @@ impl Attempt {
                         "the installation of the requirements exceeded its memory limit; the server's \
                          install.memory sets it",
                     ),
+                    SandboxError::Violation(violation) => {
+                        install_failed(&format!("{violation}; it was removed"))
+                    }
                     // The script has not started, so the execution is not lost.
                     _ => return Err(AttemptResult::Released(ReleaseReason::NotStarted)),
                 }
@@ -335,6 +340,9 @@ async fn measured_size(sandbox: &mut Sandbox, exit: &rgrid_init::Exit) -> Result
     let invalid = |reason: &str| SandboxError::Refused(reason.to_owned());
     let file = (0u32..).zip(&exit.outputs).find(|(_, file)| file.name == SIZE_FILE);
     let (number, file) = file.ok_or_else(|| invalid("its size was not reported"))?;
+    if file.size > MAX_SIZE_FILE {
+        return Err(invalid("its size is not a number"));
+    }
     let download = tokio::time::timeout(finish::DOWNLOAD_TIMEOUT, sandbox.download(number, file.size)).await;
     let content = download.map_err(|_| invalid("reading its size timed out"))??;
     String::from_utf8_lossy(&content).trim().parse().map_err(|_| invalid("its size is not a number"))

@@ -11,7 +11,7 @@ use crate::execution::{
 };
 use crate::failpoint;
 use crate::sandbox::{Sandbox, SandboxError};
-use crate::worker::attempt::{Attempt, AttemptResult, monitor::Exit, output_buffer::Streams};
+use crate::worker::attempt::{Attempt, AttemptResult, job, monitor::Exit, output_buffer::Streams};
 
 use super::output_buffer::OutputBuffer;
 
@@ -28,6 +28,10 @@ impl Attempt {
                 self.record_exit(*exit).await?
             }
             Exit::SandboxLost(reason) => {
+                if matches!(reason, SandboxError::Violation(_)) {
+                    // Now, because writing the result may take long.
+                    self.sandbox = None;
+                }
                 warn!(self.log, "the sandbox is gone"; "reason" => %reason);
                 record_of(lost(&self.claimed, &reason), self.output.partial())
             }
@@ -79,7 +83,8 @@ impl Attempt {
         let Some(sandbox) = &mut self.sandbox else { return Ok(Vec::new()) };
         let late =
             |_| Err(SandboxError::Disconnected(format!("not done after {}s", DOWNLOAD_TIMEOUT.as_secs())));
-        let downloaded = tokio::time::timeout(DOWNLOAD_TIMEOUT, outputs(sandbox, exit)).await;
+        let limits = job::limits(&self.claimed, &self.worker.settings);
+        let downloaded = tokio::time::timeout(DOWNLOAD_TIMEOUT, outputs(sandbox, exit, &limits)).await;
         let error = match downloaded.unwrap_or_else(late) {
             Ok(outputs) => return Ok(outputs),
             Err(error) => error,
@@ -167,6 +172,7 @@ fn lost(claimed: &Claimed, reason: &SandboxError) -> Outcome {
                 format!("the script needed more than its {limit} of memory; ask for more with --memory");
             (FailureKind::OutOfMemory, error)
         }
+        SandboxError::Violation(violation) => (FailureKind::Internal, format!("{violation}; it was removed")),
         other => {
             let error =
                 format!("the sandbox was ended from outside while the script ran ({other}); submit it again");
@@ -199,8 +205,13 @@ pub(super) fn record_of(outcome: Outcome, streams: Streams) -> ExecutionRecord {
     }
 }
 
-/// Checks the names again, because they come from the sandbox.
-async fn outputs(sandbox: &mut Sandbox, exit: &rgrid_init::Exit) -> Result<Vec<FileContent>, SandboxError> {
+/// Checks the sizes and names again, because they come from the sandbox.
+async fn outputs(
+    sandbox: &mut Sandbox,
+    exit: &rgrid_init::Exit,
+    limits: &rgrid_init::Limits,
+) -> Result<Vec<FileContent>, SandboxError> {
+    rgrid_init::check_outputs(&exit.outputs, limits)?;
     let mut stored = Vec::new();
     for (number, file) in (0u32..).zip(&exit.outputs) {
         if file.name.split('/').all(|part| rgrid_api::names::check_file_name(part).is_ok()) {

@@ -37,13 +37,17 @@ pub(crate) fn job(claimed: &Claimed, runtime: &RuntimeEntry, settings: &Settings
         argv,
         env: script_env(claimed, runtime, settings, environment).into_iter().collect(),
         secrets: claimed.secrets.0.clone().into_iter().collect(),
-        limits: Limits {
-            timeout_ms: millis(claimed.timeout),
-            grace_ms: millis(settings.execution.grace.0),
-            output_limit: settings.execution.output_limit.0,
-            max_outputs: settings.execution.max_outputs,
-            max_output_bytes: settings.execution.max_output_size.0,
-        },
+        limits: limits(claimed, settings),
+    }
+}
+
+pub(crate) fn limits(claimed: &Claimed, settings: &Settings) -> Limits {
+    Limits {
+        timeout_ms: millis(claimed.timeout),
+        grace_ms: millis(settings.execution.grace.0),
+        output_limit: settings.execution.output_limit.0,
+        max_outputs: settings.execution.max_outputs,
+        max_output_bytes: settings.execution.max_output_size.0,
     }
 }
 

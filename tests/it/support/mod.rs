@@ -20,6 +20,7 @@ mod proxy;
 mod registry;
 mod serving;
 mod session;
+mod tampering;
 mod waiting;
 mod zip;
 
@@ -44,6 +45,7 @@ pub use postgres::Postgres;
 pub use proxy::Proxy;
 pub use registry::Registry;
 pub use session::Session;
+pub use tampering::Tampering;
 pub use waiting::wait_until;
 
 /// A file below `tests/fixtures/`.

@@ -2,11 +2,7 @@
 
 use std::collections::VecDeque;
 
-use rgrid_init::{Event, MAX_TEXT, Stream, char_floor};
-
-/// With more events than this, output is sent in full events of [`MAX_TEXT`] instead of at once. That bounds the number
-/// of events even if a script writes single bytes while the daemon stores nothing.
-const MAX_SMALL_EVENTS: usize = 1024;
+use rgrid_init::{Event, MAX_SMALL_EVENTS, MAX_TEXT, Stream, char_floor};
 
 /// Events are numbered from 1 without gaps. An event never changes after it was sent.
 pub struct Journal {
