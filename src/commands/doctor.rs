@@ -9,7 +9,7 @@ use slog::{Discard, Logger, o};
 use crate::daemon::database::Database;
 use crate::daemon::docker_engine;
 use crate::sandbox::{Docker, FirewallReport, PullPolicy};
-use crate::settings::{FirewallMode, NetworkPolicy, Settings};
+use crate::settings::{FirewallMode, Settings};
 use crate::store::Store;
 
 /// The oldest Postgres version that the statements in `store` support.
@@ -217,9 +217,6 @@ async fn check_docker(settings: &Settings, report: &mut Report) {
 
 async fn firewall(settings: &Settings, docker: &Docker) -> Check {
     let sandbox = &settings.sandbox;
-    if sandbox.network == NetworkPolicy::None {
-        return Ok("not needed: sandboxes have no network".to_owned());
-    }
     if sandbox.firewall == FirewallMode::Off {
         return Ok("not managed by RGrid (sandbox.firewall = \"off\")".to_owned());
     }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::execution::{FirewallState, WorkerCondition};
 use crate::http::Readiness;
 use crate::sandbox::{Docker, Firewall, FirewallReport};
-use crate::settings::{FirewallMode, NetworkPolicy, Settings};
+use crate::settings::{FirewallMode, Settings};
 
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 const CHECK_AGAIN_AFTER_FAILURE: Duration = Duration::from_secs(1);
@@ -30,14 +30,15 @@ pub(super) struct FirewallKeeper {
     pub condition: WorkerCondition,
 }
 
-/// Applies the rules. `None`: RGrid does not manage them, or sandboxes have no network.
+/// Applies the rules, even if scripts have no network, because installs always have one. `None`: RGrid does not manage
+/// them.
 pub(super) async fn set_up(
     settings: &Arc<Settings>,
     docker: &Docker,
     log: &Logger,
 ) -> anyhow::Result<Option<FirewallKeeper>> {
     let sandbox = &settings.sandbox;
-    if sandbox.firewall == FirewallMode::Off || sandbox.network == NetworkPolicy::None {
+    if sandbox.firewall == FirewallMode::Off {
         return Ok(None);
     }
     let firewall = docker.firewall(sandbox).await?;

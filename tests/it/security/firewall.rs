@@ -305,7 +305,7 @@ fn a_daemon_that_cannot_apply_the_firewall_warns_or_refuses_to_start() {
 
 #[test]
 fn root_on_the_docker_host_applies_maintains_and_removes_the_firewall() {
-    let engine = PrivateEngine::with_images(&["debian:bookworm-slim"]);
+    let engine = PrivateEngine::with_images(&["python:3.11-slim"]);
     let firewall = |what: &str| {
         let mut command = engine.beside(env!("CARGO_BIN_EXE_rgridd"));
         command.args(["firewall", what]).env("RGRID_DOCKER__HOST", engine.host()).stdin(Stdio::null());
@@ -348,6 +348,17 @@ fn root_on_the_docker_host_applies_maintains_and_removes_the_firewall() {
     engine.shell("iptables -F RGRID-HOST");
     assert!(!does("check") && does("up") && does("check"));
     assert!(does("down") && !does("check"));
+
+    // A daemon needs them even if scripts have no network, because installs have one.
+    let database = Database::new();
+    let daemon = DaemonBuilder::plain(&database)
+        .with("RGRID_DOCKER__HOST", engine.host())
+        .with("RGRID_SANDBOX__NETWORK_NAME", "rgrid-internet")
+        .with("RGRID_SANDBOX__NETWORK", "none")
+        .with("RGRID_SANDBOX__FIREWALL", "require");
+    let daemon = daemon.inside(&engine.namespace()).start();
+    assert!(does("check"));
+    drop(daemon);
 }
 
 /// A worker on the private Docker host, and an API beside it.
