@@ -4,7 +4,7 @@
 //! errors become one `problem::ApiError` and are sent as `application/problem+json`.
 
 mod body;
-mod connections;
+mod connection_limit;
 mod dashboard;
 mod events;
 mod executions;

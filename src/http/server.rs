@@ -21,7 +21,7 @@ use slog::{Logger, error};
 use socket2::SockRef;
 
 use crate::http::body::BodyMemory;
-use crate::http::connections::{BusyBody, Connection, Connections};
+use crate::http::connection_limit::{BusyBody, Connection, Connections};
 use crate::http::dashboard::{self, LastHourCache};
 use crate::http::events::{self, FollowerLimit};
 use crate::http::middleware::auth::{require_key, require_key_for_page};
