@@ -13,7 +13,7 @@ const SCORE: i32 = -500;
 /// can do that for other users.
 pub(crate) fn lower(log: &Logger) {
     if let Err(error) = try_lower() {
-        debug!(log, "the OOM killer is not told to spare the daemon"; "error" => %error);
+        debug!(log, "cannot lower the OOM score of the daemon"; "error" => %error);
     }
 }
 

@@ -41,7 +41,7 @@ pub const CLAIM_MOST: usize = 8;
 
 /// The same for a worker with labels. It looks at the head of the queue of each label set that the worker satisfies to
 /// decide how many to take from which, and locks only what it takes, because others skip locked rows. The last LIMIT
-/// tells the planner the sum of the others.
+/// gives the planner the sum of the others.
 pub const CLAIM_AMONG: &str = "
     WITH best AS (
         SELECT on_labels, count(*) AS count FROM (

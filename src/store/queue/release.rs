@@ -18,7 +18,7 @@ use crate::store::{Result, Store, notify::Notification, queue::claimed_row};
 /// The most claims that one call rescues.
 const RESCUE_BATCH: i64 = 200;
 
-/// Gives the executions `$1` the statuses `$2`. `$3` tells whether the attempt counts, and `$4` and `$5` are the kinds and
+/// Gives the executions `$1` the statuses `$2`. `$3`: whether the attempt counts. `$4` and `$5`: kinds and
 /// reasons of failures.
 ///
 /// SQL text: it folds the chunks of executions that end into their rows without moving the output through the daemon.

@@ -28,7 +28,7 @@ pub(super) enum StartError {
     /// Another try would end in the same way.
     #[error("{}", match .0 {
         AttemptResult::Finished(record) => record.outcome.error().unwrap_or_default(),
-        AttemptResult::Released(_) | AttemptResult::ClaimLost => "the attempt was told to end",
+        AttemptResult::Released(_) | AttemptResult::ClaimLost => "the attempt was released, or its claim was lost",
     })]
     Ended(AttemptResult),
     /// Docker or the database is unavailable.
